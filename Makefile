@@ -1,0 +1,62 @@
+# The Redundancy Lab. `make` alone prints this help.
+.DEFAULT_GOAL := help
+.PHONY: help setup engine build stage-1 stage-2 stage-3 test check unit integration selftest status heal down clean
+
+LAB := .venv/bin/lab
+# A refuted expectation (exit 1) is a lesson, not a failure of make.
+LESSON := || [ $$? -eq 1 ]
+
+help: ## print this help
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+setup: .venv/.ready engine ## make the virtual environment, and a Docker Engine where none answers
+
+.venv/.ready: pyproject.toml scripts/ensure-venv
+	@scripts/ensure-venv
+
+engine:
+	@scripts/ensure-engine
+
+build: setup ## build the images that are missing or outdated
+	@$(LAB) build
+
+stage-1: setup ## a single server: start it, kill it, see what a user saw
+	@$(LAB) up 1 --replace
+	@$(LAB) run 1 kill-box $(LESSON)
+
+stage-2: setup ## the database on its own box: start it, kill the web box
+	@$(LAB) up 2 --replace
+	@$(LAB) run 2 kill-web $(LESSON)
+
+stage-3: setup ## two web boxes behind a balancer: start it, kill a web box
+	@$(LAB) up 3 --replace
+	@$(LAB) run 3 kill-web $(LESSON)
+
+test: setup check ## run every test: static checks, unit, stages on real Docker
+	@.venv/bin/pytest
+
+check: .venv/.ready ## lint and types only
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+unit: .venv/.ready ## the tests that need no Docker
+	@.venv/bin/pytest -m 'not docker'
+
+integration: setup ## the tests on real Docker only
+	@.venv/bin/pytest -m docker
+
+selftest: build ## measure outages of known length
+	@$(LAB) selftest
+
+status: ## show what is up
+	@$(LAB) status
+
+heal: ## take back every fault
+	@$(LAB) heal
+
+down: ## remove everything that the lab has started
+	@$(LAB) down --all
+
+clean: ## remove the virtual environment and the caches (results stay)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,105 @@
+"""The order desk over HTTP. Every answer says which box gave it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response, jsonify, render_template, request
+
+from orderdesk.config import Config
+from orderdesk.database import DatabaseUnavailable, Order, OrderBook, OutcomeUnknown
+
+KEY_MAX_CHARS = 100
+ITEM_MAX_CHARS = 100
+QUANTITY_MAX = 1_000
+LIST_MAX = 100
+
+Answer = tuple[Response, int]
+
+
+def create_app(config: Config, book: OrderBook) -> Flask:
+    """The WSGI application.
+
+    POST /orders {key, item, quantity}: 201 after the commit; 400; 503 not placed; 504 outcome unknown.
+    GET /orders/KEY: 200 or 404; GET /orders?limit=N: newest first; 503 when the database does not answer.
+    GET /healthz: this process answers; GET /readyz: its database answers too.
+    """
+    app = Flask(__name__)
+
+    def answer(status: int, /, **body: Any) -> Answer:
+        return jsonify(served_by=config.box, **body), status
+
+    @app.after_request
+    def say_who(response: Response) -> Response:
+        response.headers["X-Served-By"] = config.box
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @app.errorhandler(DatabaseUnavailable)
+    def unavailable(_: DatabaseUnavailable) -> Answer:
+        return answer(503, error="the database does not answer", outcome="not-placed")
+
+    @app.errorhandler(OutcomeUnknown)
+    def unknown(_: OutcomeUnknown) -> Answer:
+        return answer(504, error="the commit was not confirmed", outcome="unknown")
+
+    @app.post("/orders")
+    def place() -> Answer:
+        try:
+            key, item, quantity = parse_order(request.get_json(silent=True))
+        except ValueError as error:
+            return answer(400, error=str(error), outcome="not-placed")
+        return answer(201, order=as_json(book.place(key, item, quantity)))
+
+    @app.get("/orders/<key>")
+    def read(key: str) -> Answer:
+        orders = book.find(key)
+        if not orders:
+            return answer(404, error="no such order")
+        return answer(200, orders=[as_json(order) for order in orders])
+
+    @app.get("/orders")
+    def latest() -> Answer:
+        limit = request.args.get("limit", default=20, type=int)
+        return answer(200, orders=[as_json(order) for order in book.latest(min(max(limit, 1), LIST_MAX))])
+
+    @app.get("/healthz")
+    def healthz() -> Answer:
+        return answer(200, status="alive")
+
+    @app.get("/readyz")
+    def readyz() -> Answer:
+        book.ping()
+        return answer(200, status="ready")
+
+    @app.get("/")
+    def page() -> str:
+        return render_template("index.html", box=config.box)
+
+    return app
+
+
+def parse_order(body: Any) -> tuple[str, str, int]:
+    """The key, item and quantity of a posted order. Raises ValueError saying what is wrong."""
+    if not isinstance(body, dict):
+        raise ValueError("the body must be a JSON object with key, item and quantity")
+    key, item, quantity = body.get("key"), body.get("item"), body.get("quantity", 1)
+    if not isinstance(key, str) or not 0 < len(key) <= KEY_MAX_CHARS or "\0" in key or "/" in key:
+        raise ValueError(f"key must be text of 1 to {KEY_MAX_CHARS} characters, made by the client, without '/'")
+    if not isinstance(item, str) or not 0 < len(item) <= ITEM_MAX_CHARS or "\0" in item:
+        raise ValueError(f"item must be text of 1 to {ITEM_MAX_CHARS} characters")
+    if not isinstance(quantity, int) or isinstance(quantity, bool) or not 0 < quantity <= QUANTITY_MAX:
+        raise ValueError(f"quantity must be a whole number from 1 to {QUANTITY_MAX}")
+    return key, item, quantity
+
+
+def as_json(order: Order) -> dict[str, Any]:
+    """An order as the API shows it."""
+    return {
+        "id": order.id,
+        "key": order.key,
+        "item": order.item,
+        "quantity": order.quantity,
+        "placed_by": order.placed_by,
+        "placed_at": order.placed_at.isoformat(),
+    }

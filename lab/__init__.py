@@ -1,0 +1,1 @@
+"""The Redundancy Lab: what happens if this component fails? Answered by a measurement."""

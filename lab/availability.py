@@ -1,0 +1,320 @@
+"""From arrivals to figures: outages, availability, validity, summaries. Pure: no clock, no files, no Docker."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from lab import ledger
+from lab.model import (
+    Arrival,
+    Event,
+    Expectation,
+    GeneratorReport,
+    Outage,
+    Share,
+    Summary,
+    TrialRecord,
+    TrialResult,
+    Verdict,
+)
+
+QUIET_S = 1.0
+QUIET_ARRIVALS = 10
+LAG_P99_LIMIT_MS = 25.0
+LAG_MAX_LIMIT_MS = 100.0
+CPU_LIMIT_RATIO = 0.70
+SLOW_S = 0.25
+CONFIDENCE = 0.95
+
+MEASURES = (
+    "downtime_longest_s",
+    "downtime_total_s",
+    "availability_ratio",
+    "reads_availability_ratio",
+    "writes_availability_ratio",
+    "reads_failed",
+    "writes_failed",
+    "writes_lost",
+    "writes_unexpected",
+    "writes_duplicate",
+)
+
+
+def find_outages(
+    arrivals: Sequence[Arrival], deadline_s: float, healed_at_s: float | None = None, stopped_at_s: float | None = None
+) -> tuple[Outage, ...]:
+    """The downtime windows in arrivals ordered by intended time.
+
+    An outage lasts from the intended time of its first bad arrival to the completion of the first good one
+    that is followed by no bad arrival for QUIET_S and for QUIET_ARRIVALS (both: at low rates a second may
+    hold too few arrivals to say anything). One that was still open when the lab began to heal
+    (`healed_at_s`) or when the load ended (`stopped_at_s`, the last arrival's intended time if not given)
+    is censored at that instant.
+    """
+    bad = [index for index, arrival in enumerate(arrivals) if not arrival.is_good(deadline_s)]
+    starts = [at for at, index in enumerate(bad) if at == 0 or _is_quiet(arrivals, bad[at - 1], index)]
+    groups = [bad[start:end] for start, end in pairwise([*starts, len(bad)])]
+    return tuple(_window(arrivals, group[0], group[-1], healed_at_s, stopped_at_s) for group in groups)
+
+
+def _is_quiet(arrivals: Sequence[Arrival], last_bad: int, end: int) -> bool:
+    """Whether the good arrivals between the two indices are enough to end an outage."""
+    enough = end - last_bad > QUIET_ARRIVALS
+    return enough and arrivals[min(end, len(arrivals) - 1)].at_s - arrivals[last_bad + 1].at_s >= QUIET_S
+
+
+def _window(arrivals: Sequence[Arrival], first: int, last: int, healed_at_s: float | None, stopped_at_s: float | None) -> Outage:
+    start_s = arrivals[first].at_s
+    # The earliest completion counts: answers to later arrivals may overtake those to earlier ones.
+    after = [arrival.done_s for arrival in arrivals[last + 1 : last + 1 + QUIET_ARRIVALS]]
+    end_s = max(start_s, min(after, default=max(stopped_at_s or 0.0, arrivals[last].at_s)))
+    if healed_at_s is not None and start_s < healed_at_s < end_s:
+        return Outage(start_s, healed_at_s, censored=True)
+    return Outage(start_s, end_s, censored=not _is_quiet(arrivals, last, len(arrivals)))
+
+
+def share(arrivals: Iterable[Arrival], deadline_s: float) -> Share:
+    """How many of the arrivals were good."""
+    verdicts = [arrival.is_good(deadline_s) for arrival in arrivals]
+    return Share(intended=len(verdicts), good=sum(verdicts))
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The smallest value with at least q of all values at or below it (nearest rank); 0.0 of nothing."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    return ordered[min(max(math.ceil(q * len(ordered)) - 1, 0), len(ordered) - 1)]
+
+
+def generator_report(arrivals: Sequence[Arrival], intended: int, recorded: int, cpu_ratio: float) -> GeneratorReport:
+    """How well the load was made, from what it left."""
+    lags_ms = [arrival.lag_s * 1000 for arrival in arrivals]
+    return GeneratorReport(intended, recorded, quantile(lags_ms, 0.99), max(lags_ms, default=0.0), cpu_ratio)
+
+
+def validity(generator: GeneratorReport, kept: int) -> list[str]:
+    """Why a measurement is not to be trusted; empty where it is. `kept` is the number of arrivals at hand."""
+    reasons = []
+    if not generator.intended == generator.recorded == kept:
+        reasons.append(f"{generator.intended} requests intended, {generator.recorded} recorded, {kept} kept")
+    if generator.intended == 0:
+        reasons.append("no request was made")
+    if generator.lag_p99_ms > LAG_P99_LIMIT_MS:
+        reasons.append(f"the generator was late: p99 {generator.lag_p99_ms:.0f} ms, limit {LAG_P99_LIMIT_MS:.0f} ms")
+    if generator.lag_max_ms > LAG_MAX_LIMIT_MS:
+        reasons.append(f"the generator was late: at most {generator.lag_max_ms:.0f} ms, limit {LAG_MAX_LIMIT_MS:.0f} ms")
+    if generator.cpu_ratio > CPU_LIMIT_RATIO:
+        reasons.append(f"the generator used {generator.cpu_ratio:.0%} of a processor, limit {CPU_LIMIT_RATIO:.0%}")
+    return reasons
+
+
+def event_at(events: Iterable[Event], name: str) -> float | None:
+    """When the first event of that name happened."""
+    return next((event.at_s for event in events if event.name == name), None)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    all: tuple[Outage, ...]
+    reads: tuple[Outage, ...]
+    writes: tuple[Outage, ...]
+
+
+def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_fault: bool) -> TrialResult:
+    """Every figure of a trial from what was recorded in it."""
+    deadline_s = record.plan.deadline_s
+    arrivals = sorted(record.arrivals, key=lambda arrival: arrival.at_s)
+    reads = [arrival for arrival in arrivals if arrival.kind == "read"]
+    writes = [arrival for arrival in arrivals if arrival.kind == "write"]
+    healed_at_s, stopped_at_s = event_at(record.events, "heal"), event_at(record.events, "stop")
+    windows = _Windows(*(find_outages(some, deadline_s, healed_at_s, stopped_at_s) for some in (arrivals, reads, writes)))
+    audit = ledger.audit_writes(writes, record.final_orders)
+    bitten = not has_fault or (event_at(record.events, "bite") is not None and event_at(record.events, "no-bite") is None)
+    reasons = _reasons(record, arrivals, windows.all, audit.complete, has_fault)
+    result = TrialResult(
+        number=record.number,
+        seed=record.seed,
+        valid=not reasons and bitten,
+        reasons=tuple(reasons if bitten else [*reasons, "the fault did not bite"]),
+        bitten=bitten,
+        targets=record.targets,
+        total=share(arrivals, deadline_s),
+        reads=share(reads, deadline_s),
+        writes=share(writes, deadline_s),
+        outages=windows.all,
+        write_outages=windows.writes,
+        read_outages=windows.reads,
+        phases=phases(record.events, arrivals, deadline_s, stopped_at_s),
+        errors=dict(Counter(_class(arrival, deadline_s) for arrival in arrivals if not arrival.is_good(deadline_s))),
+        served_by=dict(sorted(Counter(arrival.by for arrival in arrivals if arrival.by).items())),
+        latency_ms=latencies(arrivals, deadline_s),
+        audit=audit,
+        generator=record.generator,
+        failed_expectations=(),
+        notes=tuple(f"{event.at_s:.2f} s: {event.detail}" for event in record.events if event.name == "note"),
+    )
+    failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
+    return TrialResult(**{**vars(result), "failed_expectations": failed})
+
+
+def _reasons(
+    record: TrialRecord, arrivals: Sequence[Arrival], outages: Sequence[Outage], audited: bool, has_fault: bool
+) -> list[str]:
+    reasons = validity(record.generator, len(arrivals))
+    injected_at_s = event_at(record.events, "inject")
+    if has_fault and injected_at_s is None:
+        reasons.append("the trial ended before the fault")
+    # What was broken off by the fault had been intended up to a deadline before it.
+    elif injected_at_s is not None and any(outage.start_s < injected_at_s - record.plan.deadline_s for outage in outages):
+        reasons.append("requests failed before the fault")
+    if not audited:
+        reasons.append("not every database could be read afterwards")
+    return reasons
+
+
+def _class(arrival: Arrival, deadline_s: float) -> str:
+    late = arrival.result == "ok" and not arrival.is_good(deadline_s)
+    return "late" if late else arrival.result
+
+
+def latencies(arrivals: Iterable[Arrival], deadline_s: float) -> dict[str, float]:
+    """Median, 99th percentile and maximum over the good arrivals, and the longest of all, in milliseconds."""
+    every = list(arrivals)
+    good_ms = [(arrival.done_s - arrival.at_s) * 1000 for arrival in every if arrival.is_good(deadline_s)]
+    longest_ms = max(((arrival.done_s - arrival.at_s) * 1000 for arrival in every), default=0.0)
+    return {
+        "p50": quantile(good_ms, 0.5),
+        "p99": quantile(good_ms, 0.99),
+        "max": max(good_ms, default=0.0),
+        "longest": longest_ms,
+    }
+
+
+PHASE_OF_EVENT = {"inject": "inject_s", "bite": "bite_s", "heal": "heal_s", "well": "redundant_s"}
+
+
+def phases(
+    events: Sequence[Event], arrivals: Sequence[Arrival], deadline_s: float, stopped_at_s: float | None
+) -> dict[str, float]:
+    """The instants of a trial, seconds on the clock of the load.
+
+    inject_s: the fault was asked for; bite_s: proof that it bit; impact_s: the first bad arrival that the
+    fault can have caused was intended; recover_s: users were served again (also where the lab had to heal
+    for that); heal_s: the lab began to heal; redundant_s: every box was well again. Phases that did not
+    happen are left out.
+    """
+    found = {phase: at_s for name, phase in PHASE_OF_EVENT.items() if (at_s := event_at(events, name)) is not None}
+    if "inject_s" in found:
+        outages = find_outages(arrivals, deadline_s, None, stopped_at_s)
+        after = [outage for outage in outages if outage.end_s >= found["inject_s"]]
+        if after:
+            found["impact_s"] = after[0].start_s
+            if not after[-1].censored:
+                found["recover_s"] = after[-1].end_s
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def measured(result: TrialResult, measure: str) -> float:
+    """The value of one of MEASURES in a trial."""
+    values: dict[str, float] = {
+        "downtime_longest_s": result.downtime_longest_s,
+        "downtime_total_s": result.downtime_total_s,
+        "availability_ratio": result.total.ratio,
+        "reads_availability_ratio": result.reads.ratio,
+        "writes_availability_ratio": result.writes.ratio,
+        "reads_failed": result.reads.intended - result.reads.good,
+        "writes_failed": result.writes.intended - result.writes.good,
+        "writes_lost": result.audit.lost,
+        "writes_unexpected": result.audit.unexpected,
+        "writes_duplicate": result.audit.duplicate,
+    }
+    return values[measure]
+
+
+def _failure(result: TrialResult, expectation: Expectation) -> str:
+    value = measured(result, expectation.measure)
+    return "" if expectation.holds(value) else f"{expectation}: was {value:.4g}"
+
+
+def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """A distribution-free interval for the median: (low, high, coverage).
+
+    The narrowest symmetric pair of order statistics that covers the median with at least `confidence`; the
+    coverage of the pair (k, n+1-k) is 1 - 2 * P[Binomial(n, 1/2) < k] (David and Nagaraja, Order
+    Statistics, section 7.1). With fewer than six values none reaches 95 %: the extremes, and their coverage.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    best = (ordered[0], ordered[-1], 1 - 2 * 0.5**count)
+    below = 0.0
+    for k in range(1, count // 2 + 1):
+        below += math.comb(count, k - 1) * 0.5**count
+        coverage = 1 - 2 * below
+        if coverage < confidence:
+            break
+        best = (ordered[k - 1], ordered[count - k], coverage)
+    return best
+
+
+def summarise(trials: Sequence[TrialResult]) -> Summary:
+    """A run over its valid trials; the trial is the unit."""
+    valid = [trial for trial in trials if trial.valid]
+    downtimes = [trial.downtime_longest_s for trial in valid]
+    low, high, coverage = median_interval(downtimes) if valid else (0.0, 0.0, 0.0)
+    return Summary(
+        trials=len(trials),
+        trials_valid=len(valid),
+        downtime_median_s=median(downtimes) if valid else None,
+        downtime_ci_s=(low, high) if valid else None,
+        downtime_ci_coverage_ratio=coverage if valid else None,
+        downtime_censored=any(trial.censored for trial in valid),
+        availability_ratio_median=median(trial.total.ratio for trial in valid) if valid else None,
+        reads_failed_total=sum(trial.reads.intended - trial.reads.good for trial in valid),
+        writes_failed_total=sum(trial.writes.intended - trial.writes.good for trial in valid),
+        writes_lost_total=sum(trial.audit.lost for trial in valid),
+    )
+
+
+def decide(trials: Sequence[TrialResult]) -> Verdict:
+    """Held when every valid trial met every expectation; inconclusive unless at least half of the trials are valid.
+
+    A lost write refutes whatever else happened: that it was lost does not depend on how well time was kept.
+    """
+    if any(trial.valid and trial.failed_expectations for trial in trials) or any(
+        trial.audit.lost and trial.failed_expectations for trial in trials
+    ):
+        return Verdict.REFUTED
+    valid = sum(trial.valid for trial in trials)
+    return Verdict.HELD if valid and valid * 2 >= len(trials) else Verdict.INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The arrivals that were intended in one interval."""
+
+    start_s: float
+    good: int
+    slow: int
+    """Good, but later than SLOW_S."""
+    bad: int
+
+
+def bins(arrivals: Sequence[Arrival], deadline_s: float, width_s: float = 0.1) -> tuple[Bin, ...]:
+    """The run in intervals of `width_s` by intended time, from 0 to the last arrival."""
+    ordered = sorted(arrivals, key=lambda arrival: arrival.at_s)
+    times = [arrival.at_s for arrival in ordered]
+    count = int(times[-1] / width_s) + 1 if times else 0
+    found = []
+    for index in range(count):
+        some = ordered[bisect_left(times, index * width_s) : bisect_left(times, (index + 1) * width_s)]
+        good = [arrival for arrival in some if arrival.is_good(deadline_s)]
+        slow = sum(arrival.done_s - arrival.at_s > SLOW_S for arrival in good)
+        found.append(Bin(round(index * width_s, 6), len(good) - slow, slow, len(some) - len(good)))
+    return tuple(found)

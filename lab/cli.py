@@ -1,0 +1,622 @@
+"""The command line: thin; every command is a few calls to the layers below."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from random import Random, SystemRandom
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from lab import experiments, healing, images, journal, preflight, selftest, signals, stages
+from lab.engine import Engine, wait_until
+from lab.errors import (
+    EXIT_HELD,
+    EXIT_INCONCLUSIVE,
+    EXIT_INTERRUPTED,
+    EXIT_REFUTED,
+    InconclusiveError,
+    LabError,
+    PreflightError,
+    UsageError,
+)
+from lab.faults import FAULTS, Victim
+from lab.journal import UndoLedger
+from lab.load import Load  # noqa: F401  (the run's layers are imported once, here, so that a broken install shows at once)
+from lab.model import Box, Experiment, FaultKind, LoadPlan, RunInfo, Stage, Verdict
+from lab.report import document, terminal
+from lab.report.progress import ConsoleProgress, NoProgress
+from lab.runner import PROOF_TIMEOUT_S, Order, trial_seed
+from lab.runner import run as run_experiment
+from lab.targets import resolve
+
+EXIT_OF_VERDICT = {Verdict.HELD: EXIT_HELD, Verdict.REFUTED: EXIT_REFUTED, Verdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
+RATE_MAX_PER_S = 1000.0
+TRIALS_MAX = 1000
+FOR_MAX_S = 3600.0
+PLAIN_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where things are printed: data on standard output, messages on standard error."""
+
+    data: Console
+    messages: Console
+    quiet: bool
+
+    def say(self, text: str) -> None:
+        """A message; nothing when quiet."""
+        if not self.quiet:
+            self.messages.print(text, highlight=False, soft_wrap=True)
+
+    def document(self, content: Any) -> None:
+        """One JSON document on standard output."""
+        click.echo(json.dumps(content, indent=2))
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, also written 500ms, 10s or 2m."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds; fails for what is no duration or over an hour."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)?", str(value))
+        seconds = float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[match[2] or "s"] if match else -1.0
+        if not 0 <= seconds <= FOR_MAX_S:
+            self.fail(f"'{value}' is no duration up to an hour, such as 500ms, 10s or 2m", param, ctx)
+        return seconds
+
+
+pass_output = click.make_pass_decorator(Output)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and nothing else.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), help="Decides all that is random; shown, and by chance when not given."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+@click.version_option(package_name="redundancy-lab", prog_name="lab")
+@click.pass_context
+def cli(context: click.Context, quiet: bool, debug: bool) -> None:
+    """The Redundancy Lab: break a thing, and see what a user saw.
+
+    STAGE is a number or a folder name below stages/. Try: lab up 3, then lab run 3 kill-web.
+
+    Exit codes: 0 held, 1 refuted, 2 usage, 3 inconclusive, 4 not ready, 5 heal failed, 130 interrupted.
+    """
+    context.obj = Output(_console(), _console(stderr=True), quiet)
+    if context.invoked_subcommand not in ("heal", "report", "list"):
+        for entry in UndoLedger().entries():
+            context.obj.messages.print(
+                f"note: {entry.fault} of {entry.undo.service} is in effect since {entry.since}; 'lab heal' takes it back",
+                style="yellow",
+                highlight=False,
+            )
+
+
+def _console(stderr: bool = False) -> Console:
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PLAIN_WIDTH
+    return console
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        with signals.termination_interrupts():
+            code = cli.main(standalone_mode=False)
+    except LabError as error:
+        code = _fail(error.message, error.hint, error.exit_code, debug)
+    except click.ClickException as error:
+        usage = error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx else ""
+        code = _fail(error.format_message(), usage, error.exit_code, debug)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing is left broken by this command", err=True)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_HELD
+    except Exception as error:  # the last resort: still one line, still a code
+        code = _fail(
+            f"this is a bug in the lab: {type(error).__name__}: {error}",
+            "run again with --debug and report what it prints",
+            70,
+            debug,
+        )
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, hint: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code
+
+
+def _with_failover(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--failover", type=click.Choice(["none", "automatic"]), default="none", show_default=True, help="Which file of the stage."
+    )(command)
+
+
+def _stage(name: str, failover: str) -> Stage:
+    stage = stages.find(name)
+    if failover != stage.failover:
+        raise UsageError(
+            f"stage {stage.number} has no failover '{failover}'",
+            f"without --failover, stage {stage.number} is as in {stage.folder}/{stage.file.name}",
+        )
+    return stage
+
+
+# Setting up
+
+
+@cli.command()
+@json_option
+@pass_output
+def doctor(output: Output, as_json: bool) -> None:
+    """Say whether this machine is ready, and what is missing."""
+    checks = list(_diagnose())
+    if as_json:
+        output.document([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
+    else:
+        for name, ok, detail in checks:
+            output.data.print(f"[{'green]ok  ' if ok else 'red]FAIL'}[/] {name:<12}", detail, highlight=False)
+    if not all(ok for _, ok, _ in checks):
+        raise PreflightError("this machine is not ready", "'make setup' installs what is missing on Debian and Ubuntu")
+
+
+def _diagnose() -> Iterable[tuple[str, bool, str]]:
+    yield "python", sys.version_info >= (3, 11), sys.version.split()[0]
+    try:
+        engine = Engine()
+    except PreflightError as error:
+        yield "engine", False, error.message
+        return
+    info = engine.info()
+    yield "engine", True, f"Docker {info.version} on {info.system}, {info.processors} processors"
+    yield _check("compose", f"Compose {info.compose_version}, buildx", lambda: preflight.check_tools(info))
+    available = preflight.available_memory_mib(info)
+    largest = max(stages.all_stages(), key=lambda stage: stage.memory_mib)
+    yield _check(
+        "memory",
+        f"{available} MiB available, the largest stage takes {largest.memory_mib}",
+        lambda: preflight.check_memory(largest, available),
+    )
+    if not engine.boxes():
+        for variable in preflight.PORTS:
+            yield _check("port", f"{variable} is free", lambda variable=variable: preflight.check_port(variable))  # type: ignore[misc]
+    missing = images.outdated(engine)
+    yield (
+        "images",
+        True,
+        f"to be built: {', '.join(missing)} ('lab build')" if missing else "all built from the files that are here",
+    )
+    yield _check("faults", "none in effect", lambda: preflight.check_no_open_faults(UndoLedger()))
+
+
+def _check(name: str, good: str, look: Callable[[], None]) -> tuple[str, bool, str]:
+    try:
+        look()
+    except LabError as error:
+        return name, False, f"{error.message} ({error.hint})"
+    return name, True, good
+
+
+@cli.command()
+@click.option("--all", "everything", is_flag=True, help="Also what is up to date.")
+@pass_output
+def build(output: Output, everything: bool) -> None:
+    """Build the images that are missing or older than their files."""
+    engine = Engine()
+    preflight.check_tools(engine.info())
+    with journal.exclusive("lab build"):
+        built = images.build(engine, output.say, everything)
+    output.say(f"built {', '.join(built)}" if built else "every image is up to date")
+
+
+@cli.command()
+@click.argument("stage_name", metavar="STAGE")
+@click.option("--replace", is_flag=True, help="Take another stage down first.")
+@_with_failover
+@pass_output
+def up(output: Output, stage_name: str, replace: bool, failover: str) -> None:
+    """Start a stage and wait until it serves."""
+    stage = _stage(stage_name, failover)
+    engine = Engine()
+    with journal.exclusive(f"lab up {stage.number}"):
+        if replace:
+            _take_down(output, engine, {box.stage for box in engine.boxes()} - {stage.number, 0})
+        _ensure_up(output, engine, stage)
+    output.say(
+        f"stage {stage.number} serves at {preflight.front_door()}; next: lab run {stage.number} {_first_experiment(stage)}"
+    )
+
+
+def _first_experiment(stage: Stage) -> str:
+    return "kill-box" if stage.number == 1 else "kill-web"
+
+
+def _ensure_up(output: Output, engine: Engine, stage: Stage) -> None:
+    """Start what of the stage is not running; on any failure or interrupt of a fresh start, remove it again."""
+    present = engine.boxes(stage.number)
+    if (
+        present
+        and all(engine.is_well(box) for box in present)
+        and {box.service for box in present} == {spec.name for spec in stage.services}
+    ):
+        return
+    preflight.check_no_open_faults(UndoLedger())
+    if present:
+        preflight.check_tools(engine.info())
+        preflight.check_other_stages(engine.boxes(), stage)
+    else:
+        preflight.check_start(engine, stage)
+    images.build(engine, output.say)
+    output.say(f"starting stage {stage.number}: {stage.title}")
+    try:
+        engine.up(stage)
+        healing.await_whole(engine, stage)
+    except BaseException:
+        if not present:
+            with signals.Deferred(lambda: output.say("removing what was started, please wait")):
+                engine.down(stage)
+        raise
+
+
+@cli.command()
+@json_option
+@pass_output
+def status(output: Output, as_json: bool) -> None:
+    """Show the boxes of the stage that is up, and faults that are in effect."""
+    engine = Engine()
+    boxes = [box for box in engine.boxes() if box.stage]
+    entries = UndoLedger().entries()
+    if as_json:
+        rows = [
+            {
+                "stage": box.stage,
+                "box": box.service,
+                "roles": list(box.roles),
+                "status": box.status,
+                "health": box.health,
+                "well": box.is_well,
+            }
+            for box in boxes
+        ]
+        output.document(
+            {
+                "boxes": rows,
+                "faults": [{"fault": entry.fault, "box": entry.undo.service, "since": entry.since} for entry in entries],
+            }
+        )
+        return
+    if not boxes:
+        output.say("no stage is up; 'lab up 3' starts one")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("stage", "box", "role", "status", "health", "memory"):
+        table.add_column(title, justify="right" if title == "memory" else "left")
+    for box in boxes:
+        memory = f"{engine.memory_mib(box):.0f} MiB" if box.status == "running" else ""
+        table.add_row(
+            str(box.stage), box.service, " ".join(box.roles), box.status, box.health, memory, style="" if box.is_well else "red"
+        )
+    output.data.print(table)
+    output.say(f"front door: {preflight.front_door()}")
+
+
+@cli.command()
+@click.argument("stage_name", metavar="[STAGE]", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every stage, and whatever else the lab has made.")
+@_with_failover
+@pass_output
+def down(output: Output, stage_name: str | None, everything: bool, failover: str) -> None:
+    """Remove a stage: its containers, networks and volumes."""
+    if not stage_name and not everything:
+        raise UsageError("which stage?", "'lab down 3', or 'lab down --all'")
+    chosen = {_stage(stage_name, failover).number} if stage_name else set()
+    engine = Engine()
+    with journal.exclusive("lab down"):
+        _take_down(output, engine, chosen | ({box.stage for box in engine.boxes()} - {0} if everything else set()))
+        if everything:
+            engine.remove_leftovers()
+            left = engine.leftovers()
+            if left:
+                raise LabError(f"still there: {', '.join(left)}", "run 'lab down --all' again")
+    output.say("nothing of the lab is left" if everything else f"stage {', '.join(map(str, sorted(chosen)))} is gone")
+
+
+def _take_down(output: Output, engine: Engine, numbers: Iterable[int]) -> None:
+    ledger = UndoLedger()
+    for number in sorted(numbers):
+        output.say(f"removing stage {number}")
+        engine.down(stages.find(str(number)))
+        # What is gone is no longer broken.
+        for entry in ledger.entries():
+            if entry.undo.stage == number:
+                ledger.close(entry)
+
+
+# Breaking and measuring
+
+
+@cli.command("list")
+@pass_output
+def list_(output: Output) -> None:
+    """Show the stages and the experiments."""
+    for stage in stages.all_stages():
+        output.data.print(f"stage {stage.number}  {stage.folder:<28} {stage.new}", highlight=False, soft_wrap=True)
+    for name in experiments.names():
+        output.data.print(f"{name:<12} {experiments.find(name).question}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+@click.argument("stage_name", metavar="STAGE")
+@click.argument("experiment_name", metavar="EXPERIMENT")
+@click.option("--trials", type=click.IntRange(1, TRIALS_MAX), default=1, show_default=True, help="How often.")
+@click.option("--rate", type=click.FloatRange(1, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second.")
+@click.option("--observe", type=Duration(), help="How long to watch before healing, instead of what the experiment says.")
+@seed_option
+@click.option("--web-ui", is_flag=True, help="Show Locust's own page on loopback while it runs.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@json_option
+@_with_failover
+@pass_output
+def run(
+    output: Output,
+    stage_name: str,
+    experiment_name: str,
+    trials: int,
+    rate: float,
+    observe: float | None,
+    seed: int | None,
+    web_ui: bool,
+    dry_run: bool,
+    as_json: bool,
+    failover: str,
+) -> None:
+    """Run an experiment on a stage: break something, and show what a user saw.
+
+    EXPERIMENT is a name ('lab list' shows them) or a path to a YAML file. The stage is started if need be.
+    """
+    stage = _stage(stage_name, failover)
+    experiment = _observing(experiments.find(experiment_name), observe)
+    experiments.check_targets(experiment, stage)
+    seed = SystemRandom().randrange(2**31) if seed is None else seed
+    order = Order(stage, experiment, LoadPlan(rate_per_s=rate), seed, trials, web_ui)
+    if dry_run:
+        _show_plan(output, order, as_json)
+        return
+    engine = Engine()
+    ledger = UndoLedger()
+    with journal.exclusive(f"lab run {stage.number} {experiment.name}"):
+        preflight.check_no_open_faults(ledger)
+        _ensure_up(output, engine, stage)
+        if web_ui:
+            output.say(f"Locust's page while it runs: {preflight.locust_page()}")
+        silent = as_json or output.quiet
+        if silent:
+            result = run_experiment(engine, ledger, order, _info(order), NoProgress())
+        else:
+            with ConsoleProgress(output.messages, trials, order.plan.deadline_s) as progress:
+                result = run_experiment(engine, ledger, order, _info(order), progress)
+    if as_json:
+        output.document(document.as_document(result))
+    else:
+        assert result.folder is not None
+        terminal.show(output.data, result, document.rebuild(result.folder)[1])
+    sys.exit(EXIT_OF_VERDICT[result.verdict])
+
+
+def _observing(experiment: Experiment, observe_s: float | None) -> Experiment:
+    return experiment if observe_s is None else Experiment(**{**vars(experiment), "observe_s": observe_s})
+
+
+def _info(order: Order) -> RunInfo:
+    stage, experiment = order.stage, order.experiment
+    return RunInfo(
+        stage=stage.number,
+        stage_folder=stage.folder,
+        failover=stage.failover,
+        experiment=experiment.name,
+        title=experiment.title,
+        question=experiment.question,
+        seed=order.seed,
+        plan=order.plan,
+        expectations=experiment.expectations,
+        has_fault=bool(experiment.faults),
+        started_at=journal.utc_now(),
+    )
+
+
+def _show_plan(output: Output, order: Order, as_json: bool) -> None:
+    experiment = order.experiment
+    plan = {
+        "stage": order.stage.number,
+        "experiment": experiment.name,
+        "seed": order.seed,
+        "rate_per_s": order.plan.rate_per_s,
+        "trials": [{"number": number, "seed": trial_seed(order.seed, number)} for number in range(1, order.trials + 1)],
+        "steps": [{"fault": step.fault.value, "target": step.target, "after_s": step.after_s} for step in experiment.faults],
+        "baseline_s": experiment.baseline_s,
+        "observe_s": experiment.observe_s,
+        "after_s": experiment.after_s,
+        "expectations": [asdict(expectation) for expectation in experiment.expectations],
+    }
+    if as_json:
+        output.document(plan)
+        return
+    output.data.print(f"stage {order.stage.number}, {experiment.name}: {experiment.question}", highlight=False)
+    output.data.print(f"{order.trials} trials at {order.plan.rate_per_s:g} requests a second, seed {order.seed}", highlight=False)
+    steps = ", then ".join(f"{step.fault} {step.target}" for step in experiment.faults) or "break nothing"
+    output.data.print(
+        f"each: {experiment.baseline_s:g} s as it is; {steps}; watch {experiment.observe_s:g} s; heal; {experiment.after_s:g} s more",
+        highlight=False,
+    )
+    output.data.print("expected: " + "; ".join(map(str, experiment.expectations)), highlight=False)
+
+
+@cli.command()
+@click.argument("fault_name", metavar="FAULT", type=click.Choice([kind.value for kind in FAULTS]))
+@click.argument("target")
+@click.option("--for", "for_s", type=Duration(), help="Heal after this time; without it the fault stays until 'lab heal'.")
+@click.option("--dry-run", is_flag=True, help="Print which boxes would be hit, and do nothing.")
+@seed_option
+@pass_output
+def chaos(output: Output, fault_name: str, target: str, for_s: float | None, dry_run: bool, seed: int | None) -> None:
+    """Break something in the stage that is up.
+
+    TARGET is a role (web), service:NAME, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE. A role that
+    several boxes play means one of them, by chance.
+    """
+    engine = Engine()
+    seed = SystemRandom().randrange(2**31) if seed is None else seed
+    up_now = [box for box in engine.boxes() if box.stage]
+    if not up_now:
+        raise UsageError("no stage is up", "'lab up 3' starts one")
+    fault = FAULTS[FaultKind(fault_name)]
+    with journal.exclusive(f"lab chaos {fault_name}"):
+        victims = [fault.prepare(engine, Victim.of(box, target)) for box in resolve(target, up_now, Random(seed))]
+        names = ", ".join(victim.box.service for victim in victims)
+        if dry_run:
+            output.data.print(f"would {fault_name} {names} (seed {seed})", highlight=False)
+            return
+        _strike(output, engine, FaultKind(fault_name), victims, for_s)
+    if for_s is None:
+        output.say(f"{fault_name} of {names} (seed {seed}) stays in effect; 'lab heal' takes it back")
+
+
+def _strike(output: Output, engine: Engine, kind: FaultKind, victims: list[Victim], for_s: float | None) -> None:
+    fault, ledger = FAULTS[kind], UndoLedger()
+    entries = []
+    with signals.Deferred(lambda: output.say("interrupted: healing first")) as interrupts:
+        try:
+            for victim in victims:
+                entries.append(ledger.open(fault.undo(victim), kind))
+                fault.inject(engine, victim)
+            for victim in victims:
+                proved = wait_until(lambda victim=victim: fault.prove(engine, victim).proved, PROOF_TIMEOUT_S)  # type: ignore[misc]
+                bite = fault.prove(engine, victim)
+                output.say(bite.evidence)
+                if not proved and not bite.proved:
+                    raise InconclusiveError(f"{kind} of {victim.box.service} did not bite: {bite.evidence}")
+            with interrupts.open():
+                wait_until(lambda: False, for_s or 0.0)
+        except BaseException:
+            for_s = 0.0
+            raise
+        finally:
+            if for_s is not None:
+                for entry in reversed(entries):
+                    healing.undo(engine, ledger, entry)
+                _await_boxes(engine, [victim.box for victim in victims])
+
+
+def _await_boxes(engine: Engine, boxes: Iterable[Box]) -> None:
+    for box in boxes:
+        healing.await_well(engine, box.stage, [box.service])
+
+
+@cli.command()
+@pass_output
+def heal(output: Output) -> None:
+    """Take back every fault, bring back every box, wait until the stage serves."""
+    engine = Engine()
+    with journal.exclusive("lab heal"), signals.Deferred(lambda: output.say("healing first, then the end")):
+        mended = healing.heal(engine, UndoLedger(), output.say)
+    output.say(f"healed: {mended} things mended, everything runs and answers" if mended else "nothing was broken")
+
+
+@cli.command()
+@click.argument("run_name", metavar="RUN", default="latest")
+@json_option
+@pass_output
+def report(output: Output, run_name: str, as_json: bool) -> None:
+    """Show a run again, computed anew from its journal; needs no Docker.
+
+    RUN is a folder, a path below results/ (3-load-balancer/kill-web/latest), or latest.
+    """
+    result, records = document.rebuild(journal.find_run(run_name))
+    if as_json:
+        output.document(document.as_document(result))
+    else:
+        terminal.show(output.data, result, records)
+
+
+@cli.command("selftest")
+@click.option(
+    "--rate",
+    "rates",
+    type=click.FloatRange(20, RATE_MAX_PER_S),
+    multiple=True,
+    default=(100.0, 500.0),
+    show_default=True,
+    help="Requests a second.",
+)
+@click.option(
+    "--repeats", type=click.IntRange(1, 100), default=selftest.REPEATS, show_default=True, help="How often each outage."
+)
+@seed_option
+@json_option
+@pass_output
+def selftest_(output: Output, rates: tuple[float, ...], repeats: int, seed: int | None, as_json: bool) -> None:
+    """Measure outages of known length, and say how far off the lab is."""
+    engine = Engine()
+    seed = SystemRandom().randrange(2**31) if seed is None else seed
+    with journal.exclusive("lab selftest"):
+        images.build(engine, output.say)
+        lines, closed_loop = selftest.run(engine, rates, repeats, seed, output.say)
+    passed = all(line.passed for line in lines)
+    if as_json:
+        output.document(
+            {"passed": passed, "seed": seed, "outages": [asdict(line) for line in lines], "closed_loop": asdict(closed_loop)}
+        )
+    else:
+        _show_selftest(output, lines, closed_loop)
+    if not passed:
+        raise InconclusiveError("the measuring is off on this machine now", "is something else busy? end it and try again")
+
+
+def _show_selftest(output: Output, lines: list[selftest.Line], closed_loop: selftest.ClosedLoop) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("outage", "rate", "true", "measured", "off by", "failed share off by", "repeats", "invalid", ""):
+        table.add_column(title, justify="left" if title == "outage" else "right")
+    for line in lines:
+        table.add_row(
+            line.how,
+            f"{line.rate_per_s:g}/s",
+            f"{line.true_s:.4f} s",
+            f"{line.measured_s:.4f} s",
+            f"{line.length_error_ms:.1f} ms",
+            f"{line.share_error_points:.2f} points",
+            str(line.repeats),
+            str(line.invalid),
+            "ok" if line.passed else "OFF",
+        )
+    output.data.print(table)
+    share = closed_loop.failures / closed_loop.requests if closed_loop.requests else 0.0
+    output.data.print(
+        f"a closed loop (10 users that wait for each answer), server frozen 2 s of {selftest.CLOSED_LOOP_S:g}: {closed_loop.failures} of {closed_loop.requests} requests failed ({share:.1%}); "
+        "who waits for answers does not see that there are none",
+        highlight=False,
+    )

@@ -1,0 +1,398 @@
+"""The only place that talks to Docker: boxes, images, Compose. Touches nothing without our labels."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+
+from lab.errors import LabError, PreflightError, UsageError
+from lab.model import Box, Stage
+from lab.stages import PROJECT_PREFIX, ROOT
+
+STAGE_LABEL = "lab.stage"
+ROLE_LABEL = "lab.role"
+SOURCE_LABEL = "lab.source"
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+IMAGE_PREFIX = "redundancy-lab/"
+API_TIMEOUT_S = 30
+EXEC_TIMEOUT_S = 30
+UP_TIMEOUT_S = 120
+COMPOSE_MIN = (2, 26)
+POLL_S = 0.05
+
+NO_ENGINE_HINT = "start Docker (Desktop: open it; Linux: 'systemctl start docker'), or run 'make setup' to have one installed"
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What answers."""
+
+    version: str
+    compose_version: str
+    buildx: bool
+    memory_mib: int
+    processors: int
+    system: str
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """What a command in a box left."""
+
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True)
+class EngineEvent:
+    """Something that Docker says happened to a box."""
+
+    service: str
+    action: str
+    at: float
+    """Monotonic seconds of this host, when the lab heard of it."""
+
+
+class Engine:
+    """A Docker Engine that answers. Every failure to answer is a PreflightError or a LabError of one line."""
+
+    def __init__(self) -> None:
+        """Raises PreflightError when no engine answers."""
+        try:
+            self._api = docker.from_env(timeout=API_TIMEOUT_S).api
+            self._api.ping()
+        except (DockerException, requests.RequestException, OSError) as error:
+            raise PreflightError(f"no Docker Engine answers ({_first_line(error)})", NO_ENGINE_HINT) from error
+
+    def info(self) -> EngineInfo:
+        """Versions and size of the engine and its tools."""
+        with _explained("ask the engine what it is"):
+            info = self._api.info()
+        compose = subprocess.run(["docker", "compose", "version", "--short"], capture_output=True, text=True, check=False)
+        buildx = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False)
+        return EngineInfo(
+            version=info.get("ServerVersion", ""),
+            compose_version=compose.stdout.strip().removeprefix("v") if compose.returncode == 0 else "",
+            buildx=buildx.returncode == 0,
+            memory_mib=int(info.get("MemTotal", 0)) // 2**20,
+            processors=int(info.get("NCPU", 0)),
+            system=info.get("OperatingSystem", ""),
+        )
+
+    # Boxes
+
+    def boxes(self, stage: int | None = None) -> list[Box]:
+        """The boxes of a stage, or of all, in order of their names; whatever their state."""
+        labels = [STAGE_LABEL, ROLE_LABEL] if stage is None else [f"{STAGE_LABEL}={stage}", ROLE_LABEL]
+        with _explained("list the lab's containers"):
+            found = self._api.containers(all=True, filters={"label": labels})
+            details = [self._inspect(entry["Id"]) for entry in found if _is_ours(entry["Labels"])]
+        return sorted((_box(each) for each in details if each), key=lambda box: (box.stage, box.service))
+
+    def box(self, box: Box) -> Box | None:
+        """The box as it is now; None when it is gone."""
+        with _explained(f"look at {box.service}"):
+            details = self._inspect(box.id)
+        return _box(details) if details else None
+
+    def kill(self, box: Box) -> None:
+        """SIGKILL to everything in the box; Docker then leaves it dead."""
+        self._act(box, "kill", self._api.kill)
+
+    def start(self, box: Box) -> None:
+        """Start the box again."""
+        self._act(box, "start", self._api.start)
+
+    def stop(self, box: Box) -> None:
+        """Shut the box down in order, within the grace period of its stage file."""
+        self._act(box, "stop", self._api.stop)
+
+    def restart(self, box: Box) -> None:
+        """Shut the box down in order and start it again."""
+        self._act(box, "restart", self._api.restart)
+
+    def pause(self, box: Box) -> None:
+        """Freeze every process of the box."""
+        self._act(box, "pause", self._api.pause)
+
+    def unpause(self, box: Box) -> None:
+        """Let a frozen box go on."""
+        self._act(box, "unpause", self._api.unpause)
+
+    def is_well(self, box: Box) -> bool:
+        """Whether the box runs and passes its health check.
+
+        Docker asks at intervals, seldom once a box is up, and calls a box that was frozen unhealthy until it
+        asks again; so where its word is not "healthy", the check is run now.
+        """
+        if box.is_well:
+            return True
+        if box.status != "running":
+            return False
+        with _explained(f"look at {box.service}"):
+            details = self._inspect(box.id)
+        test = ((details or {}).get("Config", {}).get("Healthcheck") or {}).get("Test") or []
+        command = ["sh", "-c", test[1]] if test[:1] == ["CMD-SHELL"] else test[1:]
+        return bool(command) and self.run_in(box, command, timeout_s=5).exit_code == 0
+
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = EXEC_TIMEOUT_S) -> ExecResult:
+        """Run a command in a box and wait for it. A command that overruns has exit code 124."""
+        try:
+            done = subprocess.run(
+                ["docker", "exec", box.id, *command],
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            return ExecResult(124, f"no answer within {timeout_s:g} s")
+        return ExecResult(done.returncode, done.stdout if done.returncode == 0 else (done.stdout + done.stderr))
+
+    def talk_to(self, box: Box, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Run a command in a box with its standard input and output as pipes.
+
+        In a session of its own: a Ctrl-C at the terminal is for the lab, which then heals and ends the command.
+        """
+        return subprocess.Popen(
+            ["docker", "exec", "-i", box.id, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def logs(self, box: Box, lines: int = 5) -> str:
+        """The last lines that a box printed."""
+        with _explained(f"read the log of {box.service}"):
+            text: bytes = self._api.logs(box.id, tail=lines)
+        return text.decode(errors="replace").strip()
+
+    def memory_mib(self, box: Box) -> float:
+        """What a box uses, without the page cache it could give back, in MiB."""
+        with _explained(f"measure {box.service}"):
+            usage = self._api.stats(box.id, stream=False, one_shot=True).get("memory_stats", {})
+        cache = usage.get("stats", {}).get("total_inactive_file", usage.get("stats", {}).get("inactive_file", 0))
+        return float(max(usage.get("usage", 0) - cache, 0)) / 2**20
+
+    def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
+        """Call `heard`, in another thread, for each event of our boxes; returns how to stop that."""
+        stream = self._api.events(decode=True, filters={"type": "container", "label": STAGE_LABEL})
+
+        def listen() -> None:
+            # Closing the stream is what ends this; how the library reports that differs by platform.
+            try:
+                for event in stream:
+                    labels = event.get("Actor", {}).get("Attributes", {})
+                    if _is_ours(labels) and event.get("Action") in ("die", "start", "pause", "unpause"):
+                        heard(EngineEvent(labels.get(SERVICE_LABEL, ""), event["Action"], monotonic()))
+            except (DockerException, requests.RequestException, OSError, ValueError, AttributeError):
+                return
+
+        threading.Thread(target=listen, daemon=True, name="engine events").start()
+        return stream.close  # type: ignore[no-any-return]
+
+    def _act(self, box: Box, verb: str, call: Callable[[str], None]) -> None:
+        with _explained(f"{verb} {box.service}"):
+            details = self._inspect(box.id)
+            # Asked again at the last moment: what is broken is a container of ours, or nothing.
+            if not details or not _is_ours(details["Config"]["Labels"]):
+                raise UsageError(f"{box.service} is not a box of the lab (any more)", "see 'lab status'")
+            call(box.id)
+
+    def _inspect(self, container_id: str) -> dict[str, Any] | None:
+        try:
+            details: dict[str, Any] = self._api.inspect_container(container_id)
+        except NotFound:
+            return None
+        return details
+
+    # Stages
+
+    def up(self, stage: Stage) -> None:
+        """Create and start a stage, wait until Docker calls every box healthy. Raises LabError."""
+        self._compose(stage, "up", "--detach", "--wait", "--wait-timeout", str(UP_TIMEOUT_S), "--no-build", "--pull", "never")
+
+    def down(self, stage: Stage) -> None:
+        """Remove a stage's containers, networks and volumes. Nothing is kept, so nothing need stop in order."""
+        self._compose(stage, "down", "--volumes", "--timeout", "0", "--remove-orphans")
+
+    def leftovers(self) -> list[str]:
+        """Names of containers, networks and volumes with our labels, whatever made them."""
+        filters = {"label": [STAGE_LABEL]}
+        with _explained("list what the lab has made"):
+            containers = [
+                (entry["Names"] or [entry["Id"]])[0].lstrip("/")
+                for entry in self._api.containers(all=True, filters=filters)
+                if _is_ours(entry["Labels"])
+            ]
+            networks = [entry["Name"] for entry in self._api.networks(filters=filters) if _is_ours(entry["Labels"])]
+            volumes = [
+                entry["Name"] for entry in self._api.volumes(filters=filters)["Volumes"] or [] if _is_ours(entry["Labels"])
+            ]
+        return [*containers, *networks, *volumes]
+
+    def remove_leftovers(self) -> None:
+        """Remove every container, network and volume with our labels, also of stages whose file is gone."""
+        filters = {"label": [STAGE_LABEL]}
+        with _explained("remove what the lab has made"):
+            for entry in self._api.containers(all=True, filters=filters):
+                if _is_ours(entry["Labels"]):
+                    self._api.remove_container(entry["Id"], force=True, v=True)
+            for entry in self._api.networks(filters=filters):
+                if _is_ours(entry["Labels"]):
+                    self._api.remove_network(entry["Id"])
+            for entry in self._api.volumes(filters=filters)["Volumes"] or []:
+                if _is_ours(entry["Labels"]):
+                    self._api.remove_volume(entry["Name"], force=True)
+
+    def _compose(self, stage: Stage, *arguments: str) -> None:
+        command = ["docker", "compose", "--progress", "plain", "--file", str(stage.file), *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        if done.returncode:
+            lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+            raise LabError(
+                f"docker compose {arguments[0]} failed for stage {stage.number}: {lines[-1] if lines else 'it said nothing'}",
+                "run 'lab doctor'; with --debug the whole output is shown" if len(lines) < 2 else " / ".join(lines[-4:-1]),
+            )
+
+    # Images
+
+    def image_source(self, name: str) -> str | None:
+        """The digest of the files that an image of ours was built from; None where there is no such image."""
+        with _explained("look for the lab's images"):
+            try:
+                labels = self._api.inspect_image(IMAGE_PREFIX + name)["Config"].get("Labels") or {}
+            except NotFound:
+                return None
+        return str(labels.get(SOURCE_LABEL, ""))
+
+    def build_image(self, name: str, source: str, ca_bundle: Path | None) -> None:
+        """Build an image of compose/NAME/Dockerfile. Raises LabError with the builder's last words."""
+        command = [
+            "docker",
+            "buildx",
+            "build",
+            "--load",
+            "--quiet",
+            "--tag",
+            IMAGE_PREFIX + name,
+            "--label",
+            f"{SOURCE_LABEL}={source}",
+        ]
+        command += ["--file", str(ROOT / "compose" / name / "Dockerfile")]
+        # An option, not a must: only who sits behind a proxy with its own certificate has one.
+        command += ["--secret", f"id=ca,src={ca_bundle}"] if ca_bundle else []
+        done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            tail = " / ".join(line.strip() for line in done.stderr.strip().splitlines()[-3:])
+            raise LabError(
+                f"building the image {name} failed: {tail}",
+                "is there a network? behind a company proxy, set LAB_CA_BUNDLE to its certificate file",
+            )
+
+    def ensure_base_image(self) -> None:
+        """Pull or make the base image. Raises LabError."""
+        done = subprocess.run([str(ROOT / "scripts" / "ensure-base-image")], check=False, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            raise PreflightError(
+                "the base image could not be made (the reason is above)", "check the network, then 'lab build' again"
+            )
+
+    @contextmanager
+    def container(self, image: str, command: Sequence[str]) -> Iterator[Box]:
+        """A container of its own, without a network, for as long as the context lasts (the self-test)."""
+        labels = {STAGE_LABEL: "0", ROLE_LABEL: "internet", PROJECT_LABEL: PROJECT_PREFIX + "selftest", SERVICE_LABEL: "selftest"}
+        with _explained("start a container for the self-test"):
+            created = self._api.create_container(
+                IMAGE_PREFIX + image,
+                list(command),
+                labels=labels,
+                host_config=self._api.create_host_config(network_mode="none", cap_drop=["ALL"], pids_limit=256, mem_limit="512m"),
+            )
+        try:
+            self._api.start(created["Id"])
+            details = self._inspect(created["Id"])
+            assert details is not None
+            yield _box(details)
+        finally:
+            self._api.remove_container(created["Id"], force=True, v=True)
+
+
+def ca_bundle() -> Path | None:
+    """The certificates that a build needs behind a proxy that signs with its own, where one is set."""
+    for variable in ("LAB_CA_BUNDLE", "PIP_CERT", "REQUESTS_CA_BUNDLE"):
+        path = os.environ.get(variable)
+        if path and Path(path).is_file():
+            return Path(path)
+    return None
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Ask until the condition holds or the time is over; returns whether it holds."""
+    deadline = monotonic() + timeout_s
+    while not condition():
+        if monotonic() >= deadline:
+            return False
+        sleep(POLL_S)
+    return True
+
+
+def compose_is_recent(version: str) -> bool:
+    """Whether Compose is new enough for the stage files."""
+    numbers = re.match(r"v?(\d+)\.(\d+)", version)
+    return bool(numbers) and tuple(int(number) for number in numbers.groups()) >= COMPOSE_MIN if numbers else False
+
+
+def _is_ours(labels: dict[str, str] | None) -> bool:
+    return bool(labels) and STAGE_LABEL in (labels or {}) and (labels or {}).get(PROJECT_LABEL, "").startswith(PROJECT_PREFIX)
+
+
+def _box(details: dict[str, Any]) -> Box:
+    labels, state = details["Config"]["Labels"], details["State"]
+    return Box(
+        id=details["Id"],
+        service=labels.get(SERVICE_LABEL, ""),
+        stage=int(labels[STAGE_LABEL]) if labels[STAGE_LABEL].isdigit() else -1,
+        roles=tuple(labels.get(ROLE_LABEL, "").split()),
+        labels=dict(labels),
+        status=state["Status"],
+        health=(state.get("Health") or {}).get("Status", "") if state["Status"] in ("running", "paused") else "",
+        started_at=state.get("StartedAt", ""),
+        exit_code=state.get("ExitCode"),
+        restarts=int(details.get("RestartCount", 0)),
+    )
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except APIError as error:
+        raise LabError(
+            f"Docker could not {what}: {_first_line(error.explanation or error)}", "see 'lab status' and 'lab doctor'"
+        ) from error
+    except (DockerException, requests.RequestException) as error:
+        raise PreflightError(
+            f"the Docker Engine stopped answering (asked to {what}: {_first_line(error)})", NO_ENGINE_HINT
+        ) from error
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

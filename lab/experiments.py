@@ -1,0 +1,128 @@
+"""Experiments: YAML files that say what to break, for how long, and what to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lab import yamlfile
+from lab.availability import MEASURES
+from lab.errors import UsageError
+from lab.model import Expectation, Experiment, FaultKind, Stage, Step
+from lab.targets import check
+
+FOLDER = Path(__file__).resolve().parent / "experiments"
+KEYS = ("title", "question", "fault", "target", "steps", "baseline_s", "observe_s", "after_s", "expect")
+STEP_KEYS = ("fault", "target", "after_s")
+DURATION_MAX_S = 3600.0
+
+
+def names() -> list[str]:
+    """The experiments that come with the lab."""
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def find(name: str) -> Experiment:
+    """The experiment with this name, or in this file (a path that ends in .yaml or .yml).
+
+    Raises UsageError, naming file and line for what is malformed.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read(Path(name))
+    if name not in names():
+        raise UsageError(f"there is no experiment '{name}'", f"experiments are {', '.join(names())}, or a path to a .yaml file")
+    return read(FOLDER / f"{name}.yaml")
+
+
+def read(file: Path) -> Experiment:
+    """The experiment in a file. Raises UsageError naming file and line."""
+    document = yamlfile.load(file)
+    _only(document, KEYS)
+    steps = _steps(document)
+    return Experiment(
+        name=file.stem,
+        title=_text(document, "title"),
+        question=_text(document, "question"),
+        steps=steps,
+        baseline_s=_duration(document, "baseline_s", 2.0),
+        observe_s=_duration(document, "observe_s", 6.0),
+        after_s=_duration(document, "after_s", 1.5),
+        expectations=_expectations(document),
+    )
+
+
+def check_targets(experiment: Experiment, stage: Stage) -> None:
+    """Raise UsageError when a step's target can match nothing in this stage."""
+    for step in experiment.faults:
+        try:
+            check(step.target, stage.services, stage.number)
+        except UsageError as error:
+            raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
+
+
+def _steps(document: yamlfile.Mapping) -> tuple[Step, ...]:
+    if "steps" not in document:
+        return (_step(document),)
+    if "fault" in document or "target" in document:
+        raise document.error("steps", "either fault and target, or steps, not both")
+    steps = document["steps"]
+    if not isinstance(steps, list) or not steps or not all(isinstance(step, yamlfile.Mapping) for step in steps):
+        raise document.error("steps", "steps must be a list of mappings with fault, target and after_s")
+    for step in steps:
+        _only(step, STEP_KEYS)
+    return tuple(_step(step) for step in steps)
+
+
+def _step(mapping: yamlfile.Mapping) -> Step:
+    kinds = [kind.value for kind in FaultKind]
+    fault = mapping.get("fault")
+    if fault not in kinds:
+        raise mapping.error("fault", f"fault must be one of {', '.join(kinds)}" + (f", not '{fault}'" if fault else ""))
+    target = mapping.get("target", "")
+    if not isinstance(target, str) or (not target) != (fault == FaultKind.NONE):
+        raise mapping.error("target", "a fault needs a target (and fault: none has none)")
+    return Step(FaultKind(fault), target, _duration(mapping, "after_s", 0.0) if "steps" not in mapping else 0.0)
+
+
+def _expectations(document: yamlfile.Mapping) -> tuple[Expectation, ...]:
+    expect = document.get("expect")
+    if not isinstance(expect, yamlfile.Mapping) or not expect:
+        raise document.error("expect", "expect must name at least one measure with at_most or at_least")
+    return tuple(_expectation(expect, measure) for measure in expect)
+
+
+def _expectation(expect: yamlfile.Mapping, measure: str) -> Expectation:
+    if measure not in MEASURES:
+        raise expect.error(measure, f"'{measure}' is not measured", f"measures are {', '.join(MEASURES)}")
+    bounds = expect[measure]
+    if not isinstance(bounds, yamlfile.Mapping) or not bounds or not set(bounds) <= {"at_most", "at_least"}:
+        raise expect.error(measure, f"'{measure}' needs at_most or at_least", f"{measure}: {{at_most: 1.0}}")
+    for key, value in bounds.items():
+        if not _is_number(value):
+            raise bounds.error(key, f"{key} must be a number, not '{value}'")
+    return Expectation(measure, bounds.get("at_most"), bounds.get("at_least"))
+
+
+def _only(mapping: yamlfile.Mapping, known: Iterable[str]) -> None:
+    for key in mapping:
+        if key not in known:
+            raise mapping.error(key, f"'{key}' is not known here", f"known are {', '.join(known)}")
+
+
+def _text(mapping: yamlfile.Mapping, key: str) -> str:
+    value = mapping.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise mapping.error(key, f"'{key}' must be a line of text")
+    return " ".join(value.split())
+
+
+def _duration(mapping: yamlfile.Mapping, key: str, default: float) -> float:
+    value = mapping.get(key, default)
+    if not _is_number(value) or not 0 <= value <= DURATION_MAX_S:
+        raise mapping.error(key, f"{key} must be a number of seconds from 0 to {DURATION_MAX_S:g}, not '{value}'")
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,105 @@
+"""What every fault is, and the little of Docker that faults may use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lab.engine import ExecResult
+from lab.errors import UsageError
+from lab.model import Bite, Box, FaultKind, Undo, UndoAction
+
+
+class Hands(Protocol):
+    """The narrow part of the engine that faults need."""
+
+    def box(self, box: Box) -> Box | None:
+        """The box as it is now."""
+
+    def kill(self, box: Box) -> None:
+        """SIGKILL to the box."""
+
+    def stop(self, box: Box) -> None:
+        """Shut down in order."""
+
+    def restart(self, box: Box) -> None:
+        """Shut down in order and start."""
+
+    def pause(self, box: Box) -> None:
+        """Freeze."""
+
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
+        """Run a command inside."""
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A box that a fault is about to hit, as it was just before."""
+
+    box: Box
+    process: str = ""
+    """Name of the process that a crash kills."""
+    pid: str = ""
+
+    @classmethod
+    def of(cls, box: Box, target: str) -> Victim:
+        """The victim that a target means: a box in several roles has a process for each."""
+        role = target.rpartition(":")[2]
+        return cls(box, process=box.labels.get(f"lab.process.{role}") or box.labels.get("lab.process", ""))
+
+
+class Fault(Protocol):
+    """One way to fail."""
+
+    kind: FaultKind
+
+    def prepare(self, hands: Hands, victim: Victim) -> Victim:
+        """Look at the victim before anything is broken. Raises UsageError where the fault can't apply."""
+
+    def undo(self, victim: Victim) -> Undo:
+        """How to take it back."""
+
+    def inject(self, hands: Hands, victim: Victim) -> None:
+        """Break it."""
+
+    def prove(self, hands: Hands, victim: Victim) -> Bite:
+        """Whether it bit, from outside the box."""
+
+
+class BoxFault:
+    """What faults of a running box share; brought back by starting it, unless a fault says otherwise."""
+
+    action = UndoAction.START
+
+    def prepare(self, hands: Hands, victim: Victim) -> Victim:
+        """Only what runs can fail."""
+        return must_run(victim)
+
+    def undo(self, victim: Victim) -> Undo:
+        """Start it (or what `action` says)."""
+        return Undo(self.action, victim.box.id, victim.box.service, victim.box.stage)
+
+
+def must_run(victim: Victim) -> Victim:
+    """Raise UsageError unless the box is running: what is down already can't fail."""
+    if victim.box.status != "running":
+        raise UsageError(f"{victim.box.service} is {victim.box.status}, not running", "'lab heal' brings it back")
+    return victim
+
+
+def is_down(hands: Hands, victim: Victim) -> Bite:
+    """Proof for faults that take the box down."""
+    now = hands.box(victim.box)
+    if now is None:
+        return Bite(False, f"{victim.box.service} has been removed")
+    return Bite(now.status == "exited", f"{now.service} is {now.status}, exit code {now.exit_code}")
+
+
+def was_started_again(hands: Hands, victim: Victim) -> Bite:
+    """Proof for faults after which the box runs again: it runs since a later instant."""
+    now = hands.box(victim.box)
+    if now is None:
+        return Bite(False, f"{victim.box.service} has been removed")
+    again = now.status in ("exited", "restarting") or now.started_at != victim.box.started_at
+    return Bite(again, f"{now.service} is {now.status}, started at {now.started_at} (before: {victim.box.started_at})")

@@ -1,0 +1,119 @@
+"""Taking faults back, and waiting until a stage is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from lab import stages
+from lab.engine import Engine, wait_until
+from lab.errors import HealError, LabError, UsageError
+from lab.journal import OpenFault, UndoLedger
+from lab.model import INTERNET_ROLE, Box, Stage
+
+WELL_TIMEOUT_S = 60.0
+READY_PATH = "/readyz"
+
+
+def mend(engine: Engine, box: Box) -> bool:
+    """Bring a box back, whatever was done to it; returns whether there was anything to do."""
+    if box.status == "paused":
+        engine.unpause(box)
+    elif box.status in ("exited", "created", "dead"):
+        engine.start(box)
+    else:
+        return False
+    return True
+
+
+def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
+    """Take one fault back and close its entry. Raises HealError when the engine refuses."""
+    try:
+        now = [box for box in engine.boxes(entry.undo.stage) if box.service == entry.undo.service]
+        for box in now:
+            mend(engine, box)
+    except LabError as error:
+        raise HealError(
+            f"{entry.fault} of {entry.undo.service} could not be undone: {error.message}", "'lab heal' tries again"
+        ) from error
+    ledger.close(entry)
+
+
+def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
+    """Undo every open fault, bring back every box that is not running, wait until all answers.
+
+    Returns how many things were mended. Raises HealError.
+    """
+    mended = 0
+    for entry in ledger.entries():
+        say(f"undoing {entry.fault} of {entry.undo.service} ({entry.since})")
+        undo(engine, ledger, entry)
+        mended += 1
+    for box in engine.boxes():
+        if box.stage and mend(engine, box):
+            say(f"{box.service} of stage {box.stage} was {box.status}: brought back")
+            mended += 1
+    for number in sorted({box.stage for box in engine.boxes()} - {0}):
+        restore_missing(engine, number, say)
+        end_stray_loads(engine, number)
+        await_whole(engine, stages.find(str(number)))
+    return mended
+
+
+def restore_missing(engine: Engine, number: int, say: Callable[[str], None]) -> None:
+    """Make boxes again that were removed from a stage that is up."""
+    stage = stages.find(str(number))
+    missing = {spec.name for spec in stage.services} - {box.service for box in engine.boxes(number)}
+    if missing:
+        say(f"{', '.join(sorted(missing))} of stage {number} had been removed: made again")
+        engine.up(stage)
+
+
+def end_stray_loads(engine: Engine, number: int) -> None:
+    """End loads that outlived their controller (they end by themselves when their input does; this makes sure)."""
+    for box in engine.boxes(number):
+        if INTERNET_ROLE in box.roles and box.status == "running":
+            engine.run_in(box, ["pkill", "-9", "-f", "client[.]generator"])
+
+
+def await_whole(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S) -> None:
+    """Wait until every box is well and the service answers from its database. Raises HealError saying what is not."""
+    await_well(engine, stage.number, [spec.name for spec in stage.services], timeout_s)
+    await_service(engine, stage, timeout_s)
+
+
+def await_service(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S) -> None:
+    """Wait until a user gets an answer from the database. Raises HealError."""
+    if not wait_until(lambda: service_answers(engine, stage), timeout_s):
+        broken = [f"{box.service} is {box.status}" for box in engine.boxes(stage.number) if not engine.is_well(box)]
+        raise HealError(
+            f"stage {stage.number} does not answer ({', '.join(broken) or 'though every box runs'})",
+            f"'lab heal' mends boxes; 'lab down {stage.number}' and 'lab up {stage.number}' make it anew",
+        )
+
+
+def await_well(engine: Engine, number: int, services: Sequence[str], timeout_s: float = WELL_TIMEOUT_S) -> None:
+    """Wait until these boxes of a stage run and are healthy. Raises HealError with their state and last words."""
+
+    def ill() -> list[Box]:
+        return [box for box in engine.boxes(number) if box.service in services and not engine.is_well(box)]
+
+    if not wait_until(lambda: not ill(), timeout_s):
+        box = ill()[0]
+        state = f"{box.status}{', ' + box.health if box.health else ''}"
+        raise HealError(f"{box.service} is {state} after {timeout_s:g} s", f"its last words: {engine.logs(box, 3) or '(none)'}")
+
+
+def service_answers(engine: Engine, stage: Stage) -> bool:
+    """Whether a user gets an answer from the database through the entry."""
+    host, port = stage.entry
+    url = f"http://{host}:{port}{READY_PATH}"
+    done = engine.run_in(internet_box(engine, stage), ["curl", "-fsS", "-m", "1", "-o", "/dev/null", url], timeout_s=5)
+    return done.exit_code == 0
+
+
+def internet_box(engine: Engine, stage: Stage) -> Box:
+    """The box where users stand. Raises UsageError when the stage is not up."""
+    for box in engine.boxes(stage.number):
+        if INTERNET_ROLE in box.roles:
+            return box
+    raise UsageError(f"stage {stage.number} is not up", f"'lab up {stage.number}' starts it")

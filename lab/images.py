@@ -1,0 +1,54 @@
+"""Which images there are, and whether they are still those of the files they were built from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lab.engine import Engine, ca_bundle
+from lab.stages import ROOT
+
+# In order: the later ones start from earlier ones. For each, the folders that it is built from.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "base": ("compose/base",),
+    "web": ("compose/base", "compose/web", "apps/web"),
+    "postgres": ("compose/base", "compose/postgres"),
+    "box": ("compose/base", "compose/postgres", "compose/box", "apps/web"),
+    "balancer": ("compose/base", "compose/balancer"),
+    "internet": ("compose/base", "compose/internet", "apps/client"),
+}
+
+
+def source_digest(name: str) -> str:
+    """A digest over the names and contents of all files that an image is built from."""
+    digest = hashlib.sha256()
+    for file in _files(name):
+        digest.update(f"{file.relative_to(ROOT).as_posix()}\0".encode())
+        # Line ends as in the repository, also on a checkout that changed them.
+        digest.update(hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).digest())
+    return digest.hexdigest()[:16]
+
+
+def _files(name: str) -> Iterator[Path]:
+    for folder in SOURCES[name]:
+        for file in sorted((ROOT / folder).rglob("*")):
+            parts = file.relative_to(ROOT).parts
+            if file.is_file() and not {"__pycache__", "tests"} & set(parts) and not any(part.startswith(".") for part in parts):
+                yield file
+
+
+def outdated(engine: Engine) -> list[str]:
+    """The images that are missing or were built from other files, in the order of building."""
+    return [name for name in SOURCES if engine.image_source(name) != source_digest(name)]
+
+
+def build(engine: Engine, say: Callable[[str], None], everything: bool = False) -> list[str]:
+    """Build what is missing or outdated (or everything); returns what was built. Raises LabError."""
+    names = list(SOURCES) if everything else outdated(engine)
+    if names:
+        engine.ensure_base_image()
+    for number, name in enumerate(names, 1):
+        say(f"building image {name} ({number} of {len(names)})")
+        engine.build_image(name, source_digest(name), ca_bundle())
+    return names

@@ -1,0 +1,371 @@
+"""The words of the lab as types. Imports nothing of ours; every layer speaks in these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+INTERNET_ROLE = "internet"
+
+
+class Verdict(StrEnum):
+    """What a run says about its expectations."""
+
+    HELD = "held"
+    REFUTED = "refuted"
+    INCONCLUSIVE = "inconclusive"
+    """The fault did not bite, or no trial was valid: nothing can be said."""
+
+
+class FaultKind(StrEnum):
+    """How a box fails."""
+
+    NONE = "none"
+    KILL = "kill"
+    CRASH = "crash"
+    STOP = "stop"
+    PAUSE = "pause"
+    RESTART = "restart"
+
+
+class UndoAction(StrEnum):
+    """What brings a box back."""
+
+    START = "start"
+    UNPAUSE = "unpause"
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """A service of a stage file: a box before it is started."""
+
+    name: str
+    roles: tuple[str, ...]
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as its file describes it."""
+
+    number: int
+    folder: str
+    project: str
+    file: Path
+    title: str
+    new: str
+    spof: tuple[str, ...]
+    memory_mib: int
+    entry: tuple[str, int]
+    """Address and port that users reach, as seen from the internet box."""
+    databases: dict[str, str]
+    """Database boxes and the addresses at which the audit reads them."""
+    services: tuple[ServiceSpec, ...]
+    failover: str = "none"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A running (or broken) box of a stage."""
+
+    id: str
+    service: str
+    stage: int
+    roles: tuple[str, ...]
+    labels: dict[str, str]
+    status: str
+    """Docker's word: running, exited, paused, restarting, created, dead."""
+    health: str
+    """Docker's word: healthy, unhealthy, starting; empty where the box has no check."""
+    started_at: str = ""
+    exit_code: int | None = None
+    restarts: int = 0
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it is part of the system: users and their internet are not."""
+        return INTERNET_ROLE not in self.roles
+
+    @property
+    def is_well(self) -> bool:
+        """Running, and healthy where it has a check."""
+        return self.status == "running" and self.health in ("", "healthy")
+
+
+@dataclass(frozen=True)
+class Undo:
+    """How to take a fault back; written to disk before the fault."""
+
+    action: UndoAction
+    box_id: str
+    service: str
+    stage: int
+
+
+@dataclass(frozen=True)
+class Bite:
+    """Proof that a fault bit, as seen from outside the box."""
+
+    proved: bool
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One intended request and what became of it; seconds on the clock of the load."""
+
+    number: int
+    kind: str
+    """read or write."""
+    at_s: float
+    """When it was intended."""
+    lag_s: float
+    """How late the generator started it."""
+    done_s: float
+    result: str
+    """ok, or the class of the failure."""
+    outcome: str
+    """ok, fail (surely not executed) or info (unknown)."""
+    status: int
+    by: str
+    """The box that served it."""
+    via: str
+    """The balancer that passed it on."""
+    key: str
+    new_connection: bool
+
+    def is_good(self, deadline_s: float) -> bool:
+        """A correct answer within the deadline, which counts from the intended instant."""
+        return self.result == "ok" and self.done_s - self.at_s <= deadline_s
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A downtime window, in seconds on the clock of the load.
+
+    `censored`: it had not ended by itself at `end_s` (the lab healed the fault, or the load stopped), so
+    its length is a lower bound.
+    """
+
+    start_s: float
+    end_s: float
+    censored: bool
+
+    @property
+    def length_s(self) -> float:
+        """Seconds from start to end; a lower bound where censored."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of the intended were good."""
+
+    intended: int
+    good: int
+
+    @property
+    def ratio(self) -> float:
+        """good / intended; 1.0 where nothing was intended."""
+        return self.good / self.intended if self.intended else 1.0
+
+
+@dataclass(frozen=True)
+class WritesAudit:
+    """The verdict on the writes of a trial, from what the databases held in the end."""
+
+    attempted: int
+    acknowledged: int
+    lost: int
+    """Acknowledged and in no database."""
+    unexpected: int
+    """In a database though never attempted, or though the client was told it was not placed."""
+    duplicate: int
+    """Executed more than once."""
+    recovered: int
+    """Outcome unknown to the client, and found."""
+    lost_keys: tuple[str, ...] = ()
+    complete: bool = True
+    """Whether every database could be read."""
+
+
+@dataclass(frozen=True)
+class GeneratorReport:
+    """How well the load was made."""
+
+    intended: int
+    recorded: int
+    lag_p99_ms: float
+    lag_max_ms: float
+    cpu_ratio: float
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A bound on one measured value of a trial."""
+
+    measure: str
+    at_most: float | None
+    at_least: float | None
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is within the bounds, both inclusive."""
+        return (self.at_most is None or value <= self.at_most) and (self.at_least is None or value >= self.at_least)
+
+    def __str__(self) -> str:
+        bounds = [f"at most {self.at_most:g}"] if self.at_most is not None else []
+        bounds += [f"at least {self.at_least:g}"] if self.at_least is not None else []
+        return f"{self.measure} {' and '.join(bounds)}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One fault of an experiment."""
+
+    fault: FaultKind
+    target: str
+    after_s: float = 0.0
+    """Seconds after the step before it (after the jitter, for the first)."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to break, for how long to watch, and what to expect."""
+
+    name: str
+    title: str
+    question: str
+    steps: tuple[Step, ...]
+    baseline_s: float
+    observe_s: float
+    """From the last fault until the lab heals it."""
+    after_s: float
+    """Load that goes on after everything is well again."""
+    expectations: tuple[Expectation, ...]
+
+    @property
+    def faults(self) -> tuple[Step, ...]:
+        """The steps that break something."""
+        return tuple(step for step in self.steps if step.fault is not FaultKind.NONE)
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """The load of a trial."""
+
+    rate_per_s: float = 100.0
+    deadline_s: float = 1.0
+    write_share: float = 0.3
+    new_connection_share: float = 0.1
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened during a trial; seconds on the clock of the load."""
+
+    at_s: float
+    name: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """All that was seen in a trial: the input of every figure. A report needs nothing else."""
+
+    number: int
+    seed: int
+    plan: LoadPlan
+    targets: tuple[str, ...]
+    arrivals: tuple[Arrival, ...]
+    events: tuple[Event, ...]
+    generator: GeneratorReport
+    final_orders: dict[str, dict[str, int] | None]
+    """For each database the count of each key; None for one that could not be read."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """The figures of a trial."""
+
+    number: int
+    seed: int
+    valid: bool
+    reasons: tuple[str, ...]
+    """Why it is not valid."""
+    bitten: bool
+    targets: tuple[str, ...]
+    total: Share
+    reads: Share
+    writes: Share
+    outages: tuple[Outage, ...]
+    write_outages: tuple[Outage, ...]
+    read_outages: tuple[Outage, ...]
+    phases: dict[str, float]
+    errors: dict[str, int]
+    served_by: dict[str, int]
+    latency_ms: dict[str, float]
+    audit: WritesAudit
+    generator: GeneratorReport
+    failed_expectations: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def downtime_longest_s(self) -> float:
+        """The longest outage; 0 where there was none."""
+        return max((outage.length_s for outage in self.outages), default=0.0)
+
+    @property
+    def downtime_total_s(self) -> float:
+        """All outages together."""
+        return sum(outage.length_s for outage in self.outages)
+
+    @property
+    def censored(self) -> bool:
+        """Whether the downtime is a lower bound."""
+        return any(outage.censored for outage in self.outages)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run over its valid trials."""
+
+    trials: int
+    trials_valid: int
+    downtime_median_s: float | None
+    downtime_ci_s: tuple[float, float] | None
+    downtime_ci_coverage_ratio: float | None
+    """The probability with which the interval covers the median."""
+    downtime_censored: bool
+    availability_ratio_median: float | None
+    reads_failed_total: int
+    writes_failed_total: int
+    writes_lost_total: int
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What was asked for: the frame of a run's results."""
+
+    stage: int
+    stage_folder: str
+    failover: str
+    experiment: str
+    title: str
+    question: str
+    seed: int
+    plan: LoadPlan
+    expectations: tuple[Expectation, ...]
+    has_fault: bool
+    started_at: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run: its trials, its summary, its verdict."""
+
+    info: RunInfo
+    verdict: Verdict
+    trials: tuple[TrialResult, ...]
+    summary: Summary
+    folder: Path | None = field(default=None, compare=False)

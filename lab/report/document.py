@@ -1,0 +1,93 @@
+"""A run as one JSON document (docs/results.md describes it), and a run made again from its journal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lab import journal
+from lab.availability import decide, measure_trial, summarise
+from lab.model import Outage, RunResult, Share, TrialRecord, TrialResult
+
+SCHEMA_VERSION = 1
+
+
+def as_document(result: RunResult) -> dict[str, Any]:
+    """The result as JSON-ready data; seconds, ratios from 0 to 1, counts."""
+    info = result.info
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "stage": info.stage,
+        "stage_folder": info.stage_folder,
+        "failover": info.failover,
+        "experiment": info.experiment,
+        "question": info.question,
+        "verdict": result.verdict.value,
+        "seed": info.seed,
+        "rate_per_s": info.plan.rate_per_s,
+        "deadline_s": info.plan.deadline_s,
+        "started_at": info.started_at,
+        "expectations": [asdict(expectation) for expectation in info.expectations],
+        "trials": [_trial(trial) for trial in result.trials],
+        "summary": _rounded(asdict(result.summary)),
+        "folder": str(result.folder) if result.folder else None,
+    }
+
+
+def rebuild(folder: Path) -> tuple[RunResult, tuple[TrialRecord, ...]]:
+    """A run from its journal, every figure computed anew. Raises UsageError for what is no run."""
+    info, records = journal.read_run(folder)
+    trials = tuple(measure_trial(record, info.expectations, info.has_fault) for record in records)
+    return RunResult(info, decide(trials), trials, summarise(trials), folder), records
+
+
+def _trial(trial: TrialResult) -> dict[str, Any]:
+    audit = asdict(trial.audit)
+    audit["lost_keys"] = audit["lost_keys"][:100]
+    return {
+        "number": trial.number,
+        "seed": trial.seed,
+        "valid": trial.valid,
+        "reasons": list(trial.reasons),
+        "target": trial.targets[0] if trial.targets else None,
+        "targets": list(trial.targets),
+        "intended": trial.total.intended,
+        "good": trial.total.good,
+        "availability_ratio": _rounded(trial.total.ratio),
+        "reads": _share(trial.reads),
+        "writes": _share(trial.writes),
+        "outages": _outages(trial.outages),
+        "read_outages": _outages(trial.read_outages),
+        "write_outages": _outages(trial.write_outages),
+        "downtime_longest_s": _rounded(trial.downtime_longest_s),
+        "downtime_total_s": _rounded(trial.downtime_total_s),
+        "downtime_censored": trial.censored,
+        "phases": _rounded(trial.phases),
+        "errors": trial.errors,
+        "served_by": trial.served_by,
+        "latency_ms": _rounded(trial.latency_ms),
+        "writes_audit": audit,
+        "generator": _rounded(asdict(trial.generator)),
+        "failed_expectations": list(trial.failed_expectations),
+        "notes": list(trial.notes),
+    }
+
+
+def _share(share: Share) -> dict[str, Any]:
+    return {"intended": share.intended, "good": share.good, "availability_ratio": _rounded(share.ratio)}
+
+
+def _outages(outages: tuple[Outage, ...]) -> list[dict[str, Any]]:
+    return [_rounded(asdict(outage)) for outage in outages]
+
+
+def _rounded(value: Any) -> Any:
+    """Microseconds are as fine as the clock; more digits would only look exact."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(each) for each in value]
+    return value

@@ -1,0 +1,143 @@
+"""What a run says, in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lab.availability import Bin, bins
+from lab.model import Outage, RunResult, TrialRecord, TrialResult, Verdict
+
+BIN_S = 0.1
+GOOD, SLOW, BAD, NOTHING = "▁", "▄", "█", " "
+STYLES = {GOOD: "green", SLOW: "yellow", BAD: "bold red", NOTHING: ""}
+MARKS = {"inject": "▼", "heal": "▲"}
+STRIP_MARGIN = 9
+VERDICT_STYLES = {Verdict.HELD: "bold green", Verdict.REFUTED: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
+
+
+def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) -> None:
+    """Print the whole result: the strip of each trial, the figures, the verdict."""
+    info = result.info
+    console.print()
+    console.print(Text(f"stage {info.stage} · {info.experiment} · {info.question}", style="bold"))
+    deadline = f"{info.plan.deadline_s:g} s"
+    console.print(
+        f"{info.plan.rate_per_s:g} requests a second, good means a correct answer within {deadline}; seed {info.seed}",
+        style="dim",
+    )
+    for record, trial in zip(records, result.trials, strict=True):
+        show_strip(console, record, trial)
+    console.print(
+        f"one character is 100 ms: {GOOD} good  {SLOW} slow (over 250 ms)  {BAD} failed   {MARKS['inject']} broken  {MARKS['heal']} healed by the lab",
+        style="dim",
+    )
+    console.print(trials_table(result.trials))
+    for trial in result.trials:
+        for line in explain(trial):
+            console.print(f"  trial {trial.number}: {line}")
+    for said in closing(result):
+        console.print(said)
+
+
+def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> None:
+    """The run as one character a 100 ms, with the fault marked above it."""
+    cells = bins(record.arrivals, record.plan.deadline_s, BIN_S)
+    marks = {int(event.at_s / BIN_S): MARKS[event.name] for event in record.events if event.name in MARKS}
+    width = max(console.width - STRIP_MARGIN - 1, 20) // 10 * 10
+    console.print(f"trial {trial.number}" + (f": {', '.join(trial.targets)}" if trial.targets else ""))
+    for start in range(0, len(cells), width):
+        row = cells[start : start + width]
+        above = "".join(marks.get(start + offset, " ") for offset in range(len(row)))
+        if above.strip():
+            console.print(" " * STRIP_MARGIN + above.rstrip(), style="bold magenta", highlight=False)
+        console.print(Text(f"{start * BIN_S:6.1f} s ") + strip(row), soft_wrap=True)
+
+
+def strip(row: Sequence[Bin]) -> Text:
+    """Intervals as coloured characters."""
+    text = Text()
+    for each in row:
+        text.append(character(each), STYLES[character(each)])
+    return text
+
+
+def character(cell: Bin) -> str:
+    """One interval: its worst arrival decides."""
+    if cell.bad:
+        return BAD
+    if cell.slow:
+        return SLOW
+    return GOOD if cell.good else NOTHING
+
+
+def trials_table(trials: Sequence[TrialResult]) -> Table:
+    """The figures of each trial."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("trial", "broken", "gone for", "failed reads", "failed writes", "lost writes", "p99", "served by"):
+        table.add_column(title, justify="left" if title in ("broken", "served by") else "right")
+    for trial in trials:
+        table.add_row(
+            str(trial.number) + ("" if trial.valid else " ?"),
+            ", ".join(trial.targets) or "-",
+            downtime(trial.outages),
+            f"{trial.reads.intended - trial.reads.good} of {trial.reads.intended}",
+            f"{trial.writes.intended - trial.writes.good} of {trial.writes.intended}",
+            f"{trial.audit.lost} of {trial.audit.acknowledged}" if trial.audit.complete else "unknown",
+            f"{trial.latency_ms['p99']:.0f} ms",
+            ", ".join(f"{box} {count}" for box, count in trial.served_by.items()),
+        )
+    return table
+
+
+def downtime(outages: Sequence[Outage]) -> str:
+    """The longest outage, as a bound where it did not end by itself."""
+    if not outages:
+        return "0 s"
+    longest = max(outages, key=lambda outage: outage.length_s)
+    more = f" (+{len(outages) - 1})" if len(outages) > 1 else ""
+    return f"{'≥ ' if longest.censored else ''}{longest.length_s:.2f} s{more}"
+
+
+def explain(trial: TrialResult) -> list[str]:
+    """What needs saying about a trial beside its figures."""
+    lines = [f"not valid: {reason}" for reason in trial.reasons]
+    if trial.errors:
+        lines.append("failures: " + ", ".join(f"{count} {name}" for name, count in sorted(trial.errors.items())))
+    if trial.censored and "recover_s" in trial.phases and "heal_s" in trial.phases:
+        lines.append(
+            f"it lasted until the lab healed it; users were served again {trial.phases['recover_s'] - trial.phases['heal_s']:.2f} s after that"
+        )
+    audit = trial.audit
+    for count, what in (
+        (audit.duplicate, "executed twice"),
+        (audit.unexpected, "executed against what the client was told"),
+        (audit.recovered, "placed though no answer came"),
+    ):
+        if count:
+            lines.append(f"{count} writes {what}")
+    return [*lines, *trial.failed_expectations, *trial.notes]
+
+
+def closing(result: RunResult) -> list[Text | str]:
+    """The verdict and what to try next."""
+    summary, info = result.summary, result.info
+    lines: list[Text | str] = [""]
+    if summary.trials_valid and summary.downtime_median_s is not None and summary.downtime_ci_s is not None:
+        bound = "≥ " if summary.downtime_censored else ""
+        interval = ""
+        if summary.trials_valid > 1 and summary.downtime_ci_coverage_ratio is not None:
+            low, high = summary.downtime_ci_s
+            interval = f" ({summary.downtime_ci_coverage_ratio:.0%} interval {low:.2f} to {high:.2f} s)"
+        lines.append(
+            f"{summary.trials_valid} of {summary.trials} trials valid · gone for {bound}{summary.downtime_median_s:.2f} s in the median{interval} · "
+            f"availability {summary.availability_ratio_median:.3%} · lost writes {summary.writes_lost_total}"
+        )
+    expectations = "; ".join(str(expectation) for expectation in info.expectations)
+    lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
+    if result.folder:
+        lines.append(f"kept in {result.folder}")
+    return lines

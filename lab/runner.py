@@ -1,0 +1,213 @@
+"""An experiment: settle, baseline, inject, observe, heal (always), wait until whole, audit; trial by trial."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from time import monotonic
+from typing import Protocol
+
+from lab import healing, signals
+from lab.availability import decide, measure_trial, summarise
+from lab.engine import Engine, EngineEvent, wait_until
+from lab.errors import InconclusiveError
+from lab.faults import FAULTS, Victim
+from lab.journal import RunJournal, TrialJournal, UndoLedger
+from lab.load import Load
+from lab.model import Arrival, Box, Event, Experiment, LoadPlan, RunInfo, RunResult, Stage, Step, TrialRecord, TrialResult
+from lab.report.document import as_document
+from lab.targets import resolve
+
+PROOF_TIMEOUT_S = 3.0
+JITTER_S = 1.0
+SETTLE_TIMEOUT_S = 60.0
+AUDIT_TIMEOUT_S = 60.0
+
+
+class Progress(Protocol):
+    """Whoever watches a run."""
+
+    def trial(self, number: int, seed: int) -> None:
+        """A trial begins."""
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """A phase of it begins."""
+
+    def arrivals(self, arrivals: Sequence[Arrival]) -> None:
+        """Requests have ended (called from another thread)."""
+
+    def done(self, result: TrialResult, record: TrialRecord) -> None:
+        """A trial has its figures."""
+
+    def notice(self, text: str) -> None:
+        """Something worth a line."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run was asked for."""
+
+    stage: Stage
+    experiment: Experiment
+    plan: LoadPlan
+    seed: int
+    trials: int = 1
+    web_ui: bool = False
+
+
+def trial_seed(seed: int, number: int) -> int:
+    """The seed of a trial: that of the run for the first, others far from it, all fixed by it."""
+    return seed if number == 1 else Random(f"{seed}/{number}").randrange(2**31)
+
+
+def run(engine: Engine, ledger: UndoLedger, order: Order, info: RunInfo, progress: Progress) -> RunResult:
+    """Run every trial, write the journal, return the result.
+
+    Raises InconclusiveError when the stage does not settle or the load breaks off, HealError when a fault
+    could not be undone, KeyboardInterrupt (healed) when interrupted.
+    """
+    journal = RunJournal(info)
+    results: list[TrialResult] = []
+    for number in range(1, order.trials + 1):
+        seed = trial_seed(order.seed, number)
+        progress.trial(number, seed)
+        record = _Trial(engine, ledger, order, progress, number, seed, journal.trial(number)).run()
+        results.append(measure_trial(record, order.experiment.expectations, bool(order.experiment.faults)))
+        progress.done(results[-1], record)
+    result = RunResult(info, decide(results), tuple(results), summarise(results), journal.folder)
+    journal.result(as_document(result))
+    return result
+
+
+@dataclass
+class _Trial:
+    engine: Engine
+    ledger: UndoLedger
+    order: Order
+    progress: Progress
+    number: int
+    seed: int
+    journal: TrialJournal
+    events: list[Event] = field(default_factory=list)
+    victims: list[Victim] = field(default_factory=list)
+    heard: list[EngineEvent] = field(default_factory=list)
+
+    def run(self) -> TrialRecord:
+        record = None
+        try:
+            record = self._run()
+            return record
+        finally:
+            self.journal.close(record)
+
+    def _run(self) -> TrialRecord:
+        stage, experiment = self.order.stage, self.order.experiment
+        self.random = Random(self.seed)
+        self.progress.phase("settle", "waiting until every box is well")
+        healing.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
+        prefix = f"{self.seed:08x}{Random().randrange(16**6):06x}"
+        internet = healing.internet_box(self.engine, stage)
+        stop_watching = self.engine.watch(self.heard.append)
+        try:
+            with Load(
+                self.engine, internet, stage.entry, prefix, self.order.plan, self.seed, self._arrived, self.order.web_ui
+            ) as load:
+                self.load = load
+                self.progress.phase("baseline", f"{self.order.plan.rate_per_s:g} requests a second, nothing broken")
+                load.run_for(experiment.baseline_s)
+                self._break_and_heal()
+                self.progress.phase("after", "a while longer under load")
+                load.run_for(experiment.after_s)
+                self._note("stop")
+                generator = load.stop()
+        finally:
+            stop_watching()
+        self._note_what_docker_said()
+        self.progress.phase("audit", "reading every database")
+        return TrialRecord(
+            number=self.number,
+            seed=self.seed,
+            plan=self.order.plan,
+            targets=tuple(victim.box.service for victim in self.victims),
+            arrivals=tuple(sorted(load.arrivals, key=lambda arrival: arrival.number)),
+            events=tuple(sorted(self.events, key=lambda event: event.at_s)),
+            generator=generator,
+            final_orders=self._audit(internet, prefix),
+        )
+
+    def _break_and_heal(self) -> None:
+        experiment = self.order.experiment
+        if experiment.faults:
+            # No period of the system may line up with the fault.
+            self.load.run_for(self.random.random() * JITTER_S)
+        with signals.Deferred(lambda: self.progress.notice("interrupted: healing first")) as interrupts:
+            try:
+                for step in experiment.faults:
+                    with interrupts.open():
+                        self.load.run_for(step.after_s)
+                    self._strike(step)
+                self.progress.phase("observe", f"for {experiment.observe_s:g} s")
+                with interrupts.open():
+                    self.load.run_for(experiment.observe_s)
+            finally:
+                # Every open fault is of this trial: a run does not begin while there is one.
+                if self.ledger.entries():
+                    self._heal()
+
+    def _strike(self, step: Step) -> None:
+        fault = FAULTS[step.fault]
+        victims = [
+            fault.prepare(self.engine, Victim.of(box, step.target))
+            for box in resolve(step.target, self.engine.boxes(self.order.stage.number), self.random)
+        ]
+        names = ", ".join(victim.box.service for victim in victims)
+        self.progress.phase("inject", f"{step.fault} {names}")
+        for victim in victims:
+            self.ledger.open(fault.undo(victim), step.fault)
+            self.victims.append(victim)
+            self._note("inject", f"{step.fault} {victim.box.service}")
+            fault.inject(self.engine, victim)
+        for victim in victims:
+            bite = fault.prove(self.engine, victim)
+            if not bite.proved and wait_until(lambda victim=victim: fault.prove(self.engine, victim).proved, PROOF_TIMEOUT_S):  # type: ignore[misc]
+                bite = fault.prove(self.engine, victim)
+            self._note("bite" if bite.proved else "no-bite", bite.evidence)
+
+    def _heal(self) -> None:
+        """Take back every fault of this trial, the last one first, and wait until users are served again."""
+        self.progress.phase("heal", "taking the fault back")
+        self._note("heal")
+        for entry in reversed(self.ledger.entries()):
+            healing.undo(self.engine, self.ledger, entry)
+        healing.await_well(self.engine, self.order.stage.number, [victim.box.service for victim in self.victims])
+        healing.await_service(self.engine, self.order.stage)
+        self._note("well", "every box that was broken is well again, the service answers")
+
+    def _note(self, name: str, detail: str = "", at: float | None = None) -> None:
+        event = Event(round(self.load.clock.at(monotonic() if at is None else at), 6), name, detail)
+        self.events.append(event)
+        self.journal.event(event)
+
+    def _arrived(self, arrivals: Sequence[Arrival]) -> None:
+        self.journal.arrivals(arrivals)
+        self.progress.arrivals(arrivals)
+
+    def _note_what_docker_said(self) -> None:
+        """What happened to boxes, also to those that somebody else broke."""
+        victims = {victim.box.service for victim in self.victims}
+        for heard in list(self.heard):
+            ours = heard.service in victims
+            self._note(
+                "docker" if ours else "note", f"{heard.service}: {heard.action}{'' if ours else ', not by this run'}", heard.at
+            )
+
+    def _audit(self, internet: Box, prefix: str) -> dict[str, dict[str, int] | None]:
+        databases = self.order.stage.databases
+        done = self.engine.run_in(internet, ["python", "-m", "client.audit", prefix, json.dumps(databases)], AUDIT_TIMEOUT_S)
+        try:
+            found = json.loads(done.output)
+        except ValueError as error:
+            raise InconclusiveError(f"the audit failed: {(done.output.strip().splitlines() or ['no output'])[-1]}") from error
+        return {name: found[name].get("orders") for name in databases}

@@ -1,0 +1,67 @@
+"""Ctrl-C and SIGTERM: both interrupt, but only where it is safe while something is broken."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that it cleans up too."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Deferred:
+    """Inside this context an interrupt waits for the next `open()` window, or for the end of the context.
+
+    So there is no instant between "noted on disk", "broken" and "healed" at which an interrupt could skip
+    the healing.
+    """
+
+    def __init__(self, notice: Callable[[], None]) -> None:
+        self._notice = notice
+        self._pending = False
+        self._is_open = False
+
+    def __enter__(self) -> Deferred:
+        self._before: list[Any] = [signal.signal(number, self._handle) for number in SIGNALS]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in zip(SIGNALS, self._before, strict=True):
+            signal.signal(number, handler)
+        if self._pending and kind is None:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """A stretch in which an interrupt raises KeyboardInterrupt at once; so does one that came before."""
+        if self._pending:
+            self._pending = False
+            raise KeyboardInterrupt
+        self._is_open = True
+        try:
+            yield
+        finally:
+            self._is_open = False
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self._is_open:
+            self._is_open = False
+            raise KeyboardInterrupt
+        self._pending = True
+        self._notice()

@@ -1,0 +1,59 @@
+"""Which boxes a target means: by role, service, label or chance. Nothing found is an error, never "all"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from lab.errors import UsageError
+from lab.model import Box, ServiceSpec
+
+FORMS = "a role (web), service:NAME, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE"
+
+
+def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...]:
+    """The boxes that a target names, at least one.
+
+    ROLE is one box that plays the role, by chance (seeded) where several do; a bare service name works
+    too. service:NAME is that box; label:KEY=VALUE every box with the label; all:ROLE every box in the
+    role; random any box of the system, random:ROLE,ROLE any in one of the roles. The internet box is
+    never a target. Raises UsageError.
+    """
+    system = sorted((box for box in boxes if box.is_system), key=lambda box: box.service)
+    form, colon, value = target.partition(":")
+    if form == "random":
+        roles = [role for role in value.split(",") if role]
+        found = [box for box in system if not roles or set(roles) & set(box.roles)]
+        found = [random.choice(found)] if found else []
+    elif colon and form == "service":
+        found = [box for box in system if box.service == value]
+    elif colon and form == "label":
+        key, _, wanted = value.partition("=")
+        found = [box for box in system if key in box.labels and wanted in ("", box.labels[key])]
+    elif colon and form == "all":
+        found = [box for box in system if value in box.roles]
+    elif colon:
+        raise UsageError(f"'{target}' is no target", f"a target is {FORMS}")
+    else:
+        found = _one(target, system, random)
+    if not found:
+        roles_known = sorted({role for box in system for role in box.roles})
+        names = ", ".join(box.service for box in system)
+        raise UsageError(f"the target '{target}' matches no box", f"roles here: {', '.join(roles_known)}; boxes: {names}")
+    return tuple(found)
+
+
+def _one(name: str, system: Sequence[Box], random: Random) -> list[Box]:
+    in_role = [box for box in system if name in box.roles]
+    if in_role:
+        return [random.choice(in_role)]
+    return [box for box in system if box.service == name]
+
+
+def check(target: str, services: Sequence[ServiceSpec], stage: int) -> None:
+    """Raise UsageError when a target can match nothing in a stage that is described but perhaps not up."""
+    planned = [
+        Box(id="", service=spec.name, stage=stage, roles=spec.roles, labels=spec.labels, status="", health="")
+        for spec in services
+    ]
+    resolve(target, planned, Random(0))
