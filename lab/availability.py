@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
@@ -161,7 +161,10 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         notes=tuple(f"{event.at_s:.2f} s: {event.detail}" for event in record.events if event.name == "note"),
     )
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
-    return TrialResult(**{**vars(result), "failed_expectations": failed})
+    undecided = [expectation for expectation in expectations if _is_undecided(result, expectation)]
+    why = [f"healed too soon to say whether {expectation} (watch for longer)" for expectation in undecided]
+    valid = result.valid and not undecided
+    return replace(result, valid=valid, reasons=(*result.reasons, *why), failed_expectations=failed)
 
 
 def _reasons(
@@ -243,6 +246,12 @@ def _failure(result: TrialResult, expectation: Expectation) -> str:
     return "" if expectation.holds(value) else f"{expectation}: was {value:.4g}"
 
 
+def _is_undecided(result: TrialResult, expectation: Expectation) -> bool:
+    """Whether a downtime that is only a lower bound keeps within what it may be at most."""
+    is_bound = result.censored and expectation.measure.startswith("downtime_") and expectation.at_most is not None
+    return is_bound and expectation.holds(measured(result, expectation.measure))
+
+
 def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
     """A distribution-free interval for the median: (low, high, coverage).
 
@@ -278,18 +287,19 @@ def summarise(trials: Sequence[TrialResult]) -> Summary:
         availability_ratio_median=median(trial.total.ratio for trial in valid) if valid else None,
         reads_failed_total=sum(trial.reads.intended - trial.reads.good for trial in valid),
         writes_failed_total=sum(trial.writes.intended - trial.writes.good for trial in valid),
-        writes_lost_total=sum(trial.audit.lost for trial in valid),
+        writes_lost_total=sum(trial.audit.lost for trial in trials),
     )
 
 
 def decide(trials: Sequence[TrialResult]) -> Verdict:
     """Held when every valid trial met every expectation; inconclusive unless at least half of the trials are valid.
 
-    A lost write refutes whatever else happened: that it was lost does not depend on how well time was kept.
+    A lost write refutes in an invalid trial too: that it was lost does not depend on how well time was kept.
     """
-    if any(trial.valid and trial.failed_expectations for trial in trials) or any(
-        trial.audit.lost and trial.failed_expectations for trial in trials
-    ):
+    failures = [
+        failure for trial in trials for failure in trial.failed_expectations if trial.valid or failure.startswith("writes_lost ")
+    ]
+    if failures:
         return Verdict.REFUTED
     valid = sum(trial.valid for trial in trials)
     return Verdict.HELD if valid and valid * 2 >= len(trials) else Verdict.INCONCLUSIVE

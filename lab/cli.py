@@ -30,7 +30,6 @@ from lab.errors import (
 )
 from lab.faults import FAULTS, Victim
 from lab.journal import UndoLedger
-from lab.load import Load  # noqa: F401  (the run's layers are imported once, here, so that a broken install shows at once)
 from lab.model import Box, Experiment, FaultKind, LoadPlan, RunInfo, Stage, Verdict
 from lab.report import document, terminal
 from lab.report.progress import ConsoleProgress, NoProgress
@@ -259,11 +258,12 @@ def _first_experiment(stage: Stage) -> str:
 def _ensure_up(output: Output, engine: Engine, stage: Stage) -> None:
     """Start what of the stage is not running; on any failure or interrupt of a fresh start, remove it again."""
     present = engine.boxes(stage.number)
-    if (
-        present
-        and all(engine.is_well(box) for box in present)
-        and {box.service for box in present} == {spec.name for spec in stage.services}
-    ):
+    made_from = images.fingerprint(stage)
+    if present and journal.started_from(stage) != made_from:
+        output.say(f"the files of stage {stage.number} have changed since it was started: starting it anew")
+        _take_down(output, engine, [stage.number])
+        present = []
+    if {box.service for box in present if engine.is_well(box)} == {spec.name for spec in stage.services}:
         return
     preflight.check_no_open_faults(UndoLedger())
     if present:
@@ -275,6 +275,7 @@ def _ensure_up(output: Output, engine: Engine, stage: Stage) -> None:
     output.say(f"starting stage {stage.number}: {stage.title}")
     try:
         engine.up(stage)
+        journal.note_started(stage, made_from)
         healing.await_whole(engine, stage)
     except BaseException:
         if not present:
@@ -343,7 +344,11 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
             left = engine.leftovers()
             if left:
                 raise LabError(f"still there: {', '.join(left)}", "run 'lab down --all' again")
-    output.say("nothing of the lab is left" if everything else f"stage {', '.join(map(str, sorted(chosen)))} is gone")
+    output.say(
+        "no container, network or volume of the lab is left"
+        if everything
+        else f"stage {', '.join(map(str, sorted(chosen)))} is gone"
+    )
 
 
 def _take_down(output: Output, engine: Engine, numbers: Iterable[int]) -> None:

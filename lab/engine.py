@@ -29,7 +29,6 @@ SERVICE_LABEL = "com.docker.compose.service"
 IMAGE_PREFIX = "redundancy-lab/"
 API_TIMEOUT_S = 30
 EXEC_TIMEOUT_S = 30
-UP_TIMEOUT_S = 120
 COMPOSE_MIN = (2, 26)
 POLL_S = 0.05
 
@@ -140,7 +139,7 @@ class Engine:
         """
         if box.is_well:
             return True
-        if box.status != "running":
+        if box.status != "running" or box.health == "starting":  # Docker asks a starting box several times a second
             return False
         with _explained(f"look at {box.service}"):
             details = self._inspect(box.id)
@@ -224,8 +223,8 @@ class Engine:
     # Stages
 
     def up(self, stage: Stage) -> None:
-        """Create and start a stage, wait until Docker calls every box healthy. Raises LabError."""
-        self._compose(stage, "up", "--detach", "--wait", "--wait-timeout", str(UP_TIMEOUT_S), "--no-build", "--pull", "never")
+        """Create and start what of a stage is not there or not running. Raises LabError."""
+        self._compose(stage, "up", "--detach", "--no-build", "--pull", "never")
 
     def down(self, stage: Stage) -> None:
         """Remove a stage's containers, networks and volumes. Nothing is kept, so nothing need stop in order."""

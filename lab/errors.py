@@ -14,7 +14,7 @@ EXIT_INTERRUPTED = 130
 class LabError(Exception):
     """Anything that the lab refuses or could not do. Shown without a traceback."""
 
-    exit_code = EXIT_USAGE
+    exit_code = EXIT_PREFLIGHT
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

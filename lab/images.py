@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lab.engine import Engine, ca_bundle
+from lab.model import Stage
 from lab.stages import ROOT
 
 # In order: the later ones start from earlier ones. For each, the folders that it is built from.
@@ -36,6 +37,12 @@ def _files(name: str) -> Iterator[Path]:
             parts = file.relative_to(ROOT).parts
             if file.is_file() and not {"__pycache__", "tests"} & set(parts) and not any(part.startswith(".") for part in parts):
                 yield file
+
+
+def fingerprint(stage: Stage) -> str:
+    """A digest over a stage's file and the sources of all images: what a running stage was made from."""
+    parts = [stage.file.read_bytes(), *(source_digest(name).encode() for name in SOURCES)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def outdated(engine: Engine) -> list[str]:

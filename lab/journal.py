@@ -30,6 +30,7 @@ from lab.model import (
     GeneratorReport,
     LoadPlan,
     RunInfo,
+    Stage,
     TrialRecord,
     Undo,
     UndoAction,
@@ -221,6 +222,18 @@ class UndoLedger:
             file.write("\n" * (file.tell() > 0) + _line(content))
             file.flush()
             os.fsync(file.fileno())
+
+
+def note_started(stage: Stage, fingerprint: str) -> None:
+    """Remember which files a stage was started from."""
+    STATE_FOLDER.mkdir(parents=True, exist_ok=True)
+    (STATE_FOLDER / f"stage-{stage.number}").write_text(fingerprint, encoding="utf-8")
+
+
+def started_from(stage: Stage) -> str:
+    """The fingerprint of the files that a stage was last started from; empty where it never was."""
+    file = STATE_FOLDER / f"stage-{stage.number}"
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 @contextmanager

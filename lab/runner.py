@@ -116,6 +116,7 @@ class _Trial:
             ) as load:
                 self.load = load
                 self.progress.phase("baseline", f"{self.order.plan.rate_per_s:g} requests a second, nothing broken")
+                self._note("clock", f"this host's clock is known to {load.clock.error_s * 1000:.2f} ms on the load's")
                 load.run_for(experiment.baseline_s)
                 self._break_and_heal()
                 self.progress.phase("after", "a while longer under load")

@@ -13,16 +13,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that it cleans up too."""
+    """SIGTERM and SIGINT raise KeyboardInterrupt, so that both clean up.
+
+    SIGINT too, since a shell starts background jobs with it ignored, and who sends one means it.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before: list[Any] = [signal.signal(number, interrupt) for number in SIGNALS]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
 
 
 class Deferred:

@@ -40,7 +40,8 @@ class Victim:
     box: Box
     process: str = ""
     """Name of the process that a crash kills."""
-    pid: str = ""
+    pids: frozenset[str] = frozenset()
+    """Its process numbers inside the box."""
 
     @classmethod
     def of(cls, box: Box, target: str) -> Victim:

@@ -15,27 +15,30 @@ class Crash(BoxFault):
     kind = FaultKind.CRASH
 
     def prepare(self, hands: Hands, victim: Victim) -> Victim:
-        """Find the process: the oldest of its name, which is the parent of the others."""
+        """Find the process and its children, by name: an orphan left alive could go on serving."""
         must_run(victim)
         if not victim.process:
             raise UsageError(f"{victim.box.service} names no process that could crash", "its label lab.process is missing")
-        found = hands.run_in(victim.box, ["pgrep", "-o", "-x", victim.process])
-        if found.exit_code:
+        found = self._pids(hands, victim)
+        if not found:
             raise UsageError(
                 f"no process '{victim.process}' runs in {victim.box.service}", "'lab status' shows how the boxes are"
             )
-        return replace(victim, pid=found.output.strip())
+        return replace(victim, pids=found)
 
     def inject(self, hands: Hands, victim: Victim) -> None:
-        """Kill the process. When the box ends with it, so does this command: its exit code says nothing."""
-        hands.run_in(victim.box, ["kill", "-9", victim.pid])
+        """Kill them. When the box ends with them, so does this command: its exit code says nothing."""
+        hands.run_in(victim.box, ["pkill", "-9", "-x", victim.process])
 
     def prove(self, hands: Hands, victim: Victim) -> Bite:
-        """The box ended or was started again; or, under a supervisor, the process is another one."""
+        """The box ended or was started again; or, under a supervisor, none of the processes is left."""
         ended = was_started_again(hands, victim)
         if ended.proved:
             return ended
-        now = hands.run_in(victim.box, ["pgrep", "-o", "-x", victim.process])
-        gone = now.exit_code == 1 or (now.exit_code == 0 and now.output.strip() != victim.pid)
-        is_now = now.output.strip() if now.exit_code == 0 else "gone"
-        return Bite(gone, f"{victim.process} in {victim.box.service} was process {victim.pid}, is {is_now}")
+        left = victim.pids & self._pids(hands, victim)
+        state = f"{len(left)} of {len(victim.pids)} processes '{victim.process}' in {victim.box.service} still run"
+        return Bite(not left, state if left else f"no process '{victim.process}' of before runs in {victim.box.service}")
+
+    def _pids(self, hands: Hands, victim: Victim) -> frozenset[str]:
+        found = hands.run_in(victim.box, ["pgrep", "-x", victim.process])
+        return frozenset(found.output.split()) if found.exit_code == 0 else frozenset()

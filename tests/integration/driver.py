@@ -1,0 +1,100 @@
+"""Drives the lab as a user does: through its command line, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+RUN_TIMEOUT_S = 150.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error_line(self) -> str:
+        """The one line that says what went wrong."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+class Lab:
+    """The command `lab`."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+
+    @property
+    def front_door(self) -> str:
+        """URL of the front door."""
+        return f"http://127.0.0.1:{self.environment['LAB_PORT']}"
+
+    def __call__(self, *arguments: str, timeout_s: float = RUN_TIMEOUT_S, **environment: str) -> Done:
+        """Run a command to its end, within a deadline."""
+        done = subprocess.run(
+            self._command(arguments),
+            env=self._environment(environment),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def must(self, *arguments: str, timeout_s: float = RUN_TIMEOUT_S) -> Done:
+        """Run a command that has to succeed."""
+        done = self(*arguments, timeout_s=timeout_s)
+        assert done.code == 0, f"lab {' '.join(arguments)}: exit {done.code}\n{done.out}\n{done.err}"
+        return done
+
+    def run(self, stage: int, experiment: str, *options: str, timeout_s: float = RUN_TIMEOUT_S) -> tuple[int, dict[str, Any]]:
+        """Run an experiment; its exit code and its JSON document."""
+        done = self("run", str(stage), experiment, "--json", *options, timeout_s=timeout_s)
+        assert done.out, done.err
+        document: dict[str, Any] = json.loads(done.out)
+        return done.code, document
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command and leave it running."""
+        return subprocess.Popen(
+            self._command(arguments),
+            env=self._environment({}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", "lab", *arguments]
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        return {**os.environ, **self.environment, **more}
+
+
+def docker(*arguments: str) -> str:
+    """Plain Docker, past the lab."""
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+def container(stage: int, service: str) -> str:
+    """The container of a service, as Compose names it."""
+    return f"redundancy-lab-{stage}-{service}-1"
+
+
+def states(stage: int) -> dict[str, str]:
+    """What plain Docker says of each container of a stage."""
+    lines = docker("ps", "--all", "--filter", f"label=lab.stage={stage}", "--format", "{{.Names}} {{.State}}").splitlines()
+    return dict(line.split() for line in lines)

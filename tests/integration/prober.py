@@ -1,0 +1,67 @@
+"""An independent look at the service: shares nothing with the lab's own load but the front door."""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+PERIOD_S = 0.02
+DEADLINE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One question: when it was asked and answered (monotonic seconds), and whether well."""
+
+    asked_s: float
+    answered_s: float
+    good: bool
+
+
+class Prober:
+    """Asks for the list of orders every 20 ms, whatever became of the earlier questions."""
+
+    def __init__(self, front_door: str) -> None:
+        self._url = f"{front_door}/orders?limit=1"
+        self._stop = threading.Event()
+        self._probes: list[Probe] = []
+
+    def __enter__(self) -> Prober:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def outage_s(self) -> float:
+        """From the first bad question to the first good answer after the last bad one."""
+        probes = sorted(self._probes, key=lambda probe: probe.asked_s)
+        bad = [index for index, probe in enumerate(probes) if not probe.good]
+        if not bad:
+            return 0.0
+        after = [probe.answered_s for probe in probes[bad[-1] + 1 :]]
+        assert after, "the service did not come back while it was probed"
+        return min(after) - probes[bad[0]].asked_s
+
+    def _run(self) -> None:
+        with ThreadPoolExecutor(max_workers=80) as pool:
+            due_s = time.monotonic()
+            while not self._stop.wait(max(due_s - time.monotonic(), 0)):
+                pool.submit(self._ask)
+                due_s += PERIOD_S
+
+    def _ask(self) -> None:
+        asked_s = time.monotonic()
+        try:
+            with urllib.request.urlopen(self._url, timeout=DEADLINE_S) as answer:
+                good = answer.status == 200
+        except (OSError, urllib.error.URLError):
+            good = False
+        answered_s = time.monotonic()
+        self._probes.append(Probe(asked_s, answered_s, good and answered_s - asked_s <= DEADLINE_S))

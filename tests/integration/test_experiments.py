@@ -1,0 +1,122 @@
+"""What each stage does under each fault. Bounds are generous ceilings; the figures are in the lessons."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from lab.errors import EXIT_HELD, EXIT_REFUTED
+from tests.integration.driver import Lab
+
+pytestmark = pytest.mark.docker
+
+READ_DEADLINE_GRACE_MS = 1_050
+
+
+def only(document: dict[str, Any]) -> dict[str, Any]:
+    """The one trial of a run, which must be valid."""
+    [trial] = document["trials"]
+    assert trial["valid"], trial["reasons"]
+    assert trial["writes_audit"]["complete"]
+    assert trial["latency_ms"]["longest"] <= READ_DEADLINE_GRACE_MS
+    return dict(trial)
+
+
+def nothing_lost(trial: dict[str, Any]) -> None:
+    audit = trial["writes_audit"]
+    assert audit["attempted"] > 100
+    assert (audit["lost"], audit["unexpected"], audit["duplicate"]) == (0, 0, 0)
+
+
+def test_baseline_serves_everything(stage_3: Lab) -> None:
+    code, document = stage_3.run(3, "baseline", "--rate", "200")
+    trial = only(document)
+    assert code == EXIT_HELD, trial["failed_expectations"]
+    assert trial["good"] == trial["intended"] >= 2000
+    assert set(trial["served_by"]) == {"web1", "web2"}
+    nothing_lost(trial)
+
+
+@pytest.mark.parametrize("experiment", ["kill-web", "crash-web", "stop-web"])
+def test_stage_3_does_not_care_about_a_lost_web_box(stage_3: Lab, experiment: str) -> None:
+    code, document = stage_3.run(3, experiment)
+    trial = only(document)
+    assert code == EXIT_HELD, trial["failed_expectations"]
+    assert trial["reads"]["intended"] - trial["reads"]["good"] <= 3
+    assert trial["phases"]["inject_s"] <= trial["phases"]["bite_s"]
+    nothing_lost(trial)
+
+
+def test_stage_3_reroutes_around_a_frozen_web_box(stage_3: Lab) -> None:
+    code, document = stage_3.run(3, "pause-web")
+    trial = only(document)
+    assert code == EXIT_HELD, trial["failed_expectations"]
+    assert trial["downtime_longest_s"] < 1.0
+    nothing_lost(trial)
+
+
+@pytest.mark.parametrize("experiment", ["kill-db", "pause-db"])
+def test_stage_3_needs_its_database(stage_3: Lab, experiment: str) -> None:
+    code, document = stage_3.run(3, experiment)
+    trial = only(document)
+    assert code == EXIT_REFUTED
+    assert document["verdict"] == "refuted"
+    assert trial["downtime_censored"]
+    assert trial["downtime_longest_s"] > 5
+    assert trial["phases"]["recover_s"] > trial["phases"]["heal_s"]
+    nothing_lost(trial)
+
+
+def test_the_policy_brings_a_crashed_database_back(stage_3: Lab) -> None:
+    _, document = stage_3.run(3, "crash-db")
+    trial = only(document)
+    assert 0 < trial["downtime_longest_s"] < 4
+    nothing_lost(trial)
+
+
+def test_stage_3_needs_its_balancer(stage_3: Lab) -> None:
+    code, document = stage_3.run(3, "kill-lb")
+    trial = only(document)
+    assert code == EXIT_REFUTED
+    assert trial["downtime_censored"]
+    assert trial["errors"]["connect-timeout"] > 100
+    nothing_lost(trial)
+
+
+def test_stage_2_has_nothing_beside_its_web_box(stage_2: Lab) -> None:
+    code, document = stage_2.run(2, "kill-web")
+    trial = only(document)
+    assert code == EXIT_REFUTED
+    assert trial["downtime_censored"]
+    assert trial["downtime_longest_s"] > 5
+    nothing_lost(trial)
+
+
+def test_stage_1_dies_with_its_box(stage_1: Lab) -> None:
+    code, document = stage_1.run(1, "kill-box")
+    trial = only(document)
+    assert code == EXIT_REFUTED
+    assert trial["target"] == "box"
+    assert trial["downtime_censored"]
+    nothing_lost(trial)
+
+
+@pytest.mark.parametrize("experiment", ["crash-web", "crash-db"])
+def test_stage_1_has_a_supervisor(stage_1: Lab, experiment: str) -> None:
+    _, document = stage_1.run(1, experiment)
+    trial = only(document)
+    assert trial["downtime_longest_s"] < 5
+    assert not trial["downtime_censored"]
+    nothing_lost(trial)
+
+
+def test_a_report_says_the_same_as_the_run(stage_3: Lab) -> None:
+    _, document = stage_3.run(3, "kill-web", "--trials", "2", "--observe", "2s", "--seed", "7")
+    report = stage_3("report", document["folder"], "--json", DOCKER_HOST="unix:///nonexistent.sock")
+    assert report.code == 0, report.err
+    again = json.loads(report.out)
+    assert again == document
+    assert document["seed"] == 7
+    assert document["summary"]["trials_valid"] == 2

@@ -1,0 +1,57 @@
+"""The lab's figures against somebody else's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from lab.engine import Engine
+from lab.healing import await_well
+from tests.integration.driver import Lab, container, docker
+from tests.integration.prober import Prober
+
+pytestmark = pytest.mark.docker
+
+AGREEMENT_S = 0.15
+"""A CI machine's two cores carry two loads here; on a quiet one the two agree within some 30 ms."""
+
+
+def test_an_independent_prober_agrees_on_an_outage(stage_2: Lab, engine: Engine) -> None:
+    run = stage_2.start("run", "2", "baseline", "--json")
+    with Prober(stage_2.front_door) as prober:
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(4)
+        docker("kill", container(2, "web1"))
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(2)
+        docker("start", container(2, "web1"))
+        out, err = run.communicate(timeout=60)
+        await_well(engine, 2, ["web1"], 30)
+    [trial] = json.loads(out)["trials"]
+    assert trial["valid"], (trial["reasons"], err)
+    assert len(trial["outages"]) == 1
+    assert trial["downtime_longest_s"] == pytest.approx(prober.outage_s(), abs=AGREEMENT_S)
+    assert any("web1: die, not by this run" in note for note in trial["notes"])
+
+
+def test_an_independent_prober_agrees_that_nothing_happened(stage_3: Lab) -> None:
+    run = stage_3.start("run", "3", "baseline", "--json")
+    with Prober(stage_3.front_door) as prober:
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(4)
+        docker("kill", container(3, "web1"))
+        out, err = run.communicate(timeout=60)
+    [trial] = json.loads(out)["trials"]
+    assert trial["valid"], (trial["reasons"], err)
+    assert trial["downtime_longest_s"] == pytest.approx(prober.outage_s(), abs=AGREEMENT_S)
+    assert trial["reads"]["intended"] - trial["reads"]["good"] <= 3
+
+
+def test_known_outages_are_measured_right(nothing_up: Lab) -> None:
+    done = nothing_up("selftest", "--rate", "100", "--repeats", "3", "--json", timeout_s=180)
+    document = json.loads(done.out)
+    assert done.code == 0, document
+    assert {line["how"] for line in document["outages"]} == {"refused", "closed", "frozen"}
+    assert document["closed_loop"]["failures"] < document["closed_loop"]["requests"] * 0.02

@@ -1,0 +1,312 @@
+"""What holds for every stage file, whatever stages there are."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_network
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab import stages
+from lab.engine import IMAGE_PREFIX
+from lab.errors import UsageError
+from lab.model import INTERNET_ROLE
+from lab.stages import PROJECT_PREFIX, ROOT, STAGES_FOLDER
+
+BENCHMARKING = ip_network("198.18.0.0/15")
+OUTSIDE = "outside"
+
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    file.parent.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(STAGES_FOLDER.glob("*/compose.yaml"))
+}
+FOLDERS = sorted(DOCUMENTS, key=lambda folder: int(folder.partition("-")[0]))
+SERVICES = [(folder, name) for folder in FOLDERS for name in DOCUMENTS[folder]["services"]]
+
+each_stage = pytest.mark.parametrize("folder", FOLDERS)
+each_service = pytest.mark.parametrize(("folder", "name"), SERVICES, ids=[f"{folder}/{name}" for folder, name in SERVICES])
+each_step = pytest.mark.parametrize(("before", "after"), list(pairwise(FOLDERS)))
+
+
+def service(folder: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = DOCUMENTS[folder]["services"][name]
+    return found
+
+
+def addresses(folder: str) -> list[tuple[str, str, str]]:
+    """(network, address, service) of every fixed address."""
+    return [
+        (network, settings["ipv4_address"], name)
+        for name, body in DOCUMENTS[folder]["services"].items()
+        for network, settings in body["networks"].items()
+        if settings and "ipv4_address" in settings
+    ]
+
+
+def subnets(folder: str) -> dict[str, list[Any]]:
+    return {
+        name: [ip_network(config["subnet"]) for config in network["ipam"]["config"]]
+        for name, network in DOCUMENTS[folder]["networks"].items()
+    }
+
+
+# What every box has
+
+
+@each_service
+def test_box_says_its_stage_and_role(folder: str, name: str) -> None:
+    labels = service(folder, name)["labels"]
+    assert labels["lab.stage"] == folder.partition("-")[0]
+    assert labels["lab.role"].split()
+    if INTERNET_ROLE not in labels["lab.role"].split():
+        assert labels["lab.process"]
+
+
+@each_service
+def test_box_may_do_nothing_that_it_does_not_need(folder: str, name: str) -> None:
+    body = service(folder, name)
+    assert body["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in body["security_opt"]
+    assert not body.get("privileged")
+    assert body.get("network_mode") is None
+    assert body.get("pid") is None
+
+
+@each_service
+def test_box_has_bounds(folder: str, name: str) -> None:
+    body = service(folder, name)
+    assert re.fullmatch(r"\d+m", body["mem_limit"])
+    assert body["pids_limit"] > 0
+    assert body["cpus"] > 0
+    assert body["logging"]["options"]["max-size"]
+
+
+@each_service
+def test_box_starts_again_only_when_its_process_fails(folder: str, name: str) -> None:
+    assert service(folder, name)["restart"] == "on-failure"
+
+
+@each_service
+def test_box_of_the_system_says_when_it_is_ready(folder: str, name: str) -> None:
+    body = service(folder, name)
+    assert body["labels"]["lab.role"] == INTERNET_ROLE or body["healthcheck"]["test"]
+
+
+@each_service
+def test_image_is_built_here(folder: str, name: str) -> None:
+    image = service(folder, name)["image"]
+    assert image.startswith(IMAGE_PREFIX)
+    assert (ROOT / "compose" / image.removeprefix(IMAGE_PREFIX) / "Dockerfile").is_file()
+
+
+@each_service
+def test_ports_are_published_on_loopback_only_and_by_the_internet_only(folder: str, name: str) -> None:
+    ports = service(folder, name).get("ports", [])
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert bool(ports) == (service(folder, name)["labels"]["lab.role"] == INTERNET_ROLE)
+
+
+@each_stage
+def test_engine_is_mounted_in_no_box(folder: str) -> None:
+    for file in (STAGES_FOLDER / folder).glob("compose*.yaml"):
+        assert "docker.sock" not in file.read_text(encoding="utf-8")
+    named = set(DOCUMENTS[folder].get("volumes", {}))
+    for name, body in DOCUMENTS[folder]["services"].items():
+        # Volumes of the stage only: nothing of the machine is mounted.
+        assert {volume.partition(":")[0] for volume in body.get("volumes", [])} <= named, name
+
+
+# Networks
+
+
+@each_stage
+def test_every_network_but_outside_is_internal(folder: str) -> None:
+    networks = DOCUMENTS[folder]["networks"]
+    assert {name for name, network in networks.items() if not network.get("internal")} == {OUTSIDE}
+
+
+@each_stage
+def test_only_the_internet_is_outside(folder: str) -> None:
+    on_it = [body for body in DOCUMENTS[folder]["services"].values() if OUTSIDE in body["networks"]]
+    assert [body["labels"]["lab.role"] for body in on_it] == [INTERNET_ROLE]
+
+
+@each_stage
+def test_subnets_are_reserved_ones_and_apart(folder: str) -> None:
+    every = [subnet for found in subnets(folder).values() for subnet in found]
+    assert every
+    assert all(subnet.subnet_of(BENCHMARKING) for subnet in every)
+    assert not [(one, other) for one, other in combinations(every, 2) if one.overlaps(other)]
+
+
+@each_stage
+def test_addresses_lie_in_their_network_and_are_used_once(folder: str) -> None:
+    used = addresses(folder)
+    assert used
+    for network, address, name in used:
+        assert any(ip_address(address) in subnet for subnet in subnets(folder)[network]), name
+    assert len({(network, address) for network, address, _ in used}) == len(used)
+
+
+@each_stage
+def test_addresses_that_boxes_are_told_exist(folder: str) -> None:
+    known = {address for _, address, _ in addresses(folder)}
+    about = DOCUMENTS[folder]["x-lab"]
+    told = {about["entry"].partition(":")[0], *about["databases"].values()}
+    for body in DOCUMENTS[folder]["services"].values():
+        told |= {host.partition(":")[2] for host in body.get("extra_hosts", [])}
+    assert told <= known
+
+
+@each_stage
+def test_every_made_thing_carries_the_label_of_its_stage(folder: str) -> None:
+    document = DOCUMENTS[folder]
+    for made in [*document["networks"].values(), *document.get("volumes", {}).values()]:
+        assert made["labels"]["lab.stage"] == folder.partition("-")[0]
+
+
+# The lesson
+
+
+@each_stage
+def test_file_is_flat(folder: str) -> None:
+    document = DOCUMENTS[folder]
+    assert len([key for key in document if key.startswith("x-") and key != "x-lab"]) <= 2
+    assert not {"include", "secrets"} & set(document)
+    assert not [name for name, body in document["services"].items() if {"extends", "env_file", "build", "profiles"} & set(body)]
+
+
+@each_stage
+def test_what_is_said_about_the_stage_is_true(folder: str) -> None:
+    about, services = DOCUMENTS[folder]["x-lab"], DOCUMENTS[folder]["services"]
+    assert about["stage"] == folder.partition("-")[0]
+    assert set(about["spof"]) <= set(services)
+    assert set(about["databases"]) <= set(services)
+    for name, address in about["databases"].items():
+        assert address in {settings["ipv4_address"] for settings in services[name]["networks"].values()}
+        assert "db" in " ".join(services[name]["labels"]["lab.role"].split())
+
+
+@each_step
+def test_box_of_two_stages_is_the_same_unless_said(before: str, after: str) -> None:
+    changes = DOCUMENTS[after]["x-lab"]["changes"]
+    both = set(DOCUMENTS[before]["services"]) & set(DOCUMENTS[after]["services"])
+    assert set(changes) <= both
+    for name in both:
+        one, other = (
+            {**body, "labels": {**body["labels"], "lab.stage": ""}} for body in (service(before, name), service(after, name))
+        )
+        assert (one != other) == (name in changes), f"{name}: {'is the same' if one == other else 'differs'}"
+
+
+def test_first_stage_changes_nothing() -> None:
+    assert DOCUMENTS[FOLDERS[0]]["x-lab"]["changes"] == {}
+
+
+def test_stages_are_numbered_without_a_gap() -> None:
+    assert [folder.partition("-")[0] for folder in FOLDERS] == [str(number + 1) for number in range(len(FOLDERS))]
+
+
+# As the lab reads them
+
+
+@each_stage
+def test_lab_reads_the_stage(folder: str) -> None:
+    document = DOCUMENTS[folder]
+    stage = stages.read(STAGES_FOLDER / folder / "compose.yaml")
+    assert stage.folder == folder
+    assert stage.project == document["name"] == f"{PROJECT_PREFIX}{stage.number}"
+    assert f"{stage.entry[0]}:{stage.entry[1]}" == document["x-lab"]["entry"]
+    assert stage.databases == document["x-lab"]["databases"]
+    assert {spec.name: list(spec.roles) for spec in stage.services} == {
+        name: body["labels"]["lab.role"].split() for name, body in document["services"].items()
+    }
+    assert stages.find(str(stage.number)) == stages.find(folder) == stage
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("  title: Third\n", "", "line 3: 'title' is missing"),
+        ("  memory_mib: 400\n", "  memory_mib: much\n", "line 3: x-lab is malformed"),
+        ("198.18.0.10:8080", "198.18.0.10", "line 3: x-lab is malformed"),
+        ("services:\n", "service:\n", "line 1: 'services' is missing"),
+        ("{lab.stage: '3', lab.role: web}", "[web]", "line 11: 'labels' must be a mapping"),
+    ],
+)
+def test_error_in_a_stage_file_names_file_and_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    good = (
+        "name: redundancy-lab-3\nx-lab:\n  stage: '3'\n  title: Third\n  new: something\n  spof: [lb]\n  memory_mib: 400\n"
+        "  entry: 198.18.0.10:8080\n  databases: {db: 198.18.3.31}\nservices:\n  web: {labels: {lab.stage: '3', lab.role: web}}\n"
+    )
+    file = tmp_path / "compose.yaml"
+    file.write_text(good)
+    assert stages.read(file).title == "Third"
+    assert old in good
+    file.write_text(good.replace(old, new))
+    with pytest.raises(UsageError) as caught:
+        stages.read(file)
+    assert caught.value.message.startswith(f"{file}, line ")
+    assert said in caught.value.message
+
+
+# The balancer's configuration
+
+
+def haproxy_sections(folder: str) -> dict[str, list[str]]:
+    """The lines of each section, without comments."""
+    sections: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for raw in DOCUMENTS[folder]["configs"]["haproxy"]["content"].splitlines():
+        line = raw.partition("#")[0].rstrip()
+        if line and not line.startswith(" "):
+            lines = sections.setdefault(line, [])
+        elif line:
+            lines.append(line.strip())
+    return sections
+
+
+BALANCED = [folder for folder in FOLDERS if "haproxy" in DOCUMENTS[folder].get("configs", {})]
+each_balanced = pytest.mark.parametrize("folder", BALANCED)
+
+
+def test_stage_3_has_a_balancer() -> None:
+    assert "3-load-balancer" in BALANCED
+
+
+@each_balanced
+def test_write_that_was_sent_is_never_sent_again(folder: str) -> None:
+    sections = haproxy_sections(folder)
+    assert [line for line in sections["backend writes"] if line.startswith("retry-on")] == ["retry-on conn-failure"]
+    # Nothing but reads is on the other road, whose retries may send a request twice.
+    assert [line for line in sections["frontend entry"] if "backend" in line] == [
+        "use_backend reads if METH_GET",
+        "default_backend writes",
+    ]
+    assert not [line for line in sections["defaults"] if line.startswith("retry-on")]
+
+
+@each_balanced
+def test_web_boxes_are_not_judged_by_their_database(folder: str) -> None:
+    """A database that fails would take every web box out."""
+    sections = haproxy_sections(folder)
+    assert "option httpchk GET /healthz" in sections["backend reads"]
+    assert not [line for lines in sections.values() for line in lines if "readyz" in line or "observe layer7" in line]
+
+
+@each_balanced
+def test_balancer_knows_every_web_box_on_both_roads(folder: str) -> None:
+    sections = haproxy_sections(folder)
+    web = {
+        (name, settings["ipv4_address"])
+        for name, body in DOCUMENTS[folder]["services"].items()
+        if "web" in body["labels"]["lab.role"].split()
+        for network, settings in body["networks"].items()
+        if network == "app"
+    }
+    for backend in ("reads", "writes"):
+        servers = [line.split() for line in sections[f"backend {backend}"] if line.startswith("server ")]
+        assert {(words[1], words[2].removesuffix(":8080")) for words in servers} == web

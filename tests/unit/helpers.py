@@ -1,0 +1,139 @@
+"""Factories for the things that the tests speak about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from lab.availability import generator_report, measure_trial
+from lab.model import (
+    Arrival,
+    Box,
+    Event,
+    Expectation,
+    LoadPlan,
+    Outage,
+    RunInfo,
+    Stage,
+    TrialRecord,
+    TrialResult,
+)
+from lab.stages import find
+
+NONE_LOST = Expectation("writes_lost", at_most=0, at_least=None)
+SHORT = Expectation("downtime_longest_s", at_most=1.0, at_least=None)
+EVENTS = (
+    Event(2.0, "inject", "kill web1"),
+    Event(2.05, "bite", "web1 is exited, exit code 137"),
+    Event(5.0, "heal"),
+    Event(5.5, "well"),
+    Event(7.0, "stop"),
+)
+
+
+def arrival(at_s: float, took_s: float = 0.01, **changes: Any) -> Arrival:
+    """A good read, unless changed."""
+    good = Arrival(
+        number=0,
+        kind="read",
+        at_s=at_s,
+        lag_s=0.001,
+        done_s=at_s + took_s,
+        result="ok",
+        outcome="ok",
+        status=200,
+        by="web1",
+        via="lb",
+        key="",
+        new_connection=False,
+    )
+    return replace(good, **changes)
+
+
+def bad(at_s: float, **changes: Any) -> Arrival:
+    """A read that broke off."""
+    return arrival(at_s, **{"result": "reset", "outcome": "fail", "status": 0, "by": "", "via": "", **changes})
+
+
+def write(key: str, outcome: str = "ok", at_s: float = 0.0) -> Arrival:
+    """A write with this key and outcome."""
+    return arrival(at_s, kind="write", key=key, outcome=outcome, result="ok" if outcome == "ok" else "reset")
+
+
+def traffic(seconds: float, *gone: tuple[float, float], rate_per_s: float = 128.0) -> list[Arrival]:
+    """Arrivals at an even rate, every fourth a write; those within one of the stretches `gone` break off."""
+    arrivals = []
+    for number in range(int(seconds * rate_per_s)):
+        at_s = number / rate_per_s
+        fails = any(start <= at_s < end for start, end in gone)
+        extra: dict[str, Any] = {"number": number}
+        if number % 4 == 0:
+            extra |= {"kind": "write", "key": f"k-{number}", **({"outcome": "info"} if fails else {})}
+        arrivals.append(bad(at_s, **extra) if fails else arrival(at_s, **extra))
+    return arrivals
+
+
+def spans(outages: tuple[Outage, ...]) -> list[tuple[float, float, bool]]:
+    """Outages as plain values, to the millisecond."""
+    return [(round(outage.start_s, 3), round(outage.end_s, 3), outage.censored) for outage in outages]
+
+
+def record(*gone: tuple[float, float], **changes: Any) -> TrialRecord:
+    """A trial of 7 s whose fault came at 2 s and was healed at 5 s; the database kept what was acknowledged."""
+    arrivals = traffic(7.0, *gone)
+    kept = {each.key: 1 for each in arrivals if each.kind == "write" and each.outcome == "ok"}
+    whole = TrialRecord(
+        number=1,
+        seed=7,
+        plan=LoadPlan(),
+        targets=("web1",),
+        arrivals=tuple(arrivals),
+        events=EVENTS,
+        generator=generator_report(arrivals, len(arrivals), len(arrivals), cpu_ratio=0.2),
+        final_orders={"db": kept},
+    )
+    return replace(whole, **changes)
+
+
+def result(*gone: tuple[float, float], expectations: tuple[Expectation, ...] = (SHORT, NONE_LOST), **changes: Any) -> TrialResult:
+    """The figures of such a trial."""
+    return replace(measure_trial(record(*gone), expectations, has_fault=True), **changes)
+
+
+def run_info(**changes: Any) -> RunInfo:
+    """A run of kill-web on stage 3."""
+    info = RunInfo(
+        stage=3,
+        stage_folder="3-load-balancer",
+        failover="none",
+        experiment="kill-web",
+        title="A web box is killed",
+        question="What happens if a web box dies and stays dead?",
+        seed=7,
+        plan=LoadPlan(),
+        expectations=(SHORT, NONE_LOST),
+        has_fault=True,
+        started_at="2026-01-31T12:00:00Z",
+    )
+    return replace(info, **changes)
+
+
+def box(service: str = "web1", roles: tuple[str, ...] = ("web",), **changes: Any) -> Box:
+    """A running box of stage 3."""
+    well = Box(
+        id=f"id-of-{service}",
+        service=service,
+        stage=3,
+        roles=roles,
+        labels={"lab.stage": "3", "lab.role": " ".join(roles), "lab.process": "gunicorn"},
+        status="running",
+        health="healthy",
+        started_at="2026-01-31T12:00:00Z",
+        exit_code=0,
+    )
+    return replace(well, **changes)
+
+
+def stage(**changes: Any) -> Stage:
+    """Stage 3 as it ships."""
+    return replace(find("3"), **changes)

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from lab import experiments
+from lab.cli import Duration, cli, main
+from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE
+from lab.faults import FAULTS
+from lab.journal import RunJournal
+from lab.stages import ROOT, all_stages
+from tests.unit.helpers import record, run_info
+
+COMMANDS = sorted(cli.commands)
+
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent.sock", "COLUMNS": "120"}
+
+
+@dataclass
+class Done:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        assert "Traceback" not in self.err
+        return [line for line in self.err.splitlines() if line.startswith("error:")]
+
+
+def run_lab(*arguments: str, **environment: str) -> Done:
+    """Run `lab` as a user does, where no Docker Engine answers."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=60,
+        env={**os.environ, **NO_ENGINE, **environment},
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+Lab = Callable[..., Done]
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lab:
+    """The same within this process, which is faster."""
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["lab", *arguments])
+        for name, value in NO_ENGINE.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert isinstance(end.value.code, int)
+        return Done(end.value.code, *capsys.readouterr())
+
+    return run
+
+
+def test_unknown_stage_is_a_usage_error_that_names_the_stages() -> None:
+    done = run_lab("up", "9")
+    assert done.code == EXIT_USAGE
+    assert done.errors == ["error: there is no stage '9'"]
+    assert all(f"{stage.number} ({stage.folder})" in done.err for stage in all_stages())
+    assert done.out == ""
+
+
+def test_unknown_experiment_is_a_usage_error_that_names_them() -> None:
+    done = run_lab("run", "3", "kill-moon")
+    assert done.code == EXIT_USAGE
+    assert done.errors == ["error: there is no experiment 'kill-moon'"]
+    assert "kill-web" in done.err
+
+
+def test_experiment_that_does_not_fit_the_stage_is_a_usage_error(lab: Lab) -> None:
+    done = lab("run", "3", "kill-box", "--dry-run")
+    assert done.code == EXIT_USAGE
+    assert "matches no box" in done.errors[0]
+
+
+def test_malformed_experiment_file_is_a_usage_error_with_its_line(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("title: t\nquestion: q\nfault: explode\n")
+    done = lab("run", "3", str(tmp_path / "mine.yaml"), "--dry-run")
+    assert done.code == EXIT_USAGE
+    assert f"{tmp_path / 'mine.yaml'}, line 3: " in done.errors[0]
+
+
+def test_no_engine_is_not_ready() -> None:
+    done = run_lab("up", "3")
+    assert done.code == EXIT_PREFLIGHT
+    assert len(done.errors) == 1
+    assert "no Docker Engine answers" in done.errors[0]
+    assert "hint: " in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("heal",), ("doctor",), ("chaos", "kill", "web"), ("run", "3", "kill-web"), ("down", "3")]
+)
+def test_no_engine_is_not_ready_for_any_command(lab: Lab, arguments: tuple[str, ...]) -> None:
+    done = lab(*arguments)
+    assert done.code == EXIT_PREFLIGHT
+    assert len(done.errors) == 1
+
+
+def test_unknown_run_is_a_usage_error(tmp_path: Path) -> None:
+    done = run_lab("report", "nosuch", LAB_RESULTS=str(tmp_path))
+    assert done.code == EXIT_USAGE
+    assert done.errors == ["error: there is no run 'nosuch'"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explode",),
+        ("run", "3"),
+        ("run", "3", "kill-web", "--trials", "0"),
+        ("run", "3", "kill-web", "--observe", "soon"),
+        ("chaos", "burn", "web"),
+        ("down",),
+        ("up", "3", "--failover", "automatic"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_no_traceback(lab: Lab, arguments: tuple[str, ...]) -> None:
+    done = lab(*arguments)
+    assert done.code == EXIT_USAGE
+    assert len(done.errors) == 1
+    assert done.out == ""
+
+
+def test_dry_run_prints_one_document_and_needs_no_engine(lab: Lab) -> None:
+    done = run_lab("run", "3", "kill-web", "--dry-run", "--json", "--seed", "1")
+    assert (done.code, done.err) == (EXIT_HELD, "")
+    plan: dict[str, Any] = json.loads(done.out)
+    assert (plan["stage"], plan["experiment"], plan["seed"]) == (3, "kill-web", 1)
+    assert plan["steps"] == [{"fault": "kill", "target": "web", "after_s": 0.0}]
+    assert plan["trials"] == [{"number": 1, "seed": 1}]
+
+
+def test_dry_run_takes_every_option_and_the_seed_decides_the_trials(lab: Lab) -> None:
+    arguments = ("run", "3", "kill-web", "--dry-run", "--json", "--seed", "1", "--trials", "3", "--observe", "500ms")
+    plan = json.loads(lab(*arguments).out)
+    assert plan["observe_s"] == 0.5
+    assert len({trial["seed"] for trial in plan["trials"]}) == 3
+    assert json.loads(lab(*arguments).out) == plan
+
+
+def test_doctor_as_json_is_one_document(lab: Lab) -> None:
+    checks = json.loads(lab("doctor", "--json").out)
+    assert {"check": "python", "ok": True, "detail": sys.version.split(maxsplit=1)[0]} in checks
+    assert [each["ok"] for each in checks if each["check"] == "engine"] == [False]
+
+
+def test_report_needs_no_engine_and_says_the_verdict_in_the_document(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    trial, whole = run.trial(1), record((2.0, 4.0))
+    trial.arrivals(whole.arrivals)
+    for event in whole.events:
+        trial.event(event)
+    trial.close(whole)
+    done = run_lab("report", "3-load-balancer/kill-web/latest", "--json", LAB_RESULTS=str(tmp_path))
+    assert done.code == EXIT_HELD
+    assert json.loads(done.out)["verdict"] == "refuted"
+
+
+def test_list_names_every_stage_and_experiment(lab: Lab) -> None:
+    done = lab("list")
+    assert done.code == EXIT_HELD
+    assert all(stage.folder in done.out for stage in all_stages())
+    listed = {line.split(maxsplit=1)[0] for line in done.out.splitlines()}
+    assert set(experiments.names()) <= listed
+
+
+def test_help_names_every_command_and_the_exit_codes(lab: Lab) -> None:
+    done = lab("--help")
+    assert done.code == EXIT_HELD
+    assert all(f"  {name} " in done.out for name in COMMANDS)
+    assert f"{EXIT_REFUTED} refuted" in done.out
+    assert f"{EXIT_PREFLIGHT} not ready" in done.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_and_its_options_have_help(name: str) -> None:
+    command = cli.commands[name]
+    assert command.help
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    assert [each.name for each in options if not each.help] == []
+
+
+def test_every_fault_can_be_asked_for() -> None:
+    (choice,) = [each.type for each in cli.commands["chaos"].params if isinstance(each.type, click.Choice)]
+    assert set(choice.choices) == {kind.value for kind in FAULTS}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10", 10), ("10s", 10), ("500ms", 0.5), ("2m", 120), ("1.5s", 1.5), ("0", 0), ("60m", 3600)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "61m", "1h", "1e3", "inf", "5 s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no duration"):
+        Duration().convert(text, None, None)

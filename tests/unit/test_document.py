@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.availability import decide, summarise
+from lab.errors import UsageError
+from lab.journal import RunJournal
+from lab.model import RunResult, TrialResult, Verdict
+from lab.report.document import as_document, rebuild
+from tests.unit.helpers import record, result, run_info
+
+# What docs/results.md promises. Whoever takes one of these away breaks somebody's program: raise schema_version.
+DOCUMENT = {
+    "schema_version",
+    "stage",
+    "stage_folder",
+    "failover",
+    "experiment",
+    "question",
+    "verdict",
+    "seed",
+    "rate_per_s",
+    "deadline_s",
+    "started_at",
+    "expectations",
+    "trials",
+    "summary",
+    "folder",
+}
+TRIAL = {
+    "number",
+    "seed",
+    "valid",
+    "reasons",
+    "target",
+    "targets",
+    "intended",
+    "good",
+    "availability_ratio",
+    "reads",
+    "writes",
+    "outages",
+    "read_outages",
+    "write_outages",
+    "downtime_longest_s",
+    "downtime_total_s",
+    "downtime_censored",
+    "phases",
+    "errors",
+    "served_by",
+    "latency_ms",
+    "writes_audit",
+    "generator",
+    "failed_expectations",
+    "notes",
+}
+SHARE = {"intended", "good", "availability_ratio"}
+OUTAGE = {"start_s", "end_s", "censored"}
+PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"}
+AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"}
+GENERATOR = {"intended", "recorded", "lag_p99_ms", "lag_max_ms", "cpu_ratio"}
+SUMMARY = {
+    "trials",
+    "trials_valid",
+    "downtime_median_s",
+    "downtime_ci_s",
+    "downtime_ci_coverage_ratio",
+    "downtime_censored",
+    "availability_ratio_median",
+    "reads_failed_total",
+    "writes_failed_total",
+    "writes_lost_total",
+}
+
+
+def document(*trials: TrialResult) -> dict[str, Any]:
+    """The document of a run, after a journey through JSON."""
+    whole = RunResult(run_info(), decide(trials), trials, summarise(trials), Path("results/latest"))
+    text = json.dumps(as_document(whole), allow_nan=False)
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def test_document_has_the_keys_that_are_promised() -> None:
+    content = document(result((2.0, 3.0)), result((2.0, 5.25)))
+    assert set(content) == DOCUMENT
+    assert set(content["summary"]) == SUMMARY
+    for trial in content["trials"]:
+        assert set(trial) == TRIAL
+        assert set(trial["reads"]) == set(trial["writes"]) == SHARE
+        assert [set(each) for each in trial["outages"] + trial["read_outages"] + trial["write_outages"]] == [OUTAGE] * 3
+        assert set(trial["phases"]) == PHASES
+        assert set(trial["writes_audit"]) == AUDIT
+        assert set(trial["generator"]) == GENERATOR
+        assert set(trial["latency_ms"]) == {"p50", "p99", "max", "longest"}
+    assert set(content["expectations"][0]) == {"measure", "at_most", "at_least"}
+
+
+def test_document_says_what_was_measured() -> None:
+    content = document(result((2.0, 3.0)))
+    assert (content["schema_version"], content["stage"], content["experiment"]) == (1, 3, "kill-web")
+    assert (content["failover"], content["verdict"], content["seed"]) == ("none", "refuted", 7)
+    assert (content["rate_per_s"], content["deadline_s"]) == (100.0, 1.0)
+    (trial,) = content["trials"]
+    assert (trial["valid"], trial["reasons"], trial["target"]) == (True, [], "web1")
+    assert (trial["intended"], trial["good"]) == (896, 768)
+    assert trial["reads"] == {"intended": 672, "good": 576, "availability_ratio": 0.857143}
+    assert trial["outages"] == [{"start_s": 2.0, "end_s": 3.01, "censored": False}]
+    assert trial["downtime_longest_s"] == trial["downtime_total_s"] == 1.01
+    assert trial["errors"] == {"reset": 128}
+    assert trial["writes_audit"]["attempted"] == 224
+    assert content["summary"]["downtime_ci_s"] == [1.01, 1.01]
+    assert content["summary"]["availability_ratio_median"] == 0.857143
+
+
+def test_run_without_a_valid_trial_has_nulls_and_no_invented_zeros() -> None:
+    content = document(result(valid=False, targets=()))
+    assert content["verdict"] == "inconclusive"
+    assert content["trials"][0]["target"] is None
+    for key in ("downtime_median_s", "downtime_ci_s", "availability_ratio_median"):
+        assert content["summary"][key] is None
+
+
+def test_lost_keys_are_a_sample() -> None:
+    trial = result()
+    lost = replace(trial.audit, lost=500, lost_keys=tuple(f"k-{number}" for number in range(500)))
+    audit = document(replace(trial, audit=lost))["trials"][0]["writes_audit"]
+    assert audit["lost"] == 500
+    assert len(audit["lost_keys"]) == 100
+
+
+def test_run_is_rebuilt_from_its_journal(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    records = [record((2.0, 2.5)), record((2.0, 2.75), number=2)]
+    for each in records:
+        trial = run.trial(each.number)
+        trial.arrivals(each.arrivals)
+        for event in each.events:
+            trial.event(event)
+        trial.close(each)
+    rebuilt, found = rebuild(run.folder)
+    assert found == tuple(records)
+    assert rebuilt.verdict is Verdict.HELD
+    assert rebuilt.trials == (result((2.0, 2.5)), result((2.0, 2.75), number=2))
+    assert rebuilt.folder == run.folder
+
+
+def test_rebuild_of_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not the folder of a run"):
+        rebuild(tmp_path)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab import experiments
+from lab.errors import UsageError
+from lab.model import Expectation, Experiment, FaultKind, Step
+from tests.unit.helpers import stage
+
+GOOD = """\
+title: A web box is killed
+question: What happens if a web box dies?
+fault: kill
+target: web
+observe_s: 4.5
+expect:
+  writes_lost: {at_most: 0}
+  availability_ratio: {at_least: 0.9, at_most: 1}
+"""
+
+
+def read(tmp_path: Path, text: str) -> Experiment:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    return experiments.read(file)
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_shipped_experiment_is_whole(name: str) -> None:
+    experiment = experiments.find(name)
+    assert experiment.name == name
+    assert experiment.title
+    assert experiment.question.endswith("?")
+    assert experiment.observe_s > 0
+    assert "writes_lost" in {each.measure for each in experiment.expectations}
+    assert bool(experiment.faults) == (name != "baseline")
+
+
+def test_everything_in_a_file_is_read(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD) == Experiment(
+        name="mine",
+        title="A web box is killed",
+        question="What happens if a web box dies?",
+        steps=(Step(FaultKind.KILL, "web"),),
+        baseline_s=2.0,
+        observe_s=4.5,
+        after_s=1.5,
+        expectations=(Expectation("writes_lost", 0, None), Expectation("availability_ratio", 1, 0.9)),
+    )
+
+
+def test_steps_follow_each_other(tmp_path: Path) -> None:
+    steps = "steps:\n  - {fault: kill, target: web}\n  - {fault: pause, target: db, after_s: 2}\n"
+    experiment = read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", steps))
+    assert experiment.steps == (Step(FaultKind.KILL, "web"), Step(FaultKind.PAUSE, "db", after_s=2.0))
+
+
+def test_nothing_broken_needs_no_target(tmp_path: Path) -> None:
+    experiment = read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", "fault: none\n"))
+    assert experiment.faults == ()
+    assert len(experiment.steps) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="without `steps`, after_s is also taken as the wait before the fault")
+def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
+    experiment = read(tmp_path, GOOD + "after_s: 5\n")
+    assert experiment.after_s == 5.0
+    assert experiment.steps[0].after_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("observe_s: 4.5", "observes: 4.5", "line 5: 'observes' is not known here"),
+        ("fault: kill", "fault: explode", "line 3: fault must be one of none, kill,"),
+        ("fault: kill", "fault: [kill]", "line 3: fault must be one of"),
+        ("fault: kill\n", "", "line 1: fault must be one of"),
+        ("target: web\n", "", "line 1: a fault needs a target"),
+        ("target: web", "target: 7", "line 4: a fault needs a target"),
+        ("fault: kill", "fault: none", "line 4: a fault needs a target (and fault: none has none)"),
+        ("  writes_lost:", "  writes_missing:", "line 7: 'writes_missing' is not measured"),
+        ("{at_most: 0}", "{at_most: few}", "line 7: at_most must be a number, not 'few'"),
+        ("{at_most: 0}", "{at_most: true}", "line 7: at_most must be a number, not 'True'"),
+        ("{at_most: 0}", "{below: 1}", "line 7: 'writes_lost' needs at_most or at_least"),
+        ("{at_most: 0}", "{}", "line 7: 'writes_lost' needs at_most or at_least"),
+        ("{at_most: 0}", "0", "line 7: 'writes_lost' needs at_most or at_least"),
+        ("observe_s: 4.5", "observe_s: long", "line 5: observe_s must be a number of seconds"),
+        ("observe_s: 4.5", "observe_s: -1", "line 5: observe_s must be a number of seconds"),
+        ("observe_s: 4.5", "observe_s: 3601", "line 5: observe_s must be a number of seconds"),
+        ("observe_s: 4.5", "observe_s: .nan", "line 5: observe_s must be a number of seconds"),
+        ("title: A web box is killed", "title: ' '", "line 1: 'title' must be a line of text"),
+        ("question: What happens if a web box dies?\n", "", "line 1: 'question' must be a line of text"),
+        ("target: web", "target: web\nsteps: []", "line 5: either fault and target, or steps"),
+        ("fault: kill\ntarget: web\n", "steps: []\n", "line 3: steps must be a list"),
+        ("fault: kill\ntarget: web\n", "steps: [kill]\n", "line 3: steps must be a list"),
+        ("fault: kill\ntarget: web\n", "steps:\n- {fault: kill, target: web, at: 3}\n", "line 4: 'at' is not known here"),
+        ("fault: kill\ntarget: web\n", "steps:\n- {fault: kill}\n", "line 4: a fault needs a target"),
+        ("target: web", "target: web\ntarget: db", "line 5: 'target' stands here twice"),
+        ("fault: kill", "fault: {kill", "this is not YAML"),
+    ],
+)
+def test_error_names_file_and_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in GOOD
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, GOOD.replace(old, new))
+    assert caught.value.message.startswith(f"{tmp_path / 'mine.yaml'}, line ")
+    assert said in caught.value.message
+
+
+def test_experiment_without_expectations_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expect must name at least one measure"):
+        read(tmp_path, GOOD[: GOOD.index("expect:")])
+
+
+@pytest.mark.xfail(strict=True, reason="a bound that no value meets is taken, and every run is refuted")
+def test_bound_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        read(tmp_path, GOOD.replace("{at_most: 0}", "{at_most: .nan}"))
+
+
+def test_find_by_name_by_path_and_not_at_all(tmp_path: Path) -> None:
+    assert experiments.find("kill-web").name == "kill-web"
+    (tmp_path / "mine.yml").write_text(GOOD, encoding="utf-8")
+    assert experiments.find(str(tmp_path / "mine.yml")).name == "mine"
+    with pytest.raises(UsageError, match="no experiment 'kill-moon'") as caught:
+        experiments.find("kill-moon")
+    assert "kill-web" in caught.value.hint
+    with pytest.raises(UsageError, match=r"nosuch\.yaml cannot be read"):
+        experiments.find(str(tmp_path / "nosuch.yaml"))
+
+
+def test_targets_are_checked_against_the_stage() -> None:
+    experiments.check_targets(experiments.find("kill-web"), stage())
+    experiments.check_targets(experiments.find("baseline"), stage())
+    with pytest.raises(UsageError, match="kill-box on stage 3: the target 'box' matches no box"):
+        experiments.check_targets(experiments.find("kill-box"), stage())

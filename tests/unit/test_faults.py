@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from lab.engine import ExecResult
+from lab.errors import UsageError
+from lab.faults import FAULTS, Hands, Victim
+from lab.model import Box, FaultKind, UndoAction
+from tests.unit.helpers import box
+
+LATER = "2026-01-31T12:00:09Z"
+
+
+class FakeHands:
+    """One box that is as it is said to be; notes what is done to it."""
+
+    def __init__(self, now: Box | None, *answers: ExecResult) -> None:
+        self.now = now
+        self.answers = list(answers)
+        self.done: list[str] = []
+
+    def box(self, box: Box) -> Box | None:
+        return self.now
+
+    def kill(self, box: Box) -> None:
+        self.done.append(f"kill {box.service}")
+
+    def stop(self, box: Box) -> None:
+        self.done.append(f"stop {box.service}")
+
+    def restart(self, box: Box) -> None:
+        self.done.append(f"restart {box.service}")
+
+    def pause(self, box: Box) -> None:
+        self.done.append(f"pause {box.service}")
+
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
+        self.done.append(f"in {box.service}: {' '.join(command)}")
+        return self.answers.pop(0)
+
+
+def victim(target: str = "web") -> Victim:
+    return Victim.of(box(), target)
+
+
+def proved(kind: FaultKind, now: Box | None, *answers: ExecResult, of: Victim | None = None) -> bool:
+    hands: Hands = FakeHands(now, *answers)
+    bite = FAULTS[kind].prove(hands, of or victim())
+    assert "web1" in bite.evidence
+    return bite.proved
+
+
+def test_every_kind_that_breaks_something_has_a_fault() -> None:
+    assert set(FAULTS) == set(FaultKind) - {FaultKind.NONE}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("status", ["exited", "paused", "restarting", "created", "dead"])
+def test_what_does_not_run_cannot_fail(kind: FaultKind, status: str) -> None:
+    hands = FakeHands(None)
+    with pytest.raises(UsageError, match=f"web1 is {status}, not running"):
+        FAULTS[kind].prepare(hands, Victim.of(box(status=status), "web"))
+    assert hands.done == []
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_undo_names_box_and_how(kind: FaultKind) -> None:
+    undo = FAULTS[kind].undo(victim())
+    assert (undo.box_id, undo.service, undo.stage) == ("id-of-web1", "web1", 3)
+    assert undo.action is (UndoAction.UNPAUSE if kind is FaultKind.PAUSE else UndoAction.START)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.KILL, FaultKind.STOP, FaultKind.PAUSE, FaultKind.RESTART])
+def test_fault_does_the_one_thing_to_the_one_box(kind: FaultKind) -> None:
+    hands = FakeHands(box())
+    prepared = FAULTS[kind].prepare(hands, victim())
+    assert hands.done == []
+    FAULTS[kind].inject(hands, prepared)
+    assert hands.done == [f"{kind} web1"]
+
+
+@pytest.mark.parametrize("kind", [FaultKind.KILL, FaultKind.STOP])
+def test_proof_of_a_box_that_is_down(kind: FaultKind) -> None:
+    assert proved(kind, box(status="exited", exit_code=137))
+    assert not proved(kind, box())
+    assert not proved(kind, box(status="restarting"))
+    assert not proved(kind, None)
+
+
+def test_proof_of_a_frozen_box() -> None:
+    assert proved(FaultKind.PAUSE, box(status="paused"))
+    assert not proved(FaultKind.PAUSE, box())
+    assert not proved(FaultKind.PAUSE, None)
+
+
+def test_proof_of_a_restart() -> None:
+    assert proved(FaultKind.RESTART, box(started_at=LATER))
+    assert proved(FaultKind.RESTART, box(status="restarting"))
+    assert not proved(FaultKind.RESTART, box())
+    assert not proved(FaultKind.RESTART, None)
+
+
+def test_crash_kills_every_process_of_the_name_from_inside() -> None:
+    hands = FakeHands(box(), ExecResult(0, "42\n43\n"), ExecResult(137, ""))
+    fault = FAULTS[FaultKind.CRASH]
+    prepared = fault.prepare(hands, victim())
+    assert prepared.pids == {"42", "43"}
+    fault.inject(hands, prepared)
+    assert hands.done == ["in web1: pgrep -x gunicorn", "in web1: pkill -9 -x gunicorn"]
+
+
+def test_crash_needs_a_process() -> None:
+    fault = FAULTS[FaultKind.CRASH]
+    with pytest.raises(UsageError, match="no process 'gunicorn' runs in web1"):
+        fault.prepare(FakeHands(box(), ExecResult(1, "")), victim())
+    with pytest.raises(UsageError, match="names no process"):
+        fault.prepare(FakeHands(box()), Victim.of(box(labels={}), "web"))
+
+
+CRASHED = replace(victim(), pids=frozenset({"42", "43"}))
+
+
+def test_proof_of_a_crash() -> None:
+    assert proved(FaultKind.CRASH, box(status="exited"), of=CRASHED)
+    assert proved(FaultKind.CRASH, box(started_at=LATER), of=CRASHED)
+    assert proved(FaultKind.CRASH, box(), ExecResult(1, ""), of=CRASHED)
+    assert proved(FaultKind.CRASH, box(), ExecResult(0, "44\n45\n"), of=CRASHED)
+    assert not proved(FaultKind.CRASH, box(), ExecResult(0, "42\n43\n"), of=CRASHED)
+    assert not proved(FaultKind.CRASH, box(), ExecResult(0, "43\n44\n"), of=CRASHED)
+
+
+@pytest.mark.xfail(strict=True, reason="a look inside that failed is taken for a look that found nothing")
+def test_box_that_does_not_say_is_no_proof_of_a_crash() -> None:
+    assert not proved(FaultKind.CRASH, box(), ExecResult(124, "no answer within 30 s"), of=CRASHED)
+
+
+@pytest.mark.parametrize(
+    ("target", "process"),
+    [("db", "postgres"), ("web", "gunicorn"), ("all:web", "gunicorn"), ("box", "supervisord"), ("service:box", "supervisord")],
+)
+def test_box_in_several_roles_has_a_process_for_each(target: str, process: str) -> None:
+    labels = {"lab.process": "supervisord", "lab.process.web": "gunicorn", "lab.process.db": "postgres"}
+    assert Victim.of(box("box", roles=("box", "web", "db"), labels=labels), target).process == process

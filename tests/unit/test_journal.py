@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab import journal
+from lab.errors import PreflightError, UsageError
+from lab.journal import RunJournal, UndoLedger, read_run
+from lab.model import Undo, UndoAction
+from lab.stages import ROOT
+from tests.unit.helpers import record, run_info
+
+HOLD = """
+import sys
+from pathlib import Path
+from lab import journal
+journal.STATE_FOLDER = Path(sys.argv[1])
+with journal.exclusive("lab run 3 kill-web"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def undo(service: str, action: UndoAction = UndoAction.START) -> Undo:
+    return Undo(action, f"id-of-{service}", service, 3)
+
+
+# The ledger of faults
+
+
+def test_open_fault_survives_the_controller(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "undo.jsonl"
+    opened = UndoLedger(file).open(undo("web1", UndoAction.UNPAUSE), "pause")
+    assert UndoLedger(file).entries() == [opened]
+    assert opened.undo.action is UndoAction.UNPAUSE
+
+
+def test_closing_the_last_fault_removes_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "undo.jsonl"
+    ledger = UndoLedger(file)
+    first, second = ledger.open(undo("web1"), "kill"), ledger.open(undo("db"), "stop")
+    ledger.close(first)
+    assert ledger.entries() == [second]
+    assert file.exists()
+    ledger.close(second)
+    assert ledger.entries() == []
+    assert not file.exists()
+
+
+def test_faults_are_in_the_order_of_opening(tmp_path: Path) -> None:
+    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    opened = [ledger.open(undo(f"box{number}"), "kill") for number in range(5)]
+    ledger.close(opened.pop(2))
+    assert ledger.entries() == opened
+
+
+@pytest.mark.parametrize("kept", [1, 20, -2])
+def test_torn_last_line_is_passed_over_and_writing_goes_on(tmp_path: Path, kept: int) -> None:
+    file = tmp_path / "undo.jsonl"
+    ledger = UndoLedger(file)
+    first = ledger.open(undo("web1"), "kill")
+    whole = file.read_bytes()
+    ledger.open(undo("db"), "kill")
+    file.write_bytes(whole + file.read_bytes()[len(whole) :].lstrip(b"\n")[:kept])
+    assert ledger.entries() == [first]
+    third = ledger.open(undo("lb"), "kill")
+    assert ledger.entries() == [first, third]
+    ledger.close(first)
+    ledger.close(third)
+    assert not file.exists()
+
+
+def test_no_file_is_no_fault(tmp_path: Path) -> None:
+    assert UndoLedger(tmp_path / "undo.jsonl").entries() == []
+
+
+# The journal of a run
+
+
+def test_run_comes_back_equal(tmp_path: Path) -> None:
+    info, records = run_info(), [record((2.0, 3.0)), record((2.0, 6.0), number=2, final_orders={"db": None, "db2": {"a": 2}})]
+    run = RunJournal(info, tmp_path)
+    for each in records:
+        trial = run.trial(each.number)
+        trial.arrivals(each.arrivals[:100])
+        for event in each.events:
+            trial.event(event)
+        trial.arrivals(each.arrivals[100:])
+        trial.close(each)
+    assert read_run(run.folder) == (info, tuple(records))
+
+
+def test_trial_that_was_broken_off_is_left_out(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    trial = run.trial(1)
+    trial.arrivals(record().arrivals)
+    trial.close()
+    assert read_run(run.folder) == (run_info(), ())
+
+
+def test_event_is_on_disk_at_once(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    trial = run.trial(1)
+    trial.event(record().events[0])
+    assert '"inject"' in (run.folder / "trial-01" / "events.jsonl").read_text()
+    trial.close()
+
+
+def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    first, second = (RunJournal(run_info(), tmp_path).folder for _ in range(2))
+    assert first == tmp_path / "3-load-balancer" / "kill-web" / "20260131T120000Z"
+    assert first != second
+    assert (tmp_path / "latest").resolve() == (first.parent / "latest").resolve() == second
+
+
+def test_latest_links_may_be_moved_with_the_results(tmp_path: Path) -> None:
+    folder = RunJournal(run_info(), tmp_path / "old").folder
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert (tmp_path / "new" / "latest" / "run.json").exists()
+    assert not folder.exists()
+
+
+def test_find_run_by_path_and_below_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "RESULTS_FOLDER", tmp_path)
+    folder = RunJournal(run_info()).folder
+    assert folder.is_relative_to(tmp_path)
+    for name in ("latest", "3-load-balancer/kill-web/latest", "3-load-balancer/kill-web/20260131T120000Z", str(folder)):
+        assert journal.find_run(name) == folder
+
+
+@pytest.mark.parametrize("name", ["latest", "nosuch", "3-load-balancer", ""])
+def test_find_run_names_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(journal, "RESULTS_FOLDER", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "3-load-balancer").mkdir()
+    with pytest.raises(UsageError, match=f"there is no run '{name}'"):
+        journal.find_run(name)
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"plan": {}, "expectations": [], "surprise": 1}'])
+def test_malformed_run_is_no_run(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UsageError, match="is not the folder of a run"):
+        read_run(tmp_path)
+
+
+def test_malformed_trial_is_no_run(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    run.trial(1).close(record())
+    arrivals = run.folder / "trial-01" / "arrivals.jsonl.gz"
+    for content in (gzip.compress(b'{"number": 1}\n'), gzip.compress(b"{}{}{}" * 50)[:-9], b"not compressed"):
+        arrivals.write_bytes(content)
+        with pytest.raises(UsageError, match="is not the folder of a run"):
+            read_run(run.folder)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="zlib.error is neither an OSError nor a ValueError: shown as a bug of the lab, exit code 70"
+)
+def test_damaged_trial_is_no_run(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    run.trial(1).close(record())
+    arrivals = run.folder / "trial-01" / "arrivals.jsonl.gz"
+    arrivals.write_bytes(gzip.compress(b"{}\n")[:10] + b"\xff" * 50)
+    with pytest.raises(UsageError, match="is not the folder of a run"):
+        read_run(run.folder)
+
+
+def test_result_is_written_whole(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    run.result({"verdict": "held"})
+    assert json.loads((run.folder / "result.json").read_text()) == {"verdict": "held"}
+    assert not list(run.folder.glob("*.new"))
+
+
+# One controller at a time
+
+
+def test_second_controller_is_refused_until_the_first_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "STATE_FOLDER", tmp_path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        busy = f"the lab is busy: lab run 3 kill-web .process {holder.pid}."
+        with pytest.raises(PreflightError, match=busy), journal.exclusive("lab heal"):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    # Its end freed the lock, though it was killed.
+    with journal.exclusive("lab heal"):
+        assert "lab heal" in (tmp_path / "lock").read_text()
+    assert (tmp_path / "lock").read_text() == ""
+
+
+def test_failing_command_frees_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "STATE_FOLDER", tmp_path)
+    with pytest.raises(UsageError, match="some failure"), journal.exclusive("lab up 3"):
+        raise UsageError("some failure")
+    with journal.exclusive("lab up 3"):
+        pass

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from lab.engine import EngineInfo, compose_is_recent
+from lab.errors import EXIT_PREFLIGHT, PreflightError
+from lab.journal import UndoLedger
+from lab.model import Undo, UndoAction
+from lab.preflight import (
+    available_memory_mib,
+    check_memory,
+    check_no_open_faults,
+    check_other_stages,
+    check_port,
+    check_tools,
+    front_door,
+)
+from tests.unit.helpers import box, stage
+
+INFO = EngineInfo(version="28.0", compose_version="2.40.0", buildx=True, memory_mib=4000, processors=2, system="Linux")
+
+
+def info(compose_version: str = "2.40.0", buildx: bool = True) -> EngineInfo:
+    return EngineInfo("28.0", compose_version, buildx, memory_mib=4000, processors=2, system="Linux")
+
+
+def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("LAB_PORT", str(port))
+        with pytest.raises(PreflightError, match=f"port {port} on 127.0.0.1 is taken") as caught:
+            check_port("LAB_PORT")
+        assert "LAB_PORT=" in caught.value.hint
+        assert caught.value.exit_code == EXIT_PREFLIGHT
+    check_port("LAB_PORT")
+
+
+@pytest.mark.parametrize("value", ["", "http", "0", "65536", "-1", "80.80"])
+def test_port_that_is_no_port(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("LAB_PORT", value)
+    with pytest.raises(PreflightError, match="LAB_PORT must be a port number"):
+        check_port("LAB_PORT")
+
+
+def test_front_door_is_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAB_PORT", raising=False)
+    assert front_door() == "http://127.0.0.1:8080"
+    monkeypatch.setenv("LAB_PORT", "9999")
+    assert front_door() == "http://127.0.0.1:9999"
+
+
+def test_memory_must_suffice() -> None:
+    check_memory(stage(memory_mib=400), 400)
+    with pytest.raises(PreflightError, match="stage 3 needs 400 MiB, 399 MiB are available"):
+        check_memory(stage(memory_mib=400), 399)
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "cap", "available"),
+    [
+        ("MemTotal: 9000000 kB\nMemAvailable:    2048000 kB\n", "", 2000),
+        ("MemTotal: 9000000 kB\nMemAvailable: 20480000 kB\n", "", 4000),
+        ("MemTotal: 9000000 kB\n", "", 4000),
+        ("MemAvailable: 2048000 kB\n", "300", 300),
+        ("MemAvailable: 2048000 kB\n", "30000", 2000),
+        (None, "", 4000),
+    ],
+)
+def test_available_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meminfo: str | None, cap: str, available: int) -> None:
+    monkeypatch.setenv("LAB_MEMORY_MAX_MIB", cap)
+    if meminfo is not None:
+        (tmp_path / "meminfo").write_text(meminfo)
+    assert available_memory_mib(INFO, tmp_path / "meminfo") == available
+
+
+@pytest.mark.parametrize("cap", ["lots", "-1", "1.5", "2 GiB"])
+def test_malformed_memory_cap(monkeypatch: pytest.MonkeyPatch, cap: str) -> None:
+    monkeypatch.setenv("LAB_MEMORY_MAX_MIB", cap)
+    with pytest.raises(PreflightError, match=f"LAB_MEMORY_MAX_MIB must be a whole number, not '{cap}'"):
+        available_memory_mib(INFO)
+
+
+def test_another_stage_is_in_the_way() -> None:
+    check_other_stages([], stage())
+    check_other_stages([box(), box("selftest", stage=0)], stage())
+    with pytest.raises(PreflightError, match="stage 1, 2 is up") as caught:
+        check_other_stages([box(), box("box", stage=1), box("db", stage=2)], stage())
+    assert "lab down 1" in caught.value.hint
+
+
+def test_open_fault_is_in_the_way(tmp_path: Path) -> None:
+    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    check_no_open_faults(ledger)
+    entries = [ledger.open(Undo(UndoAction.START, "id", service, 3), "kill") for service in ("web1", "db")]
+    with pytest.raises(PreflightError, match=r"still in effect: kill of web1 since .* and 1 more") as caught:
+        check_no_open_faults(ledger)
+    assert "lab heal" in caught.value.hint
+    for entry in entries:
+        ledger.close(entry)
+    check_no_open_faults(ledger)
+
+
+def test_tools_must_be_there_and_recent() -> None:
+    check_tools(info())
+    with pytest.raises(PreflightError, match=r"found 2\.25\.9"):
+        check_tools(info("2.25.9"))
+    with pytest.raises(PreflightError, match="found none"):
+        check_tools(info(""))
+    with pytest.raises(PreflightError, match="buildx"):
+        check_tools(info(buildx=False))
+
+
+@pytest.mark.parametrize(
+    ("version", "recent"),
+    [("2.26.0", True), ("v2.26.1", True), ("2.100", True), ("5.0.0", True), ("2.9.0", False), ("1.29.2", False), ("x", False)],
+)
+def test_compose_versions(version: str, recent: bool) -> None:
+    assert compose_is_recent(version) is recent

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from time import monotonic
+
+import pytest
+
+from lab.errors import HealError
+from lab.signals import SIGNALS, Deferred, termination_interrupts
+
+PATIENCE_S = 5.0
+
+
+def send(number: int, arrived: Callable[[], bool] = lambda: False) -> None:
+    """Send this process a signal; returns when it has arrived (the handler may raise at any line of this)."""
+    os.kill(os.getpid(), number)
+    deadline = monotonic() + PATIENCE_S
+    while not arrived() and monotonic() < deadline:
+        pass
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_interrupt_waits_for_the_end(number: int) -> None:
+    notices: list[str] = []
+    done: list[str] = []
+
+    def work() -> None:
+        with Deferred(lambda: notices.append("healing first")):
+            send(number, lambda: bool(notices))
+            done.append("healed")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert notices == ["healing first"]
+    assert done == ["healed"]
+
+
+def test_interrupt_waits_for_the_next_window() -> None:
+    notices: list[str] = []
+    done: list[str] = []
+
+    def work() -> None:
+        with Deferred(lambda: notices.append("healing first")) as interrupts:
+            try:
+                send(signal.SIGINT, lambda: bool(notices))
+                done.append("noted and broken")
+                with interrupts.open():
+                    done.append("watched")
+            finally:
+                done.append("healed")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["noted and broken", "healed"]
+
+
+def test_interrupt_in_a_window_comes_at_once_and_the_next_one_waits() -> None:
+    notices: list[str] = []
+    done: list[str] = []
+
+    def work() -> None:
+        with Deferred(lambda: notices.append("healing first")) as interrupts:
+            try:
+                with interrupts.open():
+                    send(signal.SIGINT)
+                    done.append("watched to the end")
+            finally:
+                send(signal.SIGINT, lambda: bool(notices))
+                done.append("healed")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["healed"]
+    assert len(notices) == 1
+
+
+def test_window_that_has_closed_defers_again() -> None:
+    notices: list[str] = []
+
+    def work() -> None:
+        with Deferred(lambda: notices.append("healing first")) as interrupts:
+            with interrupts.open():
+                pass
+            send(signal.SIGINT, lambda: bool(notices))
+            notices.append("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert notices == ["healing first", "went on"]
+
+
+def test_failure_is_not_hidden_by_an_interrupt() -> None:
+    notices: list[str] = []
+
+    def work() -> None:
+        with Deferred(lambda: notices.append("healing first")):
+            send(signal.SIGINT, lambda: bool(notices))
+            raise HealError("web1 could not be started")
+
+    with pytest.raises(HealError):
+        work()
+
+
+def test_nothing_happens_without_an_interrupt_and_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with Deferred(lambda: None) as interrupts, interrupts.open():
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_termination_is_an_interrupt(number: int) -> None:
+    before = signal.getsignal(number)
+
+    def work() -> None:
+        with termination_interrupts():
+            send(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert signal.getsignal(number) == before

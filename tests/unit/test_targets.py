@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.errors import UsageError
+from lab.targets import check, resolve
+from tests.unit.helpers import box, stage
+
+BOXES = [
+    box("web2", labels={"lab.zone": "b"}),
+    box("web1", labels={"lab.zone": "a"}),
+    box("lb", roles=("lb", "lb.active"), labels={"lab.zone": "a"}),
+    box("db", roles=("db", "db.primary"), labels={}),
+    box("internet", roles=("internet",), labels={"lab.zone": "a"}),
+]
+
+
+def names(target: str, seed: int = 1) -> list[str]:
+    return [each.service for each in resolve(target, BOXES, Random(seed))]
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("lb", ["lb"]),
+        ("db.primary", ["db"]),
+        ("web1", ["web1"]),
+        ("service:web2", ["web2"]),
+        ("label:lab.zone=a", ["lb", "web1"]),
+        ("label:lab.zone", ["lb", "web1", "web2"]),
+        ("all:web", ["web1", "web2"]),
+        ("random:db,nothing", ["db"]),
+    ],
+)
+def test_what_a_target_means(target: str, expected: list[str]) -> None:
+    assert names(target) == expected
+
+
+def test_role_is_one_box_by_a_seeded_chance() -> None:
+    found = [names("web", seed) for seed in range(20)]
+    assert {tuple(each) for each in found} == {("web1",), ("web2",)}
+    assert found == [names("web", seed) for seed in range(20)]
+
+
+def test_chance_does_not_depend_on_the_order_of_boxes() -> None:
+    for seed in range(10):
+        assert resolve("random", BOXES, Random(seed)) == resolve("random", BOXES[::-1], Random(seed))
+
+
+def test_random_is_any_box_of_the_system() -> None:
+    assert {name for seed in range(60) for name in names("random", seed)} == {"web1", "web2", "lb", "db"}
+    assert {name for seed in range(60) for name in names("random:web,lb", seed)} == {"web1", "web2", "lb"}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "internet",
+        "service:internet",
+        "all:internet",
+        "random:internet",
+        "web3",
+        "service:",
+        "all:",
+        "label:",
+        "",
+        "zone:a",
+        "web*",
+    ],
+)
+def test_target_that_matches_nothing_is_an_error(target: str) -> None:
+    with pytest.raises(UsageError):
+        names(target)
+
+
+def test_error_names_roles_and_boxes() -> None:
+    with pytest.raises(UsageError, match="'cache' matches no box") as caught:
+        names("cache")
+    assert "db, db.primary, lb, lb.active, web" in caught.value.hint
+    assert "db, lb, web1, web2" in caught.value.hint
+
+
+def test_no_box_is_an_error_too() -> None:
+    with pytest.raises(UsageError):
+        resolve("random", [], Random(1))
+
+
+@given(st.text(max_size=20) | st.sampled_from(["random:", "label:lab.zone=", "all:web", "service:web1"]), st.integers())
+def test_some_box_of_the_system_or_an_error(target: str, seed: int) -> None:
+    try:
+        found = resolve(target, BOXES, Random(seed))
+    except UsageError:
+        return
+    assert found
+    assert all(each.is_system for each in found)
+
+
+def test_check_needs_no_running_stage() -> None:
+    check("web", stage().services, 3)
+    check("label:lab.role=lb", stage().services, 3)
+    with pytest.raises(UsageError, match="matches no box"):
+        check("monitor", stage().services, 3)

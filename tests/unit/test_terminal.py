@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lab.availability import Bin, decide, summarise
+from lab.model import Outage, RunResult, TrialRecord
+from lab.report.terminal import BAD, GOOD, NOTHING, SLOW, character, downtime, show, strip
+from tests.unit.helpers import record, result, run_info
+
+
+def shown(*gone: tuple[float, float], folder: Path | None = None) -> str:
+    """What a run of one trial looks like without colours."""
+    records: list[TrialRecord] = [record(*gone)]
+    trials = (result(*gone),)
+    console = Console(file=StringIO(), width=100)
+    show(console, RunResult(run_info(), decide(trials), trials, summarise(trials), folder), records)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (Bin(0.0, good=9, slow=0, bad=0), GOOD),
+        (Bin(0.0, good=9, slow=1, bad=0), SLOW),
+        (Bin(0.0, good=9, slow=9, bad=1), BAD),
+        (Bin(0.0, good=0, slow=0, bad=0), NOTHING),
+    ],
+)
+def test_worst_arrival_decides(cell: Bin, expected: str) -> None:
+    assert character(cell) == expected
+
+
+def test_characters_differ_without_colour() -> None:
+    assert len({GOOD, SLOW, BAD, NOTHING}) == 4
+
+
+def test_strip_is_one_character_an_interval() -> None:
+    cells = [Bin(0.0, 5, 0, 0), Bin(0.1, 4, 1, 0), Bin(0.2, 0, 0, 5), Bin(0.3, 0, 0, 0)]
+    assert strip(cells).plain == GOOD + SLOW + BAD + NOTHING
+
+
+@pytest.mark.parametrize(
+    ("outages", "text"),
+    [
+        ((), "0 s"),
+        ((Outage(2.0, 3.5, censored=False),), "1.50 s"),
+        ((Outage(2.0, 8.0, censored=True),), "≥ 6.00 s"),
+        ((Outage(1.0, 1.2, censored=False), Outage(4.0, 6.0, censored=True)), "≥ 2.00 s (+1)"),
+        ((Outage(1.0, 4.0, censored=False), Outage(6.0, 6.5, censored=True)), "3.00 s (+1)"),
+    ],
+)
+def test_downtime_is_a_bound_where_it_did_not_end(outages: tuple[Outage, ...], text: str) -> None:
+    assert downtime(outages) == text
+
+
+def test_run_shows_strip_figures_and_verdict() -> None:
+    text = shown((2.0, 3.0), folder=Path("results/3-load-balancer/kill-web/latest"))
+    lines = text.splitlines()
+    (row,) = [line for line in lines if line.startswith("   0.0 s ")]
+    assert row.removeprefix("   0.0 s ") == GOOD * 20 + BAD * 10 + GOOD * 40
+    marks = lines[lines.index(row) - 1]
+    assert marks.index("▼") == row.index(BAD)
+    assert marks.index("▲") == len("   0.0 s ") + 50
+    assert "32 of 224" in text
+    assert "96 of 672" in text
+    assert "128 reset" in text
+    assert "REFUTED  expected: downtime_longest_s at most 1; writes_lost at most 0" in text
+    assert "downtime_longest_s at most 1: was 1.01" in text
+    assert "kept in results/3-load-balancer/kill-web/latest" in text
+
+
+def test_run_that_only_healing_ended_is_shown_as_a_bound() -> None:
+    text = shown((2.0, 5.25))
+    assert "≥ 3.00 s" in text
+    assert "it lasted until the lab healed it; users were served again 0.26 s after that" in text
+
+
+def test_run_that_nobody_noticed() -> None:
+    assert "HELD" in shown()
+    assert "gone for 0.00 s in the median" in shown()
+
+
+@pytest.mark.xfail(strict=True, reason="the path is printed as markup: what stands in brackets is swallowed")
+def test_folder_with_brackets_is_shown_as_it_is() -> None:
+    assert "kept in results/[old]/latest" in shown(folder=Path("results/[old]/latest"))
