@@ -15,6 +15,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lab import experiments, healing, images, journal, preflight, selftest, signals, stages
 from lab.engine import Engine, wait_until
@@ -108,7 +109,7 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
 
 
 def _console(stderr: bool = False) -> Console:
-    console = Console(stderr=stderr)
+    console = Console(stderr=stderr, markup=False)  # what is printed may hold brackets of its own
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PLAIN_WIDTH
     return console
@@ -179,7 +180,9 @@ def doctor(output: Output, as_json: bool) -> None:
         output.document([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
     else:
         for name, ok, detail in checks:
-            output.data.print(f"[{'green]ok  ' if ok else 'red]FAIL'}[/] {name:<12}", detail, highlight=False)
+            output.data.print(
+                Text.assemble(("ok   ", "green") if ok else ("FAIL ", "red"), f"{name:<8} {detail}"), soft_wrap=True
+            )
     if not all(ok for _, ok, _ in checks):
         raise PreflightError("this machine is not ready", "'make setup' installs what is missing on Debian and Ubuntu")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
 
 def _steps(document: yamlfile.Mapping) -> tuple[Step, ...]:
     if "steps" not in document:
-        return (_step(document),)
+        return (_step(document, after_s=0.0),)
     if "fault" in document or "target" in document:
         raise document.error("steps", "either fault and target, or steps, not both")
     steps = document["steps"]
@@ -71,10 +72,10 @@ def _steps(document: yamlfile.Mapping) -> tuple[Step, ...]:
         raise document.error("steps", "steps must be a list of mappings with fault, target and after_s")
     for step in steps:
         _only(step, STEP_KEYS)
-    return tuple(_step(step) for step in steps)
+    return tuple(_step(step, _duration(step, "after_s", 0.0)) for step in steps)
 
 
-def _step(mapping: yamlfile.Mapping) -> Step:
+def _step(mapping: yamlfile.Mapping, after_s: float) -> Step:
     kinds = [kind.value for kind in FaultKind]
     fault = mapping.get("fault")
     if fault not in kinds:
@@ -82,7 +83,7 @@ def _step(mapping: yamlfile.Mapping) -> Step:
     target = mapping.get("target", "")
     if not isinstance(target, str) or (not target) != (fault == FaultKind.NONE):
         raise mapping.error("target", "a fault needs a target (and fault: none has none)")
-    return Step(FaultKind(fault), target, _duration(mapping, "after_s", 0.0) if "steps" not in mapping else 0.0)
+    return Step(FaultKind(fault), target, after_s)
 
 
 def _expectations(document: yamlfile.Mapping) -> tuple[Expectation, ...]:
@@ -125,4 +126,4 @@ def _duration(mapping: yamlfile.Mapping, key: str, default: float) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

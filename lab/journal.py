@@ -15,6 +15,7 @@ import fcntl
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -105,7 +106,7 @@ def read_run(folder: Path) -> tuple[RunInfo, tuple[TrialRecord, ...]]:
         expectations = tuple(Expectation(**each) for each in raw.pop("expectations"))
         info = RunInfo(**{**raw, "plan": LoadPlan(**raw["plan"]), "expectations": expectations})
         trials = tuple(_read_trial(each, info.plan) for each in sorted(folder.glob("trial-*")) if (each / "trial.json").exists())
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise UsageError(
             f"{folder} is not the folder of a run: {error}", "results/latest is the latest; 'lab report latest' shows it"
         ) from error

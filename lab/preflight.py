@@ -80,7 +80,7 @@ def available_memory_mib(info: EngineInfo, meminfo: Path = Path("/proc/meminfo")
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         available = min(available, int(lines.get("MemAvailable", "0 kB").split()[0]) // 1024 or available)
     cap = os.environ.get("LAB_MEMORY_MAX_MIB", "")
-    if cap and not cap.isdigit():
+    if cap and not (cap.isascii() and cap.isdigit()):
         raise PreflightError(f"LAB_MEMORY_MAX_MIB must be a whole number, not '{cap}'", "unset it, or give mebibytes")
     return min(available, int(cap)) if cap else available
 
@@ -113,6 +113,6 @@ def check_no_open_faults(ledger: UndoLedger) -> None:
 
 def _port(variable: str) -> int:
     value = os.environ.get(variable, str(PORTS[variable]))
-    if not value.isdigit() or not 0 < int(value) < 65536:
+    if not (value.isascii() and value.isdigit()) or not 0 < int(value) < 65536:
         raise PreflightError(f"{variable} must be a port number, not '{value}'", f"unset it to have {PORTS[variable]}")
     return int(value)

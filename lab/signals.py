@@ -54,11 +54,11 @@ class Deferred:
     @contextmanager
     def open(self) -> Iterator[None]:
         """A stretch in which an interrupt raises KeyboardInterrupt at once; so does one that came before."""
-        if self._pending:
-            self._pending = False
-            raise KeyboardInterrupt
-        self._is_open = True
+        self._is_open = True  # first: what comes from here on is raised by the handler itself
         try:
+            if self._pending:
+                self._pending = False
+                raise KeyboardInterrupt
             yield
         finally:
             self._is_open = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def read(file: Path) -> Stage:
 
 def _service(name: str, body: yamlfile.Mapping) -> ServiceSpec:
     labels = {key: str(value) for key, value in _section(body, "labels").items()}
-    return ServiceSpec(name=name, roles=tuple(re.split(r"\s+", labels.get("lab.role", ""))), labels=labels)
+    return ServiceSpec(name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels)
 
 
 def _need(mapping: yamlfile.Mapping, key: str) -> Any:

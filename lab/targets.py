@@ -28,8 +28,8 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
     elif colon and form == "service":
         found = [box for box in system if box.service == value]
     elif colon and form == "label":
-        key, _, wanted = value.partition("=")
-        found = [box for box in system if key in box.labels and wanted in ("", box.labels[key])]
+        key, equals, wanted = value.partition("=")
+        found = [box for box in system if equals and box.labels.get(key) == wanted]
     elif colon and form == "all":
         found = [box for box in system if value in box.roles]
     elif colon:

@@ -52,17 +52,20 @@ def load(path: Path) -> Mapping:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from error
-    loader = _Loader(text)
-    loader.file = str(path)
-    try:
-        data = loader.get_single_data()
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{path}, line {line}: this is not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: this is not YAML: {error}") from error
-    finally:
-        loader.dispose()
+    data = _parse(str(path), text)
     if not isinstance(data, Mapping):
         raise UsageError(f"{path}, line 1: a mapping of keys and values is needed here")
     return data
+
+
+def _parse(file: str, text: str) -> object:
+    try:
+        loader = _Loader(text)
+        loader.file = file
+        return loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UsageError(f"{file}, line {line}: this is not YAML: {error.problem}") from error
+    # A value that looks like a date or a number and is none, or a key that can be none, comes as one of these.
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise UsageError(f"{file}: this is not YAML: {' '.join(str(error).split())}") from error

@@ -35,10 +35,16 @@ class Crash(BoxFault):
         ended = was_started_again(hands, victim)
         if ended.proved:
             return ended
-        left = victim.pids & self._pids(hands, victim)
+        now = self._pids(hands, victim)
+        if now is None:
+            return Bite(False, f"{victim.box.service} does not say which processes run in it")
+        left = victim.pids & now
         state = f"{len(left)} of {len(victim.pids)} processes '{victim.process}' in {victim.box.service} still run"
         return Bite(not left, state if left else f"no process '{victim.process}' of before runs in {victim.box.service}")
 
-    def _pids(self, hands: Hands, victim: Victim) -> frozenset[str]:
+    def _pids(self, hands: Hands, victim: Victim) -> frozenset[str] | None:
+        """The numbers of the processes of that name; None when the box does not say."""
         found = hands.run_in(victim.box, ["pgrep", "-x", victim.process])
-        return frozenset(found.output.split()) if found.exit_code == 0 else frozenset()
+        if found.exit_code == 1:  # pgrep's word for "none"
+            return frozenset()
+        return frozenset(found.output.split()) if found.exit_code == 0 else None

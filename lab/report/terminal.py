@@ -38,9 +38,9 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     console.print(trials_table(result.trials))
     for trial in result.trials:
         for line in explain(trial):
-            console.print(f"  trial {trial.number}: {line}")
+            console.print(f"  trial {trial.number}: {line}", markup=False)
     for said in closing(result):
-        console.print(said)
+        console.print(said, markup=False)
 
 
 def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> None:

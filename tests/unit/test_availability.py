@@ -65,6 +65,11 @@ def test_two_outages_when_a_second_and_ten_good_arrivals_lie_between() -> None:
     assert spans(found) == [(1.0, 1.51, False), (2.75, 3.01, False)]
 
 
+@pytest.mark.parametrize(("again_s", "outages"), [(2.5, 2), (2.5 - 1 / 128, 1)])
+def test_second_of_good_arrivals_is_a_whole_one(again_s: float, outages: int) -> None:
+    assert len(find_outages(traffic(6.0, (1.0, 1.5), (again_s, 3.0)), DEADLINE_S)) == outages
+
+
 def test_flapping_is_one_outage() -> None:
     assert spans(find_outages(traffic(6.0, (1.0, 1.5), (2.25, 2.5), (3.25, 3.5)), DEADLINE_S)) == [(1.0, 3.51, False)]
 
@@ -443,7 +448,6 @@ def test_bins_hold_every_arrival_once(arrivals: list[Arrival]) -> None:
     assert sum(each.bad for each in found) == sum(not each.is_good(DEADLINE_S) for each in arrivals)
 
 
-@pytest.mark.xfail(strict=True, reason="the last arrival is dropped when it falls on the edge of an interval: 4.3 / 0.1 < 43")
 @example(at_s=4.3)
 @given(at_s=st.integers(0, 2000).map(lambda tenths: tenths / 10))
 def test_bins_hold_an_arrival_on_an_edge(at_s: float) -> None:

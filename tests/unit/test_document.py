@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lab.errors import UsageError
 from lab.journal import RunJournal
 from lab.model import RunResult, TrialResult, Verdict
 from lab.report.document import as_document, rebuild
+from lab.stages import ROOT
 from tests.unit.helpers import record, result, run_info
 
 # What docs/results.md promises. Whoever takes one of these away breaks somebody's program: raise schema_version.
@@ -99,6 +101,12 @@ def test_document_has_the_keys_that_are_promised() -> None:
         assert set(trial["generator"]) == GENERATOR
         assert set(trial["latency_ms"]) == {"p50", "p99", "max", "longest"}
     assert set(content["expectations"][0]) == {"measure", "at_most", "at_least"}
+
+
+def test_every_key_is_described() -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    keys = DOCUMENT | TRIAL | SHARE | OUTAGE | PHASES | AUDIT | GENERATOR | SUMMARY
+    assert sorted(key for key in keys if not re.search(rf"`{key}(\[\])?`", text)) == []
 
 
 def test_document_says_what_was_measured() -> None:

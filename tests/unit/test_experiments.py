@@ -63,7 +63,6 @@ def test_nothing_broken_needs_no_target(tmp_path: Path) -> None:
     assert len(experiment.steps) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="without `steps`, after_s is also taken as the wait before the fault")
 def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
     experiment = read(tmp_path, GOOD + "after_s: 5\n")
     assert experiment.after_s == 5.0
@@ -114,7 +113,6 @@ def test_experiment_without_expectations_is_refused(tmp_path: Path) -> None:
         read(tmp_path, GOOD[: GOOD.index("expect:")])
 
 
-@pytest.mark.xfail(strict=True, reason="a bound that no value meets is taken, and every run is refuted")
 def test_bound_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         read(tmp_path, GOOD.replace("{at_most: 0}", "{at_most: .nan}"))

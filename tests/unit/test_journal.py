@@ -159,9 +159,6 @@ def test_malformed_trial_is_no_run(tmp_path: Path) -> None:
             read_run(run.folder)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="zlib.error is neither an OSError nor a ValueError: shown as a bug of the lab, exit code 70"
-)
 def test_damaged_trial_is_no_run(tmp_path: Path) -> None:
     run = RunJournal(run_info(), tmp_path)
     run.trial(1).close(record())

@@ -31,7 +31,6 @@ def names(target: str, seed: int = 1) -> list[str]:
         ("web1", ["web1"]),
         ("service:web2", ["web2"]),
         ("label:lab.zone=a", ["lb", "web1"]),
-        ("label:lab.zone", ["lb", "web1", "web2"]),
         ("all:web", ["web1", "web2"]),
         ("random:db,nothing", ["db"]),
     ],

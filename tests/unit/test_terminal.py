@@ -85,6 +85,5 @@ def test_run_that_nobody_noticed() -> None:
     assert "gone for 0.00 s in the median" in shown()
 
 
-@pytest.mark.xfail(strict=True, reason="the path is printed as markup: what stands in brackets is swallowed")
 def test_folder_with_brackets_is_shown_as_it_is() -> None:
     assert "kept in results/[old]/latest" in shown(folder=Path("results/[old]/latest"))

@@ -61,7 +61,6 @@ def test_what_is_malformed_is_named_with_its_line(tmp_path: Path, text: str, sai
 
 
 @pytest.mark.parametrize("text", ["? [a, b]\n: 1\n", "{a: 1}: 2\n", "a: 2024-13-45\n", "a: !!int b\n", "a: \x01\n"])
-@pytest.mark.xfail(strict=True, reason="escapes as TypeError, ValueError or ReaderError: shown as a bug of the lab, exit code 70")
 def test_what_is_oddly_malformed_is_named_too(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError):
         load(tmp_path, text)

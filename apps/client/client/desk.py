@@ -119,7 +119,9 @@ def judge_read(wanted: str | None, response: Response) -> Seen:
     if response.status != 200:
         return Seen(f"http-{response.status}", "fail", response.status, *who)
     orders = _json(response).get("orders")
-    good = isinstance(orders, list) and (wanted is None or any(order.get("key") == wanted for order in orders))
+    good = isinstance(orders, list) and (
+        wanted is None or any(isinstance(order, dict) and order.get("key") == wanted for order in orders)
+    )
     return Seen("ok" if good else "wrong-body", "ok" if good else "fail", 200, *who)
 
 

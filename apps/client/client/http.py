@@ -100,7 +100,7 @@ class Connection:
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._more(deadline, len(data))
         status, headers = parse_head(data[:end])
-        length = int(headers.get("content-length", "0")) if headers.get("content-length", "0").isdigit() else -1
+        length = number(headers.get("content-length", "0"))
         if length < 0 or "transfer-encoding" in headers:
             raise RequestFailed("malformed")
         body = data[end + 4 :]
@@ -122,10 +122,15 @@ def parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     """Status and headers of an answer's first part. Raises RequestFailed for what is not HTTP/1.x."""
     first, *lines = head.decode("latin-1").split("\r\n")
     parts = first.split(" ", 2)
-    if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not parts[1].isdigit():
+    if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or number(parts[1]) < 0:
         raise RequestFailed("malformed")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return int(parts[1]), headers
+
+
+def number(text: str) -> int:
+    """The number that ASCII digits spell; -1 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() else -1
 
 
 def _remaining(deadline: float, kind: str) -> float:

@@ -115,8 +115,11 @@ def test_trickle_of_bytes_does_not_move_the_deadline() -> None:
     """The deadline is for the whole answer, not for each piece."""
 
     def trickle(connection: socket.socket, _: bytes) -> None:
-        while not select.select([connection], [], [], 0.02)[0]:
+        for _ in range(100):
+            if select.select([connection], [], [], 0.02)[0]:
+                return
             connection.sendall(b"x")
+        connection.shutdown(socket.SHUT_RDWR)
 
     with serving(trickle) as loopback:
         connection = connect(loopback)
@@ -194,7 +197,6 @@ def test_any_head_is_understood_or_malformed(head: bytes, like_http: bool) -> No
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 \xb2\xb3 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n"])
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="isdigit() takes a superscript for a digit, int() does not")
 def test_superscript_is_no_digit(answer: bytes) -> None:
     with serving(say(answer)) as loopback:
         assert failure(lambda: get(connect(loopback))).kind == "malformed"

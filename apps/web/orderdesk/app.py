@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from flask import Flask, Response, jsonify, render_template, request
 
@@ -53,7 +53,7 @@ def create_app(config: Config, book: OrderBook) -> Flask:
 
     @app.get("/orders/<key>")
     def read(key: str) -> Answer:
-        orders = book.find(key)
+        orders = book.find(key) if is_text(key, KEY_MAX_CHARS) else []
         if not orders:
             return answer(404, error="no such order")
         return answer(200, orders=[as_json(order) for order in orders])
@@ -84,13 +84,20 @@ def parse_order(body: Any) -> tuple[str, str, int]:
     if not isinstance(body, dict):
         raise ValueError("the body must be a JSON object with key, item and quantity")
     key, item, quantity = body.get("key"), body.get("item"), body.get("quantity", 1)
-    if not isinstance(key, str) or not 0 < len(key) <= KEY_MAX_CHARS or "\0" in key or "/" in key:
+    if not is_text(key, KEY_MAX_CHARS) or "/" in key:
         raise ValueError(f"key must be text of 1 to {KEY_MAX_CHARS} characters, made by the client, without '/'")
-    if not isinstance(item, str) or not 0 < len(item) <= ITEM_MAX_CHARS or "\0" in item:
+    if not is_text(item, ITEM_MAX_CHARS):
         raise ValueError(f"item must be text of 1 to {ITEM_MAX_CHARS} characters")
     if not isinstance(quantity, int) or isinstance(quantity, bool) or not 0 < quantity <= QUANTITY_MAX:
         raise ValueError(f"quantity must be a whole number from 1 to {QUANTITY_MAX}")
     return key, item, quantity
+
+
+def is_text(value: Any, max_chars: int) -> TypeGuard[str]:
+    """Whether the database can hold it as text of 1 to `max_chars` characters (no NUL, no lone surrogate)."""
+    if not isinstance(value, str) or not 0 < len(value) <= max_chars or "\0" in value:
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def as_json(order: Order) -> dict[str, Any]:

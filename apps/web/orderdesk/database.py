@@ -27,6 +27,13 @@ T = TypeVar("T")
 # would, when it wakes a moment early, wait as long again.)
 DEADLINE_GRAIN_S = 0.02
 
+GOING_AWAY = (
+    psycopg.errors.AdminShutdown,
+    psycopg.errors.CrashShutdown,
+    psycopg.errors.CannotConnectNow,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+
 COLUMNS = "id, key, item, quantity, placed_by, placed_at"
 
 
@@ -36,6 +43,10 @@ class DatabaseUnavailable(Exception):
 
 class OutcomeUnknown(Exception):
     """The commit was sent and not confirmed: the order may be placed or not."""
+
+
+class ConnectionLost(Exception):
+    """The connection turned out to be dead before anything was committed."""
 
 
 class Overdue(psycopg.OperationalError):
@@ -131,11 +142,12 @@ class Lane:
             try:
                 with self._connection(deadline) as conn:
                     return work(conn)
-            except (PoolTimeout, Overdue) as error:
-                raise DatabaseUnavailable(str(error)) from error
-            except psycopg.OperationalError as error:
+            except ConnectionLost as error:
+                # The next one may be good, and there is at most a pool full of dead ones.
                 if monotonic() >= deadline:
                     raise DatabaseUnavailable(str(error)) from error
+            except (PoolTimeout, psycopg.OperationalError) as error:
+                raise DatabaseUnavailable(str(error)) from error
 
     @contextmanager
     def _connection(self, deadline: float) -> Iterator[BoundedConnection]:
@@ -143,6 +155,15 @@ class Lane:
         try:
             conn.deadline = deadline
             yield conn
+        except Overdue:
+            raise
+        except GOING_AWAY as error:
+            # A database that ends, or accepts writes no more: a new connection finds who does.
+            conn.close()
+            raise ConnectionLost(str(error)) from error
+        except psycopg.OperationalError as error:
+            # What the server answers on a living connection (a full disk, say) it would answer again.
+            raise (ConnectionLost(str(error)) if conn.closed else error) from error
         finally:
             # The pool ends an open transaction, still under the deadline, and replaces a closed connection.
             self._pool.putconn(conn)
