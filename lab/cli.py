@@ -20,10 +20,14 @@ from rich.text import Text
 from lab import experiments, healing, images, journal, preflight, selftest, signals, stages
 from lab.engine import Engine, wait_until
 from lab.errors import (
+    EXIT_BROKEN_PIPE,
     EXIT_HELD,
     EXIT_INCONCLUSIVE,
     EXIT_INTERRUPTED,
+    EXIT_PREFLIGHT,
     EXIT_REFUTED,
+    EXIT_USAGE,
+    HealError,
     InconclusiveError,
     LabError,
     PreflightError,
@@ -59,8 +63,12 @@ class Output:
             self.messages.print(text, highlight=False, soft_wrap=True)
 
     def document(self, content: Any) -> None:
-        """One JSON document on standard output."""
-        click.echo(json.dumps(content, indent=2))
+        """One JSON document on standard output; nothing when its reader has gone away."""
+        try:
+            click.echo(json.dumps(content, indent=2))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Duration(click.ParamType[float]):
@@ -108,8 +116,17 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
             )
 
 
+class _Console(Console):
+    """A console whose reader may go away (head, less): that ends the output, not the work."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more; what is printed as the result then has no reader, and the exit code still counts."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if self.stderr else sys.stdout).fileno())
+
+
 def _console(stderr: bool = False) -> Console:
-    console = Console(stderr=stderr, markup=False)  # what is printed may hold brackets of its own
+    console = _Console(stderr=stderr, markup=False)  # what is printed may hold brackets of its own
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PLAIN_WIDTH
     return console
@@ -121,6 +138,9 @@ def main() -> None:
     try:
         with signals.termination_interrupts():
             code = cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = EXIT_USAGE
     except LabError as error:
         code = _fail(error.message, error.hint, error.exit_code, debug)
     except click.ClickException as error:
@@ -130,8 +150,11 @@ def main() -> None:
         click.echo("interrupted; nothing is left broken by this command", err=True)
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = EXIT_HELD
+        code = EXIT_BROKEN_PIPE
+    except PermissionError as error:
+        code = _fail(
+            f"{error.filename} is not writable for this user", "was it made with sudo? change its owner", EXIT_PREFLIGHT, debug
+        )
     except Exception as error:  # the last resort: still one line, still a code
         code = _fail(
             f"this is a bug in the lab: {type(error).__name__}: {error}",
@@ -279,12 +302,19 @@ def _ensure_up(output: Output, engine: Engine, stage: Stage) -> None:
     try:
         engine.up(stage)
         journal.note_started(stage, made_from)
-        healing.await_whole(engine, stage)
+        _await_start(engine, stage)
     except BaseException:
         if not present:
             with signals.Deferred(lambda: output.say("removing what was started, please wait")):
                 engine.down(stage)
         raise
+
+
+def _await_start(engine: Engine, stage: Stage) -> None:
+    try:
+        healing.await_whole(engine, stage)
+    except HealError as error:  # nothing was broken that could be healed
+        raise PreflightError(f"stage {stage.number} did not start: {error.message}", error.hint) from error
 
 
 @cli.command()
@@ -341,9 +371,11 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
     chosen = {_stage(stage_name, failover).number} if stage_name else set()
     engine = Engine()
     with journal.exclusive("lab down"):
-        _take_down(output, engine, chosen | ({box.stage for box in engine.boxes()} - {0} if everything else set()))
+        known = {stage.number for stage in stages.all_stages()}
+        _take_down(output, engine, chosen | ({box.stage for box in engine.boxes()} & known if everything else set()))
         if everything:
             engine.remove_leftovers()
+            UndoLedger().clear()
             left = engine.leftovers()
             if left:
                 raise LabError(f"still there: {', '.join(left)}", "run 'lab down --all' again")
@@ -535,8 +567,7 @@ def _strike(output: Output, engine: Engine, kind: FaultKind, victims: list[Victi
             raise
         finally:
             if for_s is not None:
-                for entry in reversed(entries):
-                    healing.undo(engine, ledger, entry)
+                healing.undo_all(engine, ledger, entries)
                 _await_boxes(engine, [victim.box for victim in victims])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +81,10 @@ class Engine:
         """Versions and size of the engine and its tools."""
         with _explained("ask the engine what it is"):
             info = self._api.info()
+        if shutil.which("docker") is None:
+            raise PreflightError(
+                "there is no 'docker' command", "install Docker's command line with its compose and buildx plugins"
+            )
         compose = subprocess.run(["docker", "compose", "version", "--short"], capture_output=True, text=True, check=False)
         buildx = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False)
         return EngineInfo(
@@ -260,7 +265,18 @@ class Engine:
                     self._api.remove_volume(entry["Name"], force=True)
 
     def _compose(self, stage: Stage, *arguments: str) -> None:
-        command = ["docker", "compose", "--progress", "plain", "--file", str(stage.file), *arguments]
+        # The project by name: COMPOSE_PROJECT_NAME would outrank the file, and make somebody else's project ours.
+        command = [
+            "docker",
+            "compose",
+            "--progress",
+            "plain",
+            "--project-name",
+            stage.project,
+            "--file",
+            str(stage.file),
+            *arguments,
+        ]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, start_new_session=True
         )
@@ -289,6 +305,9 @@ class Engine:
             "buildx",
             "build",
             "--load",
+            # The engine's own builder: others (docker-container) do not see images that are only here.
+            "--builder",
+            _context(),
             "--quiet",
             "--tag",
             IMAGE_PREFIX + name,
@@ -332,6 +351,12 @@ class Engine:
             yield _box(details)
         finally:
             self._api.remove_container(created["Id"], force=True, v=True)
+
+
+def _context() -> str:
+    """The CLI's context; the engine's own builder has its name."""
+    done = subprocess.run(["docker", "context", "show"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "default"
 
 
 def ca_bundle() -> Path | None:

@@ -8,7 +8,7 @@ from lab import stages
 from lab.engine import Engine, wait_until
 from lab.errors import HealError, LabError, UsageError
 from lab.journal import OpenFault, UndoLedger
-from lab.model import INTERNET_ROLE, Box, Stage
+from lab.model import INTERNET_ROLE, Box, FaultKind, Stage
 
 WELL_TIMEOUT_S = 60.0
 READY_PATH = "/readyz"
@@ -38,18 +38,34 @@ def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
     ledger.close(entry)
 
 
+def undo_all(engine: Engine, ledger: UndoLedger, entries: Sequence[OpenFault] | None = None) -> int:
+    """Take every open fault (or these) back, the last one first; returns how many. What fails does not keep the rest from it.
+
+    Raises HealError for the first that failed.
+    """
+    failures: list[HealError] = []
+    entries = ledger.entries() if entries is None else entries
+    for entry in reversed(entries):
+        try:
+            undo(engine, ledger, entry)
+        except HealError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return len(entries)
+
+
 def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
     """Undo every open fault, bring back every box that is not running, wait until all answers.
 
     Returns how many things were mended. Raises HealError.
     """
-    mended = 0
     for entry in ledger.entries():
         say(f"undoing {entry.fault} of {entry.undo.service} ({entry.since})")
-        undo(engine, ledger, entry)
-        mended += 1
+        end_what_is_under_way(engine, entry)
+    mended = undo_all(engine, ledger)
     for box in engine.boxes():
-        if box.stage and mend(engine, box):
+        if box.stage and _mend_or_fail(engine, box):
             say(f"{box.service} of stage {box.stage} was {box.status}: brought back")
             mended += 1
     for number in sorted({box.stage for box in engine.boxes()} - {0}):
@@ -57,6 +73,22 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
         end_stray_loads(engine, number)
         await_whole(engine, stages.find(str(number)))
     return mended
+
+
+def end_what_is_under_way(engine: Engine, entry: OpenFault) -> None:
+    """Wait for the end of a shutdown whose controller was killed: undone before its end, it would still come."""
+    if entry.fault not in (FaultKind.STOP, FaultKind.RESTART):
+        return
+    for box in engine.boxes(entry.undo.stage):
+        if box.service == entry.undo.service and box.status == "running":
+            engine.stop(box)
+
+
+def _mend_or_fail(engine: Engine, box: Box) -> bool:
+    try:
+        return mend(engine, box)
+    except LabError as error:
+        raise HealError(f"{box.service} is {box.status} and could not be brought back: {error.message}", error.hint) from error
 
 
 def restore_missing(engine: Engine, number: int, say: Callable[[str], None]) -> None:
@@ -93,14 +125,22 @@ def await_service(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_
 
 def await_well(engine: Engine, number: int, services: Sequence[str], timeout_s: float = WELL_TIMEOUT_S) -> None:
     """Wait until these boxes of a stage run and are healthy. Raises HealError with their state and last words."""
+    ill: list[Box] = []
+    missing: set[str] = set()
 
-    def ill() -> list[Box]:
-        return [box for box in engine.boxes(number) if box.service in services and not engine.is_well(box)]
+    def all_well() -> bool:
+        boxes = [box for box in engine.boxes(number) if box.service in services]
+        missing.clear()
+        missing.update(set(services) - {box.service for box in boxes})
+        ill[:] = [box for box in boxes if not engine.is_well(box)]
+        return not ill and not missing
 
-    if not wait_until(lambda: not ill(), timeout_s):
-        box = ill()[0]
-        state = f"{box.status}{', ' + box.health if box.health else ''}"
-        raise HealError(f"{box.service} is {state} after {timeout_s:g} s", f"its last words: {engine.logs(box, 3) or '(none)'}")
+    if wait_until(all_well, timeout_s):
+        return
+    if missing:
+        raise HealError(f"{', '.join(sorted(missing))} of stage {number} is not there", "'lab heal' makes it again")
+    state = f"{ill[0].status}{', ' + ill[0].health if ill[0].health else ''}"
+    raise HealError(f"{ill[0].service} is {state} after {timeout_s:g} s", f"its last words: {engine.logs(ill[0], 3) or '(none)'}")
 
 
 def service_answers(engine: Engine, stage: Stage) -> bool:

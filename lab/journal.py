@@ -39,7 +39,10 @@ from lab.model import (
 from lab.stages import ROOT
 
 RESULTS_FOLDER = Path(os.environ.get("LAB_RESULTS", ROOT / "results"))
-STATE_FOLDER = ROOT / ".lab"
+# Of the user and the machine, as the containers are, not of one checkout of the lab.
+STATE_FOLDER = Path(
+    os.environ.get("LAB_STATE") or Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "redundancy-lab"
+)
 ARRIVAL_FIELDS = tuple(Arrival.__dataclass_fields__)
 
 
@@ -198,6 +201,10 @@ class UndoLedger:
         self._append({"id": entry.id, "closed": True})
         if not self.entries():
             self._file.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Forget every fault: what they were in is gone."""
+        self._file.unlink(missing_ok=True)
 
     def entries(self) -> list[OpenFault]:
         """The faults that are open, oldest first. A half-written last line (a kill) is passed over."""

@@ -12,7 +12,7 @@ from typing import Protocol
 from lab import healing, signals
 from lab.availability import decide, measure_trial, summarise
 from lab.engine import Engine, EngineEvent, wait_until
-from lab.errors import InconclusiveError
+from lab.errors import HealError, InconclusiveError
 from lab.faults import FAULTS, Victim
 from lab.journal import RunJournal, TrialJournal, UndoLedger
 from lab.load import Load
@@ -106,7 +106,10 @@ class _Trial:
         stage, experiment = self.order.stage, self.order.experiment
         self.random = Random(self.seed)
         self.progress.phase("settle", "waiting until every box is well")
-        healing.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
+        try:
+            healing.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
+        except HealError as error:
+            raise InconclusiveError(f"stage {stage.number} does not settle: {error.message}", error.hint) from error
         prefix = f"{self.seed:08x}{Random().randrange(16**6):06x}"
         internet = healing.internet_box(self.engine, stage)
         stop_watching = self.engine.watch(self.heard.append)
@@ -178,10 +181,13 @@ class _Trial:
 
     def _heal(self) -> None:
         """Take back every fault of this trial, the last one first, and wait until users are served again."""
-        self.progress.phase("heal", "taking the fault back")
-        self._note("heal")
-        for entry in reversed(self.ledger.entries()):
-            healing.undo(self.engine, self.ledger, entry)
+        # First of all, before a word is said: a terminal or a disk that is gone must not keep anything broken.
+        healing_since = monotonic()
+        try:
+            healing.undo_all(self.engine, self.ledger)
+        finally:
+            self._note("heal", at=healing_since)
+            self.progress.phase("heal", "took the fault back, waiting until all is well")
         healing.await_well(self.engine, self.order.stage.number, [victim.box.service for victim in self.victims])
         healing.await_service(self.engine, self.order.stage)
         self._note("well", "every box that was broken is well again, the service answers")

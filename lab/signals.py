@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# The last: the terminal or the connection to it is gone.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -68,4 +69,5 @@ class Deferred:
             self._is_open = False
             raise KeyboardInterrupt
         self._pending = True
-        self._notice()
+        with suppress(Exception):  # a notice that cannot be given must not stop the healing
+            self._notice()

@@ -11,12 +11,12 @@ import pytest
 
 from lab.engine import wait_until
 from lab.errors import EXIT_INTERRUPTED, EXIT_PREFLIGHT
-from lab.stages import ROOT
+from lab.journal import STATE_FOLDER
 from tests.integration.driver import Lab, container, docker, states
 
 pytestmark = pytest.mark.docker
 
-LEDGER = ROOT / ".lab" / "undo.jsonl"
+LEDGER = STATE_FOLDER / "undo.jsonl"
 ENDED_TIMEOUT_S = 60.0
 # Seconds after the start of the command: settle, baseline, inject, observe, heal and after all lie in between.
 INSTANTS_S = [0.7 + 0.85 * number for number in range(10)]
@@ -74,6 +74,27 @@ def test_after_a_killed_controller_heal_mends(stage_3: Lab, number: int) -> None
         timeout=30,
     )
     assert load.returncode == 1, "the load outlived its controller"
+
+
+def test_who_reads_the_output_may_go_away(stage_3: Lab) -> None:
+    process = stage_3.start("run", "3", "kill-web", "--observe", "1s")
+    assert process.stderr is not None
+    assert process.stdout is not None
+    while "inject" not in (line := process.stderr.readline()):
+        assert line, "the run ended early"
+    process.stderr.close()
+    process.stdout.close()
+    assert process.wait(timeout=ENDED_TIMEOUT_S) == 0
+    assert_whole(stage_3)
+
+
+def test_a_lost_terminal_heals(stage_3: Lab) -> None:
+    process = stage_3.start("run", "3", "kill-web")
+    assert process.stderr is not None
+    while "observe" not in (line := process.stderr.readline()):
+        assert line, "the run ended early"
+    assert end(process, signal.SIGHUP) == EXIT_INTERRUPTED
+    assert_whole(stage_3)
 
 
 def test_heal_brings_back_what_others_broke(stage_3: Lab) -> None:

@@ -148,6 +148,14 @@ def test_an_engine_that_is_stopped(nothing_up: Lab) -> None:
     assert nothing_up("doctor", DOCKER_HOST="unix:///nonexistent.sock").code == EXIT_PREFLIGHT
 
 
+def test_a_project_name_in_the_environment_changes_nothing(stage_3: Lab, decoy: str) -> None:
+    assert stage_3("up", "3", COMPOSE_PROJECT_NAME="decoys").code == 0
+    assert stage_3("down", "3", COMPOSE_PROJECT_NAME="decoys").code == 0
+    assert stage_3("up", "3", COMPOSE_PROJECT_NAME="decoys").code == 0
+    assert len(states(3)) == 5 + 1
+    assert docker("ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project=decoys") == ""
+
+
 def test_two_controllers_at_once(stage_3: Lab) -> None:
     first = stage_3.start("run", "3", "baseline")
     assert first.stderr is not None

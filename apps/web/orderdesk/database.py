@@ -106,7 +106,7 @@ class Lane:
     Reads and writes have a lane each: commits that hang must not leave reads without a connection.
     """
 
-    def __init__(self, config: Config, connection: type[BoundedConnection], deadline_s: float) -> None:
+    def __init__(self, config: Config, connection: type[BoundedConnection], deadline_s: float, autocommit: bool) -> None:
         self._deadline_s = deadline_s
         self._pool = ConnectionPool(
             config.database,
@@ -115,6 +115,7 @@ class Lane:
             max_size=config.pool_size,
             reconnect_timeout=config.reconnect_s,
             max_idle=60.0,
+            kwargs={"autocommit": autocommit},
             open=True,
         )
         # Not the pool's own max_waiting: it counts requests that have long given up, and once it is reached
@@ -175,8 +176,8 @@ class OrderBook:
     def __init__(self, config: Config) -> None:
         connection = type("Connection", (BoundedConnection,), {"connect_timeout_s": config.connect_timeout_s})
         self._box = config.box
-        self._reads = Lane(config, connection, config.read_deadline_s)
-        self._writes = Lane(config, connection, config.write_deadline_s)
+        self._reads = Lane(config, connection, config.read_deadline_s, autocommit=True)
+        self._writes = Lane(config, connection, config.write_deadline_s, autocommit=False)
 
     def close(self) -> None:
         """Close the connections."""
