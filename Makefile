@@ -1,6 +1,6 @@
 # The Redundancy Lab. `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine build stage-1 stage-2 stage-3 test check unit integration selftest status heal down clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 test check unit integration selftest status heal down clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
@@ -31,6 +31,10 @@ stage-2: setup ## the database on its own box: start it, kill the web box
 stage-3: setup ## two web boxes behind a balancer: start it, kill a web box
 	@$(LAB) up 3 --replace
 	@$(LAB) run 3 kill-web $(LESSON)
+
+stage-4: setup ## a standby database: start it, kill the primary, an operator promotes the standby
+	@$(LAB) up 4 --replace
+	@$(LAB) run 4 kill-primary-operator $(LESSON)
 
 test: setup check ## run every test: static checks, unit, stages on real Docker
 	@.venv/bin/pytest

@@ -42,6 +42,7 @@ MEASURES = (
     "writes_lost",
     "writes_unexpected",
     "writes_duplicate",
+    "split_brain_s",
 )
 
 
@@ -157,6 +158,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         audit=audit,
         generator=record.generator,
         failed_expectations=(),
+        writable=writable_seconds(record.events, stopped_at_s),
         notes=tuple(f"{event.at_s:.2f} s: {event.detail}" for event in record.events if event.name == "note"),
     )
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
@@ -199,7 +201,30 @@ def latencies(arrivals: Iterable[Arrival], deadline_s: float) -> dict[str, float
     }
 
 
-PHASE_OF_EVENT = {"inject": "inject_s", "bite": "bite_s", "heal": "heal_s", "well": "redundant_s"}
+def writable_seconds(events: Sequence[Event], stopped_at_s: float | None) -> dict[str, float]:
+    """Seconds without a database that accepts writes, and with two or more, as the observer saw it; empty without one.
+
+    From the observer's first word (or the start of the load) to the end of the load; a state holds until the next.
+    """
+    sightings = [(event.at_s, event.detail.count("=primary")) for event in events if event.name == "databases"]
+    if not sightings or stopped_at_s is None:
+        return {}
+    spans = pairwise([*sightings, (stopped_at_s, 0)])
+    lasting = [(max(min(end, stopped_at_s) - max(start, 0.0), 0.0), count) for (start, count), (end, _) in spans]
+    return {
+        "none_s": sum(length for length, count in lasting if count == 0),
+        "several_s": sum(length for length, count in lasting if count > 1),
+    }
+
+
+PHASE_OF_EVENT = {
+    "inject": "inject_s",
+    "bite": "bite_s",
+    "operator": "operator_s",
+    "promoted": "promoted_s",
+    "heal": "heal_s",
+    "well": "redundant_s",
+}
 
 
 def phases(
@@ -236,6 +261,7 @@ def measured(result: TrialResult, measure: str) -> float:
         "writes_lost": result.audit.lost,
         "writes_unexpected": result.audit.unexpected,
         "writes_duplicate": result.audit.duplicate,
+        "split_brain_s": result.writable.get("several_s", 0.0),
     }
     return values[measure]
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab import experiments, healing, images, journal, preflight, selftest, signals, stages
+from lab import databases, experiments, healing, images, journal, preflight, selftest, signals, stages
 from lab.engine import Engine, wait_until
 from lab.errors import (
     EXIT_BROKEN_PIPE,
@@ -278,7 +278,7 @@ def up(output: Output, stage_name: str, replace: bool, failover: str) -> None:
 
 
 def _first_experiment(stage: Stage) -> str:
-    return "kill-box" if stage.number == 1 else "kill-web"
+    return {1: "kill-box", 4: "kill-primary-operator"}.get(stage.number, "kill-web")
 
 
 def _ensure_up(output: Output, engine: Engine, stage: Stage) -> None:
@@ -536,7 +536,10 @@ def chaos(output: Output, fault_name: str, target: str, for_s: float | None, dry
         raise UsageError("no stage is up", "'lab up 3' starts one")
     fault = FAULTS[FaultKind(fault_name)]
     with journal.exclusive(f"lab chaos {fault_name}"):
-        victims = [fault.prepare(engine, Victim.of(box, target)) for box in resolve(target, up_now, Random(seed))]
+        victims = [
+            fault.prepare(engine, Victim.of(box, target))
+            for box in resolve(target, _with_live_roles(engine, up_now), Random(seed))
+        ]
         names = ", ".join(victim.box.service for victim in victims)
         if dry_run:
             output.data.print(f"would {fault_name} {names} (seed {seed})", highlight=False)
@@ -544,6 +547,11 @@ def chaos(output: Output, fault_name: str, target: str, for_s: float | None, dry
         _strike(output, engine, FaultKind(fault_name), victims, for_s)
     if for_s is None:
         output.say(f"{fault_name} of {names} (seed {seed}) stays in effect; 'lab heal' takes it back")
+
+
+def _with_live_roles(engine: Engine, boxes: list[Box]) -> list[Box]:
+    stage = stages.find(str(boxes[0].stage))
+    return databases.boxes_in_roles(engine, stage)
 
 
 def _strike(output: Output, engine: Engine, kind: FaultKind, victims: list[Victim], for_s: float | None) -> None:
@@ -574,6 +582,19 @@ def _strike(output: Output, engine: Engine, kind: FaultKind, victims: list[Victi
 def _await_boxes(engine: Engine, boxes: Iterable[Box]) -> None:
     for box in boxes:
         healing.await_well(engine, box.stage, [box.service])
+
+
+@cli.command("promote")
+@click.option("--fence", is_flag=True, help="Kill a database that still accepts writes first.")
+@pass_output
+def promote_(output: Output, fence: bool) -> None:
+    """Be the operator: make the standby of the stage that is up the primary."""
+    engine = Engine()
+    replicated = [stage for stage in stages.all_stages() if stage.is_replicated and engine.boxes(stage.number)]
+    if not replicated:
+        raise UsageError("no stage with a standby database is up", "'lab up 4' starts one")
+    with journal.exclusive("lab promote"), signals.Deferred(lambda: output.say("promoting first, then the end")):
+        databases.promote(engine, UndoLedger(), replicated[0], fence, output.say)
 
 
 @cli.command()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
+import tarfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 
 from lab.errors import LabError, PreflightError, UsageError
-from lab.model import Box, Stage
+from lab.model import INTERNET_ROLE, Box, Stage
 from lab.stages import PROJECT_PREFIX, ROOT
 
 STAGE_LABEL = "lab.stage"
@@ -224,6 +226,24 @@ class Engine:
         except NotFound:
             return None
         return details
+
+    def internet_box(self, stage: Stage) -> Box:
+        """The box where users stand. Raises UsageError when the stage is not up."""
+        for box in self.boxes(stage.number):
+            if INTERNET_ROLE in box.roles:
+                return box
+        raise UsageError(f"stage {stage.number} is not up", f"'lab up {stage.number}' starts it")
+
+    def put_file(self, box: Box, path: str, content: str) -> None:
+        """Put a small text file into a box, which need not run."""
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            entry = tarfile.TarInfo(Path(path).name)
+            data = content.encode()
+            entry.size, entry.mode = len(data), 0o644
+            tar.addfile(entry, io.BytesIO(data))
+        with _explained(f"put a file into {box.service}"):
+            self._api.put_archive(box.id, str(Path(path).parent), archive.getvalue())
 
     # Stages
 

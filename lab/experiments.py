@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lab import yamlfile
 from lab.availability import MEASURES
 from lab.errors import UsageError
-from lab.model import Expectation, Experiment, FaultKind, Stage, Step
+from lab.model import Expectation, Experiment, FaultKind, Operator, ServiceSpec, Stage, Step
 from lab.targets import check
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
-KEYS = ("title", "question", "fault", "target", "steps", "baseline_s", "observe_s", "after_s", "expect")
+KEYS = ("title", "question", "fault", "target", "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
 STEP_KEYS = ("fault", "target", "after_s")
 DURATION_MAX_S = 3600.0
 
@@ -50,6 +51,7 @@ def read(file: Path) -> Experiment:
         observe_s=_duration(document, "observe_s", 6.0),
         after_s=_duration(document, "after_s", 1.5),
         expectations=_expectations(document),
+        operator=_operator(document),
     )
 
 
@@ -57,9 +59,15 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
     """Raise UsageError when a step's target can match nothing in this stage."""
     for step in experiment.faults:
         try:
-            check(step.target, stage.services, stage.number)
+            check(step.target, _with_possible_roles(stage), stage.number)
         except UsageError as error:
             raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
+
+
+def _with_possible_roles(stage: Stage) -> list[ServiceSpec]:
+    """The services, databases with the roles that they may play when a fault strikes."""
+    live = ("db.primary", "db.standby") if stage.is_replicated else ("db.primary",)
+    return [replace(spec, roles=(*spec.roles, *live)) if spec.name in stage.databases else spec for spec in stage.services]
 
 
 def _steps(document: yamlfile.Mapping) -> tuple[Step, ...]:
@@ -84,6 +92,18 @@ def _step(mapping: yamlfile.Mapping, after_s: float) -> Step:
     if not isinstance(target, str) or (not target) != (fault == FaultKind.NONE):
         raise mapping.error("target", "a fault needs a target (and fault: none has none)")
     return Step(FaultKind(fault), target, after_s)
+
+
+def _operator(document: yamlfile.Mapping) -> Operator | None:
+    if "operator" not in document:
+        return None
+    operator = document["operator"]
+    if not isinstance(operator, yamlfile.Mapping):
+        raise document.error("operator", "operator must be a mapping", "operator: {delay_s: 20, does: promote}")
+    _only(operator, ("delay_s", "does"))
+    if operator.get("does") != "promote":
+        raise operator.error("does", "an operator can only promote", "does: promote")
+    return Operator(_duration(operator, "delay_s", 20.0), "promote")
 
 
 def _expectations(document: yamlfile.Mapping) -> tuple[Expectation, ...]:

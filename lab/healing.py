@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lab import stages
+from lab import databases, stages
 from lab.engine import Engine, wait_until
-from lab.errors import HealError, LabError, UsageError
+from lab.errors import HealError, LabError
 from lab.journal import OpenFault, UndoLedger
 from lab.model import INTERNET_ROLE, Box, FaultKind, Stage
 
@@ -16,8 +16,11 @@ READY_PATH = "/readyz"
 
 def mend(engine: Engine, box: Box) -> bool:
     """Bring a box back, whatever was done to it; returns whether there was anything to do."""
+    stage = stages.find(str(box.stage))
     if box.status == "paused":
         engine.unpause(box)
+    elif box.status in ("exited", "created", "dead") and stage.is_replicated and box.service in stage.databases:
+        databases.bring_back(engine, stage, box)
     elif box.status in ("exited", "created", "dead"):
         engine.start(box)
     else:
@@ -71,7 +74,10 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
     for number in sorted({box.stage for box in engine.boxes()} - {0}):
         restore_missing(engine, number, say)
         end_stray_loads(engine, number)
-        await_whole(engine, stages.find(str(number)))
+        stage = stages.find(str(number))
+        await_whole(engine, stage)
+        databases.end_split_brain(engine, stage, say)
+        await_redundant(engine, stage)
     return mended
 
 
@@ -143,17 +149,18 @@ def await_well(engine: Engine, number: int, services: Sequence[str], timeout_s: 
     raise HealError(f"{ill[0].service} is {state} after {timeout_s:g} s", f"its last words: {engine.logs(ill[0], 3) or '(none)'}")
 
 
+def await_redundant(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S) -> None:
+    """Wait until every standby follows the one primary. Raises HealError."""
+    if stage.is_replicated and not databases.await_redundant(engine, stage, timeout_s):
+        found = ", ".join(f"{name} is {state}" for name, state in databases.states(engine, stage).items())
+        raise HealError(
+            f"stage {stage.number} has not got its standby back after {timeout_s:g} s: {found}", "'lab heal' tries again"
+        )
+
+
 def service_answers(engine: Engine, stage: Stage) -> bool:
     """Whether a user gets an answer from the database through the entry."""
     host, port = stage.entry
     url = f"http://{host}:{port}{READY_PATH}"
-    done = engine.run_in(internet_box(engine, stage), ["curl", "-fsS", "-m", "1", "-o", "/dev/null", url], timeout_s=5)
+    done = engine.run_in(engine.internet_box(stage), ["curl", "-fsS", "-m", "1", "-o", "/dev/null", url], timeout_s=5)
     return done.exit_code == 0
-
-
-def internet_box(engine: Engine, stage: Stage) -> Box:
-    """The box where users stand. Raises UsageError when the stage is not up."""
-    for box in engine.boxes(stage.number):
-        if INTERNET_ROLE in box.roles:
-            return box
-    raise UsageError(f"stage {stage.number} is not up", f"'lab up {stage.number}' starts it")

@@ -86,13 +86,15 @@ class Load:
         self._finished: dict[str, Any] | None = None
         self.arrivals: list[Arrival] = []
         self.clock = Clock(0.0, 0.0)
+        self.start_ns = 0
+        """When the load started, on the monotonic clock of its box."""
 
     def __enter__(self) -> Load:
         """Start, and find out how its clock stands. Raises InconclusiveError when it does not start."""
         self._process = self._engine.talk_to(self._box, ["python", "-m", "client.generator", json.dumps(self._order)])
         threading.Thread(target=self._listen, daemon=True, name="load").start()
         try:
-            start_ns = int(self._await("started", START_TIMEOUT_S)["clock_ns"])
+            self.start_ns = start_ns = int(self._await("started", START_TIMEOUT_S)["clock_ns"])
             self.clock = best_clock([self._ask_clock(number) for number in range(CLOCK_SAMPLES)], start_ns)
         except BaseException:
             self._end()

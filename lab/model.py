@@ -29,6 +29,17 @@ class FaultKind(StrEnum):
     RESTART = "restart"
 
 
+class DatabaseState(StrEnum):
+    """What a database says of itself."""
+
+    PRIMARY = "primary"
+    """It accepts writes."""
+    STANDBY = "standby"
+    """It follows another."""
+    SILENT = "silent"
+    """It does not answer."""
+
+
 class UndoAction(StrEnum):
     """What brings a box back."""
 
@@ -63,6 +74,11 @@ class Stage:
     """Database boxes and the addresses at which the audit reads them."""
     services: tuple[ServiceSpec, ...]
     failover: str = "none"
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether it has more than one database."""
+        return len(self.databases) > 1
 
 
 @dataclass(frozen=True)
@@ -230,6 +246,16 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Operator:
+    """A human who is called and acts: what an experiment puts in place of a night shift."""
+
+    delay_s: float
+    """From the last fault until the operator acts."""
+    does: str
+    """promote: makes the standby the primary, fencing the old one."""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """What to break, for how long to watch, and what to expect."""
 
@@ -243,6 +269,7 @@ class Experiment:
     after_s: float
     """Load that goes on after everything is well again."""
     expectations: tuple[Expectation, ...]
+    operator: Operator | None = None
 
     @property
     def faults(self) -> tuple[Step, ...]:
@@ -308,6 +335,8 @@ class TrialResult:
     audit: WritesAudit
     generator: GeneratorReport
     failed_expectations: tuple[str, ...]
+    writable: dict[str, float] = field(default_factory=dict)
+    """Seconds with no database that accepts writes (none_s) and with two or more (several_s)."""
     notes: tuple[str, ...] = ()
 
     @property

@@ -9,14 +9,28 @@ from random import Random
 from time import monotonic
 from typing import Protocol
 
-from lab import healing, signals
+from lab import databases, healing, signals
 from lab.availability import decide, measure_trial, summarise
 from lab.engine import Engine, EngineEvent, wait_until
 from lab.errors import HealError, InconclusiveError
 from lab.faults import FAULTS, Victim
 from lab.journal import RunJournal, TrialJournal, UndoLedger
 from lab.load import Load
-from lab.model import Arrival, Box, Event, Experiment, LoadPlan, RunInfo, RunResult, Stage, Step, TrialRecord, TrialResult
+from lab.model import (
+    Arrival,
+    Box,
+    Event,
+    Experiment,
+    LoadPlan,
+    Operator,
+    RunInfo,
+    RunResult,
+    Stage,
+    Step,
+    TrialRecord,
+    TrialResult,
+)
+from lab.observer import Observer
 from lab.report.document import as_document
 from lab.targets import resolve
 
@@ -111,12 +125,15 @@ class _Trial:
         except HealError as error:
             raise InconclusiveError(f"stage {stage.number} does not settle: {error.message}", error.hint) from error
         prefix = f"{self.seed:08x}{Random().randrange(16**6):06x}"
-        internet = healing.internet_box(self.engine, stage)
+        internet = self.engine.internet_box(stage)
         stop_watching = self.engine.watch(self.heard.append)
         try:
-            with Load(
-                self.engine, internet, stage.entry, prefix, self.order.plan, self.seed, self._arrived, self.order.web_ui
-            ) as load:
+            with (
+                Observer(self.engine, stage) as observer,
+                Load(
+                    self.engine, internet, stage.entry, prefix, self.order.plan, self.seed, self._arrived, self.order.web_ui
+                ) as load,
+            ):
                 self.load = load
                 self.progress.phase("baseline", f"{self.order.plan.rate_per_s:g} requests a second, nothing broken")
                 self._note("clock", f"this host's clock is known to {load.clock.error_s * 1000:.2f} ms on the load's")
@@ -129,6 +146,7 @@ class _Trial:
         finally:
             stop_watching()
         self._note_what_docker_said()
+        self._note_sightings(observer)
         self.progress.phase("audit", "reading every database")
         return TrialRecord(
             number=self.number,
@@ -152,6 +170,8 @@ class _Trial:
                     with interrupts.open():
                         self.load.run_for(step.after_s)
                     self._strike(step)
+                if experiment.operator:
+                    self._call(experiment.operator, interrupts)
                 self.progress.phase("observe", f"for {experiment.observe_s:g} s")
                 with interrupts.open():
                     self.load.run_for(experiment.observe_s)
@@ -160,11 +180,23 @@ class _Trial:
                 if self.ledger.entries():
                     self._heal()
 
+    def _call(self, operator: Operator, interrupts: signals.Deferred) -> None:
+        """The operator who is modelled: arrives after a delay, and acts."""
+        self.progress.phase("operator", f"arrives in {operator.delay_s:g} s")
+        with interrupts.open():
+            self.load.run_for(operator.delay_s)
+        self._note("operator", operator.does)
+        databases.promote(self.engine, self.ledger, self.order.stage, fence=True, say=self._say_promoted)
+
+    def _say_promoted(self, text: str) -> None:
+        self.progress.phase("operator", text)
+        self._note("promoted", text)
+
     def _strike(self, step: Step) -> None:
         fault = FAULTS[step.fault]
         victims = [
             fault.prepare(self.engine, Victim.of(box, step.target))
-            for box in resolve(step.target, self.engine.boxes(self.order.stage.number), self.random)
+            for box in resolve(step.target, databases.boxes_in_roles(self.engine, self.order.stage), self.random)
         ]
         names = ", ".join(victim.box.service for victim in victims)
         self.progress.phase("inject", f"{step.fault} {names}")
@@ -190,6 +222,8 @@ class _Trial:
             self.progress.phase("heal", "took the fault back, waiting until all is well")
         healing.await_well(self.engine, self.order.stage.number, [victim.box.service for victim in self.victims])
         healing.await_service(self.engine, self.order.stage)
+        databases.end_split_brain(self.engine, self.order.stage, lambda text: self._note("note", text))
+        healing.await_redundant(self.engine, self.order.stage)
         self._note("well", "every box that was broken is well again, the service answers")
 
     def _note(self, name: str, detail: str = "", at: float | None = None) -> None:
@@ -210,11 +244,21 @@ class _Trial:
                 "docker" if ours else "note", f"{heard.service}: {heard.action}{'' if ours else ', not by this run'}", heard.at
             )
 
+    def _note_sightings(self, observer: Observer) -> None:
+        for sighting in observer.sightings:
+            event = Event(
+                round((sighting.clock_ns - self.load.start_ns) / 1e9, 6),
+                "databases",
+                " ".join(f"{name}={state}" for name, state in sighting.states.items()),
+            )
+            self.events.append(event)
+            self.journal.event(event)
+
     def _audit(self, internet: Box, prefix: str) -> dict[str, dict[str, int] | None]:
-        databases = self.order.stage.databases
-        done = self.engine.run_in(internet, ["python", "-m", "client.audit", prefix, json.dumps(databases)], AUDIT_TIMEOUT_S)
+        addresses = self.order.stage.databases
+        done = self.engine.run_in(internet, ["python", "-m", "client.audit", prefix, json.dumps(addresses)], AUDIT_TIMEOUT_S)
         try:
             found = json.loads(done.output)
         except ValueError as error:
             raise InconclusiveError(f"the audit failed: {(done.output.strip().splitlines() or ['no output'])[-1]}") from error
-        return {name: found[name].get("orders") for name in databases}
+        return {name: found[name].get("orders") for name in addresses}

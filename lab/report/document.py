@@ -70,6 +70,7 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "writes_audit": audit,
         "generator": _rounded(asdict(trial.generator)),
         "failed_expectations": list(trial.failed_expectations),
+        "writable_databases": _rounded(trial.writable),
         "notes": list(trial.notes),
     }
 

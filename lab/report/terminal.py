@@ -16,6 +16,7 @@ GOOD, SLOW, BAD, NOTHING = "▁", "▄", "█", " "
 STYLES = {GOOD: "green", SLOW: "yellow", BAD: "bold red", NOTHING: ""}
 MARKS = {"inject": "▼", "heal": "▲"}
 STRIP_MARGIN = 9
+MINUTES_A_MONTH = 30 * 24 * 60
 VERDICT_STYLES = {Verdict.HELD: "bold green", Verdict.REFUTED: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
@@ -119,7 +120,21 @@ def explain(trial: TrialResult) -> list[str]:
     ):
         if count:
             lines.append(f"{count} writes {what}")
+    if trial.writable.get("several_s"):
+        lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
+    if "operator_s" in trial.phases and "impact_s" in trial.phases:
+        lines.append(operators_share(trial.phases))
     return [*lines, *trial.failed_expectations, *trial.notes]
+
+
+def operators_share(phases: dict[str, float]) -> str:
+    """How much of an outage was waiting for a human, and what that makes of a month."""
+    waited_s = phases["operator_s"] - phases["impact_s"]
+    machine = f", {phases['recover_s'] - phases['operator_s']:.2f} s was the machines'" if "recover_s" in phases else ""
+    return (
+        f"{waited_s:.1f} s of it was waiting for the operator{machine}. Had that taken 30 minutes: "
+        f"availability {1 - 30 / MINUTES_A_MONTH:.3%} this month, where 99.99% allows {MINUTES_A_MONTH / 10_000:.2f} minutes"
+    )
 
 
 def closing(result: RunResult) -> list[Text | str]:

@@ -26,6 +26,7 @@ from lab.availability import (
     share,
     summarise,
     validity,
+    writable_seconds,
 )
 from lab.model import Arrival, Event, Expectation, GeneratorReport, Share, Verdict
 from tests.unit.helpers import EVENTS, NONE_LOST, SHORT, arrival, bad, record, result, spans, traffic, write
@@ -452,3 +453,16 @@ def test_bins_hold_every_arrival_once(arrivals: list[Arrival]) -> None:
 @given(at_s=st.integers(0, 2000).map(lambda tenths: tenths / 10))
 def test_bins_hold_an_arrival_on_an_edge(at_s: float) -> None:
     assert sum(each.good for each in bins([arrival(at_s)], DEADLINE_S)) == 1
+
+
+def test_writable_seconds_counts_none_and_several() -> None:
+    events = [
+        Event(-0.5, "databases", "db1=primary db2=standby"),
+        Event(2.0, "databases", "db1=silent db2=standby"),
+        Event(5.0, "databases", "db1=silent db2=primary"),
+        Event(6.0, "databases", "db1=primary db2=primary"),
+        Event(6.5, "databases", "db1=standby db2=primary"),
+    ]
+    assert writable_seconds(events, 10.0) == {"none_s": pytest.approx(3.0), "several_s": pytest.approx(0.5)}
+    assert writable_seconds(events, 6.2)["several_s"] == pytest.approx(0.2)
+    assert writable_seconds([], 10.0) == {}

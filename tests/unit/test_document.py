@@ -60,6 +60,7 @@ TRIAL = {
     "generator",
     "failed_expectations",
     "notes",
+    "writable_databases",
 }
 SHARE = {"intended", "good", "availability_ratio"}
 OUTAGE = {"start_s", "end_s", "censored"}
