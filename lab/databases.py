@@ -31,6 +31,10 @@ def states(engine: Engine, stage: Stage) -> dict[str, DatabaseState]:
     return {name: DatabaseState(state) for name, state in found.items()}
 
 
+def _named(found: Mapping[str, DatabaseState], wanted: DatabaseState) -> list[str]:
+    return [name for name, state in found.items() if state is wanted]
+
+
 def with_live_roles(boxes: Sequence[Box], found: Mapping[str, DatabaseState]) -> list[Box]:
     """The boxes, each database with the role that it plays now (db.primary, db.standby)."""
     return [
@@ -53,8 +57,7 @@ def promote(engine: Engine, ledger: UndoLedger, stage: Stage, fence: bool, say: 
     Raises UsageError or InconclusiveError.
     """
     found = states(engine, stage)
-    standbys = [name for name, state in found.items() if state is DatabaseState.STANDBY]
-    primaries = [name for name, state in found.items() if state is DatabaseState.PRIMARY]
+    standbys, primaries = _named(found, DatabaseState.STANDBY), _named(found, DatabaseState.PRIMARY)
     if not standbys:
         raise UsageError(
             "there is no standby to promote", f"databases: {', '.join(f'{name} is {state}' for name, state in found.items())}"
@@ -84,7 +87,7 @@ def bring_back(engine: Engine, stage: Stage, box: Box) -> None:
         found = states(engine, stage)
     except LabError:  # nobody can be asked; should this make two primaries, end_split_brain sees them
         found = {}
-    primaries = [name for name, state in found.items() if state is DatabaseState.PRIMARY and name != box.service]
+    primaries = [name for name in _named(found, DatabaseState.PRIMARY) if name != box.service]
     if primaries:
         engine.put_file(box, REJOIN_FILE, primaries[0])
     engine.start(box)
@@ -95,9 +98,7 @@ def end_split_brain(engine: Engine, stage: Stage, say: Callable[[str], None]) ->
 
     The one promoted last has the higher timeline. What only the other one has is lost with this.
     """
-    primaries = (
-        [name for name, state in states(engine, stage).items() if state is DatabaseState.PRIMARY] if stage.is_replicated else []
-    )
+    primaries = _named(states(engine, stage), DatabaseState.PRIMARY) if stage.is_replicated else []
     if len(primaries) < 2:
         return
     boxes = {box.service: box for box in engine.boxes(stage.number)}
