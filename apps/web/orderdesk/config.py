@@ -13,23 +13,30 @@ class Config:
     """Where the database is, and how long anything may take."""
 
     database: str
-    """libpq connection string."""
+    """libpq connection string. It may name several hosts: the finder says which of them is the primary."""
     box: str
     """Name of this box; every answer carries it."""
     read_deadline_s: float = 0.4
     """A read is answered within this time, with an error if need be."""
+    read_patience_s: float = 0.15
+    """How long a read waits for one database before it asks another, where another answers."""
     write_deadline_s: float = 0.8
     """Placing an order is answered within this time, with an error if need be."""
     pool_size: int = 6
-    """Connections to the database, at most, for reads and for writes each."""
+    """Connections to a database, at most, for reads and for writes each."""
     pool_waiting: int = 6
     """Requests that may wait for a connection (reads and writes each); one more is turned away at once, so
     that a database that hangs can never hold every thread of this box."""
     connect_timeout_s: float = 0.3
     """How long a new connection may take."""
     reconnect_s: float = 0.1
-    """How long the pool itself goes on trying to replace a lost connection before it waits for a
-    request to ask for one (its own pauses between tries grow 1, 2, 4, 8 s otherwise)."""
+    """A connection that could not be made is tried again so long after that try began, at the earliest."""
+    find_period_s: float = 0.1
+    """How often each database is asked what it is, where there are several."""
+    search_period_s: float = 0.03
+    """The same while none of them is the primary."""
+    find_deadline_s: float = 0.3
+    """A database that does not say what it is within this time does not answer."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Config:
@@ -38,9 +45,13 @@ class Config:
             database=environment["DATABASE"],
             box=environment.get("BOX") or socket.gethostname(),
             read_deadline_s=float(environment.get("READ_DEADLINE_S", cls.read_deadline_s)),
+            read_patience_s=float(environment.get("READ_PATIENCE_S", cls.read_patience_s)),
             write_deadline_s=float(environment.get("WRITE_DEADLINE_S", cls.write_deadline_s)),
             pool_size=int(environment.get("POOL_SIZE", cls.pool_size)),
             pool_waiting=int(environment.get("POOL_WAITING", cls.pool_waiting)),
             connect_timeout_s=float(environment.get("CONNECT_TIMEOUT_S", cls.connect_timeout_s)),
             reconnect_s=float(environment.get("POOL_RECONNECT_S", cls.reconnect_s)),
+            find_period_s=float(environment.get("FIND_PERIOD_S", cls.find_period_s)),
+            search_period_s=float(environment.get("SEARCH_PERIOD_S", cls.search_period_s)),
+            find_deadline_s=float(environment.get("FIND_DEADLINE_S", cls.find_deadline_s)),
         )

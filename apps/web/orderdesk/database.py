@@ -1,31 +1,26 @@
-"""Orders in PostgreSQL, with a deadline on everything.
-
-A database can refuse, break off, or say nothing at all (its box frozen, its cable cut). The last is the
-worst: the kernel of a frozen box goes on acknowledging, so no TCP timeout fires, and a worker that waits
-without a deadline waits for good. Here every wait has one.
-"""
+"""Orders in PostgreSQL, and what became of them when the database fails."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Semaphore
+from functools import partial
+from threading import Lock, Semaphore
 from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg_pool import ConnectionPool, PoolTimeout
 
 from orderdesk.config import Config
+from orderdesk.connection import BoundedConnection, ConnectionLost, Host, hosts_of
+from orderdesk.finder import Finder, Primary, finder_for
+from orderdesk.pool import Pool
 
 T = TypeVar("T")
-
-# How exactly a deadline is kept: a wait looks at the clock this often. (Waiting for all that is left in one go
-# would, when it wakes a moment early, wait as long again.)
-DEADLINE_GRAIN_S = 0.02
 
 GOING_AWAY = (
     psycopg.errors.AdminShutdown,
@@ -45,14 +40,6 @@ class OutcomeUnknown(Exception):
     """The commit was sent and not confirmed: the order may be placed or not."""
 
 
-class ConnectionLost(Exception):
-    """The connection turned out to be dead before anything was committed."""
-
-
-class Overdue(psycopg.OperationalError):
-    """The database did not answer within the deadline; the connection was closed."""
-
-
 @dataclass(frozen=True)
 class Order:
     """An order as it stands in the database."""
@@ -65,66 +52,24 @@ class Order:
     placed_at: datetime
 
 
-class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that gives up at `deadline` (seconds on the monotonic clock) and is closed by that."""
-
-    deadline: float | None = None
-    connect_timeout_s: float = 2.0
-
-    @classmethod
-    def _connect_gen(cls, conninfo: str = "", *, timeout: float = 0.0) -> Any:
-        # libpq's convention is at least 2 s a host; a first packet lost to a box that is just starting would
-        # be repeated after 1 s only. Trying again sooner is better.
-        return super()._connect_gen(conninfo, timeout=min(timeout, cls.connect_timeout_s))
-
-    def wait(self, gen: Any, interval: float = 0.1) -> Any:
-        """Wait for the database as psycopg does, but no longer than until the deadline.
-
-        Raises Overdue. The wait of psycopg wakes the generator each `interval` seconds, ready or not.
-        """
-        if self.deadline is None:
-            return super().wait(gen, interval=interval)
-        return super().wait(self._bounded(gen), interval=DEADLINE_GRAIN_S)
-
-    def _bounded(self, gen: Any) -> Any:
-        try:
-            state = next(gen)
-            while True:
-                ready = yield state
-                if not ready and self.deadline is not None and monotonic() >= self.deadline:
-                    # Closing is all one can do: there is no way to take back what was sent.
-                    self.pgconn.finish()
-                    raise Overdue("the database did not answer in time")
-                state = gen.send(ready)
-        except StopIteration as stop:
-            return stop.value
-
-
-class Lane:
+class Lane(ABC):
     """Connections for one kind of work, and the requests that may use or await them.
 
     Reads and writes have a lane each: commits that hang must not leave reads without a connection.
     """
 
-    def __init__(self, config: Config, connection: type[BoundedConnection], deadline_s: float, autocommit: bool) -> None:
+    def __init__(self, config: Config, finder: Finder, deadline_s: float, connection: type[BoundedConnection]) -> None:
+        self._config = config
+        self._finder = finder
         self._deadline_s = deadline_s
-        self._pool = ConnectionPool(
-            config.database,
-            connection_class=connection,
-            min_size=1,
-            max_size=config.pool_size,
-            reconnect_timeout=config.reconnect_s,
-            max_idle=60.0,
-            kwargs={"autocommit": autocommit},
-            open=True,
-        )
-        # Not the pool's own max_waiting: it counts requests that have long given up, and once it is reached
-        # with every connection lost, nobody may ask for a new one any more (docs/decisions/0003-web-box.md).
+        self._connection = connection
+        self._closed = False
+        # One request too many is turned away at once: a database that hangs cannot hold every thread of this box.
         self._places = Semaphore(config.pool_size + config.pool_waiting)
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.close()
+        self._closed = True
 
     def run(self, work: Callable[[BoundedConnection], T]) -> T:
         """Do the work, again on another connection when one turns out to be dead, until the deadline.
@@ -141,48 +86,115 @@ class Lane:
     def _until(self, deadline: float, work: Callable[[BoundedConnection], T]) -> T:
         while True:
             try:
-                with self._connection(deadline) as conn:
+                pool, try_until = self._choose(deadline)
+                with self._lent(pool, try_until) as conn:
                     return work(conn)
             except ConnectionLost as error:
-                # The next one may be good, and there is at most a pool full of dead ones.
-                if monotonic() >= deadline:
+                if self._closed or monotonic() >= deadline:
                     raise DatabaseUnavailable(str(error)) from error
-            except (PoolTimeout, psycopg.OperationalError) as error:
+            except psycopg.OperationalError as error:
                 raise DatabaseUnavailable(str(error)) from error
 
+    @abstractmethod
+    def _choose(self, deadline: float) -> tuple[Pool, float]:
+        """Whom to ask, and until when. Raises ConnectionLost when there is nobody by `deadline`."""
+
+    def _new_pool(self, host: Host, connect: Callable[[], BoundedConnection]) -> Pool:
+        return Pool(host, connect, self._config.pool_size, self._config.reconnect_s)
+
     @contextmanager
-    def _connection(self, deadline: float) -> Iterator[BoundedConnection]:
-        conn = self._pool.getconn(timeout=max(deadline - monotonic(), 0.001))
+    def _lent(self, pool: Pool, deadline: float) -> Iterator[BoundedConnection]:
         try:
-            conn.deadline = deadline
-            yield conn
-        except Overdue:
+            with pool.connection(deadline) as conn, losses(conn):
+                yield conn
+        except (ConnectionLost, OutcomeUnknown):
+            self._finder.doubt(pool.host)
             raise
-        except GOING_AWAY as error:
-            # A database that ends, or accepts writes no more: a new connection finds who does.
-            conn.close()
+
+
+@contextmanager
+def losses(conn: BoundedConnection) -> Iterator[None]:
+    """Tells a lost connection (ConnectionLost) from what a database answers on a living one (a full disk, say):
+    that, it would answer again.
+    """
+    try:
+        yield
+    except GOING_AWAY as error:
+        # A database that ends, or accepts writes no more.
+        conn.close()
+        raise ConnectionLost(str(error)) from error
+    except psycopg.OperationalError as error:
+        if conn.closed:
             raise ConnectionLost(str(error)) from error
-        except psycopg.OperationalError as error:
-            # What the server answers on a living connection (a full disk, say) it would answer again.
-            raise (ConnectionLost(str(error)) if conn.closed else error) from error
-        finally:
-            # The pool ends an open transaction, still under the deadline, and replaces a closed connection.
-            self._pool.putconn(conn)
+        raise
+
+
+class ReadLane(Lane):
+    """Asks the primary; where it does not answer in time, another database that does."""
+
+    def __init__(self, config: Config, finder: Finder, hosts: list[Host], connection: type[BoundedConnection]) -> None:
+        super().__init__(config, finder, config.read_deadline_s, connection)
+        self._pools = {host: self._new_pool(host, partial(connection.connect, host.conninfo, autocommit=True)) for host in hosts}
+
+    def close(self) -> None:
+        """Close the connections."""
+        super().close()
+        for pool in self._pools.values():
+            pool.close()
+
+    def _choose(self, deadline: float) -> tuple[Pool, float]:
+        host, *others = self._finder.await_readable(deadline)
+        return self._pools[host], min(deadline, monotonic() + self._config.read_patience_s) if others else deadline
+
+
+class WriteLane(Lane):
+    """Asks the primary alone. Each epoch has its own pool: no connection is used beyond its primary's time."""
+
+    def __init__(self, config: Config, finder: Finder, connection: type[BoundedConnection]) -> None:
+        super().__init__(config, finder, config.write_deadline_s, connection)
+        self._lock = Lock()
+        self._current: tuple[Primary, Pool] | None = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        super().close()
+        with self._lock:
+            if self._current:
+                self._current[1].close()
+
+    def _choose(self, deadline: float) -> tuple[Pool, float]:
+        return self._pool(self._finder.await_primary(deadline)), deadline
+
+    def _pool(self, primary: Primary) -> Pool:
+        with self._lock:
+            if self._current is None or (primary != self._current[0] and primary.epoch >= self._current[0].epoch):
+                if self._current:
+                    self._current[1].close()
+                self._current = primary, self._new_pool(primary.host, partial(self._connect, primary))
+            return self._current[1]
+
+    def _connect(self, primary: Primary) -> BoundedConnection:
+        conn = self._connection.connect(primary.host.conninfo)
+        conn.superseded = lambda: self._finder.epoch > primary.epoch
+        return conn
 
 
 class OrderBook:
-    """The orders table. Thread-safe; survives its database going and coming."""
+    """The orders table. Thread-safe; survives its databases going and coming."""
 
     def __init__(self, config: Config) -> None:
+        hosts = hosts_of(config.database)
         connection = type("Connection", (BoundedConnection,), {"connect_timeout_s": config.connect_timeout_s})
         self._box = config.box
-        self._reads = Lane(config, connection, config.read_deadline_s, autocommit=True)
-        self._writes = Lane(config, connection, config.write_deadline_s, autocommit=False)
+        self._finder = finder_for(hosts, connection, config)
+        self._reads = ReadLane(config, self._finder, hosts, connection)
+        self._writes = WriteLane(config, self._finder, connection)
 
     def close(self) -> None:
         """Close the connections."""
         self._reads.close()
         self._writes.close()
+        self._finder.close()
 
     def place(self, key: str, item: str, quantity: int) -> Order:
         """Place an order and return it once it is committed.
@@ -203,7 +215,7 @@ class OrderBook:
         return self._select(f"SELECT {COLUMNS} FROM orders ORDER BY id DESC LIMIT %s", (limit,))
 
     def ping(self) -> None:
-        """Ask the database for anything at all. Raises DatabaseUnavailable."""
+        """Ask a database for anything at all. Raises DatabaseUnavailable."""
         self._reads.run(lambda conn: conn.execute("SELECT 1"))
 
     def _select(self, query: str, parameters: tuple[Any, ...]) -> list[Order]:
@@ -221,8 +233,22 @@ class OrderBook:
             )
             order = cursor.fetchone()
         assert order is not None  # RETURNING
-        try:
-            conn.commit()
-        except psycopg.OperationalError as error:
-            raise OutcomeUnknown(str(error)) from error
+        commit(conn)
         return order
+
+
+def commit(conn: BoundedConnection) -> None:
+    """Raises OutcomeUnknown where the commit was sent and not acknowledged, ConnectionLost where it was not sent."""
+    if conn.superseded():
+        conn.close()
+        raise ConnectionLost("another database has become the primary")
+    conn.warnings.clear()
+    try:
+        conn.commit()
+    except psycopg.Error as error:
+        raise OutcomeUnknown(str(error)) from error
+    # Success is no acknowledgement where it came from an old primary, or with a warning: PostgreSQL says "canceling
+    # wait for synchronous replication", and success, when it stops waiting for the standby (in words that depend on
+    # its locale).
+    if conn.superseded() or conn.warnings:
+        raise OutcomeUnknown("; ".join(conn.warnings) or "another database has become the primary")

@@ -211,6 +211,7 @@ def test_settings_come_from_the_environment() -> None:
     config = Config.from_environment({"DATABASE": "host=db", "BOX": "web7", "READ_DEADLINE_S": "0.25", "POOL_SIZE": "3"})
     assert (config.database, config.box, config.read_deadline_s, config.pool_size) == ("host=db", "web7", 0.25, 3)
     assert config.write_deadline_s == Config.write_deadline_s
+    assert Config.from_environment({"DATABASE": "host=db", "READ_PATIENCE_S": "0.2"}).read_patience_s == 0.2
     assert Config.from_environment({"DATABASE": "host=db"}).box
 
 

@@ -1,0 +1,247 @@
+"""Which database is the primary, and which ones can be read.
+
+After a failover two databases may believe that they are the primary: the promoted one, and the old one when it
+comes back from a freeze. Each promotion begins a new timeline, so the higher timeline is right. It serves as a
+fencing token (M. Kleppmann, "How to do distributed locking", 2016): here it is called the epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from dataclasses import dataclass
+from threading import Condition, Thread
+from time import monotonic
+from typing import Protocol
+
+from orderdesk.config import Config
+from orderdesk.connection import BoundedConnection, ConnectionLost, Host
+
+logger = logging.getLogger(__name__)
+
+# A process that has just started gives the databases that it has not heard yet so long to contradict the first.
+GRACE_S = 0.05
+
+# A primary that is still being promoted is read-only. The name of its present WAL file begins with its timeline;
+# pg_control_checkpoint would show the new one only after the next checkpoint.
+STATE = """
+SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+  CASE WHEN pg_is_in_recovery() THEN 0 ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END
+"""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a database says of itself."""
+
+    in_recovery: bool
+    read_only: bool
+    timeline: int
+    """0 for a standby: it follows."""
+
+    def superseded(self, epoch: int) -> bool:
+        """Whether it is an old primary."""
+        return not self.in_recovery and self.timeline < epoch
+
+    def __str__(self) -> str:
+        if self.in_recovery:
+            return "standby"
+        return f"{'read-only' if self.read_only else 'primary'} on timeline {self.timeline}"
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The database that accepts writes, and the epoch in which it does: a higher one supersedes it."""
+
+    host: Host
+    epoch: int
+
+
+class Finder(Protocol):
+    """Says which database to use."""
+
+    epoch: int
+    """The highest timeline on which a database has accepted writes; 0 where there is only one database."""
+
+    def await_primary(self, deadline: float) -> Primary:
+        """The primary. Raises ConnectionLost when there is none by `deadline` (seconds on the monotonic clock)."""
+
+    def await_readable(self, deadline: float) -> list[Host]:
+        """The databases that answer, the best to read first, at least one.
+
+        Raises ConnectionLost when there is none by `deadline` (seconds on the monotonic clock).
+        """
+
+    def doubt(self, host: Host) -> None:
+        """Take it that this database does not answer, until it does."""
+
+    def close(self) -> None:
+        """Stop looking."""
+
+
+class OnlyHost:
+    """The finder of a single database: there is nothing to find."""
+
+    def __init__(self, host: Host) -> None:
+        self.epoch = 0
+        self._host = host
+
+    def await_primary(self, deadline: float) -> Primary:
+        """The database, whatever it is."""
+        return Primary(self._host, self.epoch)
+
+    def await_readable(self, deadline: float) -> list[Host]:
+        """The database, whether it answers or not."""
+        return [self._host]
+
+    def doubt(self, host: Host) -> None:
+        """Nothing: there is no other."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class View:
+    """What is known of one database."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.asked = False
+        """Whether it has ever answered, or failed to."""
+        self.answers = False
+        self.state: State | None = None
+        """As last heard."""
+        self._said = ""
+
+    def readable(self, epoch: int) -> bool:
+        """Whether it answers, and is no old primary."""
+        return self.answers and self.state is not None and not self.state.superseded(epoch)
+
+    def writable(self, epoch: int) -> bool:
+        """Whether it answers, and is the primary of this epoch."""
+        return self.readable(epoch) and self.state is not None and not self.state.read_only
+
+    def note(self, state: State | None, epoch: int) -> None:
+        """Take down its answer: None for no answer."""
+        self.asked, self.answers, self.state = True, state is not None, state or self.state
+        said = str(state or "no answer") + (", superseded" if state and state.superseded(epoch) else "")
+        if said != self._said:
+            logger.warning("database %s: %s", self.host.name, said)
+        self._said = said
+
+
+class PrimaryFinder:
+    """Asks each database, in a thread each, what it is: every `find_period_s`, or `search_period_s` while none is
+    the primary.
+
+    One that did not answer, or was doubted, is not used until it answers again.
+    """
+
+    def __init__(self, hosts: list[Host], connection: type[BoundedConnection], config: Config) -> None:
+        self._connection = connection
+        self._config = config
+        self._changed = Condition()
+        self._views = {host: View(host) for host in hosts}
+        self.epoch = 0
+        self._first_answer_at: float | None = None
+        self._primary: Primary | None = None
+        self._readable: list[Host] = []
+        self._closed = False
+        self._watchers = [
+            Thread(target=self._watch, args=(view,), name=f"watch {host.name}", daemon=True) for host, view in self._views.items()
+        ]
+        for watcher in self._watchers:
+            watcher.start()
+
+    def close(self) -> None:
+        """Stop asking."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for watcher in self._watchers:
+            watcher.join()  # it waits for nothing longer than the connect timeout or `find_deadline_s`
+
+    def await_primary(self, deadline: float) -> Primary:
+        """The primary. Raises ConnectionLost when there is none by `deadline` (seconds on the monotonic clock)."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._primary, deadline - monotonic())
+            if self._primary is None:
+                raise ConnectionLost("no database accepts writes")
+            return self._primary
+
+    def await_readable(self, deadline: float) -> list[Host]:
+        """The databases that answer, the primary first.
+
+        Raises ConnectionLost when there is none by `deadline` (seconds on the monotonic clock).
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._readable, deadline - monotonic())
+            if not self._readable:
+                raise ConnectionLost("no database answers")
+            return self._readable
+
+    def doubt(self, host: Host) -> None:
+        """Take it that this database does not answer, until it does."""
+        with self._changed:
+            self._views[host].answers = False
+            self._conclude()
+
+    def _watch(self, view: View) -> None:
+        while not self._closed:
+            try:
+                self._converse(view)
+            except Exception as error:
+                # Whatever it was: the database must be asked again.
+                logger.debug("database %s: %s", view.host.name, error)
+                self._note(view, None)
+                self._rest()
+
+    def _converse(self, view: View) -> None:
+        with closing(self._connection.connect(view.host.conninfo, autocommit=True)) as conn:
+            while not self._closed:
+                self._note(view, self._ask(conn))
+                self._rest()
+
+    def _ask(self, conn: BoundedConnection) -> State:
+        conn.deadline = monotonic() + self._config.find_deadline_s
+        row = conn.execute(STATE).fetchone()
+        assert row is not None
+        return State(*row)
+
+    def _note(self, view: View, state: State | None) -> None:
+        with self._changed:
+            if state is not None:
+                self._first_answer_at = self._first_answer_at or monotonic()
+                self.epoch = self.epoch if state.read_only else max(self.epoch, state.timeline)
+            view.note(state, self.epoch)
+            self._conclude()
+
+    def _rest(self) -> None:
+        asked_at = monotonic()
+        with self._changed:
+            # The period changes when the primary is lost or doubted: then it is time sooner.
+            while not self._closed and (left_s := asked_at + self._period_s() - monotonic()) > 0:
+                self._changed.wait(left_s)
+
+    def _period_s(self) -> float:
+        return self._config.find_period_s if self._primary else self._config.search_period_s
+
+    def _conclude(self) -> None:
+        views = [view for view in self._views.values() if view.readable(self.epoch)] if self._settled() else []
+        # The primary first, then one that is about to be it, then standbys.
+        views.sort(key=lambda view: (not view.writable(self.epoch), view.state is None or view.state.in_recovery))
+        primary = Primary(views[0].host, self.epoch) if views and views[0].writable(self.epoch) else None
+        readable = [view.host for view in views]
+        if (primary, readable) != (self._primary, self._readable):
+            self._primary, self._readable = primary, readable
+            self._changed.notify_all()
+
+    def _settled(self) -> bool:
+        if all(view.asked for view in self._views.values()):
+            return True
+        return self._first_answer_at is not None and monotonic() >= self._first_answer_at + GRACE_S
+
+
+def finder_for(hosts: list[Host], connection: type[BoundedConnection], config: Config) -> Finder:
+    """What finds the database to use: nothing needs to where there is one."""
+    return PrimaryFinder(hosts, connection, config) if len(hosts) > 1 else OnlyHost(hosts[0])
