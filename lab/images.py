@@ -15,6 +15,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "base": ("compose/base",),
     "web": ("compose/base", "compose/web", "apps/web"),
     "postgres": ("compose/base", "compose/postgres"),
+    "monitor": ("compose/base", "compose/postgres", "compose/monitor"),
     "box": ("compose/base", "compose/postgres", "compose/box", "apps/web"),
     "balancer": ("compose/base", "compose/balancer"),
     "internet": ("compose/base", "compose/internet", "apps/client"),
