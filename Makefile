@@ -1,6 +1,6 @@
 # The Redundancy Lab. `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 test check unit integration selftest status heal down clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-5 test check unit integration selftest status heal down clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
@@ -35,6 +35,10 @@ stage-3: setup ## two web boxes behind a balancer: start it, kill a web box
 stage-4: setup ## a standby database: start it, kill the primary, an operator promotes the standby
 	@$(LAB) up 4 --replace
 	@$(LAB) run 4 kill-primary-operator $(LESSON)
+
+stage-5: setup ## a second balancer: start it, kill the one that has the address
+	@$(LAB) up 5 --replace
+	@$(LAB) run 5 kill-lb-active $(LESSON)
 
 test: setup check ## run every test: static checks, unit, stages on real Docker
 	@.venv/bin/pytest
