@@ -1,13 +1,13 @@
 # The Redundancy Lab. `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-5 test check unit integration selftest status heal down clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 test check unit integration selftest status heal down clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
 LESSON := || [ $$? -eq 1 ]
 
 help: ## print this help
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: .venv/.ready engine ## make the virtual environment, and a Docker Engine where none answers
 
@@ -35,6 +35,10 @@ stage-3: setup ## two web boxes behind a balancer: start it, kill a web box
 stage-4: setup ## a standby database: start it, kill the primary, an operator promotes the standby
 	@$(LAB) up 4 --replace
 	@$(LAB) run 4 kill-primary-operator $(LESSON)
+
+stage-4-automatic: setup ## the same with a monitor: kill the primary, and nobody is needed
+	@$(LAB) up 4 --failover automatic --replace
+	@$(LAB) run 4 kill-primary --failover automatic $(LESSON)
 
 stage-5: setup ## a second balancer: start it, kill the one that has the address
 	@$(LAB) up 5 --replace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
@@ -42,7 +42,13 @@ MEASURES = (
     "writes_lost",
     "writes_unexpected",
     "writes_duplicate",
+    "reads_downtime_longest_s",
+    "writes_downtime_longest_s",
+    "outages",
     "split_brain_s",
+    "address_several_s",
+    "degraded_redundancy_s",
+    "rejoin_s",
 )
 
 
@@ -158,7 +164,8 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         audit=audit,
         generator=record.generator,
         failed_expectations=(),
-        writable=writable_seconds(record.events, stopped_at_s),
+        writable=counted_seconds(record.events, "databases", writable_databases, stopped_at_s),
+        address=counted_seconds(record.events, "address", holders, stopped_at_s),
         notes=tuple(f"{event.at_s:.2f} s: {event.detail}" for event in record.events if event.name == "note"),
     )
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
@@ -201,20 +208,59 @@ def latencies(arrivals: Iterable[Arrival], deadline_s: float) -> dict[str, float
     }
 
 
-def writable_seconds(events: Sequence[Event], stopped_at_s: float | None) -> dict[str, float]:
-    """Seconds without a database that accepts writes, and with two or more, as the observer saw it; empty without one.
+def writable_databases(sight: str) -> int:
+    """How many databases accept writes in what the observer saw ("db1=primary db2=standby spare=1")."""
+    return sight.count("=primary")
 
-    From the observer's first word (or the start of the load) to the end of the load; a state holds until the next.
+
+def holders(sight: str) -> int:
+    """How many balancers say that they hold the address in what the observer saw ("holders=lb1 wire=lb1")."""
+    return len(_field(sight, "holders").split(",")) if _field(sight, "holders") else 0
+
+
+def _field(sight: str, name: str) -> str:
+    fields = dict(each.split("=", 1) for each in sight.split())
+    return fields.get(name, "")
+
+
+def counted_seconds(
+    events: Sequence[Event], name: str, count: Callable[[str], int], stopped_at_s: float | None
+) -> dict[str, float]:
+    """Seconds with none and with two or more of what `count` finds in the observer's sights of that name; empty without any.
+
+    From the observer's first word (or the start of the load) to the end of the load; a sight holds until the next.
     """
-    sightings = [(event.at_s, event.detail.count("=primary")) for event in events if event.name == "databases"]
-    if not sightings or stopped_at_s is None:
+    sights = [(event.at_s, count(event.detail)) for event in events if event.name == name]
+    if not sights or stopped_at_s is None:
         return {}
-    spans = pairwise([*sightings, (stopped_at_s, 0)])
-    lasting = [(max(min(end, stopped_at_s) - max(start, 0.0), 0.0), count) for (start, count), (end, _) in spans]
+    spans = pairwise([*sights, (stopped_at_s, 0)])
+    lasting = [(max(min(end, stopped_at_s) - max(start, 0.0), 0.0), found) for (start, found), (end, _) in spans]
     return {
-        "none_s": sum(length for length, count in lasting if count == 0),
-        "several_s": sum(length for length, count in lasting if count > 1),
+        "none_s": sum(length for length, found in lasting if found == 0),
+        "several_s": sum(length for length, found in lasting if found > 1),
     }
+
+
+def taken_over_at(events: Sequence[Event], since_s: float) -> float | None:
+    """When the observer first saw another database accept writes, or another balancer answer, than before `since_s`."""
+    found = [_changed_at(events, name, what, since_s) for name, what in (("databases", _primary), ("address", _wire))]
+    return min((at_s for at_s in found if at_s is not None), default=None)
+
+
+def _primary(sight: str) -> str:
+    return next((each.removesuffix("=primary") for each in sight.split() if each.endswith("=primary")), "")
+
+
+def _wire(sight: str) -> str:
+    return _field(sight, "wire")
+
+
+def _changed_at(events: Sequence[Event], name: str, what: Callable[[str], str], since_s: float) -> float | None:
+    sights = [(event.at_s, what(event.detail)) for event in events if event.name == name]
+    before = [found for at_s, found in sights if at_s <= since_s and found]
+    if not before:
+        return None
+    return next((at_s for at_s, found in sights if at_s > since_s and found and found != before[-1]), None)
 
 
 PHASE_OF_EVENT = {
@@ -225,6 +271,7 @@ PHASE_OF_EVENT = {
     "heal": "heal_s",
     "well": "redundant_s",
 }
+EVIDENCE = ("detect", "elect", "reroute")
 
 
 def phases(
@@ -233,19 +280,33 @@ def phases(
     """The instants of a trial, seconds on the clock of the load.
 
     inject_s: the fault was asked for; bite_s: proof that it bit; impact_s: the first bad arrival that the
-    fault can have caused was intended; recover_s: users were served again (also where the lab had to heal
-    for that); heal_s: the lab began to heal; redundant_s: every box was well again. Phases that did not
-    happen are left out.
+    fault can have caused was intended; detect_s: a part of the system noticed; elect_s: it chose who takes
+    over; reroute_s: the observer saw another take over (or a balancer left a box out); recover_s: users were
+    served again (also where the lab had to heal for that); heal_s: the lab began to heal; redundant_s: every
+    box was well again and nothing missing to survive the next fault. Phases that did not happen are left out.
     """
     found = {phase: at_s for name, phase in PHASE_OF_EVENT.items() if (at_s := event_at(events, name)) is not None}
     if "inject_s" in found:
-        outages = find_outages(arrivals, deadline_s, None, stopped_at_s)
-        after = [outage for outage in outages if outage.end_s >= found["inject_s"]]
-        if after:
-            found["impact_s"] = after[0].start_s
-            if not after[-1].censored:
-                found["recover_s"] = after[-1].end_s
+        found |= _impact(find_outages(arrivals, deadline_s, None, stopped_at_s), found["inject_s"])
+        found |= _evidence(events, found["inject_s"], found.get("heal_s", math.inf))
     return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _impact(outages: Sequence[Outage], injected_at_s: float) -> dict[str, float]:
+    after = [outage for outage in outages if outage.end_s >= injected_at_s]
+    if not after:
+        return {}
+    return {"impact_s": after[0].start_s} | ({} if after[-1].censored else {"recover_s": after[-1].end_s})
+
+
+def _evidence(events: Sequence[Event], since_s: float, until_s: float) -> dict[str, float]:
+    """What the system did by itself: what came only after the lab had healed is no evidence of that."""
+    during = [event for event in events if since_s <= event.at_s < until_s]
+    found = {f"{name}_s": at_s for name in EVIDENCE if (at_s := event_at(during, name)) is not None}
+    taken_over_s = taken_over_at(events, since_s)
+    if taken_over_s is not None and taken_over_s < until_s:
+        found["reroute_s"] = taken_over_s
+    return found
 
 
 def measured(result: TrialResult, measure: str) -> float:
@@ -261,7 +322,13 @@ def measured(result: TrialResult, measure: str) -> float:
         "writes_lost": result.audit.lost,
         "writes_unexpected": result.audit.unexpected,
         "writes_duplicate": result.audit.duplicate,
+        "reads_downtime_longest_s": max((outage.length_s for outage in result.read_outages), default=0.0),
+        "writes_downtime_longest_s": max((outage.length_s for outage in result.write_outages), default=0.0),
+        "outages": len(result.outages),
         "split_brain_s": result.writable.get("several_s", 0.0),
+        "address_several_s": result.address.get("several_s", 0.0),
+        "degraded_redundancy_s": result.degraded_redundancy_s or 0.0,
+        "rejoin_s": result.rejoin_s or 0.0,
     }
     return values[measure]
 
@@ -273,8 +340,17 @@ def _failure(result: TrialResult, expectation: Expectation) -> str:
 
 def _is_undecided(result: TrialResult, expectation: Expectation) -> bool:
     """Whether a downtime that is only a lower bound keeps within what it may be at most."""
-    is_bound = result.censored and expectation.measure.startswith("downtime_") and expectation.at_most is not None
+    is_bound = expectation.at_most is not None and any(each.censored for each in _outages_of(result, expectation.measure))
     return is_bound and expectation.holds(measured(result, expectation.measure))
+
+
+def _outages_of(result: TrialResult, measure: str) -> tuple[Outage, ...]:
+    """The outages that a downtime is the length of; none for other measures."""
+    if measure == "reads_downtime_longest_s":
+        return result.read_outages
+    if measure == "writes_downtime_longest_s":
+        return result.write_outages
+    return result.outages if measure in ("downtime_longest_s", "downtime_total_s") else ()
 
 
 def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:

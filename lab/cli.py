@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab import databases, experiments, healing, images, journal, preflight, selftest, signals, stages
+from lab import databases, experiments, healing, images, journal, preflight, roles, selftest, signals, soak, stages
 from lab.engine import Engine, wait_until
 from lab.errors import (
     EXIT_BROKEN_PIPE,
@@ -33,12 +33,13 @@ from lab.errors import (
     PreflightError,
     UsageError,
 )
-from lab.faults import FAULTS, Victim
+from lab.faults import FAULTS, Victim, proof
 from lab.journal import UndoLedger
-from lab.model import Box, Experiment, FaultKind, LoadPlan, RunInfo, Stage, Verdict
+from lab.model import Box, Experiment, FaultKind, LoadPlan, RunInfo, RunResult, Stage, Verdict
+from lab.observer import Observer
 from lab.report import document, terminal
 from lab.report.progress import ConsoleProgress, NoProgress
-from lab.runner import PROOF_TIMEOUT_S, Order, trial_seed
+from lab.runner import Order, trial_seed
 from lab.runner import run as run_experiment
 from lab.targets import resolve
 
@@ -176,18 +177,10 @@ def _fail(message: str, hint: str, code: int, debug: bool) -> int:
 
 def _with_failover(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
-        "--failover", type=click.Choice(["none", "automatic"]), default="none", show_default=True, help="Which file of the stage."
+        "--failover",
+        type=click.Choice(["none", "automatic"]),
+        help="Which file of a stage that has two: none is compose.yaml, automatic is compose.automatic.yaml.",
     )(command)
-
-
-def _stage(name: str, failover: str) -> Stage:
-    stage = stages.find(name)
-    if failover != stage.failover:
-        raise UsageError(
-            f"stage {stage.number} has no failover '{failover}'",
-            f"without --failover, stage {stage.number} is as in {stage.folder}/{stage.file.name}",
-        )
-    return stage
 
 
 # Setting up
@@ -264,30 +257,30 @@ def build(output: Output, everything: bool) -> None:
 @click.option("--replace", is_flag=True, help="Take another stage down first.")
 @_with_failover
 @pass_output
-def up(output: Output, stage_name: str, replace: bool, failover: str) -> None:
+def up(output: Output, stage_name: str, replace: bool, failover: str | None) -> None:
     """Start a stage and wait until it serves."""
-    stage = _stage(stage_name, failover)
+    stage = stages.find(stage_name, failover)
     engine = Engine()
     with journal.exclusive(f"lab up {stage.number}"):
         if replace:
-            _take_down(output, engine, {box.stage for box in engine.boxes()} - {stage.number, 0})
+            _take_down(output, engine, [other for other in healing.stages_up(engine) if other.project != stage.project])
         _ensure_up(output, engine, stage)
-    output.say(
-        f"stage {stage.number} serves at {preflight.front_door()}; next: lab run {stage.number} {_first_experiment(stage)}"
-    )
+    output.say(f"stage {stage.number} serves at {preflight.front_door()}; next: lab run {_first_experiment(stage)}")
 
 
 def _first_experiment(stage: Stage) -> str:
-    return {1: "kill-box", 4: "kill-primary-operator"}.get(stage.number, "kill-web")
+    if stage.number == 4:
+        return "4 kill-primary --failover automatic" if stage.failover == "automatic" else "4 kill-primary-operator"
+    return f"{stage.number} " + {1: "kill-box", 5: "kill-lb-active"}.get(stage.number, "kill-web")
 
 
 def _ensure_up(output: Output, engine: Engine, stage: Stage) -> None:
     """Start what of the stage is not running; on any failure or interrupt of a fresh start, remove it again."""
-    present = engine.boxes(stage.number)
+    present = [box for box in engine.boxes(stage.number) if box.project == stage.project]
     made_from = images.fingerprint(stage)
     if present and journal.started_from(stage) != made_from:
         output.say(f"the files of stage {stage.number} have changed since it was started: starting it anew")
-        _take_down(output, engine, [stage.number])
+        _take_down(output, engine, [stage])
         present = []
     if {box.service for box in present if engine.is_well(box)} == {spec.name for spec in stage.services}:
         return
@@ -321,9 +314,9 @@ def _await_start(engine: Engine, stage: Stage) -> None:
 @json_option
 @pass_output
 def status(output: Output, as_json: bool) -> None:
-    """Show the boxes of the stage that is up, and faults that are in effect."""
+    """Show the boxes of the stage that is up with the roles that they play now, and faults that are in effect."""
     engine = Engine()
-    boxes = [box for box in engine.boxes() if box.stage]
+    boxes = _in_roles(engine, [box for box in engine.boxes() if box.stage])
     entries = UndoLedger().entries()
     if as_json:
         rows = [
@@ -359,41 +352,52 @@ def status(output: Output, as_json: bool) -> None:
     output.say(f"front door: {preflight.front_door()}")
 
 
+def _in_roles(engine: Engine, boxes: list[Box]) -> list[Box]:
+    """The boxes with their live roles; as they are where nobody can be asked."""
+    try:
+        return [box for stage in healing.stages_up(engine) for box in roles.boxes_in_roles(engine, stage)]
+    except LabError:
+        return boxes
+
+
 @cli.command()
 @click.argument("stage_name", metavar="[STAGE]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every stage, and whatever else the lab has made.")
 @_with_failover
 @pass_output
-def down(output: Output, stage_name: str | None, everything: bool, failover: str) -> None:
+def down(output: Output, stage_name: str | None, everything: bool, failover: str | None) -> None:
     """Remove a stage: its containers, networks and volumes."""
     if not stage_name and not everything:
         raise UsageError("which stage?", "'lab down 3', or 'lab down --all'")
-    chosen = {_stage(stage_name, failover).number} if stage_name else set()
+    chosen = _chosen(stages.find(stage_name, failover), failover) if stage_name else []
     engine = Engine()
     with journal.exclusive("lab down"):
-        known = {stage.number for stage in stages.all_stages()}
-        _take_down(output, engine, chosen | ({box.stage for box in engine.boxes()} & known if everything else set()))
+        # With --all also what is up and was made from files that are here; the rest goes by its labels below.
+        known = {stage.project for stage in stages.all_stages()}
+        up_now = {box.project for box in engine.boxes()} & known if everything else set()
+        _take_down(output, engine, [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)])
         if everything:
             engine.remove_leftovers()
             UndoLedger().clear()
             left = engine.leftovers()
             if left:
                 raise LabError(f"still there: {', '.join(left)}", "run 'lab down --all' again")
-    output.say(
-        "no container, network or volume of the lab is left"
-        if everything
-        else f"stage {', '.join(map(str, sorted(chosen)))} is gone"
-    )
+    output.say("no container, network or volume of the lab is left" if everything else f"stage {chosen[0].number} is gone")
 
 
-def _take_down(output: Output, engine: Engine, numbers: Iterable[int]) -> None:
+def _chosen(stage: Stage, failover: str | None) -> list[Stage]:
+    """The files of a stage that are meant: all of them, unless one was named."""
+    return [stage] if failover else [each for each in stages.all_stages() if each.number == stage.number]
+
+
+def _take_down(output: Output, engine: Engine, chosen: Iterable[Stage]) -> None:
     ledger = UndoLedger()
-    for number in sorted(numbers):
-        output.say(f"removing stage {number}")
-        engine.down(stages.find(str(number)))
-        # What is gone is no longer broken.
+    for stage in chosen:
+        output.say(f"removing stage {stage.number}" + ("" if stage.file.name == "compose.yaml" else f" ({stage.failover})"))
+        engine.down(stage)
+        # What is gone is no longer broken; of a stage with two files, the other one may be what is up.
         for entry in ledger.entries():
-            if entry.undo.stage == number:
+            if entry.undo.stage == stage.number and not engine.boxes(stage.number):
                 ledger.close(entry)
 
 
@@ -405,9 +409,10 @@ def _take_down(output: Output, engine: Engine, numbers: Iterable[int]) -> None:
 def list_(output: Output) -> None:
     """Show the stages and the experiments."""
     for stage in stages.all_stages():
-        output.data.print(f"stage {stage.number}  {stage.folder:<28} {stage.new}", highlight=False, soft_wrap=True)
+        option = "" if stage.file.name == "compose.yaml" else f" (--failover {stage.failover})"
+        output.data.print(f"stage {stage.number}  {stage.folder:<28} {stage.new}{option}", highlight=False, soft_wrap=True)
     for name in experiments.names():
-        output.data.print(f"{name:<12} {experiments.find(name).question}", highlight=False, soft_wrap=True)
+        output.data.print(f"{name:<25} {experiments.find(name).question}", highlight=False, soft_wrap=True)
 
 
 @cli.command()
@@ -433,13 +438,13 @@ def run(
     web_ui: bool,
     dry_run: bool,
     as_json: bool,
-    failover: str,
+    failover: str | None,
 ) -> None:
     """Run an experiment on a stage: break something, and show what a user saw.
 
     EXPERIMENT is a name ('lab list' shows them) or a path to a YAML file. The stage is started if need be.
     """
-    stage = _stage(stage_name, failover)
+    stage = stages.find(stage_name, failover)
     experiment = _observing(experiments.find(experiment_name), observe)
     experiments.check_targets(experiment, stage)
     seed = SystemRandom().randrange(2**31) if seed is None else seed
@@ -484,7 +489,7 @@ def _info(order: Order) -> RunInfo:
         seed=order.seed,
         plan=order.plan,
         expectations=experiment.expectations,
-        has_fault=bool(experiment.faults),
+        has_fault=experiment.breaks,
         started_at=journal.utc_now(),
     )
 
@@ -493,11 +498,13 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
     experiment = order.experiment
     plan = {
         "stage": order.stage.number,
+        "failover": order.stage.failover,
         "experiment": experiment.name,
         "seed": order.seed,
         "rate_per_s": order.plan.rate_per_s,
         "trials": [{"number": number, "seed": trial_seed(order.seed, number)} for number in range(1, order.trials + 1)],
         "steps": [{"fault": step.fault.value, "target": step.target, "after_s": step.after_s} for step in experiment.faults],
+        "operator": asdict(experiment.operator) if experiment.operator else None,
         "baseline_s": experiment.baseline_s,
         "observe_s": experiment.observe_s,
         "after_s": experiment.after_s,
@@ -508,12 +515,76 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
         return
     output.data.print(f"stage {order.stage.number}, {experiment.name}: {experiment.question}", highlight=False)
     output.data.print(f"{order.trials} trials at {order.plan.rate_per_s:g} requests a second, seed {order.seed}", highlight=False)
-    steps = ", then ".join(f"{step.fault} {step.target}" for step in experiment.faults) or "break nothing"
+    acts = [f"{step.fault} {step.target}" for step in experiment.faults]
+    if experiment.operator:
+        acts.append(f"after {experiment.operator.delay_s:g} s an operator's {experiment.operator.does}")
+    steps = ", then ".join(acts) or "break nothing"
     output.data.print(
         f"each: {experiment.baseline_s:g} s as it is; {steps}; watch {experiment.observe_s:g} s; heal; {experiment.after_s:g} s more",
         highlight=False,
     )
     output.data.print("expected: " + "; ".join(map(str, experiment.expectations)), highlight=False)
+
+
+@cli.command("soak")
+@click.argument("stage_name", metavar="STAGE")
+@click.option("--faults", type=click.IntRange(1, TRIALS_MAX), default=60, show_default=True, help="How many, one at a time.")
+@click.option("--rate", type=click.FloatRange(1, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second.")
+@click.option("--observe", type=Duration(), help="How long to watch each before healing, instead of what the experiment says.")
+@seed_option
+@click.option("--dry-run", is_flag=True, help="Print the schedule, and do nothing.")
+@json_option
+@_with_failover
+@pass_output
+def soak_(
+    output: Output,
+    stage_name: str,
+    faults: int,
+    rate: float,
+    observe: float | None,
+    seed: int | None,
+    dry_run: bool,
+    as_json: bool,
+    failover: str | None,
+) -> None:
+    """Break one thing after another by chance, healing each, until a write is lost or all held.
+
+    The same seed gives the same faults; called again with it, it goes on where it was interrupted.
+    """
+    stage = stages.find(stage_name, failover)
+    seed = SystemRandom().randrange(2**31) if seed is None else seed
+    planned = soak.schedule(stage, faults, seed)
+    if dry_run:
+        _show_schedule(output, planned, seed, as_json)
+        return
+    kept = soak.SoakJournal(stage, faults, seed)
+    engine, ledger = Engine(), UndoLedger()
+    with journal.exclusive(f"lab soak {stage.number}"):
+        preflight.check_no_open_faults(ledger)
+        _ensure_up(output, engine, stage)
+        output.say(f"seed {seed}; kept in {kept.folder}; {len(kept.outcomes())} of {faults} are through already")
+
+        def run_one(fault: soak.Fault) -> RunResult:
+            order = Order(stage, _observing(experiments.find(fault.experiment), observe), LoadPlan(rate_per_s=rate), fault.seed)
+            return run_experiment(engine, ledger, order, _info(order), NoProgress())
+
+        outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(terminal.soak_line(outcome, faults)))
+        if soak.verdict(outcomes) is Verdict.REFUTED:
+            output.say(f"the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+    if as_json:
+        output.document({"verdict": soak.verdict(outcomes).value, "seed": seed, "faults": [asdict(each) for each in outcomes]})
+    else:
+        terminal.show_soak(output.data, outcomes, faults, soak.verdict(outcomes))
+    sys.exit(EXIT_OF_VERDICT[soak.verdict(outcomes)])
+
+
+def _show_schedule(output: Output, planned: list[soak.Fault], seed: int, as_json: bool) -> None:
+    if as_json:
+        output.document({"seed": seed, "faults": [asdict(fault) for fault in planned]})
+        return
+    output.data.print(f"seed {seed}", highlight=False)
+    for fault in planned:
+        output.data.print(f"{fault.number:4d}  {fault.experiment}", highlight=False)
 
 
 @cli.command()
@@ -538,7 +609,7 @@ def chaos(output: Output, fault_name: str, target: str, for_s: float | None, dry
     with journal.exclusive(f"lab chaos {fault_name}"):
         victims = [
             fault.prepare(engine, Victim.of(box, target))
-            for box in resolve(target, _with_live_roles(engine, up_now), Random(seed))
+            for box in resolve(target, roles.boxes_in_roles(engine, stages.of(up_now[0])), Random(seed))
         ]
         names = ", ".join(victim.box.service for victim in victims)
         if dry_run:
@@ -547,11 +618,6 @@ def chaos(output: Output, fault_name: str, target: str, for_s: float | None, dry
         _strike(output, engine, FaultKind(fault_name), victims, for_s)
     if for_s is None:
         output.say(f"{fault_name} of {names} (seed {seed}) stays in effect; 'lab heal' takes it back")
-
-
-def _with_live_roles(engine: Engine, boxes: list[Box]) -> list[Box]:
-    stage = stages.find(str(boxes[0].stage))
-    return databases.boxes_in_roles(engine, stage)
 
 
 def _strike(output: Output, engine: Engine, kind: FaultKind, victims: list[Victim], for_s: float | None) -> None:
@@ -563,10 +629,9 @@ def _strike(output: Output, engine: Engine, kind: FaultKind, victims: list[Victi
                 entries.append(ledger.open(fault.undo(victim), kind))
                 fault.inject(engine, victim)
             for victim in victims:
-                proved = wait_until(lambda victim=victim: fault.prove(engine, victim).proved, PROOF_TIMEOUT_S)  # type: ignore[misc]
-                bite = fault.prove(engine, victim)
+                bite = proof(fault, engine, victim)
                 output.say(bite.evidence)
-                if not proved and not bite.proved:
+                if not bite.proved:
                     raise InconclusiveError(f"{kind} of {victim.box.service} did not bite: {bite.evidence}")
             with interrupts.open():
                 wait_until(lambda: False, for_s or 0.0)
@@ -588,13 +653,20 @@ def _await_boxes(engine: Engine, boxes: Iterable[Box]) -> None:
 @click.option("--fence", is_flag=True, help="Kill a database that still accepts writes first.")
 @pass_output
 def promote_(output: Output, fence: bool) -> None:
-    """Be the operator: make the standby of the stage that is up the primary."""
+    """Be the operator: make the standby of the stage that is up the primary.
+
+    Where a monitor decides who is the primary, it is asked to change them over, in order.
+    """
     engine = Engine()
-    replicated = [stage for stage in stages.all_stages() if stage.is_replicated and engine.boxes(stage.number)]
+    replicated = [stage for stage in healing.stages_up(engine) if stage.is_replicated]
     if not replicated:
         raise UsageError("no stage with a standby database is up", "'lab up 4' starts one")
     with journal.exclusive("lab promote"), signals.Deferred(lambda: output.say("promoting first, then the end")):
-        databases.promote(engine, UndoLedger(), replicated[0], fence, output.say)
+        if replicated[0].failover == "automatic":
+            with Observer(engine, replicated[0]) as observer:
+                databases.switchover(engine, replicated[0], output.say, observer)
+        else:
+            databases.promote(engine, UndoLedger(), replicated[0], fence, output.say)
 
 
 @cli.command()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from lab.engine import Engine, wait_until
 from lab.errors import InconclusiveError, LabError, UsageError
 from lab.journal import UndoLedger
 from lab.model import Box, DatabaseState, Stage, Undo, UndoAction
+from lab.observer import Observer, look
 
-PRIMARY_ROLE, STANDBY_ROLE = "db.primary", "db.standby"
-ROLE_OF_STATE = {DatabaseState.PRIMARY: PRIMARY_ROLE, DatabaseState.STANDBY: STANDBY_ROLE}
 PROMOTE_TIMEOUT_S = 20
+MONITOR_ROLE = "monitor"
 FENCE = "fence"
 REJOIN_FILE = "/var/lib/lab/rejoin"
 PSQL = ("psql", "-U", "postgres", "-h", "/run/postgresql", "-X", "-At")
@@ -22,32 +20,37 @@ PSQL = ("psql", "-U", "postgres", "-h", "/run/postgresql", "-X", "-At")
 
 def states(engine: Engine, stage: Stage) -> dict[str, DatabaseState]:
     """What each database says of itself now. Raises InconclusiveError when nobody can be asked."""
-    box = engine.internet_box(stage)
-    done = engine.run_in(box, ["python", "-m", "client.observer", "--once", json.dumps(stage.databases)], timeout_s=15)
-    try:
-        found: dict[str, str] = json.loads(done.output)["states"]
-    except (ValueError, KeyError) as error:
-        raise InconclusiveError(f"the databases could not be asked: {done.output.strip()[-200:]}", "see 'lab status'") from error
-    return {name: DatabaseState(state) for name, state in found.items()}
+    return look(engine, stage).databases
 
 
 def _named(found: Mapping[str, DatabaseState], wanted: DatabaseState) -> list[str]:
     return [name for name, state in found.items() if state is wanted]
 
 
-def with_live_roles(boxes: Sequence[Box], found: Mapping[str, DatabaseState]) -> list[Box]:
-    """The boxes, each database with the role that it plays now (db.primary, db.standby)."""
-    return [
-        replace(box, roles=(*box.roles, ROLE_OF_STATE[state])) if (state := found.get(box.service)) in ROLE_OF_STATE else box
-        for box in boxes
-    ]
+def switchover(engine: Engine, stage: Stage, say: Callable[[str], None], observer: Observer) -> str:
+    """Have the monitor make the standby the primary, in order; returns the service that is primary then.
 
+    Raises UsageError where there is no monitor, InconclusiveError when it refuses or nothing changes.
+    """
+    monitors = [box for box in engine.boxes(stage.number) if MONITOR_ROLE in box.roles]
+    if not monitors:
+        raise UsageError(f"stage {stage.number} has no monitor that could switch over", "'lab promote --fence' does it by force")
+    before = observer.latest().named(DatabaseState.PRIMARY)
+    started = monotonic()
+    command = [*PSQL, "-d", "pg_auto_failover", "-c", "SELECT pgautofailover.perform_failover()"]
+    done = engine.run_in(monitors[0], command, timeout_s=PROMOTE_TIMEOUT_S)
+    if done.exit_code:
+        raise InconclusiveError(f"the monitor refused: {done.output.strip()[-200:]}", "see 'lab status'; is the standby there?")
+    now: list[str] = []
 
-def boxes_in_roles(engine: Engine, stage: Stage) -> list[Box]:
-    """The boxes of a stage with the roles that they play now."""
-    # A database that stands alone is the primary; nobody need be asked.
-    found = states(engine, stage) if stage.is_replicated else dict.fromkeys(stage.databases, DatabaseState.PRIMARY)
-    return with_live_roles(engine.boxes(stage.number), found)
+    def changed() -> bool:
+        now[:] = [name for name in observer.latest().named(DatabaseState.PRIMARY) if name not in before]
+        return bool(now)
+
+    if not wait_until(changed, PROMOTE_TIMEOUT_S):
+        raise InconclusiveError(f"no other database became the primary in {PROMOTE_TIMEOUT_S} s", "see 'lab status'")
+    say(f"{now[0]} is the primary now instead of {', '.join(before)}, {monotonic() - started:.2f} s after it was asked for")
+    return now[0]
 
 
 def promote(engine: Engine, ledger: UndoLedger, stage: Stage, fence: bool, say: Callable[[str], None]) -> str:
@@ -79,6 +82,11 @@ def promote(engine: Engine, ledger: UndoLedger, stage: Stage, fence: bool, say: 
         raise InconclusiveError(f"{standbys[0]} could not be promoted: {done.output.strip()[-200:]}", "see 'lab status'")
     say(f"promoted {standbys[0]} in {monotonic() - started:.2f} s; it accepts writes now, and has no standby")
     return standbys[0]
+
+
+def needs_an_operator(stage: Stage, box: Box) -> bool:
+    """Whether a lost database is not to be started just as it was: it could be a second primary."""
+    return stage.is_replicated and stage.failover == "none" and box.service in stage.databases
 
 
 def bring_back(engine: Engine, stage: Stage, box: Box) -> None:
@@ -116,9 +124,3 @@ def _timeline(engine: Engine, box: Box) -> int:
     done = engine.run_in(box, [*PSQL, "-c", "CHECKPOINT", "-c", query])
     number = done.output.strip().splitlines()[-1] if done.exit_code == 0 and done.output.strip() else ""
     return int(number) if number.isdigit() else 0
-
-
-def await_redundant(engine: Engine, stage: Stage, timeout_s: float) -> bool:
-    """Wait until one database accepts writes and every other one follows it; returns whether that came."""
-    wanted = [DatabaseState.PRIMARY] + [DatabaseState.STANDBY] * (len(stage.databases) - 1)
-    return wait_until(lambda: sorted(states(engine, stage).values()) == sorted(wanted), timeout_s)

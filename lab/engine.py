@@ -10,8 +10,9 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -21,7 +22,8 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 
 from lab.errors import LabError, PreflightError, UsageError
-from lab.model import INTERNET_ROLE, Box, Stage
+from lab.evidence import LogLine
+from lab.model import INTERNET_ROLE, Box, Link, Stage
 from lab.stages import PROJECT_PREFIX, ROOT
 
 STAGE_LABEL = "lab.stage"
@@ -138,6 +140,44 @@ class Engine:
         """Let a frozen box go on."""
         self._act(box, "unpause", self._api.unpause)
 
+    def links(self, box: Box) -> tuple[Link, ...]:
+        """The networks that the box is connected to, with what is needed to connect it in the same way again."""
+        with _explained(f"look at {box.service}"):
+            details = self._inspect(box.id) or {}
+        found = details.get("NetworkSettings", {}).get("Networks", {})
+        return tuple(_link(name, each) for name, each in sorted(found.items()))
+
+    def disconnect(self, box: Box) -> None:
+        """Take the box off every network."""
+        for link in self.links(box):
+            self._act(box, "cut off", lambda id_, link=link: self._api.disconnect_container_from_network(id_, link.network))  # type: ignore[misc]
+
+    def reconnect(self, box: Box, links: Sequence[Link]) -> None:
+        """Connect the box again to those of the networks that it is not on."""
+        present = {link.network for link in self.links(box)}
+        for link in links:
+            if link.network not in present:
+                self._act(box, "reconnect", lambda id_, link=link: self._connect(id_, link))  # type: ignore[misc]
+
+    def _connect(self, container_id: str, link: Link) -> None:
+        self._api.connect_container_to_network(
+            container_id,
+            link.network,
+            ipv4_address=link.address or None,
+            aliases=list(link.aliases),
+            mac_address=link.mac or None,
+        )
+
+    def remove(self, box: Box) -> None:
+        """Remove the box and its disks: nothing of it is left."""
+        with _explained(f"look at {box.service}"):
+            mounts = (self._inspect(box.id) or {}).get("Mounts", [])
+        self._act(box, "remove", lambda id_: self._api.remove_container(id_, force=True, v=True))
+        with _explained(f"remove the disk of {box.service}"):
+            for name in [mount["Name"] for mount in mounts if mount.get("Type") == "volume"]:
+                with suppress(NotFound):  # an anonymous one went with the box
+                    self._api.remove_volume(name)
+
     def is_well(self, box: Box) -> bool:
         """Whether the box runs and passes its health check.
 
@@ -187,6 +227,13 @@ class Engine:
         with _explained(f"read the log of {box.service}"):
             text: bytes = self._api.logs(box.id, tail=lines)
         return text.decode(errors="replace").strip()
+
+    def log_lines(self, box: Box, since_s: float) -> list[LogLine]:
+        """What a box printed since a wall-clock instant (seconds), each line with when the engine read it."""
+        with _explained(f"read the log of {box.service}"):
+            text: bytes = self._api.logs(box.id, timestamps=True, since=int(since_s))
+        stamped = (line.split(" ", 1) for line in text.decode(errors="replace").splitlines() if " " in line)
+        return [LogLine(box.service, at_ns, said) for stamp, said in stamped if (at_ns := _nanoseconds(stamp))]
 
     def memory_mib(self, box: Box) -> float:
         """What a box uses, without the page cache it could give back, in MiB."""
@@ -398,6 +445,18 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
+def end_process(process: subprocess.Popen[bytes], timeout_s: float = 3.0) -> None:
+    """End a process that runs until its input ends; kill it where that does not do."""
+    with suppress(OSError):
+        if process.stdin:
+            process.stdin.close()
+    try:
+        process.wait(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def compose_is_recent(version: str) -> bool:
     """Whether Compose is new enough for the stage files."""
     numbers = re.match(r"v?(\d+)\.(\d+)", version)
@@ -416,12 +475,29 @@ def _box(details: dict[str, Any]) -> Box:
         stage=int(labels[STAGE_LABEL]) if labels[STAGE_LABEL].isdigit() else -1,
         roles=tuple(labels.get(ROLE_LABEL, "").split()),
         labels=dict(labels),
+        project=labels.get(PROJECT_LABEL, ""),
         status=state["Status"],
         health=(state.get("Health") or {}).get("Status", "") if state["Status"] in ("running", "paused") else "",
         started_at=state.get("StartedAt", ""),
         exit_code=state.get("ExitCode"),
         restarts=int(details.get("RestartCount", 0)),
     )
+
+
+def _nanoseconds(stamp: str) -> int:
+    """A time as Docker writes it (2026-01-31T12:00:00.123456789Z) in nanoseconds since 1970; 0 for what is none."""
+    whole, _, rest = stamp.partition(".")
+    try:
+        seconds = datetime.fromisoformat(f"{whole.removesuffix('Z')}+00:00").timestamp()
+        return int(seconds) * 10**9 + int(rest.removesuffix("Z").ljust(9, "0") or 0)
+    except ValueError:
+        return 0
+
+
+def _link(network: str, details: dict[str, Any]) -> Link:
+    address = (details.get("IPAMConfig") or {}).get("IPv4Address", "")
+    # Only an address that the stage file fixes is asked for again; Docker's own choice is left to Docker.
+    return Link(network, address, details.get("MacAddress", "") if address else "", tuple(details.get("Aliases") or ()))
 
 
 @contextmanager

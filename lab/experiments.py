@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lab import yamlfile
 from lab.availability import MEASURES
 from lab.errors import UsageError
-from lab.model import Expectation, Experiment, FaultKind, Operator, ServiceSpec, Stage, Step
+from lab.model import Expectation, Experiment, FaultKind, Operator, Stage, Step
+from lab.roles import possible
 from lab.targets import check
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
 KEYS = ("title", "question", "fault", "target", "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
 STEP_KEYS = ("fault", "target", "after_s")
+OPERATOR_ACTS = ("promote", "switchover")
 DURATION_MAX_S = 3600.0
 
 
@@ -56,18 +57,17 @@ def read(file: Path) -> Experiment:
 
 
 def check_targets(experiment: Experiment, stage: Stage) -> None:
-    """Raise UsageError when a step's target can match nothing in this stage."""
+    """Raise UsageError when a step's target can match nothing in this stage, or nobody there can do what is asked."""
+    if experiment.operator and experiment.operator.does == "switchover" and stage.failover != "automatic":
+        raise UsageError(
+            f"{experiment.name} needs a monitor, and stage {stage.number} has none in {stage.file.name}",
+            "'lab list' shows the stages; stage 4 has one with --failover automatic",
+        )
     for step in experiment.faults:
         try:
-            check(step.target, _with_possible_roles(stage), stage.number)
+            check(step.target, possible(stage), stage.number)
         except UsageError as error:
             raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
-
-
-def _with_possible_roles(stage: Stage) -> list[ServiceSpec]:
-    """The services, databases with the roles that they may play when a fault strikes."""
-    live = ("db.primary", "db.standby") if stage.is_replicated else ("db.primary",)
-    return [replace(spec, roles=(*spec.roles, *live)) if spec.name in stage.databases else spec for spec in stage.services]
 
 
 def _steps(document: yamlfile.Mapping) -> tuple[Step, ...]:
@@ -101,9 +101,10 @@ def _operator(document: yamlfile.Mapping) -> Operator | None:
     if not isinstance(operator, yamlfile.Mapping):
         raise document.error("operator", "operator must be a mapping", "operator: {delay_s: 20, does: promote}")
     _only(operator, ("delay_s", "does"))
-    if operator.get("does") != "promote":
-        raise operator.error("does", "an operator can only promote", "does: promote")
-    return Operator(_duration(operator, "delay_s", 20.0), "promote")
+    does = operator.get("does")
+    if does not in OPERATOR_ACTS:
+        raise operator.error("does", f"an operator can only {' or '.join(OPERATOR_ACTS)}", "does: promote")
+    return Operator(_duration(operator, "delay_s", 20.0), str(does))
 
 
 def _expectations(document: yamlfile.Mapping) -> tuple[Expectation, ...]:

@@ -8,7 +8,8 @@ from lab import databases, stages
 from lab.engine import Engine, wait_until
 from lab.errors import HealError, LabError
 from lab.journal import OpenFault, UndoLedger
-from lab.model import INTERNET_ROLE, Box, FaultKind, Stage
+from lab.model import INTERNET_ROLE, Box, FaultKind, Sight, Stage, UndoAction
+from lab.observer import Observer
 
 WELL_TIMEOUT_S = 60.0
 READY_PATH = "/readyz"
@@ -16,11 +17,10 @@ READY_PATH = "/readyz"
 
 def mend(engine: Engine, box: Box) -> bool:
     """Bring a box back, whatever was done to it; returns whether there was anything to do."""
-    stage = stages.find(str(box.stage))
     if box.status == "paused":
         engine.unpause(box)
-    elif box.status in ("exited", "created", "dead") and stage.is_replicated and box.service in stage.databases:
-        databases.bring_back(engine, stage, box)
+    elif box.status in ("exited", "created", "dead") and databases.needs_an_operator(stages.of(box), box):
+        databases.bring_back(engine, stages.of(box), box)
     elif box.status in ("exited", "created", "dead"):
         engine.start(box)
     else:
@@ -31,9 +31,13 @@ def mend(engine: Engine, box: Box) -> bool:
 def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
     """Take one fault back and close its entry. Raises HealError when the engine refuses."""
     try:
-        now = [box for box in engine.boxes(entry.undo.stage) if box.service == entry.undo.service]
-        for box in now:
-            mend(engine, box)
+        boxes = engine.boxes(entry.undo.stage)
+        for box in boxes:
+            if box.service == entry.undo.service:
+                engine.reconnect(box, entry.undo.links)
+                mend(engine, box)
+        if entry.undo.action is UndoAction.CREATE and boxes:
+            engine.up(stages.of(boxes[0]))
     except LabError as error:
         raise HealError(
             f"{entry.fault} of {entry.undo.service} could not be undone: {error.message}", "'lab heal' tries again"
@@ -71,13 +75,12 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
         if box.stage and _mend_or_fail(engine, box):
             say(f"{box.service} of stage {box.stage} was {box.status}: brought back")
             mended += 1
-    for number in sorted({box.stage for box in engine.boxes()} - {0}):
-        restore_missing(engine, number, say)
-        end_stray_loads(engine, number)
-        stage = stages.find(str(number))
-        await_whole(engine, stage)
+    for stage in stages_up(engine):
+        restore_missing(engine, stage, say)
+        end_stray_loads(engine, stage.number)
+        await_well(engine, stage.number, [spec.name for spec in stage.services])
         databases.end_split_brain(engine, stage, say)
-        await_redundant(engine, stage)
+        await_whole(engine, stage)
     return mended
 
 
@@ -97,12 +100,17 @@ def _mend_or_fail(engine: Engine, box: Box) -> bool:
         raise HealError(f"{box.service} is {box.status} and could not be brought back: {error.message}", error.hint) from error
 
 
-def restore_missing(engine: Engine, number: int, say: Callable[[str], None]) -> None:
+def stages_up(engine: Engine) -> list[Stage]:
+    """The stages of which there are boxes, whatever their state."""
+    found = {box.project: stages.of(box) for box in engine.boxes() if box.stage}
+    return sorted(found.values(), key=lambda stage: stage.number)
+
+
+def restore_missing(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
     """Make boxes again that were removed from a stage that is up."""
-    stage = stages.find(str(number))
-    missing = {spec.name for spec in stage.services} - {box.service for box in engine.boxes(number)}
+    missing = {spec.name for spec in stage.services} - {box.service for box in engine.boxes(stage.number)}
     if missing:
-        say(f"{', '.join(sorted(missing))} of stage {number} had been removed: made again")
+        say(f"{', '.join(sorted(missing))} of stage {stage.number} had been removed: made again")
         engine.up(stage)
 
 
@@ -114,9 +122,13 @@ def end_stray_loads(engine: Engine, number: int) -> None:
 
 
 def await_whole(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S) -> None:
-    """Wait until every box is well and the service answers from its database. Raises HealError saying what is not."""
+    """Wait until every box is well, the service answers from its database, and nothing is missing to be redundant.
+
+    Raises HealError saying what is not.
+    """
     await_well(engine, stage.number, [spec.name for spec in stage.services], timeout_s)
     await_service(engine, stage, timeout_s)
+    await_redundant(engine, stage, timeout_s)
 
 
 def await_service(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S) -> None:
@@ -150,12 +162,27 @@ def await_well(engine: Engine, number: int, services: Sequence[str], timeout_s: 
 
 
 def await_redundant(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S) -> None:
-    """Wait until every standby follows the one primary. Raises HealError."""
-    if stage.is_replicated and not databases.await_redundant(engine, stage, timeout_s):
-        found = ", ".join(f"{name} is {state}" for name, state in databases.states(engine, stage).items())
+    """Wait until every standby follows the one primary, and one balancer has the address. Raises HealError."""
+    if stage.is_watched:
+        with Observer(engine, stage) as observer:
+            await_sight(stage, observer, timeout_s)
+
+
+def await_sight(stage: Stage, observer: Observer, timeout_s: float = WELL_TIMEOUT_S) -> None:
+    """Wait until an observer sees nothing missing. Raises HealError."""
+    if stage.is_watched and not wait_until(lambda: stage.is_redundant(observer.latest()), timeout_s):
         raise HealError(
-            f"stage {stage.number} has not got its standby back after {timeout_s:g} s: {found}", "'lab heal' tries again"
+            f"stage {stage.number} is not redundant after {timeout_s:g} s: {describe(observer.latest())}",
+            "'lab heal' tries again",
         )
+
+
+def describe(sight: Sight) -> str:
+    """What was seen, in words."""
+    words = [f"{name} is {state}" for name, state in sight.databases.items()]
+    words += [f"{sight.standbys} follow, {sight.synchronous} of them synchronously"] if sight.databases else []
+    words += [f"the address is held by {' and '.join(sight.holders) or 'nobody'}"] if sight.wire or sight.holders else []
+    return ", ".join(words)
 
 
 def service_answers(engine: Engine, stage: Stage) -> bool:

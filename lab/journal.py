@@ -29,6 +29,7 @@ from lab.model import (
     Event,
     Expectation,
     GeneratorReport,
+    Link,
     LoadPlan,
     RunInfo,
     Stage,
@@ -219,8 +220,7 @@ class UndoLedger:
             if raw.get("closed"):
                 found.pop(raw["id"], None)
             else:
-                undo = Undo(**{**raw["undo"], "action": UndoAction(raw["undo"]["action"])})
-                found[raw["id"]] = OpenFault(raw["id"], undo, raw["fault"], raw["since"])
+                found[raw["id"]] = OpenFault(raw["id"], _undo(raw["undo"]), raw["fault"], raw["since"])
         return list(found.values())
 
     def _append(self, content: dict[str, Any]) -> None:
@@ -232,15 +232,20 @@ class UndoLedger:
             os.fsync(file.fileno())
 
 
+def _undo(raw: dict[str, Any]) -> Undo:
+    links = tuple(Link(**{**link, "aliases": tuple(link["aliases"])}) for link in raw.get("links", ()))
+    return Undo(**{**raw, "action": UndoAction(raw["action"]), "links": links})
+
+
 def note_started(stage: Stage, fingerprint: str) -> None:
     """Remember which files a stage was started from."""
     STATE_FOLDER.mkdir(parents=True, exist_ok=True)
-    (STATE_FOLDER / f"stage-{stage.number}").write_text(fingerprint, encoding="utf-8")
+    (STATE_FOLDER / stage.project).write_text(fingerprint, encoding="utf-8")
 
 
 def started_from(stage: Stage) -> str:
     """The fingerprint of the files that a stage was last started from; empty where it never was."""
-    file = STATE_FOLDER / f"stage-{stage.number}"
+    file = STATE_FOLDER / stage.project
     return file.read_text(encoding="utf-8") if file.exists() else ""
 
 

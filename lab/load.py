@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
 from lab.availability import generator_report
-from lab.engine import Engine
+from lab.engine import Engine, end_process
 from lab.errors import InconclusiveError
 from lab.model import Arrival, Box, GeneratorReport, LoadPlan
 
@@ -180,11 +178,4 @@ class Load:
         return lines[-1] if lines else f"it ended with exit code {self._process.returncode}"
 
     def _end(self) -> None:
-        with suppress(OSError):
-            if self._process.stdin:
-                self._process.stdin.close()  # the end of its input ends the load
-        try:
-            self._process.wait(timeout=3)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class FaultKind(StrEnum):
     STOP = "stop"
     PAUSE = "pause"
     RESTART = "restart"
+    CUTOFF = "cutoff"
+    WIPE = "wipe"
 
 
 class DatabaseState(StrEnum):
@@ -34,6 +36,8 @@ class DatabaseState(StrEnum):
 
     PRIMARY = "primary"
     """It accepts writes."""
+    WAITING = "waiting"
+    """It takes writes and acknowledges none: it waits for a standby that is not there."""
     STANDBY = "standby"
     """It follows another."""
     SILENT = "silent"
@@ -45,6 +49,8 @@ class UndoAction(StrEnum):
 
     START = "start"
     UNPAUSE = "unpause"
+    RECONNECT = "reconnect"
+    CREATE = "create"
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,33 @@ class Stage:
     """Database boxes and the addresses at which the audit reads them."""
     services: tuple[ServiceSpec, ...]
     failover: str = "none"
+    """automatic: a monitor promotes and brings back databases; none: an operator does."""
+    balancers: dict[str, str] = field(default_factory=dict)
+    """Balancer boxes that share the entry's address, and the addresses at which each is asked."""
 
     @property
     def is_replicated(self) -> bool:
         """Whether it has more than one database."""
         return len(self.databases) > 1
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is anything for an observer to see: several databases, or an address that moves."""
+        return self.is_replicated or bool(self.balancers)
+
+    def spare(self, sight: Sight) -> int:
+        """How many databases could take over now without losing what was acknowledged.
+
+        Where nobody waits for a standby (an operator's stage), one that follows is as good as it gets.
+        """
+        if len(sight.named(DatabaseState.PRIMARY)) != 1:
+            return 0
+        return sight.synchronous if self.failover == "automatic" else sight.standbys
+
+    def is_redundant(self, sight: Sight) -> bool:
+        """Whether nothing is missing that an observer can see: every standby follows, one balancer holds the address."""
+        databases = not self.is_replicated or self.spare(sight) == len(self.databases) - 1
+        return databases and (not self.balancers or (len(sight.holders) == 1 and sight.holders[0] == sight.wire))
 
 
 @dataclass(frozen=True)
@@ -94,6 +122,8 @@ class Box:
     """Docker's word: running, exited, paused, restarting, created, dead."""
     health: str
     """Docker's word: healthy, unhealthy, starting; empty where the box has no check."""
+    project: str = ""
+    """Docker Compose's name for what it was started from."""
     started_at: str = ""
     exit_code: int | None = None
     restarts: int = 0
@@ -110,6 +140,42 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What the observer saw from one instant on."""
+
+    clock_ns: int
+    """On the monotonic clock of the internet box, which is that of the load."""
+    databases: dict[str, DatabaseState]
+    standbys: int
+    """How many databases stream from the primary."""
+    synchronous: int
+    """How many of them a commit waits for."""
+    holders: tuple[str, ...]
+    """The balancers that say that they hold the entry's address."""
+    wire: str
+    """The balancer that answers at the entry's address; empty where none does."""
+
+    def is_like(self, other: Sight) -> bool:
+        """Whether it shows the same."""
+        return replace(self, clock_ns=0) == replace(other, clock_ns=0)
+
+    def named(self, wanted: DatabaseState) -> list[str]:
+        """The databases in a state."""
+        return [name for name, state in self.databases.items() if state is wanted]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A box's connection to a network, as it was made."""
+
+    network: str
+    address: str
+    mac: str
+    """Empty where Docker chooses one."""
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Undo:
     """How to take a fault back; written to disk before the fault."""
 
@@ -117,6 +183,8 @@ class Undo:
     box_id: str
     service: str
     stage: int
+    links: tuple[Link, ...] = ()
+    """What to connect the box to again."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +320,7 @@ class Operator:
     delay_s: float
     """From the last fault until the operator acts."""
     does: str
-    """promote: makes the standby the primary, fencing the old one."""
+    """promote: makes the standby the primary, fencing the old one; switchover: has the monitor change them over."""
 
 
 @dataclass(frozen=True)
@@ -270,6 +338,11 @@ class Experiment:
     """Load that goes on after everything is well again."""
     expectations: tuple[Expectation, ...]
     operator: Operator | None = None
+
+    @property
+    def breaks(self) -> bool:
+        """Whether anything is done to the stage."""
+        return bool(self.faults or self.operator)
 
     @property
     def faults(self) -> tuple[Step, ...]:
@@ -337,7 +410,22 @@ class TrialResult:
     failed_expectations: tuple[str, ...]
     writable: dict[str, float] = field(default_factory=dict)
     """Seconds with no database that accepts writes (none_s) and with two or more (several_s)."""
+    address: dict[str, float] = field(default_factory=dict)
+    """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def degraded_redundancy_s(self) -> float | None:
+        """From the end of the outage (from the fault, where there was none) until nothing was missing again."""
+        since = self.phases.get("recover_s", self.phases.get("inject_s"))
+        until = self.phases.get("redundant_s")
+        return max(until - since, 0.0) if since is not None and until is not None else None
+
+    @property
+    def rejoin_s(self) -> float | None:
+        """From the healing of the fault until nothing was missing again."""
+        healed, until = self.phases.get("heal_s"), self.phases.get("redundant_s")
+        return until - healed if healed is not None and until is not None else None
 
     @property
     def downtime_longest_s(self) -> float:

@@ -1,4 +1,4 @@
-"""The observer: which databases accept writes, ten times a second, on the clock of the load."""
+"""The observer: which databases accept writes and who holds the entry's address, on the clock of the load."""
 
 from __future__ import annotations
 
@@ -6,55 +6,76 @@ import json
 import subprocess
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import Any
 
-from lab.engine import Engine
-from lab.model import Stage
+from lab.engine import Engine, end_process
+from lab.errors import InconclusiveError
+from lab.model import DatabaseState, Sight, Stage
 
-END_TIMEOUT_S = 3.0
+FIRST_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True)
-class Sighting:
-    """What the databases said from one instant on."""
+def look(engine: Engine, stage: Stage) -> Sight:
+    """What there is to be seen now. Raises InconclusiveError when nobody can be asked."""
+    with Observer(engine, stage) as observer:
+        return observer.latest()
 
-    clock_ns: int
-    """On the monotonic clock of the internet box, which is that of the load."""
-    states: dict[str, str]
+
+def _sight(message: dict[str, Any]) -> Sight:
+    return Sight(
+        clock_ns=int(message["clock_ns"]),
+        databases={name: DatabaseState(state) for name, state in message["databases"].items()},
+        standbys=int(message["standbys"]),
+        synchronous=int(message["synchronous"]),
+        holders=tuple(message["holders"]),
+        wire=str(message["wire"]),
+    )
 
 
 class Observer:
-    """Watches the databases of a replicated stage for as long as the context lasts; does nothing in others."""
+    """Watches a stage for as long as the context lasts; where there is nothing to watch, it only tells the time."""
 
     def __init__(self, engine: Engine, stage: Stage) -> None:
         self._engine = engine
         self._stage = stage
         self._process: subprocess.Popen[bytes] | None = None
-        self.sightings: list[Sighting] = []
+        self._seen = threading.Event()
+        self.sights: list[Sight] = []
+        """Each change of what was seen."""
+        self.realtime_offset_ns = 0
+        """What to take from the wall clock of the boxes to get their monotonic clock, which is that of the load."""
 
     def __enter__(self) -> Observer:
-        if self._stage.is_replicated:
-            command = ["python", "-m", "client.observer", json.dumps(self._stage.databases)]
-            self._process = self._engine.talk_to(self._engine.internet_box(self._stage), command)
-            threading.Thread(target=self._listen, args=(self._process,), daemon=True, name="observer").start()
+        databases = self._stage.databases if self._stage.is_replicated else {}
+        what = {"databases": databases, "balancers": self._stage.balancers, "entry": self._stage.entry[0]}
+        command = ["python", "-m", "client.observer", json.dumps(what)]
+        self._process = self._engine.talk_to(self._engine.internet_box(self._stage), command)
+        threading.Thread(target=self._listen, args=(self._process,), daemon=True, name="observer").start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is None:
-            return
-        with suppress(OSError):
-            if self._process.stdin:
-                self._process.stdin.close()  # the end of its input ends it
-        try:
-            self._process.wait(timeout=END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._process:
+            end_process(self._process)
+
+    def latest(self) -> Sight:
+        """What was seen last, at most a tenth of a second ago. Raises InconclusiveError when nothing is."""
+        if not self._seen.wait(FIRST_TIMEOUT_S):
+            assert self._process is not None
+            assert self._process.stderr is not None
+            end_process(self._process)
+            words = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+            raise InconclusiveError(f"the boxes could not be asked: {words[-1] if words else 'no answer'}", "see 'lab status'")
+        return self.sights[-1]
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        with suppress(ValueError):  # a line cut short: it was killed
+        with suppress(ValueError, KeyError):  # a line cut short: it was killed
             for line in process.stdout:
                 message = json.loads(line)
-                if not self.sightings or message["states"] != self.sightings[-1].states:
-                    self.sightings.append(Sighting(int(message["clock_ns"]), message["states"]))
+                if message["event"] == "clocks":
+                    self.realtime_offset_ns = int(message["realtime_ns"]) - int(message["monotonic_ns"])
+                    continue
+                sight = _sight(message)
+                if not self.sights or not sight.is_like(self.sights[-1]):
+                    self.sights.append(sight)
+                self._seen.set()

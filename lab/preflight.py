@@ -52,12 +52,12 @@ def check_start(engine: Engine, stage: Stage) -> None:
 
 def check_other_stages(boxes: Sequence[Box], stage: Stage) -> None:
     """Raise PreflightError when another stage is up: they use the same addresses and the same front door."""
-    others = sorted({box.stage for box in boxes} - {stage.number, 0})
+    others = sorted({box.stage for box in boxes if box.stage and box.project != stage.project})
     if others:
-        names = ", ".join(str(number) for number in others)
+        names = ", ".join(map(str, others)) if others != [stage.number] else f"{stage.number}, from its other file,"
         raise PreflightError(
             f"stage {names} is up, and stages share their addresses",
-            f"'lab down {others[0]}' first, or 'lab up {stage.number} --replace'",
+            f"'lab down {others[0]}' first, or 'lab up' with --replace",
         )
 
 

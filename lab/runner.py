@@ -9,11 +9,11 @@ from random import Random
 from time import monotonic
 from typing import Protocol
 
-from lab import databases, healing, signals
+from lab import databases, evidence, healing, roles, signals
 from lab.availability import decide, measure_trial, summarise
-from lab.engine import Engine, EngineEvent, wait_until
+from lab.engine import Engine, EngineEvent
 from lab.errors import HealError, InconclusiveError
-from lab.faults import FAULTS, Victim
+from lab.faults import FAULTS, Victim, proof
 from lab.journal import RunJournal, TrialJournal, UndoLedger
 from lab.load import Load
 from lab.model import (
@@ -34,7 +34,6 @@ from lab.observer import Observer
 from lab.report.document import as_document
 from lab.targets import resolve
 
-PROOF_TIMEOUT_S = 3.0
 JITTER_S = 1.0
 SETTLE_TIMEOUT_S = 60.0
 AUDIT_TIMEOUT_S = 60.0
@@ -88,7 +87,7 @@ def run(engine: Engine, ledger: UndoLedger, order: Order, info: RunInfo, progres
         seed = trial_seed(order.seed, number)
         progress.trial(number, seed)
         record = _Trial(engine, ledger, order, progress, number, seed, journal.trial(number)).run()
-        results.append(measure_trial(record, order.experiment.expectations, bool(order.experiment.faults)))
+        results.append(measure_trial(record, order.experiment.expectations, order.experiment.breaks))
         progress.done(results[-1], record)
     result = RunResult(info, decide(results), tuple(results), summarise(results), journal.folder)
     journal.result(as_document(result))
@@ -134,7 +133,7 @@ class _Trial:
                     self.engine, internet, stage.entry, prefix, self.order.plan, self.seed, self._arrived, self.order.web_ui
                 ) as load,
             ):
-                self.load = load
+                self.load, self.observer = load, observer
                 self.progress.phase("baseline", f"{self.order.plan.rate_per_s:g} requests a second, nothing broken")
                 self._note("clock", f"this host's clock is known to {load.clock.error_s * 1000:.2f} ms on the load's")
                 load.run_for(experiment.baseline_s)
@@ -146,7 +145,8 @@ class _Trial:
         finally:
             stop_watching()
         self._note_what_docker_said()
-        self._note_sightings(observer)
+        self._note_sights(observer)
+        self._note_evidence(observer)
         self.progress.phase("audit", "reading every database")
         return TrialRecord(
             number=self.number,
@@ -161,7 +161,7 @@ class _Trial:
 
     def _break_and_heal(self) -> None:
         experiment = self.order.experiment
-        if experiment.faults:
+        if experiment.breaks:
             # No period of the system may line up with the fault.
             self.load.run_for(self.random.random() * JITTER_S)
         with signals.Deferred(lambda: self.progress.notice("interrupted: healing first")) as interrupts:
@@ -179,14 +179,23 @@ class _Trial:
                 # Every open fault is of this trial: a run does not begin while there is one.
                 if self.ledger.entries():
                     self._heal()
+                elif experiment.operator:
+                    self._await_whole()
 
     def _call(self, operator: Operator, interrupts: signals.Deferred) -> None:
         """The operator who is modelled: arrives after a delay, and acts."""
         self.progress.phase("operator", f"arrives in {operator.delay_s:g} s")
         with interrupts.open():
             self.load.run_for(operator.delay_s)
+        if not self.victims:
+            self._note("inject", operator.does)
         self._note("operator", operator.does)
-        databases.promote(self.engine, self.ledger, self.order.stage, fence=True, say=self._say_promoted)
+        if operator.does == "switchover":
+            databases.switchover(self.engine, self.order.stage, self._say_promoted, self.observer)
+        else:
+            databases.promote(self.engine, self.ledger, self.order.stage, fence=True, say=self._say_promoted)
+        if not self.victims:
+            self._note("bite", "the primary is another one")
 
     def _say_promoted(self, text: str) -> None:
         self.progress.phase("operator", text)
@@ -195,8 +204,7 @@ class _Trial:
     def _strike(self, step: Step) -> None:
         fault = FAULTS[step.fault]
         victims = [
-            fault.prepare(self.engine, Victim.of(box, step.target))
-            for box in resolve(step.target, databases.boxes_in_roles(self.engine, self.order.stage), self.random)
+            fault.prepare(self.engine, Victim.of(box, step.target)) for box in resolve(step.target, self._boxes(), self.random)
         ]
         names = ", ".join(victim.box.service for victim in victims)
         self.progress.phase("inject", f"{step.fault} {names}")
@@ -206,10 +214,13 @@ class _Trial:
             self._note("inject", f"{step.fault} {victim.box.service}")
             fault.inject(self.engine, victim)
         for victim in victims:
-            bite = fault.prove(self.engine, victim)
-            if not bite.proved and wait_until(lambda victim=victim: fault.prove(self.engine, victim).proved, PROOF_TIMEOUT_S):  # type: ignore[misc]
-                bite = fault.prove(self.engine, victim)
+            bite = proof(fault, self.engine, victim)
             self._note("bite" if bite.proved else "no-bite", bite.evidence)
+
+    def _boxes(self) -> list[Box]:
+        """The boxes with the roles that they play at this instant."""
+        stage = self.order.stage
+        return roles.boxes_in_roles(self.engine, stage, self.observer.latest() if stage.is_watched else None)
 
     def _heal(self) -> None:
         """Take back every fault of this trial, the last one first, and wait until users are served again."""
@@ -220,16 +231,18 @@ class _Trial:
         finally:
             self._note("heal", at=healing_since)
             self.progress.phase("heal", "took the fault back, waiting until all is well")
+        self._await_whole()
+
+    def _await_whole(self) -> None:
+        """Wait until what was broken is well, users are served, and nothing is missing to survive the next fault."""
         healing.await_well(self.engine, self.order.stage.number, [victim.box.service for victim in self.victims])
         healing.await_service(self.engine, self.order.stage)
         databases.end_split_brain(self.engine, self.order.stage, lambda text: self._note("note", text))
-        healing.await_redundant(self.engine, self.order.stage)
-        self._note("well", "every box that was broken is well again, the service answers")
+        healing.await_sight(self.order.stage, self.observer)
+        self._note("well", "every box that was broken is well again, the service answers, nothing is missing")
 
     def _note(self, name: str, detail: str = "", at: float | None = None) -> None:
-        event = Event(round(self.load.clock.at(monotonic() if at is None else at), 6), name, detail)
-        self.events.append(event)
-        self.journal.event(event)
+        self._note_event(Event(round(self.load.clock.at(monotonic() if at is None else at), 6), name, detail))
 
     def _arrived(self, arrivals: Sequence[Arrival]) -> None:
         self.journal.arrivals(arrivals)
@@ -244,15 +257,30 @@ class _Trial:
                 "docker" if ours else "note", f"{heard.service}: {heard.action}{'' if ours else ', not by this run'}", heard.at
             )
 
-    def _note_sightings(self, observer: Observer) -> None:
-        for sighting in observer.sightings:
-            event = Event(
-                round((sighting.clock_ns - self.load.start_ns) / 1e9, 6),
-                "databases",
-                " ".join(f"{name}={state}" for name, state in sighting.states.items()),
-            )
-            self.events.append(event)
-            self.journal.event(event)
+    def _note_sights(self, observer: Observer) -> None:
+        stage = self.order.stage
+        for sight in observer.sights:
+            at_s = round((sight.clock_ns - self.load.start_ns) / 1e9, 6)
+            if sight.databases:
+                states = " ".join(f"{name}={state}" for name, state in sight.databases.items())
+                self._note_event(Event(at_s, "databases", f"{states} spare={stage.spare(sight)}"))
+            if stage.balancers:
+                self._note_event(Event(at_s, "address", f"holders={','.join(sight.holders)} wire={sight.wire}"))
+
+    def _note_evidence(self, observer: Observer) -> None:
+        """What the boxes that watch others wrote in their logs, on the clock of the load."""
+        if not observer.realtime_offset_ns:
+            return
+        start_realtime_ns = self.load.start_ns + observer.realtime_offset_ns
+        for box in self.engine.boxes(self.order.stage.number):
+            if box.is_system and {"lb", "monitor"} & set(box.roles):
+                lines = self.engine.log_lines(box, start_realtime_ns / 1e9)
+                for event in evidence.events_in(lines, start_realtime_ns):
+                    self._note_event(event)
+
+    def _note_event(self, event: Event) -> None:
+        self.events.append(event)
+        self.journal.event(event)
 
     def _audit(self, internet: Box, prefix: str) -> dict[str, dict[str, int] | None]:
         addresses = self.order.stage.databases

@@ -8,7 +8,7 @@ from typing import Any
 
 from lab import yamlfile
 from lab.errors import UsageError
-from lab.model import ServiceSpec, Stage
+from lab.model import Box, ServiceSpec, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES_FOLDER = ROOT / "stages"
@@ -17,18 +17,33 @@ PROJECT_PREFIX = "redundancy-lab-"
 
 @cache
 def all_stages() -> tuple[Stage, ...]:
-    """Every stage that is there, in order. Raises UsageError for a stage file that is malformed."""
-    return tuple(sorted((read(file) for file in STAGES_FOLDER.glob("*/compose.yaml")), key=lambda stage: stage.number))
+    """Every stage file that is there, in order; a stage may have several. Raises UsageError for one that is malformed."""
+    files = (*STAGES_FOLDER.glob("*/compose.yaml"), *STAGES_FOLDER.glob("*/compose.*.yaml"))
+    return tuple(sorted(map(read, files), key=lambda stage: (stage.number, stage.file.name != "compose.yaml", stage.file.name)))
 
 
-def find(name: str) -> Stage:
-    """The stage with this number or folder name. Raises UsageError."""
-    stages = all_stages()
-    for stage in stages:
-        if name in (str(stage.number), stage.folder):
+def find(name: str, failover: str | None = None) -> Stage:
+    """The stage with this number or folder name; its first file unless the failover asked for is that of another.
+
+    Raises UsageError.
+    """
+    found = [stage for stage in all_stages() if name in (str(stage.number), stage.folder)]
+    if not found:
+        known = ", ".join(f"{stage.number} ({stage.folder})" for stage in all_stages() if stage.file.name == "compose.yaml")
+        raise UsageError(f"there is no stage '{name}'", f"stages are {known}")
+    for stage in found:
+        if failover in (None, stage.failover):
             return stage
-    known = ", ".join(f"{stage.number} ({stage.folder})" for stage in stages)
-    raise UsageError(f"there is no stage '{name}'", f"stages are {known}")
+    choices = ", ".join(f"'{stage.failover}' ({stage.folder}/{stage.file.name})" for stage in found)
+    raise UsageError(f"stage {found[0].number} has no failover '{failover}'", f"it has {choices}")
+
+
+def of(box: Box) -> Stage:
+    """The stage, and which file of it, that a box was started from. Raises UsageError when that file is gone."""
+    for stage in all_stages():
+        if stage.project == box.project:
+            return stage
+    raise UsageError(f"the file that {box.service} was started from is gone ({box.project})", "'lab down --all' removes it")
 
 
 def read(file: Path) -> Stage:
@@ -48,9 +63,10 @@ def read(file: Path) -> Stage:
             spof=tuple(_need(about, "spof")),
             memory_mib=int(_need(about, "memory_mib")),
             entry=(host, int(port)),
-            databases={str(name): str(address) for name, address in _section(about, "databases").items()},
+            databases=_addresses(about, "databases"),
             services=tuple(_service(name, _section(services, name)) for name in services),
             failover=str(about.get("failover", "none")),
+            balancers=_addresses(about, "balancers") if "balancers" in about else {},
         )
     except (TypeError, ValueError) as error:
         raise about.error("", f"x-lab is malformed: {error}") from error
@@ -59,6 +75,10 @@ def read(file: Path) -> Stage:
 def _service(name: str, body: yamlfile.Mapping) -> ServiceSpec:
     labels = {key: str(value) for key, value in _section(body, "labels").items()}
     return ServiceSpec(name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels)
+
+
+def _addresses(about: yamlfile.Mapping, key: str) -> dict[str, str]:
+    return {str(name): str(address) for name, address in _section(about, key).items()}
 
 
 def _need(mapping: yamlfile.Mapping, key: str) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lab.engine import ExecResult
+from lab.engine import ExecResult, wait_until
 from lab.errors import UsageError
-from lab.model import Bite, Box, FaultKind, Undo, UndoAction
+from lab.model import Bite, Box, FaultKind, Link, Undo, UndoAction
+
+PROOF_TIMEOUT_S = 3.0
 
 
 class Hands(Protocol):
@@ -29,6 +31,15 @@ class Hands(Protocol):
     def pause(self, box: Box) -> None:
         """Freeze."""
 
+    def links(self, box: Box) -> tuple[Link, ...]:
+        """The networks it is on."""
+
+    def disconnect(self, box: Box) -> None:
+        """Take it off every network."""
+
+    def remove(self, box: Box) -> None:
+        """Remove it and its disks."""
+
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
         """Run a command inside."""
 
@@ -42,6 +53,12 @@ class Victim:
     """Name of the process that a crash kills."""
     pids: frozenset[str] = frozenset()
     """Its process numbers inside the box."""
+    links: tuple[Link, ...] = ()
+    """The networks it was on."""
+
+    def with_links(self, links: tuple[Link, ...]) -> Victim:
+        """The victim, with the networks it is on."""
+        return replace(self, links=links)
 
     @classmethod
     def of(cls, box: Box, target: str) -> Victim:
@@ -66,6 +83,18 @@ class Fault(Protocol):
 
     def prove(self, hands: Hands, victim: Victim) -> Bite:
         """Whether it bit, from outside the box."""
+
+
+def proof(fault: Fault, hands: Hands, victim: Victim, timeout_s: float = PROOF_TIMEOUT_S) -> Bite:
+    """The proof that a fault bit, waiting for it for a while; the last look where there was none."""
+    looks: list[Bite] = []
+
+    def bitten() -> bool:
+        looks.append(fault.prove(hands, victim))
+        return looks[-1].proved
+
+    wait_until(bitten, timeout_s)
+    return looks[-1]
 
 
 class BoxFault:

@@ -70,7 +70,10 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "writes_audit": audit,
         "generator": _rounded(asdict(trial.generator)),
         "failed_expectations": list(trial.failed_expectations),
+        "degraded_redundancy_s": _rounded(trial.degraded_redundancy_s),
+        "rejoin_s": _rounded(trial.rejoin_s),
         "writable_databases": _rounded(trial.writable),
+        "address_holders": _rounded(trial.address),
         "notes": list(trial.notes),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from lab.availability import Bin, bins
 from lab.model import Outage, RunResult, TrialRecord, TrialResult, Verdict
+from lab.soak import Outcome
 
 BIN_S = 0.1
 GOOD, SLOW, BAD, NOTHING = "▁", "▄", "█", " "
@@ -122,9 +124,29 @@ def explain(trial: TrialResult) -> list[str]:
             lines.append(f"{count} writes {what}")
     if trial.writable.get("several_s"):
         lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
+    if trial.address.get("several_s"):
+        lines.append(f"two balancers had the address for {trial.address['several_s']:.1f} s")
+    lines += [*what_the_system_did(trial), *redundancy(trial)]
     if "operator_s" in trial.phases and "impact_s" in trial.phases:
         lines.append(operators_share(trial.phases))
     return [*lines, *trial.failed_expectations, *trial.notes]
+
+
+def what_the_system_did(trial: TrialResult) -> list[str]:
+    """When it noticed, decided and took over, counted from the fault."""
+    words = (("detect_s", "noticed"), ("elect_s", "decided"), ("reroute_s", "taken over"))
+    said = [
+        f"{word} after {trial.phases[phase] - trial.phases['inject_s']:.2f} s" for phase, word in words if phase in trial.phases
+    ]
+    return [", ".join(said)] if said else []
+
+
+def redundancy(trial: TrialResult) -> list[str]:
+    """For how long one more failure would have been an outage."""
+    if not trial.degraded_redundancy_s:
+        return []
+    again = f", until {trial.rejoin_s:.1f} s after the healing" if trial.rejoin_s is not None else ""
+    return [f"nothing in reserve for {trial.degraded_redundancy_s:.1f} s{again}"]
 
 
 def operators_share(phases: dict[str, float]) -> str:
@@ -156,3 +178,46 @@ def closing(result: RunResult) -> list[Text | str]:
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines
+
+
+def soak_line(outcome: Outcome, faults: int) -> str:
+    """One fault of a soak."""
+    rejoin = f"redundant after {outcome.rejoin_s:.1f} s" if outcome.rejoin_s is not None else "nothing to rejoin"
+    line = (
+        f"{outcome.number:4d} of {faults}  {outcome.experiment:<20} {', '.join(outcome.targets) or '-':<8} {outcome.verdict:<12} "
+        f"writes gone {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s, lost {outcome.lost}, {rejoin}"
+    )
+    return line + "".join(f"\n              {why}" for why in outcome.why)
+
+
+def show_soak(console: Console, outcomes: Sequence[Outcome], faults: int, verdict: Verdict) -> None:
+    """The figures of a soak: by experiment, and what did not hold."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("experiment", "faults", "held", "writes gone (median)", "longest", "lost writes", "redundant after (median)"):
+        table.add_column(title, justify="left" if title == "experiment" else "right")
+    for name in sorted({outcome.experiment for outcome in outcomes}):
+        table.add_row(name, *_soak_row([outcome for outcome in outcomes if outcome.experiment == name]))
+    console.print(table)
+    for outcome in outcomes:
+        if outcome.why:
+            console.print(f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}", markup=False, highlight=False)
+    lost, split_s = sum(outcome.lost for outcome in outcomes), sum(outcome.split_brain_s for outcome in outcomes)
+    console.print(
+        Text.assemble(
+            (verdict.value.upper(), VERDICT_STYLES[verdict]),
+            f"  {len(outcomes)} of {faults} faults, {sum(outcome.verdict == Verdict.HELD for outcome in outcomes)} held; "
+            f"acknowledged writes lost: {lost}; two writable databases for {split_s:.1f} s",
+        )
+    )
+
+
+def _soak_row(outcomes: Sequence[Outcome]) -> list[str]:
+    rejoins = [outcome.rejoin_s for outcome in outcomes if outcome.rejoin_s is not None]
+    return [
+        str(len(outcomes)),
+        str(sum(outcome.verdict == Verdict.HELD for outcome in outcomes)),
+        f"{median(outcome.writes_downtime_s for outcome in outcomes):.2f} s",
+        f"{max(outcome.writes_downtime_s for outcome in outcomes):.2f} s",
+        str(sum(outcome.lost for outcome in outcomes)),
+        f"{median(rejoins):.1f} s" if rejoins else "-",
+    ]

@@ -1,9 +1,18 @@
-"""The observer: asks every database ten times a second whether it accepts writes.
+"""The observer: asks every database ten times a second whether it accepts writes, and who has the entry's address.
 
-`python -m client.observer '{"db1": "198.18.3.31", ...}'` prints, for each change and at least once a second,
-{"event": "databases", "clock_ns": ..., "states": {"db1": "primary", "db2": "standby"}}; with --once, only the
-first states. primary: it accepts writes; standby: it answers and follows another; silent: no answer
-within 0.5 s. The end of standard input ends it.
+`python -m client.observer '{"databases": {"db1": "198.18.3.31", ...}, "balancers": {"lb1": "198.18.0.11", ...},
+"entry": "198.18.0.10"}'` first prints how its clocks stand, {"event": "clocks", "monotonic_ns": ..., "realtime_ns": ...},
+and then, for each change and at least once a second,
+
+    {"event": "sight", "clock_ns": ..., "databases": {"db1": "primary", "db2": "standby"}, "standbys": 1,
+     "synchronous": 1, "holders": ["lb1"], "wire": "lb1"}
+
+The end of standard input ends it.
+
+A database is primary: it accepts writes; waiting: it would, but a commit waits for a standby that is not there,
+so that nobody gets an acknowledgement; standby: it answers and follows another (or is not open for writes yet);
+silent: no answer within 0.5 s. `standbys` stream from the one primary; `synchronous` of them are waited for.
+`holders` are the balancers that say that they hold the address; `wire` is the one that answers there.
 """
 
 from __future__ import annotations
@@ -13,85 +22,208 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import psycopg
+import psycopg.waiting
 
 PERIOD_S = 0.1
 ANSWER_TIMEOUT_S = 0.5
+BALANCER_TIMEOUT_S = 0.2
 REPEAT_S = 1.0
-ONCE_TIMEOUT_S = 3.0
-STATE_QUERY = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
+HOLDER_PORT = 8405
+HEALTH_PORT = 8404
+STATE_QUERY = """
+    SELECT CASE
+             WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::bool THEN 'standby'
+             WHEN current_setting('synchronous_standby_names') <> '' AND synchronous = 0 THEN 'waiting'
+             ELSE 'primary' END, standbys, synchronous
+    FROM (SELECT count(*) AS standbys, count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) AS synchronous
+          FROM pg_stat_replication WHERE state = 'streaming' AND application_name <> 'pg_basebackup')
+"""
 
 
-class Watch:
-    """One database, watched."""
+class Connection(psycopg.AsyncConnection[Any]):
+    """A connection that can be given up at once.
 
-    def __init__(self, host: str, password: str) -> None:
-        self._address = f"host={host} dbname=postgres user=auditor password={password} application_name=observer"
-        self._connection: psycopg.AsyncConnection | None = None
-        self.state = ""
+    psycopg's own wait, when it is cancelled, first asks the server to cancel the query, and waits up to 5 s for
+    that: of a frozen server that would be seen 5 s late.
+    """
+
+    async def wait(self, gen: Any, interval: float = 0.1) -> Any:
+        """Wait for the server; a cancellation ends that, and leaves the connection unusable."""
+        return await psycopg.waiting.wait_async(gen, self.pgconn.socket, interval=interval)
+
+
+class Claim:
+    """That something is the only one of its kind, as it says itself, and for how long it is known to have said so.
+
+    Two claims conflict only where one was repeated after the other began: a box that has just frozen or died
+    said so until then, and another one may have said so since.
+    """
+
+    def __init__(self) -> None:
+        self.since = 0.0
+        self.confirmed = 0.0
+
+    def say(self, claimed: bool) -> None:
+        """It has answered, or failed to."""
+        now = time.monotonic()
+        if not claimed:
+            self.since = self.confirmed = 0.0
+            return
+        self.since = self.since or now
+        self.confirmed = now
+
+    def outlives(self, others: Iterable[Claim]) -> bool:
+        """Whether it was repeated since the others began (those that are in effect)."""
+        return bool(self.since) and all(self.confirmed >= other.since for other in others if other.since)
+
+
+class Watch(Protocol):
+    """One thing that is looked at again and again."""
 
     async def look(self) -> None:
-        """Ask once; sets `state`."""
+        """Look once."""
+
+
+@dataclass
+class DatabaseWatch:
+    """One database, watched."""
+
+    host: str
+    password: str
+    state: str = ""
+    standbys: int = 0
+    synchronous: int = 0
+    claim: Claim = field(default_factory=Claim)
+    """That it accepts writes."""
+    _connection: Connection | None = None
+
+    async def look(self) -> None:
+        """Ask once; sets the state and the counts."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                self.state = "standby" if await self._ask() else "primary"
+                self.state, self.standbys, self.synchronous = await self._ask()
         except (TimeoutError, psycopg.Error, OSError):
-            self.state = "silent"
+            self.state, self.standbys, self.synchronous = "silent", 0, 0
             if self._connection:
                 # What hangs is not worth a farewell: close() only closes the socket.
                 await self._connection.close()
                 self._connection = None
+        self.claim.say(self.state == "primary")
 
-    async def _ask(self) -> bool:
+    async def _ask(self) -> tuple[str, int, int]:
         if self._connection is None:
-            self._connection = await psycopg.AsyncConnection.connect(self._address, autocommit=True)
-        cursor = await self._connection.execute(STATE_QUERY)
-        row = await cursor.fetchone()
-        return bool(row and row[0])
-
-    async def watch(self) -> None:
-        """Ask for ever."""
-        while True:
-            started = time.monotonic()
-            await self.look()
-            await asyncio.sleep(max(started + PERIOD_S - time.monotonic(), 0))
+            address = f"host={self.host} dbname=postgres user=auditor password={self.password} application_name=observer"
+            self._connection = await Connection.connect(address, autocommit=True)
+        row = await (await self._connection.execute(STATE_QUERY)).fetchone()
+        assert row is not None  # an aggregate
+        return row[0], row[1], row[2]
 
 
-def say(states: dict[str, str]) -> None:
-    """Print the states."""
-    print(json.dumps({"event": "databases", "clock_ns": time.monotonic_ns(), "states": states}), flush=True)
+@dataclass
+class AnswerWatch:
+    """Which balancer's name the answer at an address and port carries; empty where none comes."""
+
+    host: str
+    port: int
+    own_name: str = ""
+    name: str | None = None
+    claim: Claim = field(default_factory=Claim)
+    """That the name in the answer is its own."""
+
+    async def look(self) -> None:
+        """Ask once, on a connection of its own: a kept one would go on to who answered before."""
+        try:
+            async with asyncio.timeout(BALANCER_TIMEOUT_S):
+                self.name = await self._ask()
+        except (TimeoutError, OSError):
+            self.name = ""
+        self.claim.say(bool(self.name) and self.name == self.own_name)
+
+    async def _ask(self) -> str:
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        try:
+            writer.write(f"GET /health HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        except asyncio.IncompleteReadError:
+            return ""
+        finally:
+            writer.close()
+        fields = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if ": " in line)
+        return fields.get("x-balancer", "").strip()
 
 
-async def once(watches: dict[str, Watch]) -> None:
-    """Print the states as they are now."""
-    await asyncio.gather(*(watch.look() for watch in watches.values()))
-    say({name: watch.state for name, watch in watches.items()})
+class Observer:
+    """Everything that is watched, and what it shows together."""
+
+    def __init__(self, order: dict[str, Any], password: str) -> None:
+        self._databases = {name: DatabaseWatch(host, password) for name, host in order.get("databases", {}).items()}
+        # Each balancer is asked to ask the entry: who holds the address is answered by itself.
+        self._balancers = {name: AnswerWatch(host, HOLDER_PORT, name) for name, host in order.get("balancers", {}).items()}
+        self._wire = AnswerWatch(order.get("entry", ""), HEALTH_PORT)
+
+    @property
+    def watches(self) -> list[Watch]:
+        """All that is looked at."""
+        return [*self._databases.values(), *([*self._balancers.values(), self._wire] if self._balancers else [])]
+
+    def sight(self) -> dict[str, Any] | None:
+        """What is seen now; None while something has not been looked at yet."""
+        answers = [each.name for each in [*self._balancers.values(), *([self._wire] if self._balancers else [])]]
+        if None in answers or not all(watch.state for watch in self._databases.values()):
+            return None
+        primaries = [watch.claim for watch in self._databases.values()]
+        holders = [watch.claim for watch in self._balancers.values()]
+        leaders = [watch for watch in self._databases.values() if watch.state in ("primary", "waiting")]
+        return {
+            "databases": {
+                name: watch.state if watch.state != "primary" or watch.claim.outlives(primaries) else "silent"
+                for name, watch in self._databases.items()
+            },
+            "standbys": max((watch.standbys for watch in leaders), default=0),
+            "synchronous": max((watch.synchronous for watch in leaders), default=0),
+            "holders": [name for name, watch in self._balancers.items() if watch.claim.outlives(holders)],
+            "wire": self._wire.name or "",
+        }
 
 
-async def for_ever(watches: dict[str, Watch]) -> None:
+def say(event: str, **content: Any) -> None:
+    """Print one line."""
+    print(json.dumps({"event": event, **content}), flush=True)
+
+
+async def watch(what: Watch) -> None:
+    """Look for ever."""
+    while True:
+        started = time.monotonic()
+        await what.look()
+        await asyncio.sleep(max(started + PERIOD_S - time.monotonic(), 0))
+
+
+async def for_ever(observer: Observer) -> None:
     """Print each change, until standard input ends."""
-    loop = asyncio.get_running_loop()
-    ended = loop.run_in_executor(None, sys.stdin.read)
-    tasks = [asyncio.create_task(watch.watch()) for watch in watches.values()]
-    said: dict[str, str] = {}
-    said_at = 0.0
+    ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    tasks = [asyncio.create_task(watch(each)) for each in observer.watches]
+    said, said_at = None, 0.0
     while not ended.done():
-        states = {name: watch.state for name, watch in watches.items()}
-        if all(states.values()) and (states != said or time.monotonic() - said_at >= REPEAT_S):
-            say(states)
-            said, said_at = states, time.monotonic()
+        seen = observer.sight()
+        if seen and (seen != said or time.monotonic() - said_at >= REPEAT_S):
+            say("sight", clock_ns=time.monotonic_ns(), **seen)
+            said, said_at = seen, time.monotonic()
         await asyncio.wait([ended], timeout=PERIOD_S / 4)
     for task in tasks:
         task.cancel()
 
 
 async def main() -> None:
-    """Watch every database named on the command line."""
-    password = os.environ["AUDITOR_PASSWORD"]
-    hosts: dict[str, str] = json.loads(sys.argv[-1])
-    watches = {name: Watch(host, password) for name, host in hosts.items()}
-    await (once(watches) if "--once" in sys.argv else for_ever(watches))
+    """Watch what the command line names."""
+    observer = Observer(json.loads(sys.argv[-1]), os.environ["AUDITOR_PASSWORD"])
+    say("clocks", monotonic_ns=time.monotonic_ns(), realtime_ns=time.time_ns())
+    await for_ever(observer)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,42 @@
+"""What the parts of a system say in their logs about a failure: who noticed it, who decided, who took over. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lab.model import Event
+
+DETECT, ELECT, REROUTE = "detect", "elect", "reroute"
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line that a box printed."""
+
+    service: str
+    realtime_ns: int
+    """When the engine read it, on the wall clock."""
+    text: str
+
+
+# Which words prove what. The monitor: a health check failed for good; it has chosen a new primary. HAProxy: a
+# server has failed its checks, and gets no more requests from then on. keepalived: the address moves here.
+PROOFS = (
+    (re.compile(r"is marked as unhealthy by the monitor"), (DETECT,)),
+    (re.compile(r"Setting goal state of .*(?<!converged) to prepare_promotion"), (ELECT,)),
+    (re.compile(r"Server \w+/\w+ is DOWN"), (DETECT, REROUTE)),
+    (re.compile(r"Entering MASTER STATE"), (DETECT, ELECT)),
+)
+
+
+def events_in(lines: Iterable[LogLine], start_realtime_ns: int) -> list[Event]:
+    """The events that log lines prove, on the clock that showed 0 at `start_realtime_ns`; earlier ones left out."""
+    found = []
+    for line in lines:
+        at_s = round((line.realtime_ns - start_realtime_ns) / 1e9, 6)
+        for pattern, names in PROOFS:
+            if at_s >= 0 and pattern.search(line.text):
+                found += [Event(at_s, name, f"{line.service}: {line.text.strip()[:200]}") for name in names]
+    return sorted(found, key=lambda event: event.at_s)

@@ -1,0 +1,45 @@
+"""The roles that boxes play only for now: who is the primary, who has the address. Asked when a fault strikes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lab.engine import Engine
+from lab.model import Box, DatabaseState, ServiceSpec, Sight, Stage
+from lab.observer import look
+
+PRIMARY, STANDBY = "db.primary", "db.standby"
+ACTIVE, PASSIVE = "lb.active", "lb.passive"
+OF_STATE = {DatabaseState.PRIMARY: PRIMARY, DatabaseState.STANDBY: STANDBY}
+
+
+def with_live_roles(boxes: Sequence[Box], stage: Stage, sight: Sight) -> list[Box]:
+    """The boxes, each with the roles that it plays in what was seen."""
+    return [replace(box, roles=(*box.roles, *_roles(box.service, stage, sight))) for box in boxes]
+
+
+def _roles(service: str, stage: Stage, sight: Sight) -> list[str]:
+    state = sight.databases.get(service)
+    found = [OF_STATE[state]] if state in OF_STATE else []
+    if service in stage.balancers:
+        found.append(ACTIVE if service in sight.holders else PASSIVE)
+    return found
+
+
+def boxes_in_roles(engine: Engine, stage: Stage, sight: Sight | None = None) -> list[Box]:
+    """The boxes of a stage with the roles that they play now, or in what was seen.
+
+    Raises InconclusiveError when nobody can be asked.
+    """
+    if not stage.is_watched:
+        # A database that stands alone is the primary; nobody need be asked.
+        sight = Sight(0, dict.fromkeys(stage.databases, DatabaseState.PRIMARY), 0, 0, (), "")
+    return with_live_roles(engine.boxes(stage.number), stage, sight or look(engine, stage))
+
+
+def possible(stage: Stage) -> list[ServiceSpec]:
+    """The services of a stage with every role that they may play when a fault strikes."""
+    databases = (PRIMARY, STANDBY) if stage.is_replicated else (PRIMARY,)
+    live = dict.fromkeys(stage.databases, databases) | dict.fromkeys(stage.balancers, (ACTIVE, PASSIVE))
+    return [replace(spec, roles=(*spec.roles, *live.get(spec.name, ()))) for spec in stage.services]
