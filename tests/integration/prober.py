@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,10 +25,11 @@ class Probe:
 
 
 class Prober:
-    """Asks for the list of orders every 20 ms, whatever became of the earlier questions."""
+    """Asks for the list of orders (or places one) every 20 ms, whatever became of the earlier questions."""
 
-    def __init__(self, front_door: str) -> None:
-        self._url = f"{front_door}/orders?limit=1"
+    def __init__(self, front_door: str, writes: bool = False) -> None:
+        self._url = f"{front_door}/orders" if writes else f"{front_door}/orders?limit=1"
+        self._writes = writes
         self._stop = threading.Event()
         self._probes: list[Probe] = []
 
@@ -59,9 +62,15 @@ class Prober:
     def _ask(self) -> None:
         asked_s = time.monotonic()
         try:
-            with urllib.request.urlopen(self._url, timeout=DEADLINE_S) as answer:
-                good = answer.status == 200
+            with urllib.request.urlopen(self._request(), timeout=DEADLINE_S) as answer:
+                good = answer.status == (201 if self._writes else 200)
         except (OSError, urllib.error.URLError):
             good = False
         answered_s = time.monotonic()
         self._probes.append(Probe(asked_s, answered_s, good and answered_s - asked_s <= DEADLINE_S))
+
+    def _request(self) -> urllib.request.Request:
+        if not self._writes:
+            return urllib.request.Request(self._url)
+        order = json.dumps({"key": f"prober-{uuid.uuid4()}", "item": "probe", "quantity": 1}).encode()
+        return urllib.request.Request(self._url, data=order, headers={"Content-Type": "application/json"})

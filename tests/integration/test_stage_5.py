@@ -1,0 +1,247 @@
+"""Stage 5: a database that fails over by itself, and an address that moves. Ceilings are generous: a CI machine is busy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab import stages
+from lab.engine import Engine, wait_until
+from lab.errors import EXIT_HELD
+from lab.healing import await_redundant, await_well, await_whole
+from lab.model import DatabaseState, Sight
+from lab.observer import Observer, look
+from tests.integration.driver import Lab, container, docker
+from tests.integration.prober import Prober
+
+pytestmark = pytest.mark.docker
+
+STAGE = stages.find("5")
+FAILOVER_CEILING_S = 4.0
+ADDRESS_CEILING_S = 1.5
+AGREEMENT_S = 0.15
+LARGE_MIB = 200
+
+
+@pytest.fixture(scope="module")
+def stage_5(lab: Lab) -> Iterator[Lab]:
+    lab.must("up", "5", "--replace", timeout_s=180)
+    yield lab
+    lab.must("down", "5")
+
+
+@pytest.fixture
+def redundant(stage_5: Lab, engine: Engine) -> Lab:
+    await_whole(engine, STAGE)
+    return stage_5
+
+
+def primary(engine: Engine) -> str:
+    [name] = look(engine, STAGE).named(DatabaseState.PRIMARY)
+    return name
+
+
+def other(name: str) -> str:
+    return {"db1": "db2", "db2": "db1", "lb1": "lb2", "lb2": "lb1"}[name]
+
+
+def psql(service: str, *queries: str, database: str = "postgres") -> str:
+    commands = [part for query in queries for part in ("-c", query)]
+    base = ["exec", container(5, service), "psql", "-X", "-At", "-q", "-v", "ON_ERROR_STOP=1", "-h", "/run/postgresql"]
+    return docker(*base, "-d", database, *commands)
+
+
+def one_trial(lab: Lab, experiment: str, *options: str) -> dict[str, Any]:
+    _, document = lab.run(5, experiment, *options)
+    [trial] = document["trials"]
+    assert trial["valid"], trial["reasons"]
+    assert trial["writes_audit"]["lost"] == 0
+    assert trial["writable_databases"]["several_s"] == 0
+    return trial  # type: ignore[no-any-return]
+
+
+def longest(trial: dict[str, Any], kind: str) -> float:
+    return max((outage["end_s"] - outage["start_s"] for outage in trial[kind]), default=0.0)
+
+
+@pytest.mark.parametrize("experiment", ["kill-primary", "crash-primary", "stop-primary", "wipe-primary"])
+def test_another_database_takes_over(redundant: Lab, engine: Engine, experiment: str) -> None:
+    trial = one_trial(redundant, experiment, "--observe", "4s")
+    assert longest(trial, "write_outages") < FAILOVER_CEILING_S
+    assert trial["reads"]["intended"] - trial["reads"]["good"] <= 20
+    assert trial["rejoin_s"] > 0
+    assert STAGE.is_redundant(look(engine, STAGE))
+    assert trial["phases"]["inject_s"] < trial["phases"]["detect_s"]
+
+
+@pytest.mark.parametrize("experiment", ["pause-primary", "cutoff-primary"])
+def test_an_old_primary_that_comes_back_attracts_nobody(redundant: Lab, engine: Engine, experiment: str) -> None:
+    trial = one_trial(redundant, experiment)
+    assert len(trial["write_outages"]) <= 1
+    assert longest(trial, "write_outages") < FAILOVER_CEILING_S
+    phases = trial["phases"]
+    assert phases["detect_s"] <= phases["elect_s"] < phases["reroute_s"] < phases["heal_s"] < phases["redundant_s"]
+    assert primary(engine) not in trial["targets"]
+
+
+@pytest.mark.parametrize("experiment", ["kill-standby", "wipe-standby"])
+def test_a_lost_standby_is_given_up_and_comes_back(redundant: Lab, engine: Engine, experiment: str) -> None:
+    trial = one_trial(redundant, experiment, "--observe", "3s")
+    assert longest(trial, "write_outages") < FAILOVER_CEILING_S
+    assert trial["reads"]["intended"] == trial["reads"]["good"]
+    assert trial["degraded_redundancy_s"] > 3
+    assert primary(engine) not in trial["targets"]
+
+
+def test_nobody_misses_the_monitor(redundant: Lab) -> None:
+    trial = one_trial(redundant, "kill-monitor", "--observe", "3s")
+    assert trial["outages"] == []
+
+
+def test_the_address_moves(redundant: Lab, engine: Engine) -> None:
+    before = look(engine, STAGE)
+    trial = one_trial(redundant, "kill-lb-active", "--observe", "3s")
+    assert trial["targets"] == list(before.holders)
+    assert longest(trial, "outages") < ADDRESS_CEILING_S
+    assert trial["address_holders"]["several_s"] <= 0.2
+    assert look(engine, STAGE).holders == (other(before.holders[0]),)
+
+
+def test_a_frozen_balancer_gives_way_when_it_thaws(redundant: Lab, engine: Engine) -> None:
+    before = look(engine, STAGE)
+    trial = one_trial(redundant, "pause-lb-active")
+    assert len(trial["outages"]) == 1
+    assert longest(trial, "outages") < ADDRESS_CEILING_S
+    assert trial["address_holders"]["several_s"] <= 0.2
+    assert look(engine, STAGE).holders == (other(before.holders[0]),)
+
+
+def test_nobody_misses_the_balancer_in_reserve(redundant: Lab) -> None:
+    trial = one_trial(redundant, "kill-lb-passive", "--observe", "3s")
+    assert trial["good"] == trial["intended"]
+
+
+def test_balancers_reload_without_a_failed_request(redundant: Lab) -> None:
+    run = redundant.start("run", "5", "baseline", "--json")
+    for balancer in ("lb1", "lb2", "lb1"):
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(2)
+        docker("kill", "--signal", "HUP", container(5, balancer))
+    out, err = run.communicate(timeout=60)
+    [trial] = json.loads(out)["trials"]
+    assert trial["good"] == trial["intended"], (trial["errors"], err)
+
+
+def connections(service: str) -> dict[str, Any]:
+    networks = json.loads(docker("inspect", container(5, service), "--format", "{{json .NetworkSettings.Networks}}"))
+    kept = ("IPAMConfig", "IPAddress", "MacAddress")
+    return {
+        name: {key: each[key] for key in kept} | {"Aliases": sorted(each["Aliases"] or [])} for name, each in networks.items()
+    }
+
+
+@pytest.mark.parametrize("target", ["lb.passive", "db.standby"])
+def test_a_box_that_was_cut_off_is_connected_as_before(redundant: Lab, engine: Engine, target: str) -> None:
+    sight = look(engine, STAGE)
+    service = other(sight.holders[0]) if target == "lb.passive" else other(primary(engine))
+    before = connections(service)
+    redundant.must("chaos", "cutoff", target)
+    assert connections(service) == {}
+    # Whoever cut it off has forgotten everything but what is on the disk.
+    redundant.must("heal")
+    assert connections(service) == before
+    await_redundant(engine, STAGE)
+
+
+def test_the_databases_change_over_on_request(redundant: Lab, engine: Engine) -> None:
+    before = primary(engine)
+    trial = one_trial(redundant, "switchover")
+    assert longest(trial, "write_outages") < FAILOVER_CEILING_S
+    assert primary(engine) == other(before)
+    done = redundant.must("promote")
+    assert f"{before} is the primary now" in done.err
+    await_redundant(engine, STAGE)
+
+
+def test_what_only_the_old_primary_had_is_rewound(redundant: Lab, engine: Engine) -> None:
+    old = primary(engine)
+    redundant.must("chaos", "cutoff", f"service:{old}")
+    # Nobody waits for this commit to reach the standby, and it cannot: the old primary alone has it.
+    insert = "INSERT INTO orders (key, item, quantity, placed_by) VALUES ('diverged', 'nowhere', 1, 'test')"
+    psql(old, "SET synchronous_commit = local", insert)
+
+    def is_taken_over(observer: Observer) -> bool:
+        return observer.latest().named(DatabaseState.PRIMARY) == [other(old)]
+
+    with Observer(engine, STAGE) as observer:
+        assert wait_until(lambda: is_taken_over(observer), 20), observer.latest()
+    redundant.must("heal")
+    sight: Sight = look(engine, STAGE)
+    assert STAGE.is_redundant(sight)
+    assert sight.named(DatabaseState.STANDBY) == [old]
+    for service in (old, other(old)):
+        assert psql(service, "SELECT count(*) FROM orders WHERE key = 'diverged'") == "0"
+
+
+def test_a_standby_comes_back_after_much_was_written(redundant: Lab, engine: Engine) -> None:
+    leader = primary(engine)
+    redundant.must("chaos", "kill", "db.standby")
+    rows = LARGE_MIB * 1024
+    psql(leader, f"CREATE TABLE filler AS SELECT repeat(md5(n::text), 32) AS text FROM generate_series(1, {rows}) AS n")
+    redundant.must("heal")
+    assert STAGE.is_redundant(look(engine, STAGE))
+    assert psql(other(leader), "SELECT count(*) FROM filler") == str(rows)
+    psql(leader, "DROP TABLE filler")
+
+
+def test_the_monitor_refuses_a_promotion_that_could_lose(redundant: Lab, engine: Engine) -> None:
+    leader = primary(engine)
+    pretend = f"UPDATE pgautofailover.node SET reportedstate = 'wait_primary' WHERE nodename = '{leader}'"
+    promote = f"UPDATE pgautofailover.node SET goalstate = 'prepare_promotion' WHERE nodename = '{other(leader)}'"
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        psql("monitor", "BEGIN", pretend, promote, database="pg_auto_failover")
+    assert "may lack acknowledged writes" in refused.value.stderr
+
+
+def test_an_independent_prober_agrees_on_the_outage_of_writes(redundant: Lab, engine: Engine) -> None:
+    leader = primary(engine)
+    run = redundant.start("run", "5", "baseline", "--json")
+    with Prober(redundant.front_door, writes=True) as prober:
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(4)
+        docker("kill", container(5, leader))
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(4)
+        docker("start", container(5, leader))
+        out, err = run.communicate(timeout=60)
+    [trial] = json.loads(out)["trials"]
+    assert trial["valid"], (trial["reasons"], err)
+    assert trial["writes_audit"]["lost"] == 0
+    assert longest(trial, "write_outages") == pytest.approx(prober.outage_s(), abs=AGREEMENT_S)
+    await_well(engine, 5, [leader], 30)
+
+
+def test_a_soak_goes_on_where_it_stopped(redundant: Lab) -> None:
+    options = ("soak", "5", "--faults", "2", "--seed", "7", "--observe", "3s", "--json")
+    first = json.loads(redundant.must(*options).out)
+    assert [fault["number"] for fault in first["faults"]] == [1, 2]
+    assert sum(fault["lost"] for fault in first["faults"]) == 0
+    again = redundant.must(*options, timeout_s=20)
+    assert json.loads(again.out) == first
+
+
+def test_without_its_monitor_stage_4_does_not_fail_over(lab: Lab) -> None:
+    lab.must("up", "4", "--failover", "automatic", "--replace", timeout_s=180)
+    code, document = lab.run(4, "kill-monitor-then-primary", "--failover", "automatic", "--observe", "3s")
+    [trial] = document["trials"]
+    assert code != EXIT_HELD
+    assert trial["write_outages"][-1]["censored"]
+    assert trial["writes_audit"]["lost"] == 0
+    code, document = lab.run(4, "kill-primary", "--failover", "automatic", "--observe", "4s")
+    assert document["trials"][0]["writes_audit"]["lost"] == 0
+    assert longest(document["trials"][0], "write_outages") < FAILOVER_CEILING_S
+    lab.must("down", "4")
