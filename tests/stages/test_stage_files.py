@@ -20,20 +20,50 @@ from lab.stages import PROJECT_PREFIX, ROOT, STAGES_FOLDER
 BENCHMARKING = ip_network("198.18.0.0/15")
 OUTSIDE = "outside"
 
-DOCUMENTS: dict[str, dict[str, Any]] = {
-    file.parent.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(STAGES_FOLDER.glob("*/compose.yaml"))
+
+def number_of(folder: str) -> int:
+    return int(folder.partition("-")[0])
+
+
+# By folder; the second file of a stage by its path, as in 4-database-replication/compose.automatic.yaml.
+FILES = {
+    str(file.relative_to(STAGES_FOLDER)).removesuffix("/compose.yaml"): file
+    for file in sorted([*STAGES_FOLDER.glob("*/compose.yaml"), *STAGES_FOLDER.glob("*/compose.*.yaml")])
 }
-FOLDERS = sorted(DOCUMENTS, key=lambda folder: int(folder.partition("-")[0]))
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    folder: yaml.safe_load(file.read_text(encoding="utf-8")) for folder, file in FILES.items()
+}
+FOLDERS = sorted(DOCUMENTS, key=lambda folder: (number_of(folder), folder))
+FIRST = [folder for folder in FOLDERS if "/" not in folder]
+SECOND = [folder for folder in FOLDERS if "/" in folder]
 SERVICES = [(folder, name) for folder in FOLDERS for name in DOCUMENTS[folder]["services"]]
+# What differs is said from the first file of the stage before.
+STEPS = [(before, after) for before, first in pairwise(FIRST) for after in FOLDERS if number_of(after) == number_of(first)]
 
 each_stage = pytest.mark.parametrize("folder", FOLDERS)
 each_service = pytest.mark.parametrize(("folder", "name"), SERVICES, ids=[f"{folder}/{name}" for folder, name in SERVICES])
-each_step = pytest.mark.parametrize(("before", "after"), list(pairwise(FOLDERS)))
+each_step = pytest.mark.parametrize(("before", "after"), STEPS)
 
 
 def service(folder: str, name: str) -> dict[str, Any]:
     found: dict[str, Any] = DOCUMENTS[folder]["services"][name]
     return found
+
+
+def own_addresses(folder: str, name: str) -> set[str]:
+    """Every fixed address of a box."""
+    return {address for _, address, owner in addresses(folder) if owner == name}
+
+
+def reserved(folder: str) -> set[str]:
+    """Addresses that a network gives to no box: one that moves."""
+    configs = [config for network in DOCUMENTS[folder]["networks"].values() for config in network["ipam"]["config"]]
+    return {address for config in configs for address in config.get("aux_addresses", {}).values()}
+
+
+def plain(body: dict[str, Any]) -> dict[str, Any]:
+    """A service without the number of its stage."""
+    return {**body, "labels": {**body["labels"], "lab.stage": ""}}
 
 
 def addresses(folder: str) -> list[tuple[str, str, str]]:
@@ -71,6 +101,11 @@ def test_box_may_do_nothing_that_it_does_not_need(folder: str, name: str) -> Non
     assert body["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in body["security_opt"]
     assert not body.get("privileged")
+    # Only a balancer that shares an address has to put it on its interface, and to speak with its partner about it.
+    shares = name in DOCUMENTS[folder]["x-lab"].get("balancers", {})
+    assert bool(body.get("cap_add")) == shares
+    assert "SYS_ADMIN" not in body.get("cap_add", [])
+    assert (body.get("user") == "root") == shares
     assert body.get("network_mode") is None
     assert body.get("pid") is None
 
@@ -111,8 +146,7 @@ def test_ports_are_published_on_loopback_only_and_by_the_internet_only(folder: s
 
 @each_stage
 def test_engine_is_mounted_in_no_box(folder: str) -> None:
-    for file in (STAGES_FOLDER / folder).glob("compose*.yaml"):
-        assert "docker.sock" not in file.read_text(encoding="utf-8")
+    assert "docker.sock" not in FILES[folder].read_text(encoding="utf-8")
     named = set(DOCUMENTS[folder].get("volumes", {}))
     for name, body in DOCUMENTS[folder]["services"].items():
         # Volumes of the stage only: nothing of the machine is mounted.
@@ -155,10 +189,29 @@ def test_addresses_lie_in_their_network_and_are_used_once(folder: str) -> None:
 def test_addresses_that_boxes_are_told_exist(folder: str) -> None:
     known = {address for _, address, _ in addresses(folder)}
     about = DOCUMENTS[folder]["x-lab"]
-    told = {about["entry"].partition(":")[0], *about["databases"].values()}
+    told = {
+        *about["databases"].values(),
+        *about.get("balancers", {}).values(),
+        *([about["monitor"]] if "monitor" in about else []),
+    }
     for body in DOCUMENTS[folder]["services"].values():
         told |= {host.partition(":")[2] for host in body.get("extra_hosts", [])}
     assert told <= known
+
+
+@each_stage
+def test_entry_is_the_address_of_a_box_or_moves_between_balancers(folder: str) -> None:
+    about = DOCUMENTS[folder]["x-lab"]
+    entry = about["entry"].partition(":")[0]
+    owners = [name for _, address, name in addresses(folder) if address == entry]
+    if "balancers" in about:
+        # Nobody's own, and Docker may give it to nobody either.
+        assert owners == []
+        assert entry in reserved(folder)
+        assert len(about["balancers"]) > 1
+    else:
+        assert len(owners) == 1
+        assert reserved(folder) == set()
 
 
 @each_stage
@@ -186,8 +239,15 @@ def test_what_is_said_about_the_stage_is_true(folder: str) -> None:
     assert set(about["spof"]) <= set(services)
     assert set(about["databases"]) <= set(services)
     for name, address in about["databases"].items():
-        assert address in {settings["ipv4_address"] for settings in services[name]["networks"].values()}
-        assert "db" in " ".join(services[name]["labels"]["lab.role"].split())
+        assert address in own_addresses(folder, name)
+        assert "db" in services[name]["labels"]["lab.role"].split()
+    for name, address in about.get("balancers", {}).items():
+        assert address in own_addresses(folder, name)
+        assert "lb" in services[name]["labels"]["lab.role"].split()
+    monitors = [name for name, body in services.items() if "monitor" in body["labels"]["lab.role"].split()]
+    assert [about["monitor"] in own_addresses(folder, name) for name in monitors] == [True] * len(monitors)
+    # Without a monitor nobody promotes by himself.
+    assert (about.get("failover", "none") == "automatic") == bool(monitors)
 
 
 @each_step
@@ -196,18 +256,42 @@ def test_box_of_two_stages_is_the_same_unless_said(before: str, after: str) -> N
     both = set(DOCUMENTS[before]["services"]) & set(DOCUMENTS[after]["services"])
     assert set(changes) <= both
     for name in both:
-        one, other = (
-            {**body, "labels": {**body["labels"], "lab.stage": ""}} for body in (service(before, name), service(after, name))
-        )
+        one, other = plain(service(before, name)), plain(service(after, name))
         assert (one != other) == (name in changes), f"{name}: {'is the same' if one == other else 'differs'}"
 
 
+@pytest.mark.parametrize("folder", SECOND)
+def test_files_of_a_stage_differ_in_their_databases_and_the_monitor_only(folder: str) -> None:
+    first = folder.partition("/")[0]
+    one, other = DOCUMENTS[first], DOCUMENTS[folder]
+    assert one["x-lab"]["failover"] != other["x-lab"]["failover"]
+    for key in ("title", "entry", "databases", "changes"):
+        assert one["x-lab"][key] == other["x-lab"][key]
+    roles = {name: body["labels"]["lab.role"] for name, body in (one["services"] | other["services"]).items()}
+    assert {name for name, role in roles.items() if role != "monitor"} == set(one["services"])
+    for name in (name for name, role in roles.items() if role not in ("db", "monitor")):
+        assert service(first, name) == service(folder, name), name
+    # Each has networks and disks of its own, so Compose must not take the one for the other.
+    assert one["name"] != other["name"]
+    assert (one["networks"], one["configs"]) == (other["networks"], other["configs"])
+
+
+@pytest.mark.parametrize("folder", SECOND)
+def test_next_stage_goes_on_from_the_second_file_unchanged(folder: str) -> None:
+    """Stage 5 says so of the automatic stage 4: what stands in both is the same, so their diff is the lesson too."""
+    following = [after for after in FIRST if number_of(after) == number_of(folder) + 1]
+    for after in following:
+        assert DOCUMENTS[after]["x-lab"]["failover"] == DOCUMENTS[folder]["x-lab"]["failover"]
+        for name in set(DOCUMENTS[folder]["services"]) & set(DOCUMENTS[after]["services"]):
+            assert plain(service(folder, name)) == plain(service(after, name)), name
+
+
 def test_first_stage_changes_nothing() -> None:
-    assert DOCUMENTS[FOLDERS[0]]["x-lab"]["changes"] == {}
+    assert DOCUMENTS[FIRST[0]]["x-lab"]["changes"] == {}
 
 
 def test_stages_are_numbered_without_a_gap() -> None:
-    assert [folder.partition("-")[0] for folder in FOLDERS] == [str(number + 1) for number in range(len(FOLDERS))]
+    assert [number_of(folder) for folder in FIRST] == [number + 1 for number in range(len(FIRST))]
 
 
 # As the lab reads them
@@ -216,15 +300,18 @@ def test_stages_are_numbered_without_a_gap() -> None:
 @each_stage
 def test_lab_reads_the_stage(folder: str) -> None:
     document = DOCUMENTS[folder]
-    stage = stages.read(STAGES_FOLDER / folder / "compose.yaml")
-    assert stage.folder == folder
-    assert stage.project == document["name"] == f"{PROJECT_PREFIX}{stage.number}"
+    stage = stages.read(FILES[folder])
+    assert stage.folder == folder.partition("/")[0]
+    suffix = f"-{stage.failover}" if folder in SECOND else ""
+    assert stage.project == document["name"] == f"{PROJECT_PREFIX}{stage.number}{suffix}"
     assert f"{stage.entry[0]}:{stage.entry[1]}" == document["x-lab"]["entry"]
     assert stage.databases == document["x-lab"]["databases"]
+    assert stage.balancers == document["x-lab"].get("balancers", {})
     assert {spec.name: list(spec.roles) for spec in stage.services} == {
         name: body["labels"]["lab.role"].split() for name, body in document["services"].items()
     }
-    assert stages.find(str(stage.number)) == stages.find(folder) == stage
+    assert stages.find(str(stage.number), stage.failover) == stages.find(stage.folder, stage.failover) == stage
+    assert (stages.find(stage.folder) == stage) == (folder in FIRST)
 
 
 @pytest.mark.parametrize(

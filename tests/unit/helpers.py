@@ -9,17 +9,20 @@ from lab.availability import generator_report, measure_trial
 from lab.model import (
     Arrival,
     Box,
+    DatabaseState,
     Event,
     Expectation,
     LoadPlan,
     Outage,
     RunInfo,
+    Sight,
     Stage,
     TrialRecord,
     TrialResult,
 )
 from lab.stages import find
 
+BALANCERS = {"lb1": "198.18.0.11", "lb2": "198.18.0.12"}
 NONE_LOST = Expectation("writes_lost", at_most=0, at_least=None)
 SHORT = Expectation("downtime_longest_s", at_most=1.0, at_least=None)
 EVENTS = (
@@ -128,6 +131,7 @@ def box(service: str = "web1", roles: tuple[str, ...] = ("web",), **changes: Any
         labels={"lab.stage": "3", "lab.role": " ".join(roles), "lab.process": "gunicorn"},
         status="running",
         health="healthy",
+        project="redundancy-lab-3",
         started_at="2026-01-31T12:00:00Z",
         exit_code=0,
     )
@@ -137,3 +141,25 @@ def box(service: str = "web1", roles: tuple[str, ...] = ("web",), **changes: Any
 def stage(**changes: Any) -> Stage:
     """Stage 3 as it ships."""
     return replace(find("3"), **changes)
+
+
+def replicated(**changes: Any) -> Stage:
+    """Stage 4 as it ships, with promotion by hand."""
+    return replace(find("4"), **changes)
+
+
+def automatic(**changes: Any) -> Stage:
+    """Stage 4 as it ships, with a monitor."""
+    return replace(find("4", "automatic"), **changes)
+
+
+def db(service: str, **changes: Any) -> Box:
+    """A running database box of stage 4."""
+    return box(service, ("db",), **{"stage": 4, "project": "redundancy-lab-4", **changes})
+
+
+def sight(db1: str = "primary", db2: str = "standby", **changes: Any) -> Sight:
+    """What an observer sees of two databases and two balancers when all is well, unless changed."""
+    states = {"db1": DatabaseState(db1), "db2": DatabaseState(db2)}
+    well = Sight(clock_ns=0, databases=states, standbys=1, synchronous=1, holders=("lb1",), wire="lb1")
+    return replace(well, **changes)

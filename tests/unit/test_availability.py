@@ -14,9 +14,11 @@ from lab.availability import (
     MEASURES,
     QUIET_S,
     bins,
+    counted_seconds,
     decide,
     find_outages,
     generator_report,
+    holders,
     latencies,
     measure_trial,
     measured,
@@ -25,8 +27,9 @@ from lab.availability import (
     quantile,
     share,
     summarise,
+    taken_over_at,
     validity,
-    writable_seconds,
+    writable_databases,
 )
 from lab.model import Arrival, Event, Expectation, GeneratorReport, Share, Verdict
 from tests.unit.helpers import EVENTS, NONE_LOST, SHORT, arrival, bad, record, result, spans, traffic, write
@@ -325,6 +328,59 @@ def test_every_measure_can_be_read_from_a_trial() -> None:
     assert values["availability_ratio"] == values["reads_availability_ratio"] == pytest.approx(6 / 7)
     assert (values["reads_failed"], values["writes_failed"]) == (96, 32)
     assert values["writes_lost"] == values["writes_unexpected"] == values["writes_duplicate"] == 0
+    assert values["reads_downtime_longest_s"] == values["writes_downtime_longest_s"] == pytest.approx(1.01, abs=0.01)
+    assert values["outages"] == 1
+    # Broken at 2 s, served again at 3.01 s, healed at 5 s, whole again at 5.5 s.
+    assert values["degraded_redundancy_s"] == pytest.approx(2.49)
+    assert values["rejoin_s"] == pytest.approx(0.5)
+    # Nobody watched.
+    assert values["split_brain_s"] == values["address_several_s"] == 0
+
+
+def test_downtime_of_reads_is_measured_apart_from_that_of_writes() -> None:
+    arrivals = tuple(
+        bad(each.at_s, number=each.number) if 2 <= each.at_s < 3 and each.kind == "read" else each for each in traffic(7)
+    )
+    trial = measure_trial(record(arrivals=arrivals), [], has_fault=True)
+    assert measured(trial, "reads_downtime_longest_s") == pytest.approx(1.01, abs=0.01)
+    assert measured(trial, "writes_downtime_longest_s") == 0
+
+
+def test_every_outage_counts() -> None:
+    assert measured(result((2.0, 2.5), (3.75, 4.0)), "outages") == 2
+    assert measured(result(), "outages") == 0
+
+
+def test_what_an_observer_saw_can_be_expected() -> None:
+    seen = [
+        Event(0.0, "databases", "db1=primary db2=standby spare=1"),
+        Event(3.0, "databases", "db1=primary db2=primary spare=0"),
+        Event(3.25, "databases", "db1=silent db2=primary spare=0"),
+        Event(0.0, "address", "holders=lb1 wire=lb1"),
+        Event(2.5, "address", "holders=lb1,lb2 wire=lb2"),
+        Event(3.25, "address", "holders= wire="),
+        Event(4.0, "address", "holders=lb2 wire=lb2"),
+    ]
+    trial = measure_trial(record(events=(*EVENTS, *seen)), [], has_fault=True)
+    assert trial.writable == {"none_s": 0.0, "several_s": 0.25}
+    assert trial.address == {"none_s": 0.75, "several_s": 0.75}
+    assert measured(trial, "split_brain_s") == 0.25
+    assert measured(trial, "address_several_s") == 0.75
+
+
+def test_time_with_something_missing_begins_with_the_fault_where_nobody_noticed() -> None:
+    assert result().degraded_redundancy_s == pytest.approx(3.5)
+    assert result((2.0, 5.25)).degraded_redundancy_s == pytest.approx(5.5 - 5.26)
+
+
+def test_time_with_something_missing_is_none_where_users_suffered_for_longer() -> None:
+    assert result((2.0, 5.75)).degraded_redundancy_s == 0.0
+
+
+def test_stage_that_was_not_whole_again_has_no_time_for_it() -> None:
+    events = tuple(event for event in EVENTS if event.name != "well")
+    trial = measure_trial(record(events=events), [], has_fault=True)
+    assert (trial.degraded_redundancy_s, trial.rejoin_s) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -366,6 +422,97 @@ def test_phases_leave_out_what_did_not_happen() -> None:
 
 def test_phases_take_no_impact_from_before_the_fault() -> None:
     assert phases(EVENTS, traffic(7.0, (0.5, 0.75), (2.5, 2.75)), DEADLINE_S, 7.0)["impact_s"] == 2.5
+
+
+WATCHED = (
+    Event(0.0, "databases", "db1=primary db2=standby spare=1"),
+    Event(2.1, "databases", "db1=silent db2=standby spare=0"),
+    Event(2.4, "detect", "monitor: db1 is marked as unhealthy"),
+    Event(2.5, "elect", "monitor: db2 to prepare_promotion"),
+    Event(2.9, "databases", "db1=silent db2=primary spare=0"),
+)
+
+
+def test_phases_tell_who_noticed_who_chose_and_when_another_took_over() -> None:
+    found = phases(sorted([*EVENTS, *WATCHED], key=lambda event: event.at_s), traffic(7.0, (2.0, 3.0)), DEADLINE_S, 7.0)
+    assert {name: found[name] for name in ("detect_s", "elect_s", "reroute_s")} == {
+        "detect_s": 2.4,
+        "elect_s": 2.5,
+        "reroute_s": 2.9,
+    }
+    assert list(found.values()) == sorted(found.values())
+
+
+def test_first_evidence_counts() -> None:
+    events = [*EVENTS, *(Event(at_s, "detect", "lb") for at_s in (2.25, 2.5, 3.0))]
+    assert phases(events, traffic(7.0), DEADLINE_S, 7.0)["detect_s"] == 2.25
+
+
+def test_box_that_a_balancer_left_out_is_a_reroute_where_nobody_took_over() -> None:
+    events = [*EVENTS, Event(2.3, "reroute", "lb: Server reads/web1 is DOWN")]
+    assert phases(events, traffic(7.0), DEADLINE_S, 7.0)["reroute_s"] == 2.3
+
+
+@pytest.mark.parametrize("name", ["detect", "elect", "reroute"])
+@pytest.mark.parametrize(("at_s", "counts"), [(1.99, False), (2.0, True), (4.99, True), (5.0, False), (6.0, False)])
+def test_evidence_from_before_the_fault_or_after_healing_says_nothing_about_the_stage(
+    name: str, at_s: float, counts: bool
+) -> None:
+    found = phases([*EVENTS, Event(at_s, name)], traffic(7.0), DEADLINE_S, 7.0)
+    assert (f"{name}_s" in found) is counts
+
+
+def test_takeover_that_only_came_with_the_healing_is_none() -> None:
+    late = [replace(event, at_s=5.25) if "db2=primary" in event.detail else event for event in WATCHED]
+    assert "reroute_s" not in phases([*EVENTS, *late], traffic(7.0), DEADLINE_S, 7.0)
+
+
+def test_evidence_without_healing_counts_to_the_end() -> None:
+    """A switchover breaks nothing, so nothing is healed."""
+    events = [Event(2.0, "inject", "switchover"), Event(6.5, "elect")]
+    assert phases(events, traffic(7.0), DEADLINE_S, 7.0)["elect_s"] == 6.5
+
+
+def seen(*states: tuple[float, str], name: str = "databases") -> list[Event]:
+    return [Event(at_s, name, detail) for at_s, detail in states]
+
+
+def test_another_primary_has_taken_over() -> None:
+    events = seen((0.0, "db1=primary db2=standby"), (2.1, "db1=silent db2=standby"), (2.9, "db1=silent db2=primary"))
+    assert taken_over_at(events, 2.0) == 2.9
+
+
+def test_the_same_primary_again_is_no_takeover() -> None:
+    events = seen((0.0, "db1=primary db2=standby"), (2.1, "db1=silent db2=standby"), (2.9, "db1=primary db2=standby"))
+    assert taken_over_at(events, 2.0) is None
+
+
+def test_primary_that_waits_for_its_standby_has_not_yet_taken_over() -> None:
+    events = seen((0.0, "db1=primary db2=standby"), (2.5, "db1=silent db2=waiting"), (3.5, "db1=silent db2=primary"))
+    assert taken_over_at(events, 2.0) == 3.5
+
+
+def test_takeover_before_the_fault_is_not_its_work() -> None:
+    events = seen((0.0, "db1=primary db2=standby"), (1.5, "db1=standby db2=primary"), (3.0, "db1=silent db2=primary"))
+    assert taken_over_at(events, 2.0) is None
+
+
+def test_another_balancer_that_answers_has_taken_over() -> None:
+    events = seen((0.0, "holders=lb1 wire=lb1"), (2.1, "holders= wire="), (2.3, "holders=lb2 wire=lb2"), name="address")
+    assert taken_over_at(events, 2.0) == 2.3
+    # Holding the address is not enough: users are served by who answers.
+    assert taken_over_at(seen((0.0, "holders=lb1 wire=lb1"), (2.3, "holders=lb2 wire="), name="address"), 2.0) is None
+
+
+def test_first_takeover_counts_where_there_were_two() -> None:
+    events = seen((0.0, "db1=primary db2=standby"), (2.9, "db1=silent db2=primary"))
+    events += seen((0.0, "holders=lb1 wire=lb1"), (2.3, "holders=lb2 wire=lb2"), name="address")
+    assert taken_over_at(events, 2.0) == 2.3
+
+
+def test_who_was_not_seen_before_the_fault_cannot_be_another() -> None:
+    assert taken_over_at(seen((2.9, "db1=silent db2=primary")), 2.0) is None
+    assert taken_over_at([], 2.0) is None
 
 
 def test_summary_is_over_valid_trials() -> None:
@@ -435,6 +582,54 @@ def test_outage_that_healing_cut_short_of_its_limit_decides_nothing() -> None:
     assert decide([beyond]) is Verdict.REFUTED
 
 
+def failing(kind: str, start_s: float, end_s: float) -> tuple[Arrival, ...]:
+    """Seven seconds of traffic in which the reads, or the writes, of a stretch break off."""
+    return tuple(
+        bad(each.at_s, number=each.number, kind=kind, key=each.key)
+        if each.kind == kind and start_s <= each.at_s < end_s
+        else each
+        for each in traffic(7.0)
+    )
+
+
+@pytest.mark.parametrize(("kind", "other"), [("read", "write"), ("write", "read")])
+def test_downtime_of_reads_or_writes_is_decided_by_outages_of_their_own(kind: str, other: str) -> None:
+    """One kind was gone until the lab healed, after 3 of the 3.5 s it may be; of the other one there is no doubt."""
+    own = Expectation(f"{kind}s_downtime_longest_s", at_most=3.5, at_least=None)
+    others = Expectation(f"{other}s_downtime_longest_s", at_most=3.5, at_least=None)
+    cut = record(arrivals=failing(kind, 2.0, 5.25))
+    undecided = measure_trial(cut, [own, others], has_fault=True)
+    assert undecided.reasons == (f"healed too soon to say whether {own} (watch for longer)",)
+    assert decide([undecided]) is Verdict.INCONCLUSIVE
+    assert decide([measure_trial(cut, [others], has_fault=True)]) is Verdict.HELD
+    beyond = replace(own, at_most=2.5)
+    assert decide([measure_trial(cut, [beyond], has_fault=True)]) is Verdict.REFUTED
+    ended = record(arrivals=failing(kind, 2.0, 4.5))
+    assert decide([measure_trial(ended, [own], has_fault=True)]) is Verdict.HELD
+
+
+DOWNTIMES = ("downtime_longest_s", "downtime_total_s", "reads_downtime_longest_s", "writes_downtime_longest_s")
+
+
+@given(
+    kind=st.sampled_from(["read", "write"]),
+    start_s=st.integers(128, 6 * 64).map(lambda ticks: ticks * TICK_S),
+    length_s=st.integers(1, 5 * 64).map(lambda ticks: ticks * TICK_S),
+    measure=st.sampled_from(DOWNTIMES),
+    at_most=st.floats(0, 6),
+)
+def test_downtime_that_is_a_lower_bound_never_holds(
+    kind: str, start_s: float, length_s: float, measure: str, at_most: float
+) -> None:
+    limit = Expectation(measure, at_most=at_most, at_least=None)
+    trial = measure_trial(record(arrivals=failing(kind, start_s, start_s + length_s)), [limit], has_fault=True)
+    own = {"r": trial.read_outages, "w": trial.write_outages, "d": trial.outages}[measure[0]]
+    if any(outage.censored for outage in own):
+        assert trial.failed_expectations or not trial.valid
+    else:
+        assert not any("healed too soon" in reason for reason in trial.reasons)
+
+
 def test_bins_tell_good_slow_and_bad_apart() -> None:
     arrivals = [arrival(0.05), arrival(0.06, took_s=0.3), bad(0.25), arrival(0.31)]
     found = [(each.start_s, each.good, each.slow, each.bad) for each in bins(arrivals, DEADLINE_S)]
@@ -455,14 +650,50 @@ def test_bins_hold_an_arrival_on_an_edge(at_s: float) -> None:
     assert sum(each.good for each in bins([arrival(at_s)], DEADLINE_S)) == 1
 
 
-def test_writable_seconds_counts_none_and_several() -> None:
-    events = [
-        Event(-0.5, "databases", "db1=primary db2=standby"),
-        Event(2.0, "databases", "db1=silent db2=standby"),
-        Event(5.0, "databases", "db1=silent db2=primary"),
-        Event(6.0, "databases", "db1=primary db2=primary"),
-        Event(6.5, "databases", "db1=standby db2=primary"),
-    ]
-    assert writable_seconds(events, 10.0) == {"none_s": pytest.approx(3.0), "several_s": pytest.approx(0.5)}
-    assert writable_seconds(events, 6.2)["several_s"] == pytest.approx(0.2)
-    assert writable_seconds([], 10.0) == {}
+SIGHTS = [
+    Event(-0.5, "databases", "db1=primary db2=standby spare=1"),
+    Event(2.0, "databases", "db1=silent db2=standby spare=0"),
+    Event(5.0, "databases", "db1=silent db2=primary spare=0"),
+    Event(6.0, "databases", "db1=primary db2=primary spare=0"),
+    Event(6.5, "databases", "db1=standby db2=primary spare=1"),
+]
+
+
+def test_seconds_without_and_with_several_writable_databases() -> None:
+    found = counted_seconds(SIGHTS, "databases", writable_databases, 10.0)
+    assert found == {"none_s": pytest.approx(3.0), "several_s": pytest.approx(0.5)}
+    assert counted_seconds(SIGHTS, "databases", writable_databases, 6.2)["several_s"] == pytest.approx(0.2)
+
+
+def test_nobody_watched_is_no_figure() -> None:
+    assert counted_seconds(SIGHTS, "address", holders, 10.0) == {}
+    assert counted_seconds(SIGHTS, "databases", writable_databases, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("sight", "count"),
+    [
+        ("db1=primary db2=standby spare=1", 1),
+        ("db1=primary db2=primary spare=0", 2),
+        # It acknowledges nothing while it waits for its standby.
+        ("db1=waiting db2=silent spare=0", 0),
+    ],
+)
+def test_databases_that_accept_writes_are_counted(sight: str, count: int) -> None:
+    assert writable_databases(sight) == count
+
+
+@pytest.mark.parametrize(
+    ("sight", "count"), [("holders=lb1 wire=lb1", 1), ("holders=lb1,lb2 wire=lb2", 2), ("holders= wire=", 0)]
+)
+def test_holders_of_the_address_are_counted(sight: str, count: int) -> None:
+    assert holders(sight) == count
+
+
+@given(st.lists(st.tuples(st.integers(-64, 640), st.integers(0, 3)), min_size=1, max_size=12), st.integers(0, 640))
+def test_every_second_that_was_watched_has_none_one_or_several(sights: list[tuple[int, int]], stopped: int) -> None:
+    events = [Event(tick * TICK_S, "address", f"holders={','.join(['lb'] * count)} wire=") for tick, count in sorted(sights)]
+    found = counted_seconds(events, "address", holders, stopped * TICK_S)
+    one_s = counted_seconds(events, "address", lambda sight: int(holders(sight) != 1), stopped * TICK_S)["none_s"]
+    watched_from_s = max(events[0].at_s, 0.0)
+    assert found["none_s"] + one_s + found["several_s"] == max(stopped * TICK_S - watched_from_s, 0.0)

@@ -16,9 +16,11 @@ from lab import experiments
 from lab.cli import Duration, cli, main
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE
 from lab.faults import FAULTS
-from lab.journal import RunJournal
+from lab.journal import RunJournal, UndoLedger
+from lab.model import Box, Undo, UndoAction
 from lab.stages import ROOT, all_stages
-from tests.unit.helpers import record, run_info
+from tests.unit.helpers import box, db, record, run_info
+from tests.unit.played import PlayedEngine
 
 COMMANDS = sorted(cli.commands)
 
@@ -133,6 +135,10 @@ def test_unknown_run_is_a_usage_error(tmp_path: Path) -> None:
         ("chaos", "burn", "web"),
         ("down",),
         ("up", "3", "--failover", "automatic"),
+        ("run", "4", "kill-primary", "--failover", "by-magic"),
+        ("down", "5", "--failover", "none"),
+        ("run", "4", "switchover", "--dry-run"),
+        ("run", "4", "kill-monitor", "--dry-run"),
     ],
 )
 def test_wrong_usage_is_one_line_and_no_traceback(lab: Lab, arguments: tuple[str, ...]) -> None:
@@ -159,6 +165,90 @@ def test_dry_run_takes_every_option_and_the_seed_decides_the_trials(lab: Lab) ->
     assert json.loads(lab(*arguments).out) == plan
 
 
+def test_plan_says_which_file_and_what_an_operator_does(lab: Lab) -> None:
+    arguments = ("run", "4", "switchover", "--failover", "automatic", "--dry-run")
+    plan = json.loads(lab(*arguments, "--json").out)
+    assert (plan["stage"], plan["failover"]) == (4, "automatic")
+    assert (plan["steps"], plan["operator"]) == ([], {"delay_s": 0.0, "does": "switchover"})
+    assert "an operator's switchover; watch" in lab(*arguments).out
+    assert "break nothing; watch" in lab("run", "4", "baseline", "--dry-run").out
+    assert json.loads(lab("run", "4", "kill-primary", "--dry-run", "--json").out)["operator"] is None
+
+
+# What is up, and which file it was started from
+
+AUTOMATIC = "redundancy-lab-4-automatic"
+
+
+@pytest.fixture
+def up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., PlayedEngine]:
+    """These boxes are up; state and locks are kept elsewhere."""
+    monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path)
+
+    def boxes(*present: Box) -> PlayedEngine:
+        plays = PlayedEngine(list(present))
+        monkeypatch.setattr("lab.cli.Engine", lambda: plays)
+        return plays
+
+    return boxes
+
+
+def note_pause_of_db1() -> None:
+    UndoLedger().open(Undo(UndoAction.UNPAUSE, "id-of-db1", "db1", 4), "pause")
+
+
+def test_down_takes_both_files_of_a_stage(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
+    plays = up(db("db1", project=AUTOMATIC))
+    note_pause_of_db1()
+    done = lab("down", "4")
+    assert done.code == EXIT_HELD
+    assert plays.done == ["down redundancy-lab-4", f"down {AUTOMATIC}"]
+    assert "removing stage 4\nremoving stage 4 (automatic)\nstage 4 is gone" in done.err
+    # What is gone is no longer broken.
+    assert UndoLedger().entries() == []
+
+
+def test_down_takes_one_file_where_it_is_named_and_forgets_no_fault_of_the_other(
+    lab: Lab, up: Callable[..., PlayedEngine]
+) -> None:
+    plays = up(db("db1", project=AUTOMATIC))
+    note_pause_of_db1()
+    lab("down", "4", "--failover", "none")
+    assert plays.done == ["down redundancy-lab-4"]
+    assert [entry.undo.service for entry in UndoLedger().entries()] == ["db1"]
+    lab("down", "4", "--failover", "automatic")
+    assert plays.done[1:] == [f"down {AUTOMATIC}"]
+    assert UndoLedger().entries() == []
+
+
+def test_down_all_takes_what_is_up_by_its_file_and_the_rest_by_its_labels(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
+    gone = box("web1", project="redundancy-lab-3-old")
+    plays = up(db("db1", project=AUTOMATIC), gone, box("selftest", stage=0, project="redundancy-lab-selftest"))
+    note_pause_of_db1()
+    done = lab("down", "--all")
+    assert done.code == EXIT_HELD
+    assert plays.done == [f"down {AUTOMATIC}", "remove leftovers"]
+    assert UndoLedger().entries() == []
+
+
+def test_promotion_is_asked_of_the_monitor_where_there_is_one(
+    lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("lab.databases.switchover", lambda _engine, stage, *_: asked.append(f"switchover {stage.project}"))
+    monkeypatch.setattr("lab.databases.promote", lambda _engine, _ledger, stage, *_: asked.append(f"promote {stage.project}"))
+    internet = box("internet", ("internet",), stage=4)
+    up(db("db1", project=AUTOMATIC), internet)
+    lab("promote")
+    up(db("db1"), internet)
+    lab("promote")
+    assert asked == [f"switchover {AUTOMATIC}", "promote redundancy-lab-4"]
+    up(box())
+    done = lab("promote")
+    assert done.code == EXIT_USAGE
+    assert "no stage with a standby database is up" in done.errors[0]
+
+
 def test_report_needs_no_engine_and_says_the_verdict_in_the_document(tmp_path: Path) -> None:
     run = RunJournal(run_info(), tmp_path)
     trial, whole = run.trial(1), record((2.0, 4.0))
@@ -177,6 +267,10 @@ def test_list_names_every_stage_and_experiment(lab: Lab) -> None:
     assert all(stage.folder in done.out for stage in all_stages())
     listed = {line.split(maxsplit=1)[0] for line in done.out.splitlines()}
     assert set(experiments.names()) <= listed
+    # The other file of a stage is reached with an option, and the list says with which.
+    options = [line.rpartition(" (")[2] for line in done.out.splitlines() if line.startswith("stage 4 ")]
+    assert options[-1] == "--failover automatic)"
+    assert "--failover" not in options[0]
 
 
 def test_help_names_every_command_and_the_exit_codes(lab: Lab) -> None:

@@ -2,102 +2,152 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from lab import databases
-from lab.engine import Engine, ExecResult
+from lab.engine import ExecResult
 from lab.errors import InconclusiveError, UsageError
 from lab.journal import UndoLedger
-from lab.model import Box, DatabaseState
-from tests.unit.helpers import box, stage
+from lab.model import Box, DatabaseState, Sight
+from tests.unit.helpers import automatic, box, db, replicated, sight, stage
+from tests.unit.played import PlayedEngine, PlayedObserver
 
-PRIMARY, STANDBY, SILENT = DatabaseState.PRIMARY, DatabaseState.STANDBY, DatabaseState.SILENT
-REPLICATED = stage(databases={"db1": "198.18.3.31", "db2": "198.18.3.32"})
-
-
-@dataclass
-class PlayedEngine:
-    """Answers as two databases would; notes what is done to them."""
-
-    found: dict[str, str]
-    promotes: bool = True
-    done: list[tuple[str, str]] = field(default_factory=list)
-
-    def internet_box(self, _: object) -> Box:
-        return box("internet", ("internet",))
-
-    def boxes(self, _: object = None) -> list[Box]:
-        return [box("db1", ("db",)), box("db2", ("db",))]
-
-    def run_in(self, target: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
-        if "client.observer" in command:
-            return ExecResult(0, json.dumps({"states": self.found}))
-        self.done.append(("promote", target.service))
-        return ExecResult(0, "t\n" if self.promotes else "f\n")
-
-    def kill(self, target: Box) -> None:
-        self.done.append(("kill", target.service))
-
-    def put_file(self, target: Box, path: str, content: str) -> None:
-        self.done.append((f"rejoin {content}", target.service))
-
-    def start(self, target: Box) -> None:
-        self.done.append(("start", target.service))
+REPLICATED = replicated()
+INTERNET = box("internet", ("internet",), stage=4)
+MONITOR = box("monitor", ("monitor",), stage=4)
+PROMOTE = "SELECT pg_promote(true, 20)"
+SWITCH = "SELECT pgautofailover.perform_failover()"
 
 
-def played(**changes: Any) -> tuple[PlayedEngine, Engine]:
-    engine = PlayedEngine(**changes)
-    return engine, cast(Engine, engine)
+def played(db1: str, db2: str, says: str = "t\n") -> PlayedEngine:
+    """Two databases in these states; `says` is the answer to whatever they are told."""
+    return PlayedEngine([db("db1"), db("db2"), INTERNET], sight(db1, db2), lambda _box, _command: ExecResult(0, says))
 
 
-def test_databases_have_the_role_that_they_play_now() -> None:
-    live = databases.with_live_roles([box("db1", ("db",)), box("db2", ("db",)), box("web1")], {"db1": STANDBY, "db2": PRIMARY})
-    assert [each.roles for each in live] == [("db", "db.standby"), ("db", "db.primary"), ("web",)]
-    assert databases.with_live_roles([box("db1", ("db",))], {"db1": SILENT})[0].roles == ("db",)
+def quiet(_: str) -> None:
+    """Whoever is told things and does not listen."""
+
+
+def test_states_are_what_the_databases_say_of_themselves() -> None:
+    found = databases.states(played("waiting", "silent").as_engine, REPLICATED)
+    assert found == {"db1": DatabaseState.WAITING, "db2": DatabaseState.SILENT}
 
 
 def test_promotion_is_refused_while_the_primary_lives(tmp_path: Path) -> None:
-    plays, engine = played(found={"db1": "primary", "db2": "standby"})
+    plays = played("primary", "standby")
     with pytest.raises(UsageError, match="db1 still accepts writes"):
-        databases.promote(engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, lambda _: None)
+        databases.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, quiet)
     assert plays.done == []
 
 
 def test_fencing_comes_before_promotion_and_is_on_disk_before_that(tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo")
-    plays, engine = played(found={"db1": "primary", "db2": "standby"})
-    assert databases.promote(engine, ledger, REPLICATED, True, lambda _: None) == "db2"
-    assert plays.done == [("kill", "db1"), ("promote", "db2")]
+    ledger, plays = UndoLedger(tmp_path / "undo"), played("primary", "standby")
+    assert databases.promote(plays.as_engine, ledger, REPLICATED, True, quiet) == "db2"
+    assert plays.done == ["kill db1", f"in db2: {PROMOTE}"]
     assert [entry.undo.service for entry in ledger.entries()] == ["db1"]
 
 
 def test_nobody_to_promote(tmp_path: Path) -> None:
-    for found in ({"db1": "primary", "db2": "silent"}, {"db1": "silent", "db2": "silent"}):
-        plays, engine = played(found=found)
+    for states in (("primary", "silent"), ("silent", "silent")):
+        plays = played(*states)
         with pytest.raises(UsageError, match="no standby to promote"):
-            databases.promote(engine, UndoLedger(tmp_path / "undo"), REPLICATED, True, lambda _: None)
+            databases.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, True, quiet)
         assert plays.done == []
 
 
 def test_a_promotion_that_fails_says_so(tmp_path: Path) -> None:
-    _, engine = played(found={"db1": "silent", "db2": "standby"}, promotes=False)
+    plays = played("silent", "standby", says="f\n")
     with pytest.raises(InconclusiveError, match="db2 could not be promoted"):
-        databases.promote(engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, lambda _: None)
+        databases.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, quiet)
 
 
 def test_a_lost_database_comes_back_behind_the_one_that_took_over() -> None:
-    plays, engine = played(found={"db1": "silent", "db2": "primary"})
-    databases.bring_back(engine, REPLICATED, box("db1", ("db",)))
-    assert plays.done == [("rejoin db2", "db1"), ("start", "db1")]
+    plays = played("silent", "primary")
+    databases.bring_back(plays.as_engine, REPLICATED, db("db1"))
+    assert plays.done == ["rejoin db2 in db1", "start db1"]
 
 
 def test_a_lost_primary_that_nobody_replaced_comes_back_as_it_was() -> None:
-    plays, engine = played(found={"db1": "silent", "db2": "standby"})
-    databases.bring_back(engine, REPLICATED, box("db1", ("db",)))
-    assert plays.done == [("start", "db1")]
+    plays = played("silent", "standby")
+    databases.bring_back(plays.as_engine, REPLICATED, db("db1"))
+    assert plays.done == ["start db1"]
+
+
+def test_only_a_database_that_nobody_watches_needs_an_operator() -> None:
+    assert databases.needs_an_operator(REPLICATED, db("db1"))
+    # Where there is a monitor, it says what a database that comes back is to be.
+    assert not databases.needs_an_operator(automatic(), db("db1"))
+    assert not databases.needs_an_operator(REPLICATED, box("web1", stage=4))
+    assert not databases.needs_an_operator(stage(), box("db", ("db",)))
+
+
+def timelines(**numbers: int) -> PlayedEngine:
+    """Two primaries, each with this many promotions in its history."""
+
+    def answer(asked: Box, _: Sequence[str]) -> ExecResult:
+        return ExecResult(0, f"CHECKPOINT\n{numbers[asked.service]}\n")
+
+    return PlayedEngine([db("db1"), db("db2"), INTERNET], sight("primary", "primary"), answer)
+
+
+def test_of_two_primaries_the_one_promoted_last_stays() -> None:
+    plays, said = timelines(db1=1, db2=2), list[str]()
+    databases.end_split_brain(plays.as_engine, REPLICATED, said.append)
+    assert plays.done[-3:] == ["kill db1", "rejoin db2 in db1", "start db1"]
+    assert "db2 was promoted last and stays" in said[0]
+
+
+def test_one_primary_is_left_in_peace() -> None:
+    plays = played("primary", "waiting")
+    databases.end_split_brain(plays.as_engine, REPLICATED, quiet)
+    assert plays.done == []
+
+
+# The monitor changes them over
+
+
+def with_monitor(exit_code: int = 0, says: str = "") -> PlayedEngine:
+    answer = ExecResult(exit_code, says)
+    return PlayedEngine([db("db1"), db("db2"), MONITOR, INTERNET], answer=lambda _box, _command: answer)
+
+
+def change_over(plays: PlayedEngine, *sights: Sight, say: Sequence[str] = ()) -> str:
+    said = list(say)
+    now = databases.switchover(plays.as_engine, automatic(), said.append, PlayedObserver(list(sights)).as_observer)
+    assert said[-1].startswith(f"{now} is the primary now instead of ")
+    return now
+
+
+def test_switchover_waits_until_another_database_is_the_primary() -> None:
+    """Not until there is a primary again: for a moment it is still the old one."""
+    plays, both = with_monitor(), sight("primary", "standby")
+    still, neither, waiting = both, sight("standby", "standby"), sight("standby", "waiting")
+    assert change_over(plays, both, still, neither, waiting, sight("standby", "primary")) == "db2"
+    assert plays.done == [f"in monitor: {SWITCH}"]
+
+
+def test_switchover_names_the_new_primary_also_where_the_old_one_was_seen_a_moment_ago() -> None:
+    assert change_over(with_monitor(), sight("primary", "standby"), sight("primary", "primary")) == "db2"
+
+
+def test_switchover_needs_a_monitor() -> None:
+    plays = played("primary", "standby")
+    with pytest.raises(UsageError, match="stage 4 has no monitor") as caught:
+        databases.switchover(plays.as_engine, REPLICATED, quiet, PlayedObserver([sight()]).as_observer)
+    assert "lab promote --fence" in caught.value.hint
+    assert plays.done == []
+
+
+def test_switchover_that_the_monitor_refuses() -> None:
+    plays = with_monitor(1, "ERROR: standby node is not in a stable state\n")
+    with pytest.raises(InconclusiveError, match="the monitor refused: ERROR: standby node is not in a stable state"):
+        databases.switchover(plays.as_engine, automatic(), quiet, PlayedObserver([sight()]).as_observer)
+
+
+def test_switchover_that_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(databases, "PROMOTE_TIMEOUT_S", 0.1)
+    with pytest.raises(InconclusiveError, match="no other database became the primary"):
+        databases.switchover(with_monitor().as_engine, automatic(), quiet, PlayedObserver([sight()]).as_observer)

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from lab.availability import decide, summarise
+from lab.availability import EVIDENCE, MEASURES, PHASE_OF_EVENT, decide, measure_trial, summarise
 from lab.errors import UsageError
+from lab.experiments import OPERATOR_ACTS
+from lab.faults import FAULTS
 from lab.journal import RunJournal
-from lab.model import RunResult, TrialResult, Verdict
+from lab.model import Event, FaultKind, RunResult, TrialResult, Verdict
 from lab.report.document import as_document, rebuild
+from lab.roles import ACTIVE, PASSIVE, PRIMARY, STANDBY
 from lab.stages import ROOT
-from tests.unit.helpers import record, result, run_info
+from tests.unit.helpers import EVENTS, record, result, run_info
 
 # What docs/results.md promises. Whoever takes one of these away breaks somebody's program: raise schema_version.
 DOCUMENT = {
@@ -61,10 +64,15 @@ TRIAL = {
     "failed_expectations",
     "notes",
     "writable_databases",
+    "address_holders",
+    "degraded_redundancy_s",
+    "rejoin_s",
 }
 SHARE = {"intended", "good", "availability_ratio"}
 OUTAGE = {"start_s", "end_s", "censored"}
 PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"}
+# Those that only some stages and experiments have.
+MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "operator_s", "promoted_s"}
 AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"}
 GENERATOR = {"intended", "recorded", "lag_p99_ms", "lag_max_ms", "cpu_ratio"}
 SUMMARY = {
@@ -106,8 +114,27 @@ def test_document_has_the_keys_that_are_promised() -> None:
 
 def test_every_key_is_described() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    keys = DOCUMENT | TRIAL | SHARE | OUTAGE | PHASES | AUDIT | GENERATOR | SUMMARY
+    keys = DOCUMENT | TRIAL | SHARE | OUTAGE | PHASES | MORE_PHASES | AUDIT | GENERATOR | SUMMARY
     assert sorted(key for key in keys if not re.search(rf"`{key}(\[\])?`", text)) == []
+
+
+def test_every_phase_and_every_event_is_described() -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert {"impact_s", "recover_s", *PHASE_OF_EVENT.values(), *(f"{name}_s" for name in EVIDENCE)} == PHASES | MORE_PHASES
+    names = {*PHASE_OF_EVENT, *EVIDENCE, "no-bite", "stop", "databases", "address", "clock", "docker", "note"}
+    assert sorted(name for name in names if not re.search(rf"^\|[^|]*`{name}`", text, re.MULTILINE)) == []
+
+
+def test_every_measure_target_and_act_is_described() -> None:
+    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    words = {*MEASURES, *OPERATOR_ACTS, PRIMARY, STANDBY, ACTIVE, PASSIVE, "monitor", *(kind.value for kind in FaultKind)}
+    assert sorted(word for word in words if f"`{word}`" not in text and f"does: {word}" not in text) == []
+
+
+def test_every_fault_is_described() -> None:
+    lines = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8").splitlines()
+    # Once in the table of what each is, once in that of proof and undo.
+    assert [kind.value for kind in FAULTS if sum(line.startswith(f"| `{kind}` |") for line in lines) != 2] == []
 
 
 def test_document_says_what_was_measured() -> None:
@@ -125,6 +152,22 @@ def test_document_says_what_was_measured() -> None:
     assert trial["writes_audit"]["attempted"] == 224
     assert content["summary"]["downtime_ci_s"] == [1.01, 1.01]
     assert content["summary"]["availability_ratio_median"] == 0.857143
+
+
+def test_document_says_what_an_observer_saw_and_how_long_something_was_missing() -> None:
+    (unwatched,) = document(result((2.0, 3.0)))["trials"]
+    assert (unwatched["degraded_redundancy_s"], unwatched["rejoin_s"]) == (2.49, 0.5)
+    assert (unwatched["writable_databases"], unwatched["address_holders"]) == ({}, {})
+    seen = [
+        Event(2.5, "elect", "monitor"),
+        Event(0.0, "address", "holders=lb1 wire=lb1"),
+        Event(2.5, "address", "holders= wire="),
+    ]
+    events = tuple(event for event in (*EVENTS, *seen) if event.name != "well")
+    (watched,) = document(measure_trial(record(events=events), (), has_fault=True))["trials"]
+    assert (watched["degraded_redundancy_s"], watched["rejoin_s"]) == (None, None)
+    assert watched["address_holders"] == {"none_s": 4.5, "several_s": 0.0}
+    assert watched["phases"]["elect_s"] == 2.5
 
 
 def test_run_without_a_valid_trial_has_nulls_and_no_invented_zeros() -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from lab import experiments
+from lab.availability import MEASURES
 from lab.errors import UsageError
-from lab.model import Expectation, Experiment, FaultKind, Step
-from tests.unit.helpers import stage
+from lab.model import Expectation, Experiment, FaultKind, Operator, Stage, Step
+from tests.unit.helpers import BALANCERS, automatic, replicated, stage
 
 GOOD = """\
 title: A web box is killed
@@ -35,7 +36,7 @@ def test_shipped_experiment_is_whole(name: str) -> None:
     assert experiment.question.endswith("?")
     assert experiment.observe_s > 0
     assert "writes_lost" in {each.measure for each in experiment.expectations}
-    assert bool(experiment.faults) == (name != "baseline")
+    assert experiment.breaks == (name != "baseline")
 
 
 def test_everything_in_a_file_is_read(tmp_path: Path) -> None:
@@ -98,6 +99,11 @@ def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
         ("fault: kill\ntarget: web\n", "steps:\n- {fault: kill}\n", "line 4: a fault needs a target"),
         ("target: web", "target: web\ntarget: db", "line 5: 'target' stands here twice"),
         ("fault: kill", "fault: {kill", "this is not YAML"),
+        ("target: web", "target: web\noperator: promote", "line 5: operator must be a mapping"),
+        ("target: web", "target: web\noperator: {delay_s: 3}", "line 5: an operator can only promote or switchover"),
+        ("target: web", "target: web\noperator: {does: pray}", "line 5: an operator can only promote or switchover"),
+        ("target: web", "target: web\noperator: {does: promote, at_s: 3}", "line 5: 'at_s' is not known here"),
+        ("target: web", "target: web\noperator: {does: promote, delay_s: -1}", "line 5: delay_s must be a number"),
     ],
 )
 def test_error_names_file_and_line(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -134,3 +140,60 @@ def test_targets_are_checked_against_the_stage() -> None:
     experiments.check_targets(experiments.find("baseline"), stage())
     with pytest.raises(UsageError, match="kill-box on stage 3: the target 'box' matches no box"):
         experiments.check_targets(experiments.find("kill-box"), stage())
+
+
+SWITCHOVER = GOOD.replace("fault: kill\ntarget: web\n", "fault: none\noperator: {delay_s: 0, does: switchover}\n")
+
+
+def test_an_operator_alone_breaks_no_box(tmp_path: Path) -> None:
+    experiment = read(tmp_path, SWITCHOVER)
+    assert experiment.operator == Operator(0.0, "switchover")
+    assert experiment.faults == ()
+    assert experiment.breaks
+
+
+def test_an_operator_takes_a_while_unless_said(tmp_path: Path) -> None:
+    experiment = read(tmp_path, GOOD + "operator: {does: promote}\n")
+    assert experiment.operator == Operator(20.0, "promote")
+
+
+def test_switchover_needs_a_monitor(tmp_path: Path) -> None:
+    experiment = read(tmp_path, SWITCHOVER)
+    experiments.check_targets(experiment, automatic())
+    for without in (replicated(), stage()):
+        with pytest.raises(
+            UsageError, match=f"mine needs a monitor, and stage {without.number} has none in compose.yaml"
+        ) as caught:
+            experiments.check_targets(experiment, without)
+        assert "--failover automatic" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("target", "of", "fits"),
+    [
+        ("monitor", automatic(), True),
+        ("monitor", replicated(), False),
+        ("db.primary", stage(), True),
+        ("db.standby", stage(), False),
+        ("db.standby", replicated(), True),
+        ("all:db.standby", automatic(), True),
+        ("lb.active", automatic(), False),
+        ("lb.active", automatic(balancers={**BALANCERS, "lb": "198.18.0.13"}), True),
+        ("lb.passive", automatic(balancers={"lb": "198.18.0.13"}), True),
+    ],
+)
+def test_roles_of_the_moment_are_targets_where_a_box_can_come_to_play_them(
+    tmp_path: Path, target: str, of: Stage, fits: bool
+) -> None:
+    experiment = read(tmp_path, GOOD.replace("target: web", f"target: {target}"))
+    if fits:
+        experiments.check_targets(experiment, of)
+    else:
+        with pytest.raises(UsageError, match=f"the target '{target}' matches no box"):
+            experiments.check_targets(experiment, of)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_whatever_is_measured_can_be_expected(tmp_path: Path, measure: str) -> None:
+    experiment = read(tmp_path, GOOD[: GOOD.index("  writes_lost")] + f"  {measure}: {{at_most: 0}}\n")
+    assert Expectation(measure, 0, None) in experiment.expectations

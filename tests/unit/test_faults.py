@@ -2,24 +2,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from time import monotonic
 
 import pytest
 
 from lab.engine import ExecResult
 from lab.errors import UsageError
-from lab.faults import FAULTS, Hands, Victim
-from lab.model import Box, FaultKind, UndoAction
+from lab.faults import FAULTS, Hands, Victim, proof
+from lab.model import Box, FaultKind, Link, UndoAction
 from tests.unit.helpers import box
 
 LATER = "2026-01-31T12:00:09Z"
+LINKS = (Link("edge", "198.18.0.21", "02:42:c6:12:00:15", ("web1",)), Link("app", "198.18.1.21", "", ("web1",)))
+UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.CUTOFF: UndoAction.RECONNECT, FaultKind.WIPE: UndoAction.CREATE}
 
 
 class FakeHands:
     """One box that is as it is said to be; notes what is done to it."""
 
-    def __init__(self, now: Box | None, *answers: ExecResult) -> None:
+    def __init__(self, now: Box | None, *answers: ExecResult, connected: tuple[Link, ...] = LINKS) -> None:
         self.now = now
         self.answers = list(answers)
+        self.connected = connected
         self.done: list[str] = []
 
     def box(self, box: Box) -> Box | None:
@@ -36,6 +40,17 @@ class FakeHands:
 
     def pause(self, box: Box) -> None:
         self.done.append(f"pause {box.service}")
+
+    def links(self, box: Box) -> tuple[Link, ...]:
+        return self.connected
+
+    def disconnect(self, box: Box) -> None:
+        self.done.append(f"disconnect {box.service}")
+        self.connected = ()
+
+    def remove(self, box: Box) -> None:
+        self.done.append(f"remove {box.service}")
+        self.now = None
 
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
         self.done.append(f"in {box.service}: {' '.join(command)}")
@@ -70,7 +85,7 @@ def test_what_does_not_run_cannot_fail(kind: FaultKind, status: str) -> None:
 def test_undo_names_box_and_how(kind: FaultKind) -> None:
     undo = FAULTS[kind].undo(victim())
     assert (undo.box_id, undo.service, undo.stage) == ("id-of-web1", "web1", 3)
-    assert undo.action is (UndoAction.UNPAUSE if kind is FaultKind.PAUSE else UndoAction.START)
+    assert undo.action is UNDO.get(kind, UndoAction.START)
 
 
 @pytest.mark.parametrize("kind", [FaultKind.KILL, FaultKind.STOP, FaultKind.PAUSE, FaultKind.RESTART])
@@ -134,6 +149,91 @@ def test_proof_of_a_crash() -> None:
 
 def test_box_that_does_not_say_is_no_proof_of_a_crash() -> None:
     assert not proved(FaultKind.CRASH, box(), ExecResult(124, "no answer within 30 s"), of=CRASHED)
+
+
+def test_cutoff_notes_how_the_box_was_connected_before_it_pulls_the_cables() -> None:
+    hands, fault = FakeHands(box()), FAULTS[FaultKind.CUTOFF]
+    prepared = fault.prepare(hands, victim())
+    assert hands.done == []
+    fault.inject(hands, prepared)
+    assert hands.done == ["disconnect web1"]
+    # Still known after it is gone, in the order and with the addresses of before.
+    assert fault.undo(prepared).links == LINKS
+
+
+def test_other_faults_have_no_cables_to_put_back() -> None:
+    for kind in set(FAULTS) - {FaultKind.CUTOFF, FaultKind.CRASH}:
+        assert FAULTS[kind].undo(FAULTS[kind].prepare(FakeHands(box()), victim())).links == ()
+
+
+def test_box_without_a_network_cannot_be_cut_off() -> None:
+    with pytest.raises(UsageError, match="web1 is on no network"):
+        FAULTS[FaultKind.CUTOFF].prepare(FakeHands(box(), connected=()), victim())
+
+
+@pytest.mark.parametrize(
+    ("now", "connected", "bitten"),
+    [
+        (box(), (), True),
+        (box(), LINKS[1:], False),
+        # A box that died is another fault.
+        (box(status="exited"), (), False),
+        (None, (), False),
+    ],
+)
+def test_proof_of_a_cutoff(now: Box | None, connected: tuple[Link, ...], bitten: bool) -> None:
+    bite = FAULTS[FaultKind.CUTOFF].prove(FakeHands(now, connected=connected), victim())
+    assert bite.proved is bitten
+    assert "web1" in bite.evidence
+
+
+def test_evidence_of_a_cutoff_names_the_networks_that_are_left() -> None:
+    assert "on app" in FAULTS[FaultKind.CUTOFF].prove(FakeHands(box(), connected=LINKS[1:]), victim()).evidence
+    assert "on no network" in FAULTS[FaultKind.CUTOFF].prove(FakeHands(box(), connected=()), victim()).evidence
+
+
+def test_wipe_kills_before_it_removes() -> None:
+    """So that the box fails at one instant, as a killed one does, however long its removal takes."""
+    hands, fault = FakeHands(box()), FAULTS[FaultKind.WIPE]
+    fault.inject(hands, fault.prepare(hands, victim()))
+    assert hands.done == ["kill web1", "remove web1"]
+    assert fault.prove(hands, victim()).proved
+
+
+def test_proof_of_a_wipe() -> None:
+    assert proved(FaultKind.WIPE, None)
+    assert not proved(FaultKind.WIPE, box(status="exited"))
+    assert not proved(FaultKind.WIPE, box())
+
+
+class LateHands(FakeHands):
+    """The box is down from the given look on."""
+
+    def __init__(self, bites_at: int) -> None:
+        super().__init__(box())
+        self.bites_at = bites_at
+        self.looks = 0
+
+    def box(self, box: Box) -> Box | None:
+        self.looks += 1
+        return replace(box, status="exited", exit_code=137) if self.looks >= self.bites_at else box
+
+
+def test_proof_is_waited_for_and_ends_with_the_first() -> None:
+    hands = LateHands(bites_at=3)
+    bite = proof(FAULTS[FaultKind.KILL], hands, victim(), timeout_s=5)
+    assert bite.proved
+    assert bite.evidence == "web1 is exited, exit code 137"
+    assert hands.looks == 3
+
+
+def test_proof_that_does_not_come_is_the_last_look() -> None:
+    hands, since = LateHands(bites_at=10_000), monotonic()
+    bite = proof(FAULTS[FaultKind.KILL], hands, victim(), timeout_s=0.2)
+    assert not bite.proved
+    assert bite.evidence == "web1 is running, exit code 0"
+    assert monotonic() - since >= 0.2
+    assert hands.looks > 1
 
 
 @pytest.mark.parametrize(

@@ -70,18 +70,18 @@ def test_change_in_a_base_outdates_what_is_built_on_it(root: Path) -> None:
     _, engine = an_engine(*SOURCES)
     assert outdated(engine) == []
     (root / "compose" / "postgres" / "inner" / "file.txt").write_text("other")
-    assert outdated(engine) == ["postgres", "box"]
+    assert outdated(engine) == ["postgres", "monitor", "box"]
     (root / "compose" / "base" / "inner" / "file.txt").write_text("other")
     assert outdated(engine) == list(SOURCES)
 
 
 def test_missing_images_are_outdated_in_the_order_of_building(root: Path) -> None:
     _, engine = an_engine("web", "balancer")
-    assert outdated(engine) == ["base", "postgres", "box", "internet"]
+    assert outdated(engine) == ["base", "postgres", "monitor", "box", "internet"]
 
 
 def test_build_makes_only_what_is_outdated(root: Path) -> None:
-    fake, engine = an_engine("base", "web", "postgres", "balancer")
+    fake, engine = an_engine("base", "web", "postgres", "monitor", "balancer")
     said: list[str] = []
     assert build(engine, said.append) == ["box", "internet"]
     assert fake.done == ["base image", "box", "internet"]
@@ -100,7 +100,7 @@ def test_dockerfile_takes_nothing_that_its_digest_does_not_cover(name: str) -> N
         base = start.removeprefix("redundancy-lab/")
         assert list(SOURCES).index(base) < list(SOURCES).index(name)
         assert set(SOURCES[base]) <= set(SOURCES[name])
-    for copied in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE):
+    for copied in re.findall(r"^COPY (?:--\S+ )*(.+) \S+$", text, re.MULTILINE):
         for path in copied.split():
             assert (ROOT / path).exists()
             assert any(path == folder or path.startswith(f"{folder}/") for folder in SOURCES[name])

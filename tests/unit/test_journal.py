@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from lab import journal
 from lab.errors import PreflightError, UsageError
 from lab.journal import RunJournal, UndoLedger, read_run
-from lab.model import Undo, UndoAction
+from lab.model import Link, Undo, UndoAction
 from lab.stages import ROOT
 from tests.unit.helpers import record, run_info
 
@@ -38,6 +39,24 @@ def test_open_fault_survives_the_controller(tmp_path: Path) -> None:
     opened = UndoLedger(file).open(undo("web1", UndoAction.UNPAUSE), "pause")
     assert UndoLedger(file).entries() == [opened]
     assert opened.undo.action is UndoAction.UNPAUSE
+
+
+def test_cables_that_were_pulled_survive_the_controller(tmp_path: Path) -> None:
+    links = (Link("edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "balancer")), Link("app", "", "", ()))
+    file = tmp_path / "undo.jsonl"
+    opened = UndoLedger(file).open(replace(undo("lb1", UndoAction.RECONNECT), links=links), "cutoff")
+    assert UndoLedger(file).entries() == [opened]
+    assert opened.undo.links == links
+
+
+def test_fault_noted_before_there_were_links_is_still_known(tmp_path: Path) -> None:
+    file = tmp_path / "undo.jsonl"
+    old = {"action": "start", "box_id": "id-of-web1", "service": "web1", "stage": 3}
+    file.write_text(json.dumps({"id": "a1", "fault": "kill", "since": "2026-01-31T12:00:00Z", "undo": old}) + "\n")
+    (entry,) = UndoLedger(file).entries()
+    assert entry.undo == undo("web1")
+    UndoLedger(file).close(entry)
+    assert not file.exists()
 
 
 def test_closing_the_last_fault_removes_the_file(tmp_path: Path) -> None:

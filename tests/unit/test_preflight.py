@@ -8,7 +8,7 @@ import pytest
 from lab.engine import EngineInfo, compose_is_recent
 from lab.errors import EXIT_PREFLIGHT, PreflightError
 from lab.journal import UndoLedger
-from lab.model import Undo, UndoAction
+from lab.model import Box, Undo, UndoAction
 from lab.preflight import (
     available_memory_mib,
     check_memory,
@@ -18,7 +18,7 @@ from lab.preflight import (
     check_tools,
     front_door,
 )
-from tests.unit.helpers import box, stage
+from tests.unit.helpers import automatic, box, db, replicated, stage
 
 INFO = EngineInfo(version="28.0", compose_version="2.40.0", buildx=True, memory_mib=4000, processors=2, system="Linux")
 
@@ -83,12 +83,27 @@ def test_malformed_memory_cap(monkeypatch: pytest.MonkeyPatch, cap: str) -> None
         available_memory_mib(INFO)
 
 
+def other(service: str, number: int) -> Box:
+    """A box of another stage."""
+    return box(service, stage=number, project=f"redundancy-lab-{number}")
+
+
 def test_another_stage_is_in_the_way() -> None:
     check_other_stages([], stage())
-    check_other_stages([box(), box("selftest", stage=0)], stage())
+    check_other_stages([box(), box("selftest", stage=0, project="redundancy-lab-selftest")], stage())
     with pytest.raises(PreflightError, match="stage 1, 2 is up") as caught:
-        check_other_stages([box(), box("box", stage=1), box("db", stage=2)], stage())
+        check_other_stages([box(), other("box", 1), other("db", 2), other("web1", 2)], stage())
     assert "lab down 1" in caught.value.hint
+
+
+def test_other_file_of_the_same_stage_is_in_the_way_too() -> None:
+    """Both have the same addresses and the same front door."""
+    check_other_stages([db("db1")], replicated())
+    check_other_stages([db("db1", project="redundancy-lab-4-automatic")], automatic())
+    for boxes, wanted in (([db("db1")], automatic()), ([db("db1", project="redundancy-lab-4-automatic")], replicated())):
+        with pytest.raises(PreflightError, match="stage 4, from its other file, is up") as caught:
+            check_other_stages(boxes, wanted)
+        assert "--replace" in caught.value.hint
 
 
 def test_open_fault_is_in_the_way(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from .postgres import Postgres
 
 # psycopg's own way to give a query up would take 5 s.
 AT_ONCE_S = 1.0
+PATIENCE_S = 4.0
 
 
 @pytest.fixture
@@ -42,7 +43,8 @@ def seen(*between: Callable[[], object]) -> list[tuple[str, int, int]]:
         watch, found = DatabaseWatch("127.0.0.1", "secret"), []
         for happens in (lambda: None, *between):
             happens()
-            await watch.look()
+            async with asyncio.timeout(PATIENCE_S):
+                await watch.look()
             found.append((watch.state, watch.standbys, watch.synchronous))
         if watch._connection:
             await watch._connection.close()

@@ -1,0 +1,154 @@
+"""What the engine makes of Docker's answers, against an API that is only played."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from docker.errors import NotFound
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.engine import Engine, _nanoseconds
+from lab.errors import UsageError
+from lab.evidence import LogLine
+from lab.model import Link
+from tests.unit.helpers import box
+
+EDGE = Link("redundancy-lab-5_edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "redundancy-lab-5-lb1-1"))
+APP = Link("redundancy-lab-5_app", "", "", ("lb1",))
+DETAILS: dict[str, Any] = {
+    "Id": "id-of-lb1",
+    "Config": {"Labels": {"lab.stage": "5", "lab.role": "lb", "com.docker.compose.project": "redundancy-lab-5"}},
+    "Mounts": [{"Type": "volume", "Name": "disk"}, {"Type": "volume", "Name": "nameless"}, {"Type": "tmpfs"}],
+    "NetworkSettings": {
+        "Networks": {
+            EDGE.network: {
+                "IPAMConfig": {"IPv4Address": EDGE.address},
+                "IPAddress": EDGE.address,
+                "MacAddress": EDGE.mac,
+                "Aliases": list(EDGE.aliases),
+            },
+            # Docker chose address and MAC address here, and may choose others next time.
+            APP.network: {
+                "IPAMConfig": None,
+                "IPAddress": "198.18.1.7",
+                "MacAddress": "02:42:c6:12:01:07",
+                "Aliases": list(APP.aliases),
+            },
+        }
+    },
+}
+LB1 = box("lb1", ("lb",))
+
+
+@dataclass
+class PlayedApi:
+    """One container, and what is done to it."""
+
+    details: dict[str, Any] = field(default_factory=lambda: deepcopy(DETAILS))
+    log: bytes = b""
+    done: list[Any] = field(default_factory=list)
+
+    def inspect_container(self, _: str) -> dict[str, Any]:
+        return self.details
+
+    def disconnect_container_from_network(self, container: str, network: str) -> None:
+        del self.details["NetworkSettings"]["Networks"][network]
+        self.done.append((container, network))
+
+    def connect_container_to_network(self, container: str, network: str, **how: Any) -> None:
+        self.done.append((container, network, how))
+
+    def remove_container(self, container: str, **how: bool) -> None:
+        self.done.append((container, how))
+
+    def remove_volume(self, name: str) -> None:
+        if name == "nameless":
+            raise NotFound("went with its container")
+        self.done.append(name)
+
+    def logs(self, _: str, **how: Any) -> bytes:
+        self.done.append(how)
+        return self.log
+
+
+def played(**changes: Any) -> tuple[PlayedApi, Engine]:
+    engine, api = Engine.__new__(Engine), PlayedApi(**changes)
+    engine._api = api
+    return api, engine
+
+
+def test_times_as_docker_writes_them() -> None:
+    assert _nanoseconds("1970-01-01T00:00:01.000000002Z") == 1_000_000_002
+    assert _nanoseconds("1970-01-01T00:01:00Z") == 60_000_000_000
+    # Docker leaves out zeros at the end.
+    assert _nanoseconds("1970-01-01T00:00:00.5Z") == 500_000_000
+
+
+@pytest.mark.parametrize("stamp", ["", "panic:", "2026-01-31T12:00:00.soonZ", "12:00:00.5Z"])
+def test_what_is_no_time(stamp: str) -> None:
+    assert _nanoseconds(stamp) == 0
+
+
+@given(st.integers(10**9, 4 * 10**18))
+def test_no_nanosecond_is_lost(at_ns: int) -> None:
+    whole = datetime.fromtimestamp(at_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    assert _nanoseconds(f"{whole}.{at_ns % 10**9:09d}".rstrip("0") + "Z") == at_ns
+
+
+def test_log_lines_have_the_time_at_which_they_were_read() -> None:
+    log = b"2026-01-31T12:00:00.25Z Entering MASTER STATE\nno time at all\n2026-01-31T12:00:01Z caf\xff\n2026-01-31T12:00:02Z\n"
+    api, engine = played(log=log)
+    noon_ns = int(datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()) * 10**9
+    assert engine.log_lines(LB1, since_s=noon_ns / 1e9 + 0.9) == [
+        LogLine("lb1", noon_ns + 250_000_000, "Entering MASTER STATE"),
+        LogLine("lb1", noon_ns + 1_000_000_000, "caf�"),
+    ]
+    # Docker takes whole seconds: rather some lines too many than one too few.
+    assert api.done == [{"timestamps": True, "since": noon_ns // 10**9}]
+
+
+def test_links_hold_what_the_stage_file_fixes_and_leave_the_rest_to_docker() -> None:
+    _, engine = played()
+    assert engine.links(LB1) == (APP, EDGE)
+
+
+def test_a_box_is_cut_off_every_network() -> None:
+    api, engine = played()
+    engine.disconnect(LB1)
+    assert api.done == [("id-of-lb1", APP.network), ("id-of-lb1", EDGE.network)]
+    assert engine.links(LB1) == ()
+
+
+def test_reconnection_gives_back_address_and_names_where_they_are_missing() -> None:
+    api, engine = played()
+    del api.details["NetworkSettings"]["Networks"][EDGE.network]
+    engine.reconnect(LB1, (APP, EDGE))
+    as_before = {"ipv4_address": EDGE.address, "aliases": list(EDGE.aliases), "mac_address": EDGE.mac}
+    assert api.done == [("id-of-lb1", EDGE.network, as_before)]
+
+
+def test_reconnection_asks_for_nothing_that_was_not_fixed() -> None:
+    api, engine = played()
+    del api.details["NetworkSettings"]["Networks"][APP.network]
+    engine.reconnect(LB1, (APP,))
+    assert api.done == [("id-of-lb1", APP.network, {"ipv4_address": None, "aliases": ["lb1"], "mac_address": None})]
+
+
+def test_a_box_is_removed_with_its_disks() -> None:
+    api, engine = played()
+    engine.remove(LB1)
+    assert api.done == [("id-of-lb1", {"force": True, "v": True}), "disk"]
+
+
+def test_foreign_containers_are_neither_cut_off_nor_removed() -> None:
+    api, engine = played()
+    api.details["Config"]["Labels"]["com.docker.compose.project"] = "somebody-else"
+    for work in (engine.disconnect, engine.remove, lambda lb1: engine.reconnect(lb1, (Link("other", "", "", ()),))):
+        with pytest.raises(UsageError, match="lb1 is not a box of the lab"):
+            work(LB1)
+    assert api.done == []

@@ -1,0 +1,163 @@
+"""Taking faults back, against an engine that is only played."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab import healing
+from lab.errors import HealError, UsageError
+from lab.journal import UndoLedger
+from lab.model import Box, Link, Sight, Stage, Undo, UndoAction
+from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, sight, stage
+from tests.unit.played import PlayedEngine, PlayedObserver
+
+LINKS = (Link("edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb",)), Link("app", "", "", ()))
+INTERNET = box("internet", ("internet",))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> UndoLedger:
+    return UndoLedger(tmp_path / "undo.jsonl")
+
+
+def opened(ledger: UndoLedger, service: str, action: UndoAction, fault: str, links: tuple[Link, ...] = ()) -> None:
+    ledger.open(Undo(action, f"id-of-{service}", service, 3, links), fault)
+
+
+def test_box_that_was_cut_off_gets_its_networks_back(ledger: UndoLedger) -> None:
+    opened(ledger, "lb", UndoAction.RECONNECT, "cutoff", LINKS)
+    plays = PlayedEngine([box("lb", ("lb",)), box("web1")])
+    assert healing.undo_all(plays.as_engine, ledger) == 1
+    assert plays.done == ["connect lb to edge", "connect lb to app"]
+    assert ledger.entries() == []
+
+
+def test_box_that_died_while_it_was_cut_off_is_connected_before_it_starts(ledger: UndoLedger) -> None:
+    opened(ledger, "lb", UndoAction.RECONNECT, "cutoff", LINKS[:1])
+    plays = PlayedEngine([box("lb", ("lb",), status="exited")])
+    healing.undo_all(plays.as_engine, ledger)
+    assert plays.done == ["connect lb to edge", "start lb"]
+
+
+def test_box_that_was_wiped_is_made_again(ledger: UndoLedger) -> None:
+    opened(ledger, "web1", UndoAction.CREATE, "wipe")
+    plays = PlayedEngine([box("web2"), INTERNET])
+    healing.undo_all(plays.as_engine, ledger)
+    assert plays.done == ["up redundancy-lab-3"]
+    assert ledger.entries() == []
+
+
+def test_box_is_made_again_from_the_file_that_its_stage_was_started_from(ledger: UndoLedger) -> None:
+    ledger.open(Undo(UndoAction.CREATE, "id-of-db1", "db1", 4), "wipe")
+    plays = PlayedEngine([db("db2", project="redundancy-lab-4-automatic")])
+    healing.undo_all(plays.as_engine, ledger)
+    assert plays.done == ["up redundancy-lab-4-automatic"]
+
+
+def test_box_of_a_stage_that_is_gone_is_not_made_again(ledger: UndoLedger) -> None:
+    opened(ledger, "web1", UndoAction.CREATE, "wipe")
+    plays = PlayedEngine([db("db1")])
+    healing.undo_all(plays.as_engine, ledger)
+    assert plays.done == []
+    assert ledger.entries() == []
+
+
+def test_faults_are_taken_back_in_the_opposite_order(ledger: UndoLedger) -> None:
+    opened(ledger, "web1", UndoAction.UNPAUSE, "pause")
+    opened(ledger, "web2", UndoAction.START, "kill")
+    opened(ledger, "lb", UndoAction.RECONNECT, "cutoff", LINKS[:1])
+    plays = PlayedEngine([box("web1", status="paused"), box("web2", status="exited"), box("lb", ("lb",))])
+    assert healing.undo_all(plays.as_engine, ledger) == 3
+    assert plays.done == ["connect lb to edge", "start web2", "unpause web1"]
+
+
+def test_fault_that_cannot_be_undone_stays_noted_and_keeps_no_other_from_it(ledger: UndoLedger) -> None:
+    class Stuck(PlayedEngine):
+        def unpause(self, box: Box) -> None:
+            raise UsageError("Docker could not unpause it")
+
+    opened(ledger, "web1", UndoAction.START, "kill")
+    opened(ledger, "web2", UndoAction.UNPAUSE, "pause")
+    plays = Stuck([box("web1", status="exited"), box("web2", status="paused")])
+    with pytest.raises(HealError, match="pause of web2 could not be undone: Docker could not unpause it"):
+        healing.undo_all(plays.as_engine, ledger)
+    assert plays.done == ["start web1"]
+    assert [entry.undo.service for entry in ledger.entries()] == ["web2"]
+
+
+def test_lost_database_comes_back_as_its_stage_says() -> None:
+    """By hand it is told whom to follow; where there is a monitor, that one tells it."""
+    lost = {"status": "exited"}
+    by_hand = PlayedEngine([box("internet", ("internet",), stage=4)], sees=sight("silent", "primary"))
+    assert healing.mend(by_hand.as_engine, db("db1", **lost))
+    assert by_hand.done == ["rejoin db2 in db1", "start db1"]
+    watched = PlayedEngine()
+    assert healing.mend(watched.as_engine, db("db1", project="redundancy-lab-4-automatic", **lost))
+    assert watched.done == ["start db1"]
+
+
+def test_what_runs_needs_no_mending() -> None:
+    plays = PlayedEngine()
+    assert not healing.mend(plays.as_engine, box())
+    assert not healing.mend(plays.as_engine, box(status="restarting"))
+    assert plays.done == []
+
+
+def names(boxes: list[Box]) -> list[tuple[int, str]]:
+    return [(found.number, found.file.name) for found in healing.stages_up(PlayedEngine(boxes).as_engine)]
+
+
+def test_stages_that_are_up_are_known_by_the_files_they_were_started_from() -> None:
+    assert names([]) == []
+    assert names([box(), box("web2", status="exited")]) == [(3, "compose.yaml")]
+    assert names([db("db1", project="redundancy-lab-4-automatic"), box()]) == [(3, "compose.yaml"), (4, "compose.automatic.yaml")]
+    # The container of the self-test belongs to no stage.
+    assert names([box("selftest", stage=0, project="redundancy-lab-selftest")]) == []
+
+
+def test_box_whose_stage_file_is_gone_is_an_error() -> None:
+    with pytest.raises(UsageError, match="the file that web1 was started from is gone"):
+        names([box(project="redundancy-lab-3-old")])
+
+
+def test_missing_boxes_are_made_again() -> None:
+    every = [box(spec.name, spec.roles) for spec in stage().services]
+    plays, said = PlayedEngine([each for each in every if each.service != "db"]), list[str]()
+    healing.restore_missing(plays.as_engine, stage(), said.append)
+    assert plays.done == ["up redundancy-lab-3"]
+    assert said == ["db of stage 3 had been removed: made again"]
+    whole = PlayedEngine(every)
+    healing.restore_missing(whole.as_engine, stage(), said.append)
+    assert whole.done == []
+
+
+# Nothing is missing
+
+
+def test_redundancy_is_waited_for() -> None:
+    observer = PlayedObserver([sight(db2="silent", standbys=0, synchronous=0), sight(synchronous=0), sight()])
+    healing.await_sight(automatic(), observer.as_observer, timeout_s=5)
+    assert observer.sights == [sight()]
+
+
+@pytest.mark.parametrize(
+    ("of", "seen", "said"),
+    [
+        (replicated(), sight(db2="silent", standbys=0, synchronous=0), "db1 is primary, db2 is silent, 0 follow"),
+        (automatic(), sight(synchronous=0), "1 follow, 0 of them synchronously"),
+        (automatic(balancers=BALANCERS), sight(holders=("lb1", "lb2")), "the address is held by lb1 and lb2"),
+        (automatic(balancers=BALANCERS), sight(holders=(), wire="lb1"), "the address is held by nobody"),
+    ],
+)
+def test_what_is_missing_is_said(of: Stage, seen: Sight, said: str) -> None:
+    with pytest.raises(HealError, match=r"is not redundant after 0\.1 s") as caught:
+        healing.await_sight(of, PlayedObserver([seen]).as_observer, timeout_s=0.1)
+    assert said in caught.value.message
+
+
+def test_stage_in_which_nothing_can_move_is_not_watched() -> None:
+    """Its observer has nothing to say, and is not asked."""
+    healing.await_sight(stage(), PlayedObserver([]).as_observer, timeout_s=0.1)
+    healing.await_redundant(PlayedEngine().as_engine, stage(), timeout_s=0.1)

@@ -1,0 +1,113 @@
+"""What the words of the lab can say of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lab.model import DatabaseState, Experiment, FaultKind, Operator, Sight, Step
+from tests.unit.helpers import BALANCERS, automatic, replicated, result, sight, stage
+
+
+@pytest.mark.parametrize(
+    ("seen", "by_hand", "by_monitor"),
+    [
+        (sight(), 1, 1),
+        # It follows, and no commit waits for it: what it has not received would be lost.
+        (sight(synchronous=0), 1, 0),
+        (sight(db2="silent", standbys=0, synchronous=0), 0, 0),
+        # Nobody takes writes, so there is nothing that a spare could take over.
+        (sight("waiting", "silent", standbys=0, synchronous=0), 0, 0),
+        (sight("silent", "standby", standbys=0, synchronous=0), 0, 0),
+        # Two primaries: neither is a spare for the other.
+        (sight("primary", "primary"), 0, 0),
+    ],
+)
+def test_spare_is_who_could_take_over_without_loss(seen: Sight, by_hand: int, by_monitor: int) -> None:
+    assert replicated().spare(seen) == by_hand
+    assert automatic().spare(seen) == by_monitor
+
+
+def test_redundant_when_every_standby_follows() -> None:
+    assert automatic().is_redundant(sight())
+    assert not automatic().is_redundant(sight(synchronous=0))
+    assert replicated().is_redundant(sight(synchronous=0))
+    three = automatic(databases={"db1": "", "db2": "", "db3": ""})
+    assert not three.is_redundant(sight())
+    assert three.is_redundant(sight(standbys=2, synchronous=2))
+
+
+@pytest.mark.parametrize(
+    ("holders", "wire", "redundant"),
+    [
+        (("lb1",), "lb1", True),
+        (("lb2",), "lb2", True),
+        (("lb1", "lb2"), "lb1", False),
+        ((), "", False),
+        # It holds the address, and users reach the other one, or nobody.
+        (("lb1",), "lb2", False),
+        (("lb1",), "", False),
+    ],
+)
+def test_redundant_when_the_one_holder_of_the_address_answers_there(holders: tuple[str, ...], wire: str, redundant: bool) -> None:
+    seen = sight(holders=holders, wire=wire)
+    assert automatic(balancers=BALANCERS).is_redundant(seen) is redundant
+    # Where the address does not move, nobody asks who has it.
+    assert automatic().is_redundant(seen)
+
+
+def test_balancers_do_not_make_up_for_a_missing_standby() -> None:
+    assert not automatic(balancers=BALANCERS).is_redundant(sight(db2="silent", standbys=0, synchronous=0))
+
+
+def test_watched_where_something_can_move() -> None:
+    assert not stage().is_watched
+    assert replicated().is_watched
+    assert stage(balancers=BALANCERS).is_watched
+    assert stage(balancers=BALANCERS).is_redundant(sight())
+
+
+def test_sights_are_alike_whatever_the_time() -> None:
+    assert sight(clock_ns=5).is_like(sight(clock_ns=7))
+    for other in (sight(db2="silent"), sight(standbys=0), sight(synchronous=0), sight(holders=()), sight(wire="lb2")):
+        assert not sight().is_like(other)
+
+
+def test_databases_by_their_state() -> None:
+    assert sight().named(DatabaseState.PRIMARY) == ["db1"]
+    assert sight("silent", "silent").named(DatabaseState.SILENT) == ["db1", "db2"]
+    assert sight().named(DatabaseState.WAITING) == []
+
+
+def times(**phases: float) -> tuple[float | None, float | None]:
+    trial = result(phases=phases)
+    return trial.degraded_redundancy_s, trial.rejoin_s
+
+
+def test_something_is_missing_from_the_end_of_the_outage_until_the_stage_is_whole() -> None:
+    assert times(inject_s=2.0, recover_s=3.0, heal_s=8.0, redundant_s=12.0) == (9.0, 4.0)
+
+
+def test_fault_that_nobody_noticed_has_something_missing_from_its_beginning() -> None:
+    assert times(inject_s=2.0, heal_s=8.0, redundant_s=12.0) == (10.0, 4.0)
+
+
+def test_stage_that_mends_itself_has_nothing_to_rejoin() -> None:
+    assert times(inject_s=2.0, recover_s=3.0, redundant_s=5.0) == (2.0, None)
+
+
+def test_nothing_is_missing_where_users_suffered_until_all_was_well() -> None:
+    assert times(inject_s=2.0, recover_s=12.5, heal_s=8.0, redundant_s=12.0) == (0.0, 4.0)
+
+
+def test_stage_that_did_not_get_whole_and_trial_without_a_fault_have_no_such_time() -> None:
+    assert times(inject_s=2.0, recover_s=3.0, heal_s=8.0) == (None, None)
+    assert times() == (None, None)
+
+
+def test_operator_alone_does_something_to_the_stage() -> None:
+    nothing = Experiment("calm", "t", "q?", (Step(FaultKind.NONE, ""),), 2.0, 6.0, 1.5, ())
+    assert not nothing.breaks
+    assert replace(nothing, operator=Operator(0.0, "switchover")).breaks
+    assert replace(nothing, steps=(Step(FaultKind.KILL, "web"),)).breaks

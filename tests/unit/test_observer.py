@@ -1,0 +1,98 @@
+"""The controller's end of the observer, against processes that say what an observer says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from lab.engine import Engine, wait_until
+from lab.errors import InconclusiveError
+from lab.model import Box, Stage
+from lab.observer import Observer, look
+from tests.unit.helpers import BALANCERS, automatic, box, sight, stage
+from tests.unit.played import line, saying
+
+CLOCKS = '{"event": "clocks", "monotonic_ns": 1000, "realtime_ns": 5000}'
+
+
+@dataclass
+class Internet:
+    """An engine of which only the internet box is needed; what is run there says these lines."""
+
+    lines: Sequence[str] = ()
+    process: subprocess.Popen[bytes] | None = None
+    asked: list[Sequence[str]] = field(default_factory=list)
+
+    def internet_box(self, _: Stage) -> Box:
+        return box("internet", ("internet",))
+
+    def talk_to(self, _: Box, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        self.asked.append(command)
+        self.process = self.process or saying(*self.lines)
+        return self.process
+
+
+def observing(internet: Internet, of: Stage | None = None) -> Observer:
+    return Observer(cast(Engine, internet), of or automatic())
+
+
+def test_only_changes_are_kept() -> None:
+    lines = [CLOCKS, line(sight(clock_ns=1)), line(sight(clock_ns=2)), line(sight(db2="silent", clock_ns=3)), line(sight())]
+    with observing(Internet(lines)) as observer:
+        assert wait_until(lambda: len(observer.sights) == 3, 5)
+    assert [seen.clock_ns for seen in observer.sights] == [1, 3, 0]
+    assert observer.sights[1] == sight(db2="silent", clock_ns=3)
+
+
+def test_latest_is_what_was_seen_last() -> None:
+    with observing(Internet([line(sight(clock_ns=1)), line(sight("silent", clock_ns=2))])) as observer:
+        assert wait_until(lambda: len(observer.sights) == 2, 5)
+        assert observer.latest() == sight("silent", clock_ns=2)
+
+
+def test_difference_between_the_clocks_of_the_boxes() -> None:
+    with observing(Internet([CLOCKS, line(sight())])) as observer:
+        observer.latest()
+    assert observer.realtime_offset_ns == 4000
+
+
+def test_line_cut_short_ends_the_listening_and_nothing_else() -> None:
+    with observing(Internet([line(sight(clock_ns=1)), line(sight())[:40]])) as observer:
+        assert observer.latest() == sight(clock_ns=1)
+
+
+def test_observer_that_never_says_anything_is_named_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.observer.FIRST_TIMEOUT_S", 0.5)
+    failing = [sys.executable, "-c", "raise SystemExit('no such module')"]
+    process = subprocess.Popen(failing, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with pytest.raises(InconclusiveError, match="could not be asked: no such module"):
+        look(cast(Engine, Internet(process=process)), automatic())
+
+
+def test_its_process_ends_with_it() -> None:
+    internet = Internet([line(sight())])
+    with observing(internet) as observer:
+        observer.latest()
+        assert internet.process is not None
+        assert internet.process.poll() is None
+    assert internet.process.returncode == 0
+
+
+def test_observer_is_told_what_there_is_to_see() -> None:
+    told = []
+    for watched in (automatic(balancers=BALANCERS), stage()):
+        internet = Internet([line(sight())])
+        with observing(internet, watched) as observer:
+            observer.latest()
+        told.append(json.loads(internet.asked[0][-1]))
+    assert told == [
+        {"databases": {"db1": "198.18.3.31", "db2": "198.18.3.32"}, "balancers": BALANCERS, "entry": "198.18.0.10"},
+        # A database that stands alone has no state that could change.
+        {"databases": {}, "balancers": {}, "entry": "198.18.0.10"},
+    ]

@@ -1,0 +1,75 @@
+"""The roles that boxes play only for now."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.errors import InconclusiveError
+from lab.model import Box, Sight, Stage
+from lab.roles import boxes_in_roles, possible, with_live_roles
+from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, sight, stage
+from tests.unit.played import PlayedEngine
+
+INTERNET = box("internet", ("internet",), stage=4)
+LBS = [box("lb1", ("lb",), stage=4), box("lb2", ("lb",), stage=4)]
+BOXES = [*LBS, db("db1"), db("db2"), box("web1", stage=4), INTERNET]
+
+
+def roles_of(boxes: list[Box]) -> dict[str, tuple[str, ...]]:
+    return {each.service: each.roles for each in boxes}
+
+
+def live(stage: Stage, seen: Sight) -> dict[str, tuple[str, ...]]:
+    return roles_of(with_live_roles(BOXES, stage, seen))
+
+
+def test_databases_have_the_role_that_they_play_now() -> None:
+    found = live(replicated(), sight("standby", "primary"))
+    assert (found["db1"], found["db2"]) == (("db", "db.standby"), ("db", "db.primary"))
+    assert found["web1"] == ("web",)
+
+
+@pytest.mark.parametrize("state", ["silent", "waiting"])
+def test_database_that_serves_nobody_has_no_role_of_the_moment(state: str) -> None:
+    assert live(replicated(), sight(state, "standby"))["db1"] == ("db",)
+
+
+def test_balancer_with_the_address_is_the_active_one() -> None:
+    found = live(automatic(balancers=BALANCERS), sight(holders=("lb2",), wire="lb2"))
+    assert (found["lb1"], found["lb2"]) == (("lb", "lb.passive"), ("lb", "lb.active"))
+
+
+def test_balancers_that_both_hold_the_address_are_both_active() -> None:
+    found = live(automatic(balancers=BALANCERS), sight(holders=("lb1", "lb2")))
+    assert {found["lb1"], found["lb2"]} == {("lb", "lb.active")}
+
+
+def test_balancer_that_shares_no_address_is_neither() -> None:
+    assert live(automatic(), sight())["lb1"] == ("lb",)
+
+
+def test_roles_are_asked_for_when_nobody_has_seen_them_yet() -> None:
+    engine = PlayedEngine(BOXES, sees=sight("standby", "primary")).as_engine
+    assert roles_of(boxes_in_roles(engine, replicated()))["db2"] == ("db", "db.primary")
+    seen_before = sight("primary", "standby")
+    assert roles_of(boxes_in_roles(engine, replicated(), seen_before))["db1"] == ("db", "db.primary")
+
+
+def test_database_that_stands_alone_is_the_primary_and_nobody_need_be_asked() -> None:
+    engine = PlayedEngine([box("db", ("db",)), box("web1")]).as_engine
+    assert roles_of(boxes_in_roles(engine, stage())) == {"db": ("db", "db.primary"), "web1": ("web",)}
+
+
+def test_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.observer.FIRST_TIMEOUT_S", 0.05)
+    with pytest.raises(InconclusiveError, match="the boxes could not be asked"):
+        boxes_in_roles(PlayedEngine(BOXES).as_engine, replicated())
+
+
+def test_every_role_that_a_box_may_come_to_play() -> None:
+    found = {spec.name: spec.roles for spec in possible(replicated())}
+    assert found["db1"] == found["db2"] == ("db", "db.primary", "db.standby")
+    assert found["lb"] == ("lb",)
+    assert {spec.name: spec.roles for spec in possible(stage())}["db"] == ("db", "db.primary")
+    shared = {spec.name: spec.roles for spec in possible(automatic(balancers={"lb": "198.18.0.11"}))}
+    assert shared["lb"] == ("lb", "lb.active", "lb.passive")
