@@ -76,17 +76,30 @@ def promote(engine: Engine, ledger: UndoLedger, stage: Stage, fence: bool, say: 
         engine.kill(boxes[name])
         say(f"fenced {name}: killed, so that it cannot accept a write any more")
     started = monotonic()
-    command = [*PSQL, "-c", f"SELECT pg_promote(true, {PROMOTE_TIMEOUT_S})"]
-    done = engine.run_in(boxes[standbys[0]], command, timeout_s=PROMOTE_TIMEOUT_S + 5)
-    if done.output.strip() != "t":
-        raise InconclusiveError(f"{standbys[0]} could not be promoted: {done.output.strip()[-200:]}", "see 'lab status'")
+    _promote(engine, boxes[standbys[0]])
     say(f"promoted {standbys[0]} in {monotonic() - started:.2f} s; it accepts writes now, and has no standby")
     return standbys[0]
 
 
-def needs_an_operator(stage: Stage, box: Box) -> bool:
+def promote_survivor(engine: Engine, stage: Stage) -> None:
+    """Where no database accepts writes and one still has the data, make it the primary: an empty one must not be."""
+    found = states(engine, stage)
+    standbys = _named(found, DatabaseState.STANDBY)
+    if standbys and not _named(found, DatabaseState.PRIMARY):
+        box = next(box for box in engine.boxes(stage.number) if box.service == standbys[0])
+        _promote(engine, box)
+
+
+def _promote(engine: Engine, box: Box) -> None:
+    command = [*PSQL, "-c", f"SELECT pg_promote(true, {PROMOTE_TIMEOUT_S})"]
+    done = engine.run_in(box, command, timeout_s=PROMOTE_TIMEOUT_S + 5)
+    if done.output.strip() != "t":
+        raise InconclusiveError(f"{box.service} could not be promoted: {done.output.strip()[-200:]}", "see 'lab status'")
+
+
+def needs_an_operator(stage: Stage, service: str) -> bool:
     """Whether a lost database is not to be started just as it was: it could be a second primary."""
-    return stage.is_replicated and stage.failover == "none" and box.service in stage.databases
+    return stage.is_replicated and stage.failover == "none" and service in stage.databases
 
 
 def bring_back(engine: Engine, stage: Stage, box: Box) -> None:

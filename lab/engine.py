@@ -298,6 +298,10 @@ class Engine:
         """Create and start what of a stage is not there or not running. Raises LabError."""
         self._compose(stage, "up", "--detach", "--no-build", "--pull", "never")
 
+    def create(self, stage: Stage) -> None:
+        """Create what of a stage is not there, without starting it. Raises LabError."""
+        self._compose(stage, "up", "--no-start", "--no-build", "--pull", "never")
+
     def down(self, stage: Stage) -> None:
         """Remove a stage's containers, networks and volumes. Nothing is kept, so nothing need stop in order."""
         self._compose(stage, "down", "--volumes", "--timeout", "0", "--remove-orphans")

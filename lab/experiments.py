@@ -63,6 +63,11 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
             f"{experiment.name} needs a monitor, and stage {stage.number} has none in {stage.file.name}",
             "'lab list' shows the stages; stage 4 has one with --failover automatic",
         )
+    if experiment.operator and experiment.operator.does == "promote" and stage.failover == "automatic":
+        raise UsageError(
+            f"{experiment.name} needs a stage where an operator promotes; in {stage.file.name} a monitor does",
+            f"without the operator: lab run {stage.number} kill-primary --failover automatic",
+        )
     for step in experiment.faults:
         try:
             check(step.target, possible(stage), stage.number)

@@ -19,7 +19,7 @@ def mend(engine: Engine, box: Box) -> bool:
     """Bring a box back, whatever was done to it; returns whether there was anything to do."""
     if box.status == "paused":
         engine.unpause(box)
-    elif box.status in ("exited", "created", "dead") and databases.needs_an_operator(stages.of(box), box):
+    elif box.status in ("exited", "created", "dead") and databases.needs_an_operator(stages.of(box), box.service):
         databases.bring_back(engine, stages.of(box), box)
     elif box.status in ("exited", "created", "dead"):
         engine.start(box)
@@ -32,17 +32,30 @@ def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
     """Take one fault back and close its entry. Raises HealError when the engine refuses."""
     try:
         boxes = engine.boxes(entry.undo.stage)
-        for box in boxes:
-            if box.service == entry.undo.service:
-                engine.reconnect(box, entry.undo.links)
-                mend(engine, box)
-        if entry.undo.action is UndoAction.CREATE and boxes:
-            engine.up(stages.of(boxes[0]))
+        if entry.undo.action is UndoAction.CREATE:
+            if boxes:
+                make_again(engine, stages.of(boxes[0]), entry.undo.service)
+        else:
+            for box in boxes:
+                if box.service == entry.undo.service:
+                    engine.reconnect(box, entry.undo.links)
+                    mend(engine, box)
     except LabError as error:
         raise HealError(
             f"{entry.fault} of {entry.undo.service} could not be undone: {error.message}", "'lab heal' tries again"
         ) from error
     ledger.close(entry)
+
+
+def make_again(engine: Engine, stage: Stage, service: str) -> None:
+    """Make a box again that was lost with its disk; an empty database joins the one that still has the data."""
+    if databases.needs_an_operator(stage, service):
+        engine.create(stage)
+        databases.promote_survivor(engine, stage)
+        for box in engine.boxes(stage.number):
+            if box.service == service:
+                mend(engine, box)
+    engine.up(stage)
 
 
 def undo_all(engine: Engine, ledger: UndoLedger, entries: Sequence[OpenFault] | None = None) -> int:

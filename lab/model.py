@@ -101,7 +101,9 @@ class Stage:
         """
         if len(sight.named(DatabaseState.PRIMARY)) != 1:
             return 0
-        return sight.synchronous if self.failover == "automatic" else sight.standbys
+        following = sight.synchronous if self.failover == "automatic" else sight.standbys
+        # A primary goes on counting a standby that has frozen, until it is disconnected.
+        return min(following, len(sight.named(DatabaseState.STANDBY)))
 
     def is_redundant(self, sight: Sight) -> bool:
         """Whether nothing is missing that an observer can see: every standby follows, one balancer holds the address."""
@@ -486,3 +488,26 @@ class RunResult:
     trials: tuple[TrialResult, ...]
     summary: Summary
     folder: Path | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class SoakOutcome:
+    """What became of a fault of a soak."""
+
+    number: int
+    experiment: str
+    targets: tuple[str, ...]
+    verdict: str
+    valid: bool
+    lost: int
+    split_brain_s: float
+    writes_downtime_s: float
+    reads_downtime_s: float
+    rejoin_s: float | None
+    why: tuple[str, ...]
+    folder: str
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether it shows what must never be: an acknowledged write lost, or two writable databases."""
+        return self.lost > 0 or self.split_brain_s > 0

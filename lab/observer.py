@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 from lab.engine import Engine, end_process
@@ -13,6 +14,8 @@ from lab.errors import InconclusiveError
 from lab.model import DatabaseState, Sight, Stage
 
 FIRST_TIMEOUT_S = 10.0
+# It says something at least once a second.
+STALE_S = 5.0
 
 
 def look(engine: Engine, stage: Stage) -> Sight:
@@ -40,6 +43,7 @@ class Observer:
         self._stage = stage
         self._process: subprocess.Popen[bytes] | None = None
         self._seen = threading.Event()
+        self._heard_at = 0.0
         self.sights: list[Sight] = []
         """Each change of what was seen."""
         self.realtime_offset_ns = 0
@@ -65,6 +69,8 @@ class Observer:
             end_process(self._process)
             words = self._process.stderr.read().decode(errors="replace").strip().splitlines()
             raise InconclusiveError(f"the boxes could not be asked: {words[-1] if words else 'no answer'}", "see 'lab status'")
+        if monotonic() - self._heard_at > STALE_S:
+            raise InconclusiveError("the observer has gone silent", "was the internet box stopped? see 'lab status'")
         return self.sights[-1]
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
@@ -78,4 +84,5 @@ class Observer:
                 sight = _sight(message)
                 if not self.sights or not sight.is_like(self.sights[-1]):
                     self.sights.append(sight)
+                self._heard_at = monotonic()
                 self._seen.set()

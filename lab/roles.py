@@ -11,7 +11,7 @@ from lab.observer import look
 
 PRIMARY, STANDBY = "db.primary", "db.standby"
 ACTIVE, PASSIVE = "lb.active", "lb.passive"
-OF_STATE = {DatabaseState.PRIMARY: PRIMARY, DatabaseState.STANDBY: STANDBY}
+OF_STATE = {DatabaseState.PRIMARY: PRIMARY, DatabaseState.WAITING: PRIMARY, DatabaseState.STANDBY: STANDBY}
 
 
 def with_live_roles(boxes: Sequence[Box], stage: Stage, sight: Sight) -> list[Box]:

@@ -16,7 +16,8 @@ from random import Random
 from lab import experiments, journal
 from lab.engine import Engine
 from lab.errors import UsageError
-from lab.model import Experiment, RunResult, Stage, Verdict
+from lab.model import Experiment, RunResult, SoakOutcome, Stage, Verdict
+from lab.roles import possible
 from lab.runner import trial_seed
 
 # One box at a time, and what a stage must survive: a lone database (db) or entry (lb) has nobody to take over.
@@ -33,29 +34,6 @@ class Fault:
     seed: int
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a fault of a soak."""
-
-    number: int
-    experiment: str
-    targets: tuple[str, ...]
-    verdict: str
-    valid: bool
-    lost: int
-    split_brain_s: float
-    writes_downtime_s: float
-    reads_downtime_s: float
-    rejoin_s: float | None
-    why: tuple[str, ...]
-    folder: str
-
-    @property
-    def is_loss(self) -> bool:
-        """Whether it shows what must never be: an acknowledged write lost, or two writable databases."""
-        return self.lost > 0 or self.split_brain_s > 0
-
-
 def eligible(stage: Stage) -> list[str]:
     """The experiments that a soak of this stage draws from. Raises UsageError where there is none."""
     found = [name for name in experiments.names() if _suits(experiments.find(name), stage)]
@@ -67,13 +45,18 @@ def eligible(stage: Stage) -> list[str]:
 def _suits(experiment: Experiment, stage: Stage) -> bool:
     if len(experiment.steps) != 1 or (experiment.operator and experiment.operator.does != "switchover"):
         return False
-    if not experiment.breaks or any(step.target not in TARGETS for step in experiment.faults):
+    if not experiment.breaks or not all(_has_partner(step.target, stage) for step in experiment.faults):
         return False
     try:
         experiments.check_targets(experiment, stage)
     except UsageError:
         return False
     return True
+
+
+def _has_partner(target: str, stage: Stage) -> bool:
+    """Whether it is a role that another box could take over; the monitor's work can wait for it."""
+    return target in TARGETS and (target == "monitor" or sum(target in spec.roles for spec in possible(stage)) > 1)
 
 
 def schedule(stage: Stage, faults: int, seed: int) -> list[Fault]:
@@ -90,12 +73,12 @@ class SoakJournal:
         self.folder = (root or journal.RESULTS_FOLDER) / stage_folder / "soak" / f"{seed}-{faults}"
         self._file = self.folder / "soak.jsonl"
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[SoakOutcome]:
         """The faults that are through. A half-written last line (a kill) is passed over: that fault is done again."""
         lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
         return list(_read(lines))
 
-    def append(self, outcome: Outcome) -> None:
+    def append(self, outcome: SoakOutcome) -> None:
         """Note a fault that is through."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(asdict(each)) for each in [*self.outcomes(), outcome]]
@@ -112,19 +95,19 @@ class SoakJournal:
         return folder
 
 
-def _read(lines: list[str]) -> Iterator[Outcome]:
+def _read(lines: list[str]) -> Iterator[SoakOutcome]:
     for line in lines:
         try:
             raw = json.loads(line)
         except ValueError:
             return
-        yield Outcome(**{**raw, "targets": tuple(raw["targets"]), "why": tuple(raw["why"])})
+        yield SoakOutcome(**{**raw, "targets": tuple(raw["targets"]), "why": tuple(raw["why"])})
 
 
-def outcome_of(fault: Fault, result: RunResult) -> Outcome:
+def outcome_of(fault: Fault, result: RunResult) -> SoakOutcome:
     """What a run of one trial says about a fault."""
     trial = result.trials[0]
-    return Outcome(
+    return SoakOutcome(
         number=fault.number,
         experiment=fault.experiment,
         targets=trial.targets,
@@ -141,8 +124,8 @@ def outcome_of(fault: Fault, result: RunResult) -> Outcome:
 
 
 def soak(
-    faults: list[Fault], kept: SoakJournal, run: Callable[[Fault], RunResult], say: Callable[[Outcome], None]
-) -> list[Outcome]:
+    faults: list[Fault], kept: SoakJournal, run: Callable[[Fault], RunResult], say: Callable[[SoakOutcome], None]
+) -> list[SoakOutcome]:
     """Go on from the first fault that is not through, up to the last or to a loss; returns all that are through."""
     outcomes = kept.outcomes()
     for fault in faults[len(outcomes) :]:
@@ -154,7 +137,7 @@ def soak(
     return outcomes
 
 
-def verdict(outcomes: list[Outcome]) -> Verdict:
+def verdict(outcomes: list[SoakOutcome]) -> Verdict:
     """Refuted by one loss; what else did not hold is named, and is no loss."""
     if any(outcome.is_loss for outcome in outcomes):
         return Verdict.REFUTED

@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.availability import Bin, bins
-from lab.model import Outage, RunResult, TrialRecord, TrialResult, Verdict
-from lab.soak import Outcome
+from lab.model import Outage, RunResult, SoakOutcome, TrialRecord, TrialResult, Verdict
 
 BIN_S = 0.1
 GOOD, SLOW, BAD, NOTHING = "▁", "▄", "█", " "
@@ -180,7 +179,7 @@ def closing(result: RunResult) -> list[Text | str]:
     return lines
 
 
-def soak_line(outcome: Outcome, faults: int) -> str:
+def soak_line(outcome: SoakOutcome, faults: int) -> str:
     """One fault of a soak."""
     rejoin = f"redundant after {outcome.rejoin_s:.1f} s" if outcome.rejoin_s is not None else "nothing to rejoin"
     line = (
@@ -190,7 +189,7 @@ def soak_line(outcome: Outcome, faults: int) -> str:
     return line + "".join(f"\n              {why}" for why in outcome.why)
 
 
-def show_soak(console: Console, outcomes: Sequence[Outcome], faults: int, verdict: Verdict) -> None:
+def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:
     """The figures of a soak: by experiment, and what did not hold."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("experiment", "faults", "held", "writes gone (median)", "longest", "lost writes", "redundant after (median)"):
@@ -211,7 +210,7 @@ def show_soak(console: Console, outcomes: Sequence[Outcome], faults: int, verdic
     )
 
 
-def _soak_row(outcomes: Sequence[Outcome]) -> list[str]:
+def _soak_row(outcomes: Sequence[SoakOutcome]) -> list[str]:
     rejoins = [outcome.rejoin_s for outcome in outcomes if outcome.rejoin_s is not None]
     return [
         str(len(outcomes)),

@@ -79,6 +79,10 @@ class PlayedEngine:
         self.done.append(f"up {stage.project}")
         self.present += self.made
 
+    def create(self, stage: Stage) -> None:
+        self.done.append(f"create {stage.project}")
+        self.present += self.made
+
     def leftovers(self) -> list[str]:
         return [each.service for each in self.present]
 

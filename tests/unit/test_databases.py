@@ -77,11 +77,11 @@ def test_a_lost_primary_that_nobody_replaced_comes_back_as_it_was() -> None:
 
 
 def test_only_a_database_that_nobody_watches_needs_an_operator() -> None:
-    assert databases.needs_an_operator(REPLICATED, db("db1"))
+    assert databases.needs_an_operator(REPLICATED, "db1")
     # Where there is a monitor, it says what a database that comes back is to be.
-    assert not databases.needs_an_operator(automatic(), db("db1"))
-    assert not databases.needs_an_operator(REPLICATED, box("web1", stage=4))
-    assert not databases.needs_an_operator(stage(), box("db", ("db",)))
+    assert not databases.needs_an_operator(automatic(), "db1")
+    assert not databases.needs_an_operator(REPLICATED, "web1")
+    assert not databases.needs_an_operator(stage(), "db")
 
 
 def timelines(**numbers: int) -> PlayedEngine:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import healing
+from lab import databases, healing
+from lab.engine import ExecResult
 from lab.errors import HealError, UsageError
 from lab.journal import UndoLedger
 from lab.model import Box, Link, Sight, Stage, Undo, UndoAction
@@ -47,6 +48,23 @@ def test_box_that_was_wiped_is_made_again(ledger: UndoLedger) -> None:
     healing.undo_all(plays.as_engine, ledger)
     assert plays.done == ["up redundancy-lab-3"]
     assert ledger.entries() == []
+
+
+def test_database_that_was_wiped_joins_the_one_that_has_the_data(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter([sight("silent", "standby").databases, sight("silent", "primary").databases])
+    monkeypatch.setattr(databases, "states", lambda *_: next(seen))
+    ledger.open(Undo(UndoAction.CREATE, "id-of-db1", "db1", 4), "wipe")
+    plays = PlayedEngine(
+        [db("db2", project="redundancy-lab-4")],
+        answer=lambda _box, _command: ExecResult(0, "t"),
+        made=[db("db1", project="redundancy-lab-4", status="created")],
+    )
+    healing.undo_all(plays.as_engine, ledger)
+    assert plays.done[0] == "create redundancy-lab-4"
+    promote, rejoin, start = (
+        next(at for at, done in enumerate(plays.done) if word in done) for word in ("pg_promote", "rejoin", "start db1")
+    )
+    assert promote < rejoin < start
 
 
 def test_box_is_made_again_from_the_file_that_its_stage_was_started_from(ledger: UndoLedger) -> None:

@@ -35,7 +35,11 @@ def test_redundant_when_every_standby_follows() -> None:
     assert replicated().is_redundant(sight(synchronous=0))
     three = automatic(databases={"db1": "", "db2": "", "db3": ""})
     assert not three.is_redundant(sight())
-    assert three.is_redundant(sight(standbys=2, synchronous=2))
+    assert three.is_redundant(sight(standbys=2, synchronous=2, databases={**sight().databases, "db3": DatabaseState.STANDBY}))
+
+
+def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it() -> None:
+    assert automatic().spare(sight("primary", "silent")) == 0
 
 
 @pytest.mark.parametrize(

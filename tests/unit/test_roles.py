@@ -29,9 +29,12 @@ def test_databases_have_the_role_that_they_play_now() -> None:
     assert found["web1"] == ("web",)
 
 
-@pytest.mark.parametrize("state", ["silent", "waiting"])
-def test_database_that_serves_nobody_has_no_role_of_the_moment(state: str) -> None:
-    assert live(replicated(), sight(state, "standby"))["db1"] == ("db",)
+def test_database_that_is_silent_has_no_role_of_the_moment() -> None:
+    assert live(replicated(), sight("silent", "standby"))["db1"] == ("db",)
+
+
+def test_primary_that_waits_for_its_standby_is_the_primary() -> None:
+    assert live(replicated(), sight("waiting", "silent"))["db1"] == ("db", "db.primary")
 
 
 def test_balancer_with_the_address_is_the_active_one() -> None:
