@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from lab.engine import Engine, wait_until
 from lab.errors import InconclusiveError, LabError, UsageError
 from lab.journal import UndoLedger
-from lab.model import Box, DatabaseState, Stage, Undo, UndoAction
+from lab.model import Box, DatabaseState, Sight, Stage, Undo, UndoAction
 from lab.observer import Observer, look
 
 PROMOTE_TIMEOUT_S = 20
@@ -106,7 +106,7 @@ def bring_back(engine: Engine, stage: Stage, box: Box) -> None:
     """Start a lost database; where another one accepts writes, as its standby. Two primaries are never made."""
     try:
         found = states(engine, stage)
-    except LabError:  # nobody can be asked; should this make two primaries, end_split_brain sees them
+    except LabError:  # nobody can be asked; should this make two primaries, end_split_brain ends that
         found = {}
     primaries = [name for name in _named(found, DatabaseState.PRIMARY) if name != box.service]
     if primaries:
@@ -114,14 +114,16 @@ def bring_back(engine: Engine, stage: Stage, box: Box) -> None:
     engine.start(box)
 
 
-def end_split_brain(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
-    """Where two databases accept writes, keep the one promoted last and make the other its standby.
+def is_split(stage: Stage, sight: Sight) -> bool:
+    """Whether two databases accept writes, and nobody but the lab would end that."""
+    return stage.failover == "none" and len(sight.named(DatabaseState.PRIMARY)) > 1
+
+
+def end_split_brain(engine: Engine, stage: Stage, primaries: Sequence[str], say: Callable[[str], None]) -> None:
+    """Of two databases that accept writes, keep the one promoted last and make the other its standby.
 
     The one promoted last has the higher timeline. What only the other one has is lost with this.
     """
-    primaries = _named(states(engine, stage), DatabaseState.PRIMARY) if stage.is_replicated else []
-    if len(primaries) < 2:
-        return
     boxes = {box.service: box for box in engine.boxes(stage.number)}
     keep = max(primaries, key=lambda name: _timeline(engine, boxes[name]))
     for name in primaries:

@@ -8,7 +8,7 @@ from lab import databases, stages
 from lab.engine import Engine, wait_until
 from lab.errors import HealError, LabError
 from lab.journal import OpenFault, UndoLedger
-from lab.model import INTERNET_ROLE, Box, FaultKind, Sight, Stage, UndoAction
+from lab.model import INTERNET_ROLE, Box, DatabaseState, FaultKind, Sight, Stage, UndoAction
 from lab.observer import Observer
 
 WELL_TIMEOUT_S = 60.0
@@ -92,8 +92,7 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
         restore_missing(engine, stage, say)
         end_stray_loads(engine, stage.number)
         await_well(engine, stage.number, [spec.name for spec in stage.services])
-        databases.end_split_brain(engine, stage, say)
-        await_whole(engine, stage)
+        await_whole(engine, stage, say=say)
     return mended
 
 
@@ -134,14 +133,16 @@ def end_stray_loads(engine: Engine, number: int) -> None:
             engine.run_in(box, ["pkill", "-9", "-f", "client[.]generator"])
 
 
-def await_whole(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S) -> None:
+def await_whole(
+    engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S, say: Callable[[str], None] = lambda _: None
+) -> None:
     """Wait until every box is well, the service answers from its database, and nothing is missing to be redundant.
 
     Raises HealError saying what is not.
     """
     await_well(engine, stage.number, [spec.name for spec in stage.services], timeout_s)
     await_service(engine, stage, timeout_s)
-    await_redundant(engine, stage, timeout_s)
+    await_redundant(engine, stage, timeout_s, say)
 
 
 def await_service(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S) -> None:
@@ -174,20 +175,49 @@ def await_well(engine: Engine, number: int, services: Sequence[str], timeout_s: 
     raise HealError(f"{ill[0].service} is {state} after {timeout_s:g} s", f"its last words: {engine.logs(ill[0], 3) or '(none)'}")
 
 
-def await_redundant(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S) -> None:
+def await_redundant(
+    engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S, say: Callable[[str], None] = lambda _: None
+) -> None:
     """Wait until every standby follows the one primary, and one balancer has the address. Raises HealError."""
     if stage.is_watched:
         with Observer(engine, stage) as observer:
-            await_sight(stage, observer, timeout_s)
+            await_sight(engine, stage, observer, timeout_s, say)
 
 
-def await_sight(stage: Stage, observer: Observer, timeout_s: float = WELL_TIMEOUT_S) -> None:
-    """Wait until an observer sees nothing missing. Raises HealError."""
-    if stage.is_watched and not wait_until(lambda: stage.is_redundant(observer.latest()), timeout_s):
+def await_sight(
+    engine: Engine,
+    stage: Stage,
+    observer: Observer,
+    timeout_s: float = WELL_TIMEOUT_S,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Wait until an observer sees nothing missing; where it sees two primaries that nobody else would part, part them.
+
+    Raises HealError.
+    """
+    if not stage.is_watched:
+        return
+    sight = _await_either(stage, observer, timeout_s)
+    if databases.is_split(stage, sight):
+        databases.end_split_brain(engine, stage, sight.named(DatabaseState.PRIMARY), say)
+        wait_until(lambda: not databases.is_split(stage, observer.latest()), timeout_s)
+        sight = _await_either(stage, observer, timeout_s)
+    if not stage.is_redundant(sight):
         raise HealError(
-            f"stage {stage.number} is not redundant after {timeout_s:g} s: {describe(observer.latest())}",
-            "'lab heal' tries again",
+            f"stage {stage.number} is not redundant after {timeout_s:g} s: {describe(sight)}", "'lab heal' tries again"
         )
+
+
+def _await_either(stage: Stage, observer: Observer, timeout_s: float) -> Sight:
+    """The first sight of nothing missing, or of two primaries to be parted; the last one where neither came."""
+    seen: list[Sight] = []
+
+    def settled() -> bool:
+        seen[:] = [observer.latest()]
+        return stage.is_redundant(seen[0]) or databases.is_split(stage, seen[0])
+
+    wait_until(settled, timeout_s)
+    return seen[0]
 
 
 def describe(sight: Sight) -> str:

@@ -237,8 +237,7 @@ class _Trial:
         """Wait until what was broken is well, users are served, and nothing is missing to survive the next fault."""
         healing.await_well(self.engine, self.order.stage.number, [victim.box.service for victim in self.victims])
         healing.await_service(self.engine, self.order.stage)
-        databases.end_split_brain(self.engine, self.order.stage, lambda text: self._note("note", text))
-        healing.await_sight(self.order.stage, self.observer)
+        healing.await_sight(self.engine, self.order.stage, self.observer, say=lambda text: self._note("note", text))
         self._note("well", "every box that was broken is well again, the service answers, nothing is missing")
 
     def _note(self, name: str, detail: str = "", at: float | None = None) -> None:

@@ -11,7 +11,7 @@ from lab import databases
 from lab.engine import ExecResult
 from lab.errors import InconclusiveError, UsageError
 from lab.journal import UndoLedger
-from lab.model import Box, DatabaseState, Sight
+from lab.model import Box, DatabaseState, Sight, Stage
 from tests.unit.helpers import automatic, box, db, replicated, sight, stage
 from tests.unit.played import PlayedEngine, PlayedObserver
 
@@ -95,15 +95,22 @@ def timelines(**numbers: int) -> PlayedEngine:
 
 def test_of_two_primaries_the_one_promoted_last_stays() -> None:
     plays, said = timelines(db1=1, db2=2), list[str]()
-    databases.end_split_brain(plays.as_engine, REPLICATED, said.append)
+    databases.end_split_brain(plays.as_engine, REPLICATED, ["db1", "db2"], said.append)
     assert plays.done[-3:] == ["kill db1", "rejoin db2 in db1", "start db1"]
     assert "db2 was promoted last and stays" in said[0]
 
 
-def test_one_primary_is_left_in_peace() -> None:
-    plays = played("primary", "waiting")
-    databases.end_split_brain(plays.as_engine, REPLICATED, quiet)
-    assert plays.done == []
+@pytest.mark.parametrize(
+    ("seen", "of", "split"),
+    [
+        (sight("primary", "primary"), REPLICATED, True),
+        (sight("primary", "waiting"), REPLICATED, False),
+        # A monitor parts them itself.
+        (sight("primary", "primary"), automatic(), False),
+    ],
+)
+def test_only_two_primaries_that_nobody_watches_are_parted(seen: Sight, of: Stage, split: bool) -> None:
+    assert databases.is_split(of, seen) is split
 
 
 # The monitor changes them over

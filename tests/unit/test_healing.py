@@ -156,8 +156,17 @@ def test_missing_boxes_are_made_again() -> None:
 
 def test_redundancy_is_waited_for() -> None:
     observer = PlayedObserver([sight(db2="silent", standbys=0, synchronous=0), sight(synchronous=0), sight()])
-    healing.await_sight(automatic(), observer.as_observer, timeout_s=5)
+    healing.await_sight(PlayedEngine().as_engine, automatic(), observer.as_observer, timeout_s=5)
     assert observer.sights == [sight()]
+
+
+def test_two_primaries_that_nobody_would_part_are_parted_whenever_they_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    parted: list[list[str]] = []
+    monkeypatch.setattr(databases, "end_split_brain", lambda _engine, _stage, primaries, _say: parted.append(primaries))
+    sights = [sight("silent", "primary", standbys=0), sight("primary", "primary", standbys=0), sight("standby", "primary")]
+    observer = PlayedObserver(sights)
+    healing.await_sight(PlayedEngine().as_engine, replicated(), observer.as_observer, timeout_s=5)
+    assert parted == [["db1", "db2"]]
 
 
 @pytest.mark.parametrize(
@@ -171,11 +180,11 @@ def test_redundancy_is_waited_for() -> None:
 )
 def test_what_is_missing_is_said(of: Stage, seen: Sight, said: str) -> None:
     with pytest.raises(HealError, match=r"is not redundant after 0\.1 s") as caught:
-        healing.await_sight(of, PlayedObserver([seen]).as_observer, timeout_s=0.1)
+        healing.await_sight(PlayedEngine().as_engine, of, PlayedObserver([seen]).as_observer, timeout_s=0.1)
     assert said in caught.value.message
 
 
 def test_stage_in_which_nothing_can_move_is_not_watched() -> None:
     """Its observer has nothing to say, and is not asked."""
-    healing.await_sight(stage(), PlayedObserver([]).as_observer, timeout_s=0.1)
+    healing.await_sight(PlayedEngine().as_engine, stage(), PlayedObserver([]).as_observer, timeout_s=0.1)
     healing.await_redundant(PlayedEngine().as_engine, stage(), timeout_s=0.1)

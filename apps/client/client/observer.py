@@ -33,6 +33,7 @@ PERIOD_S = 0.1
 ANSWER_TIMEOUT_S = 0.5
 BALANCER_TIMEOUT_S = 0.2
 REPEAT_S = 1.0
+LOOKS_MIN = 2
 HOLDER_PORT = 8405
 HEALTH_PORT = 8404
 STATE_QUERY = """
@@ -65,12 +66,14 @@ class Claim:
     """
 
     def __init__(self) -> None:
+        self.looks = 0
         self.since = 0.0
         self.confirmed = 0.0
 
     def say(self, claimed: bool) -> None:
         """It has answered, or failed to."""
         now = time.monotonic()
+        self.looks += 1
         if not claimed:
             self.since = self.confirmed = 0.0
             return
@@ -84,6 +87,8 @@ class Claim:
 
 class Watch(Protocol):
     """One thing that is looked at again and again."""
+
+    claim: Claim
 
     async def look(self) -> None:
         """Look once."""
@@ -131,7 +136,7 @@ class AnswerWatch:
     host: str
     port: int
     own_name: str = ""
-    name: str | None = None
+    name: str = ""
     claim: Claim = field(default_factory=Claim)
     """That the name in the answer is its own."""
 
@@ -172,9 +177,8 @@ class Observer:
         return [*self._databases.values(), *([*self._balancers.values(), self._wire] if self._balancers else [])]
 
     def sight(self) -> dict[str, Any] | None:
-        """What is seen now; None while something has not been looked at yet."""
-        answers = [each.name for each in [*self._balancers.values(), *([self._wire] if self._balancers else [])]]
-        if None in answers or not all(watch.state for watch in self._databases.values()):
+        """What is seen now; None until everything has been looked at twice: one look cannot tell two claims apart."""
+        if any(watch.claim.looks < LOOKS_MIN for watch in self.watches):
             return None
         primaries = [watch.claim for watch in self._databases.values()]
         holders = [watch.claim for watch in self._balancers.values()]
@@ -187,7 +191,7 @@ class Observer:
             "standbys": max((watch.standbys for watch in leaders), default=0),
             "synchronous": max((watch.synchronous for watch in leaders), default=0),
             "holders": [name for name, watch in self._balancers.items() if watch.claim.outlives(holders)],
-            "wire": self._wire.name or "",
+            "wire": self._wire.name,
         }
 
 
