@@ -34,6 +34,7 @@ SERVICE_LABEL = "com.docker.compose.service"
 IMAGE_PREFIX = "redundancy-lab/"
 API_TIMEOUT_S = 30
 EXEC_TIMEOUT_S = 30
+CONFLICT = 409
 COMPOSE_MIN = (2, 26)
 POLL_S = 0.05
 
@@ -327,13 +328,24 @@ class Engine:
         with _explained("remove what the lab has made"):
             for entry in self._api.containers(all=True, filters=filters):
                 if _is_ours(entry["Labels"]):
-                    self._api.remove_container(entry["Id"], force=True, v=True)
+                    self._remove_container(entry["Id"])
             for entry in self._api.networks(filters=filters):
                 if _is_ours(entry["Labels"]):
                     self._api.remove_network(entry["Id"])
             for entry in self._api.volumes(filters=filters)["Volumes"] or []:
                 if _is_ours(entry["Labels"]):
                     self._api.remove_volume(entry["Name"], force=True)
+
+    def _remove_container(self, container_id: str) -> None:
+        try:
+            self._api.remove_container(container_id, force=True, v=True)
+        except NotFound:
+            return
+        except APIError as error:
+            # Somebody else is removing it: that will do.
+            if error.status_code != CONFLICT:
+                raise
+        wait_until(lambda: self._inspect(container_id) is None, API_TIMEOUT_S)
 
     def _compose(self, stage: Stage, *arguments: str) -> None:
         # The project by name: COMPOSE_PROJECT_NAME would outrank the file, and make somebody else's project ours.

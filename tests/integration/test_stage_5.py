@@ -25,6 +25,7 @@ FAILOVER_CEILING_S = 4.0
 ADDRESS_CEILING_S = 1.5
 AGREEMENT_S = 0.15
 LARGE_MIB = 200
+TRIES = 3
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,12 @@ def psql(service: str, *queries: str, database: str = "postgres") -> str:
 
 
 def one_trial(lab: Lab, experiment: str, *options: str) -> dict[str, Any]:
-    _, document = lab.run(5, experiment, *options)
-    [trial] = document["trials"]
+    """A valid trial: where this machine was too busy to measure, another one is made."""
+    for _ in range(TRIES):
+        _, document = lab.run(5, experiment, *options)
+        [trial] = document["trials"]
+        if trial["valid"]:
+            break
     assert trial["valid"], trial["reasons"]
     assert trial["writes_audit"]["lost"] == 0
     assert trial["writable_databases"]["several_s"] == 0
