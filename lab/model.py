@@ -106,9 +106,11 @@ class Stage:
         return min(following, len(sight.named(DatabaseState.STANDBY)))
 
     def is_redundant(self, sight: Sight) -> bool:
-        """Whether nothing is missing that an observer can see: every standby follows, one balancer holds the address."""
+        """Whether nothing is missing that an observer can see: every standby follows, one balancer holds the address,
+        and all of them serve."""
         databases = not self.is_replicated or self.spare(sight) == len(self.databases) - 1
-        return databases and (not self.balancers or (len(sight.holders) == 1 and sight.holders[0] == sight.wire))
+        one_holds = len(sight.holders) == 1 and sight.holders[0] == sight.wire
+        return databases and (not self.balancers or (one_holds and len(sight.answering) == len(self.balancers)))
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ class Sight:
     """The balancers that say that they hold the entry's address."""
     wire: str
     """The balancer that answers at the entry's address; empty where none does."""
+    answering: tuple[str, ...] = ()
+    """The balancers that serve, whether they hold the address or not."""
 
     def is_like(self, other: Sight) -> bool:
         """Whether it shows the same."""

@@ -31,6 +31,7 @@ def _sight(message: dict[str, Any]) -> Sight:
         standbys=int(message["standbys"]),
         synchronous=int(message["synchronous"]),
         holders=tuple(message["holders"]),
+        answering=tuple(message["answering"]),
         wire=str(message["wire"]),
     )
 

@@ -161,5 +161,5 @@ def db(service: str, **changes: Any) -> Box:
 def sight(db1: str = "primary", db2: str = "standby", **changes: Any) -> Sight:
     """What an observer sees of two databases and two balancers when all is well, unless changed."""
     states = {"db1": DatabaseState(db1), "db2": DatabaseState(db2)}
-    well = Sight(clock_ns=0, databases=states, standbys=1, synchronous=1, holders=("lb1",), wire="lb1")
+    well = Sight(clock_ns=0, databases=states, standbys=1, synchronous=1, holders=("lb1",), wire="lb1", answering=("lb1", "lb2"))
     return replace(well, **changes)

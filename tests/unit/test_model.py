@@ -115,3 +115,9 @@ def test_operator_alone_does_something_to_the_stage() -> None:
     assert not nothing.breaks
     assert replace(nothing, operator=Operator(0.0, "switchover")).breaks
     assert replace(nothing, steps=(Step(FaultKind.KILL, "web"),)).breaks
+
+
+def test_not_redundant_while_the_balancer_in_reserve_does_not_serve() -> None:
+    pair = automatic(balancers=BALANCERS)
+    assert pair.is_redundant(sight())
+    assert not pair.is_redundant(sight(answering=("lb1",)))

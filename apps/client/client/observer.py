@@ -5,14 +5,15 @@
 and then, for each change and at least once a second,
 
     {"event": "sight", "clock_ns": ..., "databases": {"db1": "primary", "db2": "standby"}, "standbys": 1,
-     "synchronous": 1, "holders": ["lb1"], "wire": "lb1"}
+     "synchronous": 1, "holders": ["lb1"], "answering": ["lb1", "lb2"], "wire": "lb1"}
 
 The end of standard input ends it.
 
 A database is primary: it accepts writes; waiting: it would, but a commit waits for a standby that is not there,
 so that nobody gets an acknowledgement; standby: it answers and follows another (or is not open for writes yet);
 silent: no answer within 0.5 s. `standbys` stream from the one primary; `synchronous` of them are waited for.
-`holders` are the balancers that say that they hold the address; `wire` is the one that answers there.
+`holders` are the balancers that say that they hold the address, `answering` those that reach whoever holds it; `wire` is
+the one that answers there.
 """
 
 from __future__ import annotations
@@ -191,6 +192,7 @@ class Observer:
             "standbys": max((watch.standbys for watch in leaders), default=0),
             "synchronous": max((watch.synchronous for watch in leaders), default=0),
             "holders": [name for name, watch in self._balancers.items() if watch.claim.outlives(holders)],
+            "answering": [name for name, watch in self._balancers.items() if watch.name],
             "wire": self._wire.name,
         }
 

@@ -211,6 +211,7 @@ def test_sight_when_all_is_well(answers: dict[str, Any]) -> None:
         "synchronous": 1,
         # Each is asked who answers at the entry. Only who names itself holds the address.
         "holders": ["lb1"],
+        "answering": ["lb1", "lb2"],
         "wire": "lb1",
     }
 
@@ -282,6 +283,7 @@ def test_stage_without_balancers_has_no_holder_to_wait_for(answers: dict[str, An
         "standbys": 1,
         "synchronous": 1,
         "holders": [],
+        "answering": [],
         "wire": "",
     }
 
