@@ -1,6 +1,6 @@
 # The Redundancy Lab. `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 test check unit integration selftest status heal down clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 test check unit integration selftest status heal down clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
@@ -43,6 +43,10 @@ stage-4-automatic: setup ## the same with a monitor: kill the primary, and nobod
 stage-5: setup ## a second balancer: start it, kill the one that has the address
 	@$(LAB) up 5 --replace
 	@$(LAB) run 5 kill-lb-active $(LESSON)
+
+stage-6: setup ## three zones: start it, kill the zone that has the primary database
+	@$(LAB) up 6 --replace
+	@$(LAB) run 6 kill-zone-a $(LESSON)
 
 test: setup check ## run every test: static checks, unit, stages on real Docker
 	@.venv/bin/pytest

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab import databases, experiments, healing, images, journal, preflight, roles, selftest, signals, soak, stages
+from lab import databases, experiments, healing, images, journal, parameters, preflight, roles, selftest, signals, soak, stages
 from lab.engine import Engine, wait_until
 from lab.errors import (
     EXIT_BROKEN_PIPE,
@@ -33,15 +33,15 @@ from lab.errors import (
     PreflightError,
     UsageError,
 )
-from lab.faults import FAULTS, Victim, proof
+from lab.faults import FAULTS
+from lab.faults.strike import Strike
 from lab.journal import UndoLedger
-from lab.model import Box, Experiment, FaultKind, LoadPlan, RunInfo, RunResult, Stage, Verdict
+from lab.model import Box, Direction, Experiment, FaultKind, How, LoadPlan, RunInfo, RunResult, Stage, Step, Verdict
 from lab.observer import Observer
 from lab.report import document, terminal
 from lab.report.progress import ConsoleProgress, NoProgress
 from lab.runner import Order, trial_seed
 from lab.runner import run as run_experiment
-from lab.targets import resolve
 
 EXIT_OF_VERDICT = {Verdict.HELD: EXIT_HELD, Verdict.REFUTED: EXIT_REFUTED, Verdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
 RATE_MAX_PER_S = 1000.0
@@ -503,7 +503,7 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
         "seed": order.seed,
         "rate_per_s": order.plan.rate_per_s,
         "trials": [{"number": number, "seed": trial_seed(order.seed, number)} for number in range(1, order.trials + 1)],
-        "steps": [{"fault": step.fault.value, "target": step.target, "after_s": step.after_s} for step in experiment.faults],
+        "steps": [_step_document(step) for step in experiment.faults],
         "operator": asdict(experiment.operator) if experiment.operator else None,
         "baseline_s": experiment.baseline_s,
         "observe_s": experiment.observe_s,
@@ -515,7 +515,7 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
         return
     output.data.print(f"stage {order.stage.number}, {experiment.name}: {experiment.question}", highlight=False)
     output.data.print(f"{order.trials} trials at {order.plan.rate_per_s:g} requests a second, seed {order.seed}", highlight=False)
-    acts = [f"{step.fault} {step.target}" for step in experiment.faults]
+    acts = [str(step) for step in experiment.faults]
     if experiment.operator:
         acts.append(f"after {experiment.operator.delay_s:g} s an operator's {experiment.operator.does}")
     steps = ", then ".join(acts) or "break nothing"
@@ -524,6 +524,13 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
         highlight=False,
     )
     output.data.print("expected: " + "; ".join(map(str, experiment.expectations)), highlight=False)
+
+
+def _step_document(step: Step) -> dict[str, Any]:
+    """A step with the parameters that were given for it, under the names they have in YAML."""
+    given = {key: value for key, value in asdict(step.how).items() if value != getattr(How(), key)}
+    given = {"from" if key == "source" else key: value for key, value in given.items()}
+    return {"fault": step.fault.value, "target": step.target, "after_s": step.after_s, **given}
 
 
 @cli.command("soak")
@@ -587,52 +594,77 @@ def _show_schedule(output: Output, planned: list[soak.Fault], seed: int, as_json
         output.data.print(f"{fault.number:4d}  {fault.experiment}", highlight=False)
 
 
+def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.option("--from", "source", metavar="TARGET", help="partition: the other side."),
+        click.option(
+            "--direction",
+            type=click.Choice([direction.value for direction in Direction]),
+            help="partition: whose packets are lost: what TARGET sends (out), what it is sent (in), or both.",
+        ),
+        click.option("--delay-ms", type=float, help="delay: how long each packet is held back."),
+        click.option("--jitter-ms", type=float, help="delay: by how much that varies."),
+        click.option("--loss-percent", type=float, help="loss: how many of a hundred packets are lost."),
+        click.option("--rate-kbit", type=float, help="bandwidth: how much gets through, in kbit/s."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.argument("fault_name", metavar="FAULT", type=click.Choice([kind.value for kind in FAULTS]))
 @click.argument("target")
+@_with_parameters
 @click.option("--for", "for_s", type=Duration(), help="Heal after this time; without it the fault stays until 'lab heal'.")
 @click.option("--dry-run", is_flag=True, help="Print which boxes would be hit, and do nothing.")
 @seed_option
 @pass_output
-def chaos(output: Output, fault_name: str, target: str, for_s: float | None, dry_run: bool, seed: int | None) -> None:
+def chaos(
+    output: Output, /, fault_name: str, target: str, for_s: float | None, dry_run: bool, seed: int | None, **given: Any
+) -> None:
     """Break something in the stage that is up.
 
-    TARGET is a role (web), service:NAME, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE. A role that
-    several boxes play means one of them, by chance.
+    FAULT is kill, crash, stop, pause, restart, cutoff, wipe, isolate, partition, delay, loss or bandwidth.
+
+    TARGET is a role (web), service:NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
+    random:ROLE,ROLE. A role that several boxes play means one of them, by chance; a zone or a region all boxes in it.
     """
+    step = _step(FaultKind(fault_name), target, given)
     engine = Engine()
     seed = SystemRandom().randrange(2**31) if seed is None else seed
     up_now = [box for box in engine.boxes() if box.stage]
     if not up_now:
         raise UsageError("no stage is up", "'lab up 3' starts one")
-    fault = FAULTS[FaultKind(fault_name)]
-    with journal.exclusive(f"lab chaos {fault_name}"):
-        victims = [
-            fault.prepare(engine, Victim.of(box, target))
-            for box in resolve(target, roles.boxes_in_roles(engine, stages.of(up_now[0])), Random(seed))
-        ]
-        names = ", ".join(victim.box.service for victim in victims)
+    stage = stages.of(up_now[0])
+    with (
+        journal.exclusive(f"lab chaos {fault_name}"),
+        Strike.prepare(engine, step, roles.boxes_in_roles(engine, stage), stage, Random(seed)) as strike,
+    ):
         if dry_run:
-            output.data.print(f"would {fault_name} {names} (seed {seed})", highlight=False)
+            output.data.print(f"would {fault_name} {strike.names} (seed {seed})", highlight=False)
             return
-        _strike(output, engine, FaultKind(fault_name), victims, for_s)
+        _strike(output, engine, strike, for_s)
     if for_s is None:
-        output.say(f"{fault_name} of {names} (seed {seed}) stays in effect; 'lab heal' takes it back")
+        output.say(f"{fault_name} of {strike.names} (seed {seed}) stays in effect; 'lab heal' takes it back")
 
 
-def _strike(output: Output, engine: Engine, kind: FaultKind, victims: list[Victim], for_s: float | None) -> None:
-    fault, ledger = FAULTS[kind], UndoLedger()
-    entries = []
+def _step(kind: FaultKind, target: str, options: dict[str, Any]) -> Step:
+    """What is asked for on the command line. Raises UsageError."""
+    given = {"from" if name == "source" else name: value for name, value in options.items() if value is not None}
+    return Step(kind, target, how=parameters.read(kind, given))
+
+
+def _strike(output: Output, engine: Engine, strike: Strike, for_s: float | None) -> None:
+    ledger, entries = UndoLedger(), []
     with signals.Deferred(lambda: output.say("interrupted: healing first")) as interrupts:
         try:
-            for victim in victims:
-                entries.append(ledger.open(fault.undo(victim), kind))
-                fault.inject(engine, victim)
-            for victim in victims:
-                bite = proof(fault, engine, victim)
+            entries = strike.note(ledger)
+            strike.inject()
+            for victim, bite in zip(strike.victims, strike.bites(), strict=True):
                 output.say(bite.evidence)
                 if not bite.proved:
-                    raise InconclusiveError(f"{kind} of {victim.box.service} did not bite: {bite.evidence}")
+                    raise InconclusiveError(f"{strike.step.fault} of {victim.box.service} did not bite: {bite.evidence}")
             with interrupts.open():
                 wait_until(lambda: False, for_s or 0.0)
         except BaseException:
@@ -641,7 +673,7 @@ def _strike(output: Output, engine: Engine, kind: FaultKind, victims: list[Victi
         finally:
             if for_s is not None:
                 healing.undo_all(engine, ledger, entries)
-                _await_boxes(engine, [victim.box for victim in victims])
+                _await_boxes(engine, [victim.box for victim in strike.victims])
 
 
 def _await_boxes(engine: Engine, boxes: Iterable[Box]) -> None:

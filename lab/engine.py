@@ -23,6 +23,7 @@ from docker.errors import APIError, DockerException, NotFound
 
 from lab.errors import LabError, PreflightError, UsageError
 from lab.evidence import LogLine
+from lab.helper import SHELL, Helper
 from lab.model import INTERNET_ROLE, Box, Link, Stage
 from lab.stages import PROJECT_PREFIX, ROOT
 
@@ -32,6 +33,8 @@ SOURCE_LABEL = "lab.source"
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 IMAGE_PREFIX = "redundancy-lab/"
+HELPER_IMAGE = "network"
+HELPER_NAME = "helper"
 API_TIMEOUT_S = 30
 EXEC_TIMEOUT_S = 30
 CONFLICT = 409
@@ -223,6 +226,26 @@ class Engine:
             start_new_session=True,
         )
 
+    def beside(self, box: Box | None) -> Helper:
+        """Start a helper that shares a box's network and nothing else of it (None: it has a network of its own).
+
+        Nothing is installed in the box, which may be frozen. Raises PreflightError without the image, UsageError for
+        what is no box of ours; that the helper itself does not start shows when it is asked.
+        """
+        if self.image_source(HELPER_IMAGE) is None:
+            raise PreflightError(f"the image {IMAGE_PREFIX}{HELPER_IMAGE} is missing", "'lab build' builds it")
+        if box:
+            self._act(box, "look at", lambda _: None)
+        network = f"container:{box.id}" if box else "none"
+        process = subprocess.Popen(
+            ["docker", "run", *_helper_options(network), IMAGE_PREFIX + HELPER_IMAGE, "bash", "-c", SHELL],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        return Helper(process, f"helper beside {box.service}" if box else "helper")
+
     def logs(self, box: Box, lines: int = 5) -> str:
         """The last lines that a box printed."""
         with _explained(f"read the log of {box.service}"):
@@ -245,7 +268,8 @@ class Engine:
 
     def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
         """Call `heard`, in another thread, for each event of our boxes; returns how to stop that."""
-        stream = self._api.events(decode=True, filters={"type": "container", "label": STAGE_LABEL})
+        # Those with a role only: a helper comes and goes, and is no box.
+        stream = self._api.events(decode=True, filters={"type": "container", "label": [STAGE_LABEL, ROLE_LABEL]})
 
         def listen() -> None:
             # Closing the stream is what ends this; how the library reports that differs by platform.
@@ -436,6 +460,15 @@ class Engine:
             self._api.remove_container(created["Id"], force=True, v=True)
 
 
+def _helper_options(network: str) -> list[str]:
+    """A container that may do nothing but change its network, is removed when it ends, and is no box of any stage."""
+    labels = {STAGE_LABEL: "0", PROJECT_LABEL: PROJECT_PREFIX + HELPER_NAME, SERVICE_LABEL: HELPER_NAME}
+    options = ["--rm", "--interactive", "--pull", "never", "--network", network, "--log-driver", "none"]
+    options += ["--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "--security-opt", "no-new-privileges:true", "--read-only"]
+    options += ["--pids-limit", "64", "--memory", "64m"]
+    return [*options, *(word for key, value in labels.items() for word in ("--label", f"{key}={value}"))]
+
+
 def _context() -> str:
     """The CLI's context; the engine's own builder has its name."""
     done = subprocess.run(["docker", "context", "show"], capture_output=True, text=True, check=False)
@@ -495,9 +528,16 @@ def _box(details: dict[str, Any]) -> Box:
         status=state["Status"],
         health=(state.get("Health") or {}).get("Status", "") if state["Status"] in ("running", "paused") else "",
         started_at=state.get("StartedAt", ""),
+        ended_at_s=max(_nanoseconds(state.get("FinishedAt", "")) / 1e9, 0.0),
         exit_code=state.get("ExitCode"),
         restarts=int(details.get("RestartCount", 0)),
+        addresses=_addresses(details),
     )
+
+
+def _addresses(details: dict[str, Any]) -> dict[str, str]:
+    networks = details.get("NetworkSettings", {}).get("Networks") or {}
+    return {name: each["IPAddress"] for name, each in sorted(networks.items()) if each.get("IPAddress")}
 
 
 def _nanoseconds(stamp: str) -> int:

@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lab import yamlfile
+from lab import parameters, yamlfile
 from lab.availability import MEASURES
 from lab.errors import UsageError
-from lab.model import Expectation, Experiment, FaultKind, Operator, Stage, Step
+from lab.model import Expectation, Experiment, FaultKind, How, Operator, Stage, Step
 from lab.roles import possible
 from lab.targets import check
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
-KEYS = ("title", "question", "fault", "target", "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
-STEP_KEYS = ("fault", "target", "after_s")
+FAULT_KEYS = ("fault", "target", *parameters.NAMES)
+KEYS = ("title", "question", *FAULT_KEYS, "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
+STEP_KEYS = (*FAULT_KEYS, "after_s")
 OPERATOR_ACTS = ("promote", "switchover")
 DURATION_MAX_S = 3600.0
 
@@ -70,7 +71,7 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
         )
     for step in experiment.faults:
         try:
-            check(step.target, possible(stage), stage.number)
+            check(step.target, possible(stage), stage.number, step.how.source)
         except UsageError as error:
             raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
 
@@ -78,7 +79,7 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
 def _steps(document: yamlfile.Mapping) -> tuple[Step, ...]:
     if "steps" not in document:
         return (_step(document, after_s=0.0),)
-    if "fault" in document or "target" in document:
+    if any(key in document for key in FAULT_KEYS):
         raise document.error("steps", "either fault and target, or steps, not both")
     steps = document["steps"]
     if not isinstance(steps, list) or not steps or not all(isinstance(step, yamlfile.Mapping) for step in steps):
@@ -96,7 +97,14 @@ def _step(mapping: yamlfile.Mapping, after_s: float) -> Step:
     target = mapping.get("target", "")
     if not isinstance(target, str) or (not target) != (fault == FaultKind.NONE):
         raise mapping.error("target", "a fault needs a target (and fault: none has none)")
-    return Step(FaultKind(fault), target, after_s)
+    return Step(FaultKind(fault), target, after_s, _how(mapping, FaultKind(fault)))
+
+
+def _how(mapping: yamlfile.Mapping, fault: FaultKind) -> How:
+    try:
+        return parameters.read(fault, {name: mapping[name] for name in parameters.NAMES if name in mapping})
+    except parameters.ParameterError as error:
+        raise mapping.error(error.name, error.message, error.hint) from error
 
 
 def _operator(document: yamlfile.Mapping) -> Operator | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lab import databases, stages
+from lab import clearing, databases, stages
 from lab.engine import Engine, wait_until
 from lab.errors import HealError, LabError
 from lab.journal import OpenFault, UndoLedger
@@ -41,10 +41,13 @@ def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
                     engine.reconnect(box, entry.undo.links)
                     mend(engine, box)
     except LabError as error:
-        raise HealError(
-            f"{entry.fault} of {entry.undo.service} could not be undone: {error.message}", "'lab heal' tries again"
-        ) from error
+        raise could_not(entry, error) from error
     ledger.close(entry)
+
+
+def could_not(entry: OpenFault, why: LabError) -> HealError:
+    """What to say of a fault that is still in effect."""
+    return HealError(f"{entry.fault} of {entry.undo.service} could not be undone: {why.message}", "'lab heal' tries again")
 
 
 def make_again(engine: Engine, stage: Stage, service: str) -> None:
@@ -61,12 +64,15 @@ def make_again(engine: Engine, stage: Stage, service: str) -> None:
 def undo_all(engine: Engine, ledger: UndoLedger, entries: Sequence[OpenFault] | None = None) -> int:
     """Take every open fault (or these) back, the last one first; returns how many. What fails does not keep the rest from it.
 
-    Raises HealError for the first that failed.
+    Those of the network come before, all at one instant. Raises HealError for the first that failed.
     """
     failures: list[HealError] = []
     entries = ledger.entries() if entries is None else entries
+    stuck = clearing.clear(engine, [entry.undo for entry in entries])
     for entry in reversed(entries):
         try:
+            if entry.undo in stuck:
+                raise could_not(entry, stuck[entry.undo])
             undo(engine, ledger, entry)
         except HealError as error:
             failures.append(error)
@@ -88,6 +94,9 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
         if box.stage and _mend_or_fail(engine, box):
             say(f"{box.service} of stage {box.stage} was {box.status}: brought back")
             mended += 1
+    for found in clearing.sweep(engine, [box for box in engine.boxes() if box.stage and box.is_system]):
+        say(f"{found}: taken away")
+        mended += 1
     for stage in stages_up(engine):
         restore_missing(engine, stage, say)
         end_stray_loads(engine, stage.number)

@@ -19,6 +19,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "box": ("compose/base", "compose/postgres", "compose/box", "apps/web"),
     "balancer": ("compose/base", "compose/balancer"),
     "internet": ("compose/base", "compose/internet", "apps/client"),
+    "network": ("compose/base", "compose/network"),
 }
 
 

@@ -29,6 +29,21 @@ class FaultKind(StrEnum):
     RESTART = "restart"
     CUTOFF = "cutoff"
     WIPE = "wipe"
+    ISOLATE = "isolate"
+    PARTITION = "partition"
+    DELAY = "delay"
+    LOSS = "loss"
+    BANDWIDTH = "bandwidth"
+
+
+class Direction(StrEnum):
+    """Which packets between the two sides of a partition are lost, as the target sees it."""
+
+    BOTH = "both"
+    OUT = "out"
+    """What the target sends to the other side."""
+    IN = "in"
+    """What the other side sends to the target."""
 
 
 class DatabaseState(StrEnum):
@@ -51,6 +66,8 @@ class UndoAction(StrEnum):
     UNPAUSE = "unpause"
     RECONNECT = "reconnect"
     CREATE = "create"
+    UNFILTER = "unfilter"
+    UNSHAPE = "unshape"
 
 
 @dataclass(frozen=True)
@@ -129,8 +146,22 @@ class Box:
     project: str = ""
     """Docker Compose's name for what it was started from."""
     started_at: str = ""
+    ended_at_s: float = 0.0
+    """When it last ended, on the wall clock of the engine; 0 where it never did."""
     exit_code: int | None = None
     restarts: int = 0
+    addresses: dict[str, str] = field(default_factory=dict)
+    """The networks that it is on, and its address on each."""
+
+    @property
+    def zone(self) -> str:
+        """The data centre that it stands in; empty where a stage has only one."""
+        return self.labels.get("lab.zone", "")
+
+    @property
+    def region(self) -> str:
+        """The part of the world that it stands in; empty where a stage has only one."""
+        return self.labels.get("lab.region", "")
 
     @property
     def is_system(self) -> bool:
@@ -191,6 +222,8 @@ class Undo:
     stage: int
     links: tuple[Link, ...] = ()
     """What to connect the box to again."""
+    table: str = ""
+    """The table of packet rules to delete in the box's network."""
 
 
 @dataclass(frozen=True)
@@ -310,6 +343,28 @@ class Expectation:
 
 
 @dataclass(frozen=True)
+class How:
+    """What a fault needs to be told besides its target; nothing, for most."""
+
+    source: str = ""
+    """The other side of a partition (`from` in YAML, `--from`)."""
+    direction: Direction = Direction.BOTH
+    delay_ms: float = 0.0
+    jitter_ms: float = 0.0
+    loss_percent: float = 0.0
+    rate_kbit: float = 0.0
+
+    def __str__(self) -> str:
+        words = [f"from {self.source}"] if self.source else []
+        words += [f"({self.direction} only)"] if self.direction is not Direction.BOTH else []
+        words += [f"by {self.delay_ms:g} ms"] if self.delay_ms else []
+        words += [f"give or take {self.jitter_ms:g} ms"] if self.jitter_ms else []
+        words += [f"of {self.loss_percent:g} %"] if self.loss_percent else []
+        words += [f"of {self.rate_kbit:g} kbit/s"] if self.rate_kbit else []
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
 class Step:
     """One fault of an experiment."""
 
@@ -317,6 +372,10 @@ class Step:
     target: str
     after_s: float = 0.0
     """Seconds after the step before it (after the jitter, for the first)."""
+    how: How = How()
+
+    def __str__(self) -> str:
+        return f"{self.fault} {self.target} {self.how}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from lab import databases, evidence, healing, roles, signals
 from lab.availability import decide, measure_trial, summarise
 from lab.engine import Engine, EngineEvent
 from lab.errors import HealError, InconclusiveError
-from lab.faults import FAULTS, Victim, proof
+from lab.faults import Victim
+from lab.faults.strike import Strike
 from lab.journal import RunJournal, TrialJournal, UndoLedger
 from lab.load import Load
 from lab.model import (
@@ -32,7 +33,6 @@ from lab.model import (
 )
 from lab.observer import Observer
 from lab.report.document import as_document
-from lab.targets import resolve
 
 JITTER_S = 1.0
 SETTLE_TIMEOUT_S = 60.0
@@ -202,20 +202,14 @@ class _Trial:
         self._note("promoted", text)
 
     def _strike(self, step: Step) -> None:
-        fault = FAULTS[step.fault]
-        victims = [
-            fault.prepare(self.engine, Victim.of(box, step.target)) for box in resolve(step.target, self._boxes(), self.random)
-        ]
-        names = ", ".join(victim.box.service for victim in victims)
-        self.progress.phase("inject", f"{step.fault} {names}")
-        for victim in victims:
-            self.ledger.open(fault.undo(victim), step.fault)
-            self.victims.append(victim)
-            self._note("inject", f"{step.fault} {victim.box.service}")
-            fault.inject(self.engine, victim)
-        for victim in victims:
-            bite = proof(fault, self.engine, victim)
-            self._note("bite" if bite.proved else "no-bite", bite.evidence)
+        with Strike.prepare(self.engine, step, self._boxes(), self.order.stage, self.random) as strike:
+            self.progress.phase("inject", f"{step.fault} {strike.names}")
+            strike.note(self.ledger)
+            self.victims += strike.victims
+            self._note("inject", f"{step.fault} {strike.names}")
+            strike.inject()
+            for bite in strike.bites():
+                self._note("bite" if bite.proved else "no-bite", bite.evidence)
 
     def _boxes(self) -> list[Box]:
         """The boxes with the roles that they play at this instant."""

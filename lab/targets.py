@@ -8,16 +8,17 @@ from random import Random
 from lab.errors import UsageError
 from lab.model import Box, ServiceSpec
 
-FORMS = "a role (web), service:NAME, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE"
+FORMS = "a role (web), service:NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE"
+PLACES = {"zone": "lab.zone", "region": "lab.region"}
 
 
 def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...]:
     """The boxes that a target names, at least one.
 
     ROLE is one box that plays the role, by chance (seeded) where several do; a bare service name works
-    too. service:NAME is that box; label:KEY=VALUE every box with the label; all:ROLE every box in the
-    role; random any box of the system, random:ROLE,ROLE any in one of the roles. The internet box is
-    never a target. Raises UsageError.
+    too. service:NAME is that box; zone:NAME and region:NAME are every box that stands there;
+    label:KEY=VALUE every box with the label; all:ROLE every box in the role; random any box of the
+    system, random:ROLE,ROLE any in one of the roles. The internet box is never a target. Raises UsageError.
     """
     system = sorted((box for box in boxes if box.is_system), key=lambda box: box.service)
     form, colon, value = target.partition(":")
@@ -27,6 +28,8 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
         found = [random.choice(found)] if found else []
     elif colon and form == "service":
         found = [box for box in system if box.service == value]
+    elif colon and form in PLACES:
+        found = [box for box in system if value and box.labels.get(PLACES[form]) == value]
     elif colon and form == "label":
         key, equals, wanted = value.partition("=")
         found = [box for box in system if equals and box.labels.get(key) == wanted]
@@ -37,10 +40,30 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
     else:
         found = _one(target, system, random)
     if not found:
-        roles_known = sorted({role for box in system for role in box.roles})
-        names = ", ".join(box.service for box in system)
-        raise UsageError(f"the target '{target}' matches no box", f"roles here: {', '.join(roles_known)}; boxes: {names}")
+        raise UsageError(f"the target '{target}' matches no box", _known(system))
     return tuple(found)
+
+
+def resolve_sides(target: str, source: str, boxes: Sequence[Box], random: Random) -> tuple[tuple[Box, ...], tuple[Box, ...]]:
+    """The boxes that a target names, and those that its other side names apart from them (none without a source).
+
+    Raises UsageError where one of the two is empty.
+    """
+    members = resolve(target, boxes, random)
+    if not source:
+        return members, ()
+    rest = [box for box in boxes if box not in members]
+    try:
+        return members, resolve(source, rest, random)
+    except UsageError as error:
+        raise UsageError(f"from: {error.message} apart from {', '.join(box.service for box in members)}", error.hint) from error
+
+
+def _known(system: Sequence[Box]) -> str:
+    roles = sorted({role for box in system for role in box.roles})
+    places = sorted({f"{form}:{box.labels[label]}" for form, label in PLACES.items() for box in system if label in box.labels})
+    known = f"roles here: {', '.join(roles)}; boxes: {', '.join(box.service for box in system)}"
+    return known + (f"; places: {', '.join(places)}" if places else "")
 
 
 def _one(name: str, system: Sequence[Box], random: Random) -> list[Box]:
@@ -50,10 +73,10 @@ def _one(name: str, system: Sequence[Box], random: Random) -> list[Box]:
     return [box for box in system if box.service == name]
 
 
-def check(target: str, services: Sequence[ServiceSpec], stage: int) -> None:
-    """Raise UsageError when a target can match nothing in a stage that is described but perhaps not up."""
+def check(target: str, services: Sequence[ServiceSpec], stage: int, source: str = "") -> None:
+    """Raise UsageError when a target, or its other side, can match nothing in a stage that is described but perhaps not up."""
     planned = [
         Box(id="", service=spec.name, stage=stage, roles=spec.roles, labels=spec.labels, status="", health="")
         for spec in services
     ]
-    resolve(target, planned, Random(0))
+    resolve_sides(target, source, planned, Random(0))

@@ -1,13 +1,38 @@
--- The monitor promotes a standby that it calls a secondary. Between a standby's return and the moment at which the
--- primary waits for it again (wait_primary becomes primary: some tenths of a second) it is a secondary already, and the
--- primary acknowledges commits that this standby may not have. Should the primary die just then, its return is awaited
--- rather than an acknowledged write lost.
+-- What the monitor must not do, whatever its state machine says. An exception here undoes one keeper's question; the
+-- keeper asks again within a second, and gets its answer as soon as the reason is gone.
+--
+-- 1. A database that may lack acknowledged writes must not become the primary, nor be taken from its primary for that.
+-- A primary that has just been promoted, or whose standby has just returned, acknowledges commits alone until the first
+-- standby is a secondary and it has been told to wait for it (wait_primary becomes primary: tenths of a second with two
+-- databases, seconds with three). Should it be lost just then, its return is awaited rather than a write lost.
+-- And of two old databases the monitor takes the one with the higher position in the log, also where that is a log
+-- which was left behind by a promotion.
 CREATE FUNCTION public.refuse_promotion_that_could_lose() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
-  IF EXISTS (SELECT FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND nodeid <> NEW.nodeid AND reportedstate = 'wait_primary') THEN
+  IF EXISTS (SELECT FROM pgautofailover.node AS other WHERE other.formationid = NEW.formationid AND other.groupid = NEW.groupid AND other.nodeid <> NEW.nodeid AND other.reportedstate = 'wait_primary') THEN
     RAISE EXCEPTION '% may lack acknowledged writes: its primary did not wait for it', NEW.nodename;
+  END IF;
+  IF NEW.goalstate <> 'report_lsn' AND EXISTS (SELECT FROM pgautofailover.node AS other WHERE other.formationid = NEW.formationid AND other.groupid = NEW.groupid AND other.reportedtli > NEW.reportedtli) THEN
+    RAISE EXCEPTION '% may lack acknowledged writes: it has missed a promotion', NEW.nodename;
   END IF;
   RETURN NEW;
 END $guard$;
 
-CREATE TRIGGER refuse_promotion_that_could_lose BEFORE UPDATE OF goalstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.goalstate = 'prepare_promotion' AND OLD.goalstate = 'secondary') EXECUTE FUNCTION public.refuse_promotion_that_could_lose();
+CREATE TRIGGER refuse_promotion_that_could_lose BEFORE UPDATE OF goalstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.goalstate IN ('report_lsn', 'fast_forward', 'prepare_promotion') AND OLD.goalstate <> NEW.goalstate) EXECUTE FUNCTION public.refuse_promotion_that_could_lose();
+
+-- 2. A primary must not be told to step down, nor its standbys to leave it, where nobody can take over. With several
+-- standbys the election waits until all of them have said what they have; so one that is ill, or has no data yet, makes it
+-- an election without end. A primary that was called ill for a moment would stay down, or without a standby that
+-- acknowledges, for as long as that one does.
+CREATE FUNCTION public.refuse_election_that_could_not_end() RETURNS trigger LANGUAGE plpgsql AS $guard$
+DECLARE
+  voters_needed int := (SELECT number_sync_standbys + 1 FROM pgautofailover.formation WHERE formationid = NEW.formationid);
+  voters int := (SELECT count(*) FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND replicationquorum AND (goalstate = 'report_lsn' OR reportedstate IN ('secondary', 'catchingup', 'report_lsn') AND health = 1 AND reportedpgisrunning));
+BEGIN
+  IF voters_needed > 1 AND voters < voters_needed THEN
+    RAISE EXCEPTION 'no election: % of % standbys could take part', voters, voters_needed;
+  END IF;
+  RETURN NEW;
+END $guard$;
+
+CREATE TRIGGER refuse_election_that_could_not_end BEFORE UPDATE OF goalstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.goalstate = 'draining' AND OLD.goalstate <> 'draining' OR NEW.goalstate = 'report_lsn' AND OLD.goalstate IN ('secondary', 'catchingup')) EXECUTE FUNCTION public.refuse_election_that_could_not_end();

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from lab.engine import ExecResult, wait_until
 from lab.errors import UsageError
-from lab.model import Bite, Box, FaultKind, Link, Undo, UndoAction
+from lab.helper import Reply
+from lab.model import Bite, Box, FaultKind, How, Link, Undo, UndoAction
 
 PROOF_TIMEOUT_S = 3.0
+
+
+class Beside(Protocol):
+    """A shell in the network of a box."""
+
+    def ask(self, command: str) -> Reply:
+        """Run a line of bash and wait for it."""
+
+    def close(self) -> None:
+        """Let it end."""
 
 
 class Hands(Protocol):
@@ -43,6 +54,26 @@ class Hands(Protocol):
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
         """Run a command inside."""
 
+    def beside(self, box: Box | None) -> Beside:
+        """A shell in its network (None: in one of its own)."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """All that a strike is aimed at: what a fault of several boxes needs to know of the others."""
+
+    how: How = field(default_factory=How)
+    members: tuple[Box, ...] = ()
+    """The boxes that the target names."""
+    others: tuple[Box, ...] = ()
+    """The other side of a partition."""
+    outside: tuple[Box, ...] = ()
+    """Everybody else, users too."""
+    shared: str = ""
+    """The address that balancers share, where all who share it are members: only then it is surely theirs."""
+    table: str = ""
+    """What the strike's packet rules are called, in every box."""
+
 
 @dataclass(frozen=True)
 class Victim:
@@ -55,16 +86,25 @@ class Victim:
     """Its process numbers inside the box."""
     links: tuple[Link, ...] = ()
     """The networks it was on."""
+    aim: Aim = Aim()
+    helper: Beside | None = None
+    """Stands in its network, where the fault is one of the network."""
+    witness: Box | None = None
+    """Another box that could reach it before."""
+    reached_at: str = ""
+    """At which address."""
+    reached_in_ms: float = 0.0
 
     def with_links(self, links: tuple[Link, ...]) -> Victim:
         """The victim, with the networks it is on."""
         return replace(self, links=links)
 
     @classmethod
-    def of(cls, box: Box, target: str) -> Victim:
+    def of(cls, box: Box, target: str, aim: Aim | None = None) -> Victim:
         """The victim that a target means: a box in several roles has a process for each."""
         role = target.rpartition(":")[2]
-        return cls(box, process=box.labels.get(f"lab.process.{role}") or box.labels.get("lab.process", ""))
+        process = box.labels.get(f"lab.process.{role}") or box.labels.get("lab.process", "")
+        return cls(box, process=process, aim=aim or Aim())
 
 
 class Fault(Protocol):
@@ -72,14 +112,17 @@ class Fault(Protocol):
 
     kind: FaultKind
 
+    def check(self, hands: Hands, aim: Aim) -> None:
+        """See whether this machine can do it at all. Raises PreflightError."""
+
     def prepare(self, hands: Hands, victim: Victim) -> Victim:
         """Look at the victim before anything is broken. Raises UsageError where the fault can't apply."""
 
     def undo(self, victim: Victim) -> Undo:
         """How to take it back."""
 
-    def inject(self, hands: Hands, victim: Victim) -> None:
-        """Break it."""
+    def inject(self, hands: Hands, victim: Victim) -> float | None:
+        """Break it; returns when that was done, on the wall clock of the boxes, where it is known so exactly."""
 
     def prove(self, hands: Hands, victim: Victim) -> Bite:
         """Whether it bit, from outside the box."""
@@ -101,6 +144,9 @@ class BoxFault:
     """What faults of a running box share; brought back by starting it, unless a fault says otherwise."""
 
     action = UndoAction.START
+
+    def check(self, hands: Hands, aim: Aim) -> None:
+        """What Docker itself does to boxes, it can do everywhere."""
 
     def prepare(self, hands: Hands, victim: Victim) -> Victim:
         """Only what runs can fail."""

@@ -11,9 +11,11 @@ class Kill(BoxFault):
 
     kind = FaultKind.KILL
 
-    def inject(self, hands: Hands, victim: Victim) -> None:
-        """Kill it."""
+    def inject(self, hands: Hands, victim: Victim) -> float | None:
+        """Kill it. Docker says when it saw the end."""
         hands.kill(victim.box)
+        now = hands.box(victim.box)
+        return now.ended_at_s if now and now.ended_at_s > victim.box.ended_at_s else None
 
     def prove(self, hands: Hands, victim: Victim) -> Bite:
         """It is down."""

@@ -98,3 +98,10 @@ def states(stage: int) -> dict[str, str]:
     """What plain Docker says of each container of a stage."""
     lines = docker("ps", "--all", "--filter", f"label=lab.stage={stage}", "--format", "{{.Names}} {{.State}}").splitlines()
     return dict(line.split() for line in lines)
+
+
+def left_over(name: str) -> str:
+    """What a look at a container's network, which shares nothing with the lab's own, finds of a fault."""
+    options = ["--rm", "--network", f"container:{name}", "--cap-drop", "ALL", "--cap-add", "NET_ADMIN"]
+    look = "nft list tables netdev; tc qdisc show | grep -v ' 0: ' || true"
+    return docker("run", *options, "redundancy-lab/network", "bash", "-c", look)

@@ -8,13 +8,16 @@ import pytest
 
 from lab.engine import ExecResult
 from lab.errors import UsageError
-from lab.faults import FAULTS, Hands, Victim, proof
+from lab.faults import FAULTS, OF_A_BOX, Hands, Victim, proof
+from lab.faults.base import Beside
 from lab.model import Box, FaultKind, Link, UndoAction
 from tests.unit.helpers import box
 
 LATER = "2026-01-31T12:00:09Z"
 LINKS = (Link("edge", "198.18.0.21", "02:42:c6:12:00:15", ("web1",)), Link("app", "198.18.1.21", "", ("web1",)))
 UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.CUTOFF: UndoAction.RECONNECT, FaultKind.WIPE: UndoAction.CREATE}
+UNDO |= dict.fromkeys((FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.LOSS), UndoAction.UNFILTER)
+UNDO |= dict.fromkeys((FaultKind.DELAY, FaultKind.BANDWIDTH), UndoAction.UNSHAPE)
 
 
 class FakeHands:
@@ -55,6 +58,9 @@ class FakeHands:
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
         self.done.append(f"in {box.service}: {' '.join(command)}")
         return self.answers.pop(0)
+
+    def beside(self, box: Box | None) -> Beside:
+        raise AssertionError("these faults need no helper")
 
 
 def victim(target: str = "web") -> Victim:
@@ -162,7 +168,7 @@ def test_cutoff_notes_how_the_box_was_connected_before_it_pulls_the_cables() -> 
 
 
 def test_other_faults_have_no_cables_to_put_back() -> None:
-    for kind in set(FAULTS) - {FaultKind.CUTOFF, FaultKind.CRASH}:
+    for kind in {fault.kind for fault in OF_A_BOX} - {FaultKind.CUTOFF, FaultKind.CRASH}:
         assert FAULTS[kind].undo(FAULTS[kind].prepare(FakeHands(box()), victim())).links == ()
 
 

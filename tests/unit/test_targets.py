@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import UsageError
-from lab.targets import check, resolve
+from lab.targets import check, resolve, resolve_sides
 from tests.unit.helpers import box, stage
 
 BOXES = [
     box("web2", labels={"lab.zone": "b"}),
-    box("web1", labels={"lab.zone": "a"}),
+    box("web1", labels={"lab.zone": "a", "lab.region": "eu"}),
     box("lb", roles=("lb", "lb.active"), labels={"lab.zone": "a"}),
     box("db", roles=("db", "db.primary"), labels={}),
     box("internet", roles=("internet",), labels={"lab.zone": "a"}),
@@ -31,6 +31,9 @@ def names(target: str, seed: int = 1) -> list[str]:
         ("web1", ["web1"]),
         ("service:web2", ["web2"]),
         ("label:lab.zone=a", ["lb", "web1"]),
+        ("zone:a", ["lb", "web1"]),
+        ("zone:b", ["web2"]),
+        ("region:eu", ["web1"]),
         ("all:web", ["web1", "web2"]),
         ("random:db,nothing", ["db"]),
     ],
@@ -67,7 +70,9 @@ def test_random_is_any_box_of_the_system() -> None:
         "all:",
         "label:",
         "",
-        "zone:a",
+        "zone:c",
+        "zone:",
+        "region:us",
         "web*",
     ],
 )
@@ -80,12 +85,30 @@ def test_error_names_roles_and_boxes() -> None:
     with pytest.raises(UsageError, match="'cache' matches no box") as caught:
         names("cache")
     assert "db, db.primary, lb, lb.active, web" in caught.value.hint
-    assert "db, lb, web1, web2" in caught.value.hint
+    assert "db, lb, web1, web2; places: region:eu, zone:a, zone:b" in caught.value.hint
 
 
 def test_no_box_is_an_error_too() -> None:
     with pytest.raises(UsageError):
         resolve("random", [], Random(1))
+
+
+def sides(target: str, source: str) -> tuple[list[str], list[str]]:
+    members, others = resolve_sides(target, source, BOXES, Random(1))
+    return [each.service for each in members], [each.service for each in others]
+
+
+def test_other_side_is_apart_from_the_target() -> None:
+    assert sides("zone:a", "zone:b") == (["lb", "web1"], ["web2"])
+    assert sides("zone:a", "all:web") == (["lb", "web1"], ["web2"])
+    assert sides("web1", "web") == (["web1"], ["web2"])
+    assert sides("db", "") == (["db"], [])
+
+
+@pytest.mark.parametrize("source", ["web1", "zone:c", "internet", "lb.passive"])
+def test_empty_other_side_is_an_error(source: str) -> None:
+    with pytest.raises(UsageError, match=f"from: the target '{source}' matches no box apart from lb, web1"):
+        sides("zone:a", source)
 
 
 @given(st.text(max_size=20) | st.sampled_from(["random:", "label:lab.zone=", "all:web", "service:web1"]), st.integers())
@@ -101,5 +124,6 @@ def test_some_box_of_the_system_or_an_error(target: str, seed: int) -> None:
 def test_check_needs_no_running_stage() -> None:
     check("web", stage().services, 3)
     check("label:lab.role=lb", stage().services, 3)
+    check("all:web", stage().services, 3, source="db")
     with pytest.raises(UsageError, match="matches no box"):
         check("monitor", stage().services, 3)

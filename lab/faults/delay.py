@@ -1,0 +1,43 @@
+"""delay: what a box sends takes longer to arrive."""
+
+from __future__ import annotations
+
+from lab import packets
+from lab.errors import PreflightError
+from lab.faults.base import Aim, Hands, Victim
+from lab.faults.network import ANSWER_S, SILENCE, Shaped, ask
+from lab.model import Bite, FaultKind
+
+# How much of the delay must be seen; a clock that ticks and a jitter leave a little out.
+SEEN_RATIO = 0.8
+
+
+class Delay(Shaped):
+    """A long way, or a busy router."""
+
+    kind = FaultKind.DELAY
+
+    def queue(self, aim: Aim) -> str:
+        """Each packet waits."""
+        return packets.delay(aim.how.delay_ms, aim.how.jitter_ms)
+
+    def cannot(self, said: str) -> PreflightError:
+        """Many small kernels have no netem."""
+        return PreflightError(
+            f"this machine's kernel cannot delay packets (it has no netem: {said})",
+            "'modprobe sch_netem' where the engine runs may help; loss, bandwidth, isolate and partition do without it",
+        )
+
+    def prove(self, hands: Hands, victim: Victim) -> Bite:
+        """The witness hears from it later than before."""
+        if victim.witness is None:
+            return Bite(False, f"nobody could reach {victim.box.service} before; so nobody can tell how late it is")
+        how = victim.aim.how
+        # Twice: the box may have to say where it is (ARP) before it answers, and that is late, too.
+        patience_s = ANSWER_S + 2 * (how.delay_ms + how.jitter_ms) / 1000
+        now_ms = ask(hands, victim.witness, victim.reached_at, patience_s)
+        if now_ms is None or now_ms == SILENCE:
+            return Bite(False, f"{victim.witness.service} gets no answer from {victim.box.service}")
+        least_ms = (how.delay_ms - how.jitter_ms) * SEEN_RATIO
+        seen = f"{victim.witness.service} hears from {victim.box.service} after {now_ms:.1f} ms, before: {victim.reached_in_ms:.1f} ms"
+        return Bite(now_ms - victim.reached_in_ms >= least_ms, seen)

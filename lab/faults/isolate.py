@@ -1,0 +1,19 @@
+"""isolate: a group of boxes loses everybody outside, users too. Among themselves they go on as if nothing were."""
+
+from __future__ import annotations
+
+from lab import packets
+from lab.faults.base import Victim
+from lab.faults.network import Severed, addresses
+from lab.model import FaultKind
+
+
+class Isolate(Severed):
+    """A data centre whose lines are cut."""
+
+    kind = FaultKind.ISOLATE
+
+    def rules(self, victim: Victim) -> str:
+        """Only what comes from a member or goes to one passes."""
+        shared = [victim.aim.shared] if victim.aim.shared else []
+        return packets.isolation(victim.aim.table, [*addresses(victim.aim.members), *shared])

@@ -1,0 +1,184 @@
+"""What the faults of the network share: a helper beside each box, a witness that is asked before and after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from lab import packets
+from lab.errors import LabError, PreflightError, UsageError
+from lab.faults.base import Aim, Beside, BoxFault, Hands, Victim
+from lab.model import Bite, Box, Undo, UndoAction
+
+# Nothing listens there, and a box that is reached says so at once: "connection refused".
+CLOSED_PORT = 9
+ANSWER_S = 0.5
+WITNESSES_MAX = 3
+ASK_TIMEOUT_S = 10.0
+NO_RULES_HINT = "it needs nftables with the netdev family's egress hook: Linux 5.16 or newer, any current Docker Desktop"
+# Three times, and the shortest: a busy machine is late, never early. That there was no answer is said, too: who could not
+# ask has not been met with silence.
+QUESTION = (
+    "for _ in 1 2 3; do since=$EPOCHREALTIME; said=$(timeout {seconds} bash -c '</dev/tcp/{address}/{port}' 2>&1); code=$?; "
+    "till=$EPOCHREALTIME; case $code:$said in 0:*|*refused*) echo $((${{till/[.,]/}} - ${{since/[.,]/}}));; "
+    "*) echo silence; break;; esac; done"
+)
+SILENCE = math.inf
+
+
+class NetworkFault(BoxFault):
+    """A fault in the network of a box. The box runs on, and keeps its addresses."""
+
+    action = UndoAction.UNFILTER
+
+    def prepare(self, hands: Hands, victim: Victim) -> Victim:
+        """Start the helper, see whether it could, and find a witness. Nothing is changed by that."""
+        victim = super().prepare(hands, victim)
+        helper = hands.beside(victim.box)
+        try:
+            reply = helper.ask(self.rehearse(victim))
+            if reply.exit_code:
+                raise self.refusal(victim, reply.output)
+            return replace(with_witness(hands, victim), helper=helper)
+        except BaseException:
+            helper.close()
+            raise
+
+    def undo(self, victim: Victim) -> Undo:
+        """Take the rules, or the queues, away."""
+        return replace(super().undo(victim), table=victim.aim.table if self.action is UndoAction.UNFILTER else "")
+
+    def inject(self, hands: Hands, victim: Victim) -> float:
+        """Have the helper put it into force."""
+        reply = beside(victim).ask(self.command(victim))
+        if reply.exit_code:
+            raise LabError(f"{victim.box.service} could not be hit: {first_line(reply.output)}", "'lab heal' clears up")
+        return reply.at_s
+
+    def rehearse(self, victim: Victim) -> str:
+        """What the helper does beforehand to see whether it could."""
+        return packets.check_rules(self.rules(victim))
+
+    def command(self, victim: Victim) -> str:
+        """What the helper does."""
+        return packets.add_rules(self.rules(victim))
+
+    def rules(self, victim: Victim) -> str:
+        """The packet rules of a box."""
+        raise NotImplementedError
+
+    def refusal(self, victim: Victim, said: str) -> LabError:
+        """Why the rehearsal failed."""
+        if not said:
+            return PreflightError(f"{victim.box.service} is on no network", "'lab heal' brings it back")
+        return PreflightError(f"this machine's kernel cannot filter packets in a box ({first_line(said)})", NO_RULES_HINT)
+
+
+class Severed(NetworkFault):
+    """What the faults share after which nobody on the other side is answered."""
+
+    def prove(self, hands: Hands, victim: Victim) -> Bite:
+        """The witness, who was answered before, is not any more; or, without a witness, packets were lost."""
+        box, witness = victim.box.service, victim.witness
+        heard = ask(hands, witness, victim.reached_at) if witness else None
+        rules = beside(victim).ask(packets.show_table(victim.aim.table))
+        lost = sum(packets.counted(rules.output))
+        if witness is None:
+            return Bite(lost > 0, f"nobody could reach {box} before either; {lost} packets lost there")
+        # What the witness sends may have been lost where it stands: the rules in the box need not have seen it.
+        silent = heard == SILENCE and rules.exit_code == 0
+        words = "gets no answer any more from" if heard == SILENCE else "could not ask" if heard is None else "still reaches"
+        return Bite(silent, f"{witness.service} {words} {box} ({victim.reached_at}); {lost} packets lost there")
+
+
+class Shaped(NetworkFault):
+    """What the faults share that put a queue before every interface of a box. There is room for one."""
+
+    action = UndoAction.UNSHAPE
+
+    def check(self, hands: Hands, aim: Aim) -> None:
+        """Try such a queue in a network of the helper's own: not every kernel has it."""
+        helper = hands.beside(None)
+        try:
+            reply = helper.ask(packets.try_queue(self.queue(aim)))
+        finally:
+            helper.close()
+        if reply.exit_code:
+            raise self.cannot(first_line(reply.output))
+
+    def rehearse(self, victim: Victim) -> str:
+        """Another queue is not put aside for it."""
+        return packets.check_room()
+
+    def command(self, victim: Victim) -> str:
+        """The same queue before each interface."""
+        return packets.add_queue(self.queue(victim.aim))
+
+    def refusal(self, victim: Victim, said: str) -> LabError:
+        """Why the rehearsal failed."""
+        if said:
+            return UsageError(
+                f"what {victim.box.service} sends is queued already ({first_line(said)})", "'lab heal' ends a fault"
+            )
+        return super().refusal(victim, said)
+
+    def queue(self, aim: Aim) -> str:
+        """The queue, as tc wants it told."""
+        raise NotImplementedError
+
+    def cannot(self, said: str) -> PreflightError:
+        """What to say of a kernel that does not have it."""
+        raise NotImplementedError
+
+
+def beside(victim: Victim) -> Beside:
+    """The helper of a victim that was prepared."""
+    if victim.helper is None:
+        raise LabError(f"{victim.box.service} has no helper", "this is a bug in the lab")
+    return victim.helper
+
+
+def addresses(boxes: Iterable[Box]) -> list[str]:
+    """Every address of these boxes, on every network."""
+    return [address for box in boxes for address in box.addresses.values()]
+
+
+def other_side(victim: Victim) -> tuple[Box, ...]:
+    """The boxes that a victim is to be separated from by a partition."""
+    aim = victim.aim
+    return aim.others if victim.box in aim.members else aim.members
+
+
+def with_witness(hands: Hands, victim: Victim) -> Victim:
+    """The victim with a box that reaches it now, and so can tell when it does not any more; without, where there is none."""
+    for witness, address in ways(victim)[:WITNESSES_MAX]:
+        took_ms = ask(hands, witness, address)
+        if took_ms is not None and took_ms < SILENCE:
+            return replace(victim, witness=witness, reached_at=address, reached_in_ms=took_ms)
+    return victim
+
+
+def ways(victim: Victim) -> list[tuple[Box, str]]:
+    """Who might reach a victim and at which address, the likeliest first: who shares a network with it, users before all."""
+    aim, own = victim.aim, victim.box.addresses
+    candidates = other_side(victim) if aim.others else aim.outside or aim.members
+    running = [box for box in candidates if box.status == "running" and box.id != victim.box.id]
+    near = [(box, own[network]) for box in running for network in own if network in box.addresses]
+    far = [(box, address) for box in running for address in own.values() if (box, address) not in near]
+    return sorted(near, key=lambda way: way[0].is_system) + far
+
+
+def ask(hands: Hands, witness: Box, address: str, patience_s: float = ANSWER_S) -> float | None:
+    """How many milliseconds it takes a box to hear from an address, SILENCE when it does not; None when it could not ask."""
+    question = QUESTION.format(seconds=patience_s, address=address, port=CLOSED_PORT)
+    done = hands.run_in(witness, ["bash", "-c", question], timeout_s=ASK_TIMEOUT_S + 3 * patience_s)
+    words = done.output.split() if done.exit_code == 0 else []
+    times_ms = [SILENCE if word == "silence" else int(word) / 1000 for word in words if word == "silence" or word.isdigit()]
+    return min(times_ms, default=None)
+
+
+def first_line(text: str) -> str:
+    """The first line of what a command said that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip(" \t^~")]
+    return lines[0] if lines else "it said nothing"

@@ -1,0 +1,100 @@
+"""Network faults of a stage, through the command line: measured, healed, mended after a kill of the controller."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from lab.engine import Engine
+from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE
+from lab.packets import TABLE_PREFIX
+from tests.integration.driver import Lab, container, docker, left_over
+
+pytestmark = pytest.mark.docker
+
+ISOLATE_WEB = """\
+title: A web box is cut off
+question: What happens if a web box loses everybody?
+fault: isolate
+target: service:web1
+observe_s: 3
+expect:
+  downtime_longest_s: {at_most: 1.0}
+  writes_lost: {at_most: 0}
+"""
+PARTITION_WEB = """\
+title: A web box loses its database
+question: What happens if one web box cannot reach the database?
+fault: partition
+target: service:web1
+from: service:db
+observe_s: 30
+expect:
+  writes_lost: {at_most: 0}
+"""
+
+
+def clean(number: int, engine: Engine) -> bool:
+    return all(left_over(box.id) == "" for box in engine.boxes(number))
+
+
+def test_an_isolated_web_box_is_not_missed(stage_3: Lab, engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "isolate-web.yaml"
+    file.write_text(ISOLATE_WEB, encoding="utf-8")
+    code, document = stage_3.run(3, str(file))
+    [trial] = document["trials"]
+    assert code == EXIT_HELD, trial
+    assert trial["targets"] == ["web1"]
+    assert trial["served_by"]["web2"] > trial["served_by"].get("web1", 0)
+    assert clean(3, engine)
+
+
+def test_a_controller_killed_during_a_partition_leaves_what_heal_mends(stage_3: Lab, engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "partition-web.yaml"
+    file.write_text(PARTITION_WEB, encoding="utf-8")
+    process = stage_3.start("run", "3", str(file))
+    assert process.stderr is not None
+    while "observe" not in (line := process.stderr.readline()):
+        assert line, "the run ended early"
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert not clean(3, engine)
+    assert "partition of" in stage_3("status").err
+    refused = stage_3("run", "3", "kill-web")
+    assert refused.code == EXIT_PREFLIGHT
+    assert "still in effect" in refused.error_line
+    stage_3.must("heal")
+    assert clean(3, engine)
+    assert "nothing was broken" in stage_3.must("heal").err
+
+
+def test_heal_sweeps_out_what_nobody_noted(stage_3: Lab, engine: Engine) -> None:
+    options = ["--rm", "--network", f"container:{container(3, 'web1')}", "--cap-drop", "ALL", "--cap-add", "NET_ADMIN"]
+    docker("run", *options, "redundancy-lab/network", "nft", f"table netdev {TABLE_PREFIX}lost {{}}")
+    assert f"table {TABLE_PREFIX}lost in the network of web1" in stage_3.must("heal").err
+    assert clean(3, engine)
+
+
+def test_partition_by_hand_for_a_while_heals_itself(stage_3: Lab, engine: Engine) -> None:
+    done = stage_3.must("chaos", "partition", "all:web", "--from", "db", "--direction", "out", "--for", "1s")
+    assert "gets no answer any more from db" in done.err
+    assert clean(3, engine)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["partition", "web"], "partition needs from"),
+        (["partition", "web1", "--from", "web1"], "matches no box apart from web1"),
+        (["kill", "web", "--delay-ms", "5"], "kill has no delay_ms"),
+        (["loss", "web", "--loss-percent", "101"], "loss_percent must be a number from 1 to 100"),
+        (["isolate", "zone:a"], "matches no box"),
+    ],
+)
+def test_bad_arguments_break_nothing(stage_3: Lab, engine: Engine, arguments: list[str], says: str) -> None:
+    done = stage_3("chaos", *arguments)
+    assert done.code == EXIT_USAGE
+    assert says in done.error_line
+    assert clean(3, engine)

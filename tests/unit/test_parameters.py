@@ -1,0 +1,177 @@
+"""What a fault needs to be told besides its target, in experiments and on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab import experiments, parameters
+from lab.cli import cli
+from lab.errors import PreflightError, UsageError
+from lab.model import Direction, Experiment, FaultKind, How, Step
+from tests.unit.helpers import stage
+
+GOOD: list[tuple[FaultKind, dict[str, Any], How, str]] = [
+    (FaultKind.KILL, {}, How(), ""),
+    (FaultKind.ISOLATE, {}, How(), ""),
+    (FaultKind.PARTITION, {"from": "zone:b"}, How("zone:b"), "from zone:b"),
+    (FaultKind.PARTITION, {"from": "db", "direction": "in"}, How("db", Direction.IN), "from db (in only)"),
+    (FaultKind.DELAY, {"delay_ms": 50}, How(delay_ms=50.0), "by 50 ms"),
+    (FaultKind.DELAY, {"delay_ms": 50, "jitter_ms": 5.5}, How(delay_ms=50.0, jitter_ms=5.5), "by 50 ms give or take 5.5 ms"),
+    (FaultKind.LOSS, {"loss_percent": 100}, How(loss_percent=100.0), "of 100 %"),
+    (FaultKind.BANDWIDTH, {"rate_kbit": 100}, How(rate_kbit=100.0), "of 100 kbit/s"),
+]
+BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
+    (FaultKind.KILL, {"delay_ms": 5}, "delay_ms", "kill has no delay_ms: it takes nothing of the kind"),
+    (FaultKind.LOSS, {"rate_kbit": 5}, "rate_kbit", "loss has no rate_kbit: it takes loss_percent"),
+    (FaultKind.DELAY, {"loss_percent": 5}, "loss_percent", "delay has no loss_percent: it takes delay_ms and jitter_ms"),
+    (FaultKind.ISOLATE, {"from": "db"}, "from", "isolate has no from"),
+    (FaultKind.PARTITION, {}, "from", "partition needs from"),
+    (FaultKind.PARTITION, {"direction": "out"}, "from", "partition needs from"),
+    (FaultKind.PARTITION, {"from": ""}, "from", "from must be a target, not ''"),
+    (FaultKind.PARTITION, {"from": 7}, "from", "from must be a target, not '7'"),
+    (FaultKind.PARTITION, {"from": "db", "direction": "up"}, "direction", "direction must be one of both, out, in, not 'up'"),
+    (FaultKind.PARTITION, {"from": "db", "direction": True}, "direction", "direction must be one of both, out, in, not 'True'"),
+    (FaultKind.DELAY, {}, "delay_ms", "delay needs delay_ms"),
+    (FaultKind.DELAY, {"delay_ms": 0}, "delay_ms", "delay_ms must be a number from 1 to 5000, not '0'"),
+    (FaultKind.DELAY, {"delay_ms": True}, "delay_ms", "delay_ms must be a number from 1 to 5000, not 'True'"),
+    (FaultKind.DELAY, {"delay_ms": float("nan")}, "delay_ms", "delay_ms must be a number from 1 to 5000, not 'nan'"),
+    (FaultKind.DELAY, {"delay_ms": 10, "jitter_ms": 11}, "jitter_ms", "jitter_ms must not be more than delay_ms"),
+    (FaultKind.LOSS, {"loss_percent": 0.5}, "loss_percent", "loss_percent must be a number from 1 to 100, not '0.5'"),
+    (FaultKind.BANDWIDTH, {"rate_kbit": "fast"}, "rate_kbit", "rate_kbit must be a number from 100 to 100000, not 'fast'"),
+]
+
+
+@pytest.mark.parametrize(("fault", "given", "how", "words"), GOOD)
+def test_what_is_given_is_read(fault: FaultKind, given: dict[str, Any], how: How, words: str) -> None:
+    assert parameters.read(fault, given) == how
+    assert str(how) == words
+    assert str(Step(fault, "web", how=how)) == f"{fault} web {words}".strip()
+
+
+@pytest.mark.parametrize(("fault", "given", "name", "said"), BAD)
+def test_what_makes_no_sense_is_named(fault: FaultKind, given: dict[str, Any], name: str, said: str) -> None:
+    with pytest.raises(parameters.ParameterError) as caught:
+        parameters.read(fault, given)
+    assert caught.value.name == name
+    assert caught.value.message.startswith(said)
+    assert caught.value.hint == parameters.EXAMPLES[name]
+
+
+ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers(), max_size=2)
+
+
+@given(st.sampled_from(FaultKind), st.dictionaries(st.sampled_from(parameters.NAMES), ANY))
+def test_within_bounds_or_an_error(fault: FaultKind, given: dict[str, object]) -> None:
+    try:
+        how = parameters.read(fault, given)
+    except parameters.ParameterError:
+        return
+    assert bool(how.source) == (fault is FaultKind.PARTITION)
+    for name, (low, high) in parameters.BOUNDS.items():
+        assert getattr(how, name) == 0 if name not in given else low <= getattr(how, name) <= high
+
+
+def test_every_parameter_has_an_example() -> None:
+    assert set(parameters.EXAMPLES) == set(parameters.NAMES)
+
+
+# In an experiment
+
+PARTITION = """\
+title: Apart
+question: What if two sides lose each other?
+fault: partition
+target: all:web
+from: service:db
+direction: out
+expect:
+  writes_lost: {at_most: 0}
+"""
+
+
+def read(tmp_path: Path, text: str) -> Experiment:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    return experiments.read(file)
+
+
+def test_experiment_with_two_sides(tmp_path: Path) -> None:
+    experiment = read(tmp_path, PARTITION)
+    assert experiment.steps == (Step(FaultKind.PARTITION, "all:web", how=How("service:db", Direction.OUT)),)
+    experiments.check_targets(experiment, stage())
+
+
+def test_step_with_parameters(tmp_path: Path) -> None:
+    steps = "steps:\n  - {fault: delay, target: db, delay_ms: 20, jitter_ms: 2}\n  - {fault: loss, target: lb, loss_percent: 5, after_s: 1}\n"
+    experiment = read(tmp_path, PARTITION[: PARTITION.index("fault:")] + steps + PARTITION[PARTITION.index("expect:") :])
+    assert experiment.steps == (
+        Step(FaultKind.DELAY, "db", how=How(delay_ms=20.0, jitter_ms=2.0)),
+        Step(FaultKind.LOSS, "lb", 1.0, How(loss_percent=5.0)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("from: service:db\n", "", "line 1: partition needs from"),
+        ("direction: out", "direction: up", "line 6: direction must be one of both, out, in, not 'up'"),
+        ("from: service:db", "from: [db]", "line 5: from must be a target"),
+        ("direction: out", "delay_ms: 5", "line 6: partition has no delay_ms"),
+        ("fault: partition", "fault: kill", "line 5: kill has no from"),
+        (
+            "fault: partition\ntarget: all:web\n",
+            "steps: [{fault: kill, target: web}]\n",
+            "line 3: either fault and target, or steps",
+        ),
+    ],
+)
+def test_error_names_file_and_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in PARTITION
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, PARTITION.replace(old, new))
+    assert f"{tmp_path / 'mine.yaml'}, {said}" in caught.value.message
+
+
+def test_other_side_is_checked_against_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mine on stage 3: from: the target 'service:moon' matches no box apart from web1, web2"):
+        experiments.check_targets(read(tmp_path, PARTITION.replace("service:db", "service:moon")), stage())
+
+
+# On the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["partition", "web"], "partition needs from"),
+        (["kill", "web", "--from", "db"], "kill has no from"),
+        (["delay", "web", "--delay-ms", "9999"], "delay_ms must be a number from 1 to 5000, not '9999.0'"),
+        (["loss", "web", "--rate-kbit", "5"], "loss has no rate_kbit"),
+    ],
+)
+def test_command_line_is_checked_before_docker_is_asked(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(cli, ["chaos", *arguments], env={"DOCKER_HOST": "unix:///nonexistent.sock"})
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.message.startswith(said)
+
+
+def test_good_command_line_goes_on_to_docker() -> None:
+    options = ["--from", "db", "--direction", "in", "--for", "1s"]
+    done = CliRunner().invoke(cli, ["chaos", "partition", "web", *options], env={"DOCKER_HOST": "unix:///nonexistent.sock"})
+    assert isinstance(done.exception, PreflightError)
+
+
+def test_plan_shows_parameters(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(PARTITION, encoding="utf-8")
+    plan = CliRunner().invoke(cli, ["run", "3", str(file), "--dry-run", "--json"])
+    step = '{"fault": "partition", "target": "all:web", "after_s": 0.0, "from": "service:db", "direction": "out"}'
+    assert step in " ".join(plan.output.split()).replace("{ ", "{").replace(" }", "}")
+    words = CliRunner().invoke(cli, ["run", "3", str(file), "--dry-run"])
+    assert "partition all:web from service:db (out only)" in words.output
