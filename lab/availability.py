@@ -21,6 +21,7 @@ from lab.model import (
     TrialRecord,
     TrialResult,
     Verdict,
+    longest_s,
 )
 
 QUIET_S = 1.0
@@ -322,8 +323,8 @@ def measured(result: TrialResult, measure: str) -> float:
         "writes_lost": result.audit.lost,
         "writes_unexpected": result.audit.unexpected,
         "writes_duplicate": result.audit.duplicate,
-        "reads_downtime_longest_s": max((outage.length_s for outage in result.read_outages), default=0.0),
-        "writes_downtime_longest_s": max((outage.length_s for outage in result.write_outages), default=0.0),
+        "reads_downtime_longest_s": longest_s(result.read_outages),
+        "writes_downtime_longest_s": longest_s(result.write_outages),
         "outages": len(result.outages),
         "split_brain_s": result.writable.get("several_s", 0.0),
         "address_several_s": result.address.get("several_s", 0.0),

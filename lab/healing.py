@@ -100,7 +100,6 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
     for stage in stages_up(engine):
         restore_missing(engine, stage, say)
         end_stray_loads(engine, stage.number)
-        await_well(engine, stage.number, [spec.name for spec in stage.services])
         await_whole(engine, stage, say=say)
     return mended
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -281,6 +282,11 @@ class Outage:
         return self.end_s - self.start_s
 
 
+def longest_s(outages: Iterable[Outage]) -> float:
+    """The length of the longest outage in seconds; 0 where there is none."""
+    return max((outage.length_s for outage in outages), default=0.0)
+
+
 @dataclass(frozen=True)
 class Share:
     """How many of the intended were good."""
@@ -495,7 +501,7 @@ class TrialResult:
     @property
     def downtime_longest_s(self) -> float:
         """The longest outage; 0 where there was none."""
-        return max((outage.length_s for outage in self.outages), default=0.0)
+        return longest_s(self.outages)
 
     @property
     def downtime_total_s(self) -> float:

@@ -16,7 +16,7 @@ from random import Random
 from lab import experiments, journal
 from lab.engine import Engine
 from lab.errors import UsageError
-from lab.model import Experiment, RunResult, SoakOutcome, Stage, Verdict
+from lab.model import Experiment, RunResult, SoakOutcome, Stage, Verdict, longest_s
 from lab.roles import possible
 from lab.runner import trial_seed
 
@@ -115,8 +115,8 @@ def outcome_of(fault: Fault, result: RunResult) -> SoakOutcome:
         valid=trial.valid,
         lost=trial.audit.lost,
         split_brain_s=trial.writable.get("several_s", 0.0),
-        writes_downtime_s=max((outage.length_s for outage in trial.write_outages), default=0.0),
-        reads_downtime_s=max((outage.length_s for outage in trial.read_outages), default=0.0),
+        writes_downtime_s=longest_s(trial.write_outages),
+        reads_downtime_s=longest_s(trial.read_outages),
         rejoin_s=trial.rejoin_s,
         why=(*trial.reasons, *trial.failed_expectations),
         folder=str(result.folder or ""),

@@ -15,7 +15,7 @@ from lab.errors import EXIT_HELD
 from lab.healing import await_redundant, await_well, await_whole
 from lab.model import DatabaseState, Sight
 from lab.observer import Observer, look
-from tests.integration.driver import Lab, container, docker
+from tests.integration.driver import Lab, container, docker, longest
 from tests.integration.prober import Prober
 
 pytestmark = pytest.mark.docker
@@ -25,7 +25,6 @@ FAILOVER_CEILING_S = 4.0
 ADDRESS_CEILING_S = 1.5
 AGREEMENT_S = 0.15
 LARGE_MIB = 200
-TRIES = 3
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +56,10 @@ def psql(service: str, *queries: str, database: str = "postgres") -> str:
 
 
 def one_trial(lab: Lab, experiment: str, *options: str) -> dict[str, Any]:
-    """A valid trial: where this machine was too busy to measure, another one is made."""
-    for _ in range(TRIES):
-        _, document = lab.run(5, experiment, *options)
-        [trial] = document["trials"]
-        if trial["valid"]:
-            break
-    assert trial["valid"], trial["reasons"]
+    trial = lab.valid_trial(5, experiment, *options)
     assert trial["writes_audit"]["lost"] == 0
     assert trial["writable_databases"]["several_s"] == 0
-    return trial  # type: ignore[no-any-return]
-
-
-def longest(trial: dict[str, Any], kind: str) -> float:
-    return max((outage["end_s"] - outage["start_s"] for outage in trial[kind]), default=0.0)
+    return trial
 
 
 @pytest.mark.parametrize("experiment", ["kill-primary", "crash-primary", "stop-primary", "wipe-primary"])
