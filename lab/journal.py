@@ -15,6 +15,7 @@ import fcntl
 import gzip
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,34 @@ ARRIVAL_FIELDS = tuple(Arrival.__dataclass_fields__)
 def utc_now() -> str:
     """Now as in 2026-01-31T12:00:00Z."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Lines:
+    """A file of JSON lines that outlives a kill: what was appended is on the disk, a half-written line is passed over."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The lines that are whole, in order; none where there is no file."""
+        if not self.file.exists():
+            return
+        for line in self.file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                content = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(content, dict):
+                yield content
+
+    def append(self, content: dict[str, Any]) -> None:
+        """Append a line; on return it is on the disk."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", encoding="utf-8") as file:
+            # A line of its own, even after one that a kill cut short.
+            file.write("\n" * (file.tell() > 0) + _line(content))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class TrialJournal:
@@ -94,9 +123,19 @@ class RunJournal:
         for link in (base / "latest", base.parent.parent / "latest"):
             _point(link, self.folder)
 
+    @classmethod
+    def reopen(cls, folder: Path) -> RunJournal:
+        """The journal of a run that goes on."""
+        journal = cls.__new__(cls)
+        journal.folder = folder
+        return journal
+
     def trial(self, number: int) -> TrialJournal:
-        """The journal of a trial that is about to begin."""
-        return TrialJournal(self.folder / f"trial-{number:02d}")
+        """The journal of a trial that is about to begin; what is left of one that was broken off makes way."""
+        folder = self.folder / f"trial-{number:02d}"
+        if folder.exists():
+            shutil.rmtree(folder)
+        return TrialJournal(folder)
 
     def result(self, document: dict[str, Any]) -> None:
         """Write result.json."""
@@ -189,47 +228,33 @@ class UndoLedger:
     """Faults that are not yet undone, each on disk before it happens. Append-only until none is open."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = file or STATE_FOLDER / "undo.jsonl"
+        self._lines = Lines(file or STATE_FOLDER / "undo.jsonl")
 
     def open(self, undo: Undo, fault: str) -> OpenFault:
         """Note a fault that is about to happen; on return the note is on the disk."""
         entry = OpenFault(id=os.urandom(6).hex(), undo=undo, fault=fault, since=utc_now())
-        self._append({"id": entry.id, "fault": fault, "since": entry.since, "undo": asdict(undo)})
+        self._lines.append({"id": entry.id, "fault": fault, "since": entry.since, "undo": asdict(undo)})
         return entry
 
     def close(self, entry: OpenFault) -> None:
         """Note that a fault is undone."""
-        self._append({"id": entry.id, "closed": True})
+        self._lines.append({"id": entry.id, "closed": True})
         if not self.entries():
-            self._file.unlink(missing_ok=True)
+            self.clear()
 
     def clear(self) -> None:
         """Forget every fault: what they were in is gone."""
-        self._file.unlink(missing_ok=True)
+        self._lines.file.unlink(missing_ok=True)
 
     def entries(self) -> list[OpenFault]:
         """The faults that are open, oldest first. A half-written last line (a kill) is passed over."""
         found: dict[str, OpenFault] = {}
-        if not self._file.exists():
-            return []
-        for line in self._file.read_text(encoding="utf-8").splitlines():
-            try:
-                raw = json.loads(line)
-            except ValueError:
-                continue
+        for raw in self._lines.read():
             if raw.get("closed"):
                 found.pop(raw["id"], None)
             else:
                 found[raw["id"]] = OpenFault(raw["id"], _undo(raw["undo"]), raw["fault"], raw["since"])
         return list(found.values())
-
-    def _append(self, content: dict[str, Any]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a", encoding="utf-8") as file:
-            # A line of its own, even after one that a kill cut short.
-            file.write("\n" * (file.tell() > 0) + _line(content))
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _undo(raw: dict[str, Any]) -> Undo:

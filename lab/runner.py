@@ -82,14 +82,25 @@ def run(engine: Engine, ledger: UndoLedger, order: Order, info: RunInfo, progres
     could not be undone, KeyboardInterrupt (healed) when interrupted.
     """
     journal = RunJournal(info)
-    results: list[TrialResult] = []
-    for number in range(1, order.trials + 1):
-        seed = trial_seed(order.seed, number)
-        progress.trial(number, seed)
-        record = _Trial(engine, ledger, order, progress, number, seed, journal.trial(number)).run()
-        results.append(measure_trial(record, order.experiment.expectations, order.experiment.breaks))
-        progress.done(results[-1], record)
-    result = RunResult(info, decide(results), tuple(results), summarise(results), journal.folder)
+    results = [run_trial(engine, ledger, order, number, journal, progress) for number in range(1, order.trials + 1)]
+    return conclude(info, results, journal)
+
+
+def run_trial(
+    engine: Engine, ledger: UndoLedger, order: Order, number: int, journal: RunJournal, progress: Progress
+) -> TrialResult:
+    """Run one trial of a run and write its journal. Raises what `run` does."""
+    seed = trial_seed(order.seed, number)
+    progress.trial(number, seed)
+    record = _Trial(engine, ledger, order, progress, number, seed, journal.trial(number)).run()
+    result = measure_trial(record, order.experiment.expectations, order.experiment.breaks)
+    progress.done(result, record)
+    return result
+
+
+def conclude(info: RunInfo, trials: Sequence[TrialResult], journal: RunJournal) -> RunResult:
+    """The result of a run whose trials are through; writes result.json."""
+    result = RunResult(info, decide(trials), tuple(trials), summarise(trials), journal.folder)
     journal.result(as_document(result))
     return result
 
@@ -123,6 +134,7 @@ class _Trial:
             healing.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
         except HealError as error:
             raise InconclusiveError(f"stage {stage.number} does not settle: {error.message}", error.hint) from error
+        self.progress.phase("start", "the load")
         prefix = f"{self.seed:08x}{Random().randrange(16**6):06x}"
         internet = self.engine.internet_box(stage)
         stop_watching = self.engine.watch(self.heard.append)

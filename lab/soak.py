@@ -7,8 +7,7 @@ results/<stage>/soak/<seed>-<faults>/
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -71,20 +70,15 @@ class SoakJournal:
     def __init__(self, stage: Stage, faults: int, seed: int, root: Path | None = None) -> None:
         stage_folder = stage.folder + ("" if stage.file.name == "compose.yaml" else f"-{stage.failover}")
         self.folder = (root or journal.RESULTS_FOLDER) / stage_folder / "soak" / f"{seed}-{faults}"
-        self._file = self.folder / "soak.jsonl"
+        self._lines = journal.Lines(self.folder / "soak.jsonl")
 
     def outcomes(self) -> list[SoakOutcome]:
         """The faults that are through. A half-written last line (a kill) is passed over: that fault is done again."""
-        lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
-        return list(_read(lines))
+        return [SoakOutcome(**{**raw, "targets": tuple(raw["targets"]), "why": tuple(raw["why"])}) for raw in self._lines.read()]
 
     def append(self, outcome: SoakOutcome) -> None:
         """Note a fault that is through."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(asdict(each)) for each in [*self.outcomes(), outcome]]
-        fresh = self._file.with_name("soak.jsonl.new")
-        fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        fresh.replace(self._file)
+        self._lines.append(asdict(outcome))
 
     def keep_evidence(self, engine: Engine, stage: Stage) -> Path:
         """The last words of every box, into a folder of their own."""
@@ -93,15 +87,6 @@ class SoakJournal:
         for box in engine.boxes(stage.number):
             (folder / f"{box.service}.log").write_text(engine.logs(box, LOG_LINES) + "\n", encoding="utf-8")
         return folder
-
-
-def _read(lines: list[str]) -> Iterator[SoakOutcome]:
-    for line in lines:
-        try:
-            raw = json.loads(line)
-        except ValueError:
-            return
-        yield SoakOutcome(**{**raw, "targets": tuple(raw["targets"]), "why": tuple(raw["why"])})
 
 
 def outcome_of(fault: Fault, result: RunResult) -> SoakOutcome:
