@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from random import Random, SystemRandom
 from typing import Any
 
@@ -17,17 +15,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab import databases, experiments, healing, images, journal, parameters, preflight, roles, selftest, signals, soak, stages
+from lab import (
+    databases,
+    experiments,
+    healing,
+    images,
+    journal,
+    parameters,
+    preflight,
+    roles,
+    selftest,
+    signals,
+    soak,
+    stages,
+    upkeep,
+)
 from lab.engine import Engine, wait_until
 from lab.errors import (
     EXIT_BROKEN_PIPE,
-    EXIT_HELD,
-    EXIT_INCONCLUSIVE,
     EXIT_INTERRUPTED,
     EXIT_PREFLIGHT,
-    EXIT_REFUTED,
     EXIT_USAGE,
-    HealError,
     InconclusiveError,
     LabError,
     PreflightError,
@@ -36,63 +44,25 @@ from lab.errors import (
 from lab.faults import FAULTS
 from lab.faults.strike import Strike
 from lab.journal import UndoLedger
-from lab.model import Box, Direction, Experiment, FaultKind, How, LoadPlan, RunInfo, RunResult, Stage, Step, Verdict
+from lab.model import Box, Direction, FaultKind, How, LoadPlan, RunResult, Stage, Step, Verdict
 from lab.observer import Observer
+from lab.options import (
+    EXIT_OF_VERDICT,
+    RATE_MAX_PER_S,
+    TRIALS_MAX,
+    Duration,
+    Output,
+    json_option,
+    pass_output,
+    seed_option,
+    with_failover,
+)
 from lab.report import document, terminal
 from lab.report.progress import ConsoleProgress, NoProgress
-from lab.runner import Order, trial_seed
+from lab.runner import Order, info_of, trial_seed
 from lab.runner import run as run_experiment
 
-EXIT_OF_VERDICT = {Verdict.HELD: EXIT_HELD, Verdict.REFUTED: EXIT_REFUTED, Verdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
-RATE_MAX_PER_S = 1000.0
-TRIALS_MAX = 1000
-FOR_MAX_S = 3600.0
 PLAIN_WIDTH = 120
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where things are printed: data on standard output, messages on standard error."""
-
-    data: Console
-    messages: Console
-    quiet: bool
-
-    def say(self, text: str) -> None:
-        """A message; nothing when quiet."""
-        if not self.quiet:
-            self.messages.print(text, highlight=False, soft_wrap=True)
-
-    def document(self, content: Any) -> None:
-        """One JSON document on standard output; nothing when its reader has gone away."""
-        try:
-            click.echo(json.dumps(content, indent=2))
-            sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class Duration(click.ParamType[float]):
-    """Seconds, also written 500ms, 10s or 2m."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The seconds; fails for what is no duration or over an hour."""
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)?", str(value))
-        seconds = float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[match[2] or "s"] if match else -1.0
-        if not 0 <= seconds <= FOR_MAX_S:
-            self.fail(f"'{value}' is no duration up to an hour, such as 500ms, 10s or 2m", param, ctx)
-        return seconds
-
-
-pass_output = click.make_pass_decorator(Output)
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and nothing else.")
-seed_option = click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), help="Decides all that is random; shown, and by chance when not given."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -175,14 +145,6 @@ def _fail(message: str, hint: str, code: int, debug: bool) -> int:
     return code
 
 
-def _with_failover(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--failover",
-        type=click.Choice(["none", "automatic"]),
-        help="Which file of a stage that has two: none is compose.yaml, automatic is compose.automatic.yaml.",
-    )(command)
-
-
 # Setting up
 
 
@@ -255,7 +217,7 @@ def build(output: Output, everything: bool) -> None:
 @cli.command()
 @click.argument("stage_name", metavar="STAGE")
 @click.option("--replace", is_flag=True, help="Take another stage down first.")
-@_with_failover
+@with_failover
 @pass_output
 def up(output: Output, stage_name: str, replace: bool, failover: str | None) -> None:
     """Start a stage and wait until it serves."""
@@ -263,8 +225,8 @@ def up(output: Output, stage_name: str, replace: bool, failover: str | None) -> 
     engine = Engine()
     with journal.exclusive(f"lab up {stage.number}"):
         if replace:
-            _take_down(output, engine, [other for other in healing.stages_up(engine) if other.project != stage.project])
-        _ensure_up(output, engine, stage)
+            upkeep.take_down(engine, [other for other in healing.stages_up(engine) if other.project != stage.project], output.say)
+        upkeep.ensure_up(engine, stage, output.say)
     output.say(f"stage {stage.number} serves at {preflight.front_door()}; next: lab run {_first_experiment(stage)}")
 
 
@@ -272,42 +234,6 @@ def _first_experiment(stage: Stage) -> str:
     if stage.number == 4:
         return "4 kill-primary --failover automatic" if stage.failover == "automatic" else "4 kill-primary-operator"
     return f"{stage.number} " + {1: "kill-box", 5: "kill-lb-active"}.get(stage.number, "kill-web")
-
-
-def _ensure_up(output: Output, engine: Engine, stage: Stage) -> None:
-    """Start what of the stage is not running; on any failure or interrupt of a fresh start, remove it again."""
-    present = [box for box in engine.boxes(stage.number) if box.project == stage.project]
-    made_from = images.fingerprint(stage)
-    if present and journal.started_from(stage) != made_from:
-        output.say(f"the files of stage {stage.number} have changed since it was started: starting it anew")
-        _take_down(output, engine, [stage])
-        present = []
-    if {box.service for box in present if engine.is_well(box)} == {spec.name for spec in stage.services}:
-        return
-    preflight.check_no_open_faults(UndoLedger())
-    if present:
-        preflight.check_tools(engine.info())
-        preflight.check_other_stages(engine.boxes(), stage)
-    else:
-        preflight.check_start(engine, stage)
-    images.build(engine, output.say)
-    output.say(f"starting stage {stage.number}: {stage.title}")
-    try:
-        engine.up(stage)
-        journal.note_started(stage, made_from)
-        _await_start(engine, stage)
-    except BaseException:
-        if not present:
-            with signals.Deferred(lambda: output.say("removing what was started, please wait")):
-                engine.down(stage)
-        raise
-
-
-def _await_start(engine: Engine, stage: Stage) -> None:
-    try:
-        healing.await_whole(engine, stage)
-    except HealError as error:  # nothing was broken that could be healed
-        raise PreflightError(f"stage {stage.number} did not start: {error.message}", error.hint) from error
 
 
 @cli.command()
@@ -363,7 +289,7 @@ def _in_roles(engine: Engine, boxes: list[Box]) -> list[Box]:
 @cli.command()
 @click.argument("stage_name", metavar="[STAGE]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every stage, and whatever else the lab has made.")
-@_with_failover
+@with_failover
 @pass_output
 def down(output: Output, stage_name: str | None, everything: bool, failover: str | None) -> None:
     """Remove a stage: its containers, networks and volumes."""
@@ -375,7 +301,7 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
         # With --all also what is up and was made from files that are here; the rest goes by its labels below.
         known = {stage.project for stage in stages.all_stages()}
         up_now = {box.project for box in engine.boxes()} & known if everything else set()
-        _take_down(output, engine, [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)])
+        upkeep.take_down(engine, [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)], output.say)
         if everything:
             engine.remove_leftovers()
             UndoLedger().clear()
@@ -388,17 +314,6 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
 def _chosen(stage: Stage, failover: str | None) -> list[Stage]:
     """The files of a stage that are meant: all of them, unless one was named."""
     return [stage] if failover else [each for each in stages.all_stages() if each.number == stage.number]
-
-
-def _take_down(output: Output, engine: Engine, chosen: Iterable[Stage]) -> None:
-    ledger = UndoLedger()
-    for stage in chosen:
-        output.say(f"removing stage {stage.number}" + ("" if stage.file.name == "compose.yaml" else f" ({stage.failover})"))
-        engine.down(stage)
-        # What is gone is no longer broken; of a stage with two files, the other one may be what is up.
-        for entry in ledger.entries():
-            if entry.undo.stage == stage.number and not engine.boxes(stage.number):
-                ledger.close(entry)
 
 
 # Breaking and measuring
@@ -425,7 +340,7 @@ def list_(output: Output) -> None:
 @click.option("--web-ui", is_flag=True, help="Show Locust's own page on loopback while it runs.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @json_option
-@_with_failover
+@with_failover
 @pass_output
 def run(
     output: Output,
@@ -445,7 +360,7 @@ def run(
     EXPERIMENT is a name ('lab list' shows them) or a path to a YAML file. The stage is started if need be.
     """
     stage = stages.find(stage_name, failover)
-    experiment = _observing(experiments.find(experiment_name), observe)
+    experiment = experiments.observing(experiments.find(experiment_name), observe)
     experiments.check_targets(experiment, stage)
     seed = SystemRandom().randrange(2**31) if seed is None else seed
     order = Order(stage, experiment, LoadPlan(rate_per_s=rate), seed, trials, web_ui)
@@ -456,42 +371,21 @@ def run(
     ledger = UndoLedger()
     with journal.exclusive(f"lab run {stage.number} {experiment.name}"):
         preflight.check_no_open_faults(ledger)
-        _ensure_up(output, engine, stage)
+        upkeep.ensure_up(engine, stage, output.say)
         if web_ui:
             output.say(f"Locust's page while it runs: {preflight.locust_page()}")
         silent = as_json or output.quiet
         if silent:
-            result = run_experiment(engine, ledger, order, _info(order), NoProgress())
+            result = run_experiment(engine, ledger, order, info_of(order), NoProgress())
         else:
             with ConsoleProgress(output.messages, trials, order.plan.deadline_s) as progress:
-                result = run_experiment(engine, ledger, order, _info(order), progress)
+                result = run_experiment(engine, ledger, order, info_of(order), progress)
     if as_json:
         output.document(document.as_document(result))
     else:
         assert result.folder is not None
         terminal.show(output.data, result, document.rebuild(result.folder)[1])
     sys.exit(EXIT_OF_VERDICT[result.verdict])
-
-
-def _observing(experiment: Experiment, observe_s: float | None) -> Experiment:
-    return experiment if observe_s is None else Experiment(**{**vars(experiment), "observe_s": observe_s})
-
-
-def _info(order: Order) -> RunInfo:
-    stage, experiment = order.stage, order.experiment
-    return RunInfo(
-        stage=stage.number,
-        stage_folder=stage.folder,
-        failover=stage.failover,
-        experiment=experiment.name,
-        title=experiment.title,
-        question=experiment.question,
-        seed=order.seed,
-        plan=order.plan,
-        expectations=experiment.expectations,
-        has_fault=experiment.breaks,
-        started_at=journal.utc_now(),
-    )
 
 
 def _show_plan(output: Output, order: Order, as_json: bool) -> None:
@@ -541,7 +435,7 @@ def _step_document(step: Step) -> dict[str, Any]:
 @seed_option
 @click.option("--dry-run", is_flag=True, help="Print the schedule, and do nothing.")
 @json_option
-@_with_failover
+@with_failover
 @pass_output
 def soak_(
     output: Output,
@@ -568,12 +462,14 @@ def soak_(
     engine, ledger = Engine(), UndoLedger()
     with journal.exclusive(f"lab soak {stage.number}"):
         preflight.check_no_open_faults(ledger)
-        _ensure_up(output, engine, stage)
+        upkeep.ensure_up(engine, stage, output.say)
         output.say(f"seed {seed}; kept in {kept.folder}; {len(kept.outcomes())} of {faults} are through already")
 
         def run_one(fault: soak.Fault) -> RunResult:
-            order = Order(stage, _observing(experiments.find(fault.experiment), observe), LoadPlan(rate_per_s=rate), fault.seed)
-            return run_experiment(engine, ledger, order, _info(order), NoProgress())
+            order = Order(
+                stage, experiments.observing(experiments.find(fault.experiment), observe), LoadPlan(rate_per_s=rate), fault.seed
+            )
+            return run_experiment(engine, ledger, order, info_of(order), NoProgress())
 
         outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(terminal.soak_line(outcome, faults)))
         if soak.verdict(outcomes) is Verdict.REFUTED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,11 @@ def read(file: Path) -> Experiment:
         expectations=_expectations(document),
         operator=_operator(document),
     )
+
+
+def observing(experiment: Experiment, observe_s: float | None) -> Experiment:
+    """The experiment, watched for so long before it is healed; as it is without one."""
+    return experiment if observe_s is None else replace(experiment, observe_s=observe_s)
 
 
 def check_targets(experiment: Experiment, stage: Stage) -> None:

@@ -15,7 +15,7 @@ from lab.engine import Engine, EngineEvent
 from lab.errors import HealError, InconclusiveError
 from lab.faults import Victim
 from lab.faults.strike import Strike
-from lab.journal import RunJournal, TrialJournal, UndoLedger
+from lab.journal import RunJournal, TrialJournal, UndoLedger, utc_now
 from lab.load import Load
 from lab.model import (
     Arrival,
@@ -73,6 +73,24 @@ class Order:
 def trial_seed(seed: int, number: int) -> int:
     """The seed of a trial: that of the run for the first, others far from it, all fixed by it."""
     return seed if number == 1 else Random(f"{seed}/{number}").randrange(2**31)
+
+
+def info_of(order: Order) -> RunInfo:
+    """The frame of a run's results, for one that begins now."""
+    stage, experiment = order.stage, order.experiment
+    return RunInfo(
+        stage=stage.number,
+        stage_folder=stage.folder,
+        failover=stage.failover,
+        experiment=experiment.name,
+        title=experiment.title,
+        question=experiment.question,
+        seed=order.seed,
+        plan=order.plan,
+        expectations=experiment.expectations,
+        has_fault=experiment.breaks,
+        started_at=utc_now(),
+    )
 
 
 def run(engine: Engine, ledger: UndoLedger, order: Order, info: RunInfo, progress: Progress) -> RunResult:

@@ -13,11 +13,12 @@ import click
 import pytest
 
 from lab import experiments
-from lab.cli import Duration, cli, main
+from lab.cli import cli, main
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE
 from lab.faults import FAULTS
 from lab.journal import RunJournal, UndoLedger
 from lab.model import Box, Undo, UndoAction
+from lab.options import Duration
 from lab.stages import ROOT, all_stages
 from tests.unit.helpers import box, db, record, run_info
 from tests.unit.played import PlayedEngine

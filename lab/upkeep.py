@@ -1,0 +1,59 @@
+"""Stages started until they serve, and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from lab import healing, images, journal, preflight, signals
+from lab.engine import Engine
+from lab.errors import HealError, PreflightError
+from lab.journal import UndoLedger
+from lab.model import Stage
+
+
+def ensure_up(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
+    """Start what of the stage is not running; on any failure or interrupt of a fresh start, remove it again."""
+    present = [box for box in engine.boxes(stage.number) if box.project == stage.project]
+    made_from = images.fingerprint(stage)
+    if present and journal.started_from(stage) != made_from:
+        say(f"the files of stage {stage.number} have changed since it was started: starting it anew")
+        take_down(engine, [stage], say)
+        present = []
+    if {box.service for box in present if engine.is_well(box)} == {spec.name for spec in stage.services}:
+        return
+    preflight.check_no_open_faults(UndoLedger())
+    if present:
+        preflight.check_tools(engine.info())
+        preflight.check_other_stages(engine.boxes(), stage)
+    else:
+        preflight.check_start(engine, stage)
+    images.build(engine, say)
+    say(f"starting stage {stage.number}: {stage.title}")
+    try:
+        engine.up(stage)
+        journal.note_started(stage, made_from)
+        _await_start(engine, stage)
+    except BaseException:
+        if not present:
+            with signals.Deferred(lambda: say("removing what was started, please wait")):
+                engine.down(stage)
+        raise
+
+
+def _await_start(engine: Engine, stage: Stage) -> None:
+    try:
+        healing.await_whole(engine, stage)
+    except HealError as error:  # nothing was broken that could be healed
+        raise PreflightError(f"stage {stage.number} did not start: {error.message}", error.hint) from error
+
+
+def take_down(engine: Engine, chosen: Iterable[Stage], say: Callable[[str], None]) -> None:
+    """Remove these stages, with the notes of what was broken in them."""
+    ledger = UndoLedger()
+    for stage in chosen:
+        say(f"removing stage {stage.number}" + ("" if stage.file.name == "compose.yaml" else f" ({stage.failover})"))
+        engine.down(stage)
+        # What is gone is no longer broken; of a stage with two files, the other one may be what is up.
+        for entry in ledger.entries():
+            if entry.undo.stage == stage.number and not engine.boxes(stage.number):
+                ledger.close(entry)
