@@ -12,8 +12,7 @@ from lab import parameters, yamlfile
 from lab.availability import MEASURES
 from lab.errors import UsageError
 from lab.model import Expectation, Experiment, FaultKind, How, Operator, Stage, Step
-from lab.roles import possible
-from lab.targets import check
+from lab.targets import check, possible
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
 FAULT_KEYS = ("fault", "target", *parameters.NAMES)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lab.engine import Engine
-from lab.model import Box, DatabaseState, ServiceSpec, Sight, Stage
+from lab.model import Box, DatabaseState, Sight, Stage
 from lab.observer import look
+from lab.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
 
-PRIMARY, STANDBY = "db.primary", "db.standby"
-ACTIVE, PASSIVE = "lb.active", "lb.passive"
 OF_STATE = {DatabaseState.PRIMARY: PRIMARY, DatabaseState.WAITING: PRIMARY, DatabaseState.STANDBY: STANDBY}
 
 
@@ -36,10 +35,3 @@ def boxes_in_roles(engine: Engine, stage: Stage, sight: Sight | None = None) -> 
         # A database that stands alone is the primary; nobody need be asked.
         sight = Sight(0, dict.fromkeys(stage.databases, DatabaseState.PRIMARY), 0, 0, (), "")
     return with_live_roles(engine.boxes(stage.number), stage, sight or look(engine, stage))
-
-
-def possible(stage: Stage) -> list[ServiceSpec]:
-    """The services of a stage with every role that they may play when a fault strikes."""
-    databases = (PRIMARY, STANDBY) if stage.is_replicated else (PRIMARY,)
-    live = dict.fromkeys(stage.databases, databases) | dict.fromkeys(stage.balancers, (ACTIVE, PASSIVE))
-    return [replace(spec, roles=(*spec.roles, *live.get(spec.name, ()))) for spec in stage.services]

@@ -16,8 +16,8 @@ from lab import experiments, journal
 from lab.engine import Engine
 from lab.errors import UsageError
 from lab.model import Experiment, RunResult, SoakOutcome, Stage, Verdict, longest_s
-from lab.roles import possible
 from lab.runner import trial_seed
+from lab.targets import possible
 
 # One box at a time, and what a stage must survive: a lone database (db) or entry (lb) has nobody to take over.
 TARGETS = ("web", "db.primary", "db.standby", "lb.active", "lb.passive", "monitor")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from lab.errors import UsageError
-from lab.model import Box, ServiceSpec
+from lab.model import Box, ServiceSpec, Stage
 
-FORMS = "a role (web), service:NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE"
+FORMS = "a role (web), service:NAME (or NAME,NAME), zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE"
+PRIMARY, STANDBY = "db.primary", "db.standby"
+ACTIVE, PASSIVE = "lb.active", "lb.passive"
 PLACES = {"zone": "lab.zone", "region": "lab.region"}
 
 
@@ -16,7 +19,7 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
     """The boxes that a target names, at least one.
 
     ROLE is one box that plays the role, by chance (seeded) where several do; a bare service name works
-    too. service:NAME is that box; zone:NAME and region:NAME are every box that stands there;
+    too. service:NAME is that box, service:NAME,NAME these together; zone:NAME and region:NAME are every box that stands there;
     label:KEY=VALUE every box with the label; all:ROLE every box in the role; random any box of the
     system, random:ROLE,ROLE any in one of the roles. The internet box is never a target. Raises UsageError.
     """
@@ -27,7 +30,7 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
         found = [box for box in system if not roles or set(roles) & set(box.roles)]
         found = [random.choice(found)] if found else []
     elif colon and form == "service":
-        found = [box for box in system if box.service == value]
+        found = _all_named(value.split(","), system)
     elif colon and form in PLACES:
         found = [box for box in system if value and box.labels.get(PLACES[form]) == value]
     elif colon and form == "label":
@@ -42,6 +45,12 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
     if not found:
         raise UsageError(f"the target '{target}' matches no box", _known(system))
     return tuple(found)
+
+
+def _all_named(names: Sequence[str], system: Sequence[Box]) -> list[Box]:
+    """The boxes with these names; none where one is missing: a part of what was asked for is another fault."""
+    found = [box for box in system if box.service in names]
+    return found if len(found) == len(set(names)) else []
 
 
 def resolve_sides(target: str, source: str, boxes: Sequence[Box], random: Random) -> tuple[tuple[Box, ...], tuple[Box, ...]]:
@@ -71,6 +80,13 @@ def _one(name: str, system: Sequence[Box], random: Random) -> list[Box]:
     if in_role:
         return [random.choice(in_role)]
     return [box for box in system if box.service == name]
+
+
+def possible(stage: Stage) -> list[ServiceSpec]:
+    """The services of a stage with every role that they may play when a fault strikes."""
+    databases = (PRIMARY, STANDBY) if stage.is_replicated else (PRIMARY,)
+    live = dict.fromkeys(stage.databases, databases) | dict.fromkeys(stage.balancers, (ACTIVE, PASSIVE))
+    return [replace(spec, roles=(*spec.roles, *live.get(spec.name, ()))) for spec in stage.services]
 
 
 def check(target: str, services: Sequence[ServiceSpec], stage: int, source: str = "") -> None:

@@ -15,8 +15,8 @@ from lab.faults import FAULTS
 from lab.journal import RunJournal
 from lab.model import Event, FaultKind, RunResult, TrialResult, Verdict
 from lab.report.document import as_document, rebuild
-from lab.roles import ACTIVE, PASSIVE, PRIMARY, STANDBY
 from lab.stages import ROOT
+from lab.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
 from tests.unit.helpers import EVENTS, record, result, run_info
 
 # What docs/results.md promises. Whoever takes one of these away breaks somebody's program: raise schema_version.

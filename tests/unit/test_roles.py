@@ -6,7 +6,8 @@ import pytest
 
 from lab.errors import InconclusiveError
 from lab.model import Box, Sight, Stage
-from lab.roles import boxes_in_roles, possible, with_live_roles
+from lab.roles import boxes_in_roles, with_live_roles
+from lab.targets import possible
 from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, sight, stage
 from tests.unit.played import PlayedEngine
 
