@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab import experiments, plan, stages
+from lab.errors import UsageError
+from lab.model import FaultKind, ServiceSpec, Stage
+from lab.plan import EXTRA_TRIALS, Job, Tally, Terms
+from tests.unit.helpers import automatic, replicated, stage
+
+TERMS = Terms(observe_s=5.0, tolerance_s=3.5)
+KILLS = plan.wishes("kill")
+ALL = stages.all_stages()
+
+
+def in_regions() -> Stage:
+    """Stage 3, its boxes in two regions and a third that only watches."""
+    home = {"lb": "eu", "web1": "eu", "web2": "us", "db": "witness"}
+    services = tuple(
+        ServiceSpec(spec.name, spec.roles, {**spec.labels, "lab.region": home.get(spec.name, "")}) for spec in stage().services
+    )
+    return replace(stage(), services=services)
+
+
+def targets(job: Job) -> list[str]:
+    return [step.target for experiment in job.experiments for step in experiment.faults]
+
+
+def applicable(of: Stage) -> dict[str, list[str]]:
+    return {job.column: sorted(targets(job)) for job in plan.comparison(of, KILLS, TERMS, 1) if not job.missing}
+
+
+# Columns
+
+
+def test_a_fault_by_itself_is_that_fault_of_every_part() -> None:
+    assert [wish.name for wish in KILLS] == ["kill-web", "kill-lb", "kill-primary", "kill-standby", "kill-zone", "kill-region"]
+
+
+def test_columns_are_parts_experiments_and_files(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("title: t\nquestion: q\nfault: kill\ntarget: web\nexpect: {writes_lost: {at_most: 0}}\n")
+    found = plan.wishes(f"pause-web, kill-monitor,kill-db,{tmp_path / 'mine.yaml'}")
+    assert [wish.name for wish in found] == ["pause-web", "kill-monitor", "kill-db", "mine"]
+    assert [wish.experiment is None for wish in found] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no fault is named"),
+        (",", "no fault is named"),
+        ("explode", "'explode' is no fault"),
+        ("kill-moon", "'kill-moon' is no fault"),
+        ("kill,kill-web", "kill-web is named twice"),
+        ("nosuch.yaml", "cannot be read"),
+    ],
+)
+def test_wrong_columns_are_named(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        plan.wishes(text)
+
+
+@pytest.mark.parametrize(("text", "said"), [("", "no fault is named"), ("delay", "'delay' is no fault of a sweep")])
+def test_wrong_faults_of_a_sweep_are_named(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        plan.kinds(text)
+
+
+def test_faults_of_a_sweep() -> None:
+    assert plan.kinds("kill, pause,kill") == (FaultKind.KILL, FaultKind.PAUSE)
+
+
+# Cells of a comparison
+
+
+def test_what_each_stage_has() -> None:
+    assert [applicable(each) for each in ALL[:7]] == [
+        {"kill-web": ["web"], "kill-primary": ["db.primary"]},
+        {"kill-web": ["web"], "kill-primary": ["db.primary"]},
+        {"kill-web": ["web"], "kill-lb": ["lb"], "kill-primary": ["db.primary"]},
+        *[{"kill-web": ["web"], "kill-lb": ["lb"], "kill-primary": ["db.primary"], "kill-standby": ["db.standby"]}] * 2,
+        {"kill-web": ["web"], "kill-lb": ["lb.active"], "kill-primary": ["db.primary"], "kill-standby": ["db.standby"]},
+        {
+            "kill-web": ["web"],
+            "kill-lb": ["lb.active"],
+            "kill-primary": ["db.primary"],
+            "kill-standby": ["db.standby"],
+            "kill-zone": ["zone:a", "zone:b", "zone:c"],
+        },
+    ]
+
+
+def test_regions_are_found_by_their_labels() -> None:
+    assert applicable(in_regions())["kill-region"] == ["region:eu", "region:us", "region:witness"]
+    assert "kill-zone" not in applicable(in_regions())
+
+
+@pytest.mark.parametrize("of", ALL, ids=lambda each: each.name)
+def test_what_is_planned_can_be_done_and_what_is_not_is_explained(of: Stage) -> None:
+    for job in plan.comparison(of, (*KILLS, *plan.wishes("switchover,kill-monitor")), TERMS, 1):
+        assert bool(job.experiments) != bool(job.missing)
+        for experiment in job.experiments:
+            experiments.check_targets(experiment, of)
+            assert job.column in (experiment.name, "switchover")
+
+
+def test_a_part_that_a_stage_does_not_have_is_not_applicable_and_says_why() -> None:
+    missing = {job.column: job.missing for job in plan.comparison(stage(), plan.wishes("kill,switchover"), TERMS, 1)}
+    assert missing["kill-standby"] == "stage 3 has no standby database"
+    assert missing["kill-zone"] == "stage 3 has no second zone"
+    assert "needs a monitor" in missing["switchover"]
+
+
+def test_trials_of_a_zone_take_turns_and_the_seed_says_who_is_first() -> None:
+    firsts = set()
+    for seed in range(20):
+        job = next(job for job in plan.comparison(stages.find("6"), plan.wishes("kill-zone"), TERMS, seed))
+        turns = [job.experiment(trial).faults[0].target for trial in range(1, 7)]
+        assert sorted(turns[:3]) == ["zone:a", "zone:b", "zone:c"]
+        assert turns[3:] == turns[:3]
+        firsts.add(turns[0])
+    assert firsts == {"zone:a", "zone:b", "zone:c"}
+
+
+def test_a_cell_watches_for_as_long_as_asked_and_expects_the_tolerance() -> None:
+    (job,) = plan.comparison(stage(), plan.wishes("kill-web"), TERMS, 1)
+    (experiment,) = job.experiments
+    assert experiment.observe_s == 5.0
+    assert [str(each) for each in experiment.expectations] == ["downtime_longest_s at most 3.5", "writes_lost at most 0"]
+
+
+def test_an_experiment_keeps_its_own_watching_unless_told_otherwise() -> None:
+    own = experiments.find("kill-db").observe_s
+    wished = plan.wishes("kill-db")
+    for observe_s, expected in ((None, own), (9.0, 9.0)):
+        (wish,) = plan.watched_for(wished, observe_s)
+        assert wish.experiment
+        assert wish.experiment.observe_s == expected
+
+
+# Sweeps
+
+
+def members(of: Stage, **changes: object) -> list[tuple[str, ...]]:
+    asked = {"faults": (FaultKind.KILL,), "terms": TERMS, "seed": 1, "pairs": False, "sample": None, **changes}
+    return [job.members for job in plan.sweep(of, **asked)]  # type: ignore[arg-type]
+
+
+def test_a_sweep_has_every_box_then_zones_then_regions() -> None:
+    assert members(stage()) == [("lb",), ("web1",), ("web2",), ("db",)]
+    assert members(stages.find("6"))[-3:] == [("zone:a",), ("zone:b",), ("zone:c",)]
+    assert members(in_regions())[-3:] == [("region:eu",), ("region:us",), ("region:witness",)]
+
+
+@pytest.mark.parametrize("of", ALL, ids=lambda each: each.name)
+def test_a_sweep_can_be_done_at_every_stage_pairs_included(of: Stage) -> None:
+    jobs = plan.sweep(of, (FaultKind.KILL, FaultKind.CUTOFF), TERMS, 1, pairs=True, sample=None)
+    boxes = len(plan.boxes_of(of))
+    assert sum(len(job.members) == 2 for job in jobs) == boxes * (boxes - 1)  # of two faults, each half as many
+    assert len({job.column for job in jobs}) == len(jobs)
+    for job in jobs:
+        experiments.check_targets(job.experiments[0], of)
+        assert not {"internet"} & set(job.members)
+
+
+def test_a_sample_of_pairs_is_decided_by_the_seed() -> None:
+    every = {pair for pair in members(stages.find("5"), pairs=True) if len(pair) == 2}
+    drawn = [
+        [pair for pair in members(stages.find("5"), pairs=True, sample=4, seed=seed) if len(pair) == 2] for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(len(set(each)) == 4 and set(each) <= every for each in drawn)
+    assert len(members(stages.find("5"), pairs=True, sample=999)) == len(members(stages.find("5"), pairs=True))
+
+
+def test_two_boxes_are_hit_by_one_fault() -> None:
+    job = plan.sweep(automatic(), (FaultKind.KILL,), TERMS, 1, pairs=True, sample=1)[-1]
+    assert [str(step) for step in job.experiments[0].steps] == [f"kill service:{','.join(job.members)}"]
+    assert job.title.endswith("are killed at once")
+
+
+# The order
+
+
+def run_through(jobs: tuple[Job, ...], trials: int, seed: int, invalid: set[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Every trial until none is due; those in `invalid` come to nothing."""
+    tallies: dict[str, Tally] = {}
+    done: list[tuple[str, int]] = []
+    while job := plan.due(jobs, tallies, trials, seed):
+        before = tallies.get(job.column, Tally())
+        done.append((job.column, before.tried + 1))
+        tallies[job.column] = Tally(before.tried + 1, before.valid + (done[-1] not in invalid))
+        assert len(done) < 1000
+    assert plan.left(jobs, tallies, trials) == 0
+    return done
+
+
+columns = st.sampled_from(["kill-web", "kill-lb", "kill-primary"])
+invalids = st.sets(st.tuples(columns, st.integers(1, 9)))
+
+
+@given(st.integers(1, 5), st.integers(0, 99), invalids)
+def test_every_cell_gets_its_valid_trials_or_a_few_more_tries(trials: int, seed: int, invalid: set[tuple[str, int]]) -> None:
+    jobs = plan.comparison(stage(), KILLS, TERMS, seed)
+    done = run_through(jobs, trials, seed, invalid)
+    for column in ("kill-web", "kill-lb", "kill-primary"):
+        numbers = [number for name, number in done if name == column]
+        valid = sum((column, number) not in invalid for number in numbers)
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert valid == trials or len(numbers) == trials + EXTRA_TRIALS
+        assert valid <= trials
+        assert len(numbers) <= trials + EXTRA_TRIALS
+
+
+@given(st.integers(1, 4), st.integers(0, 99))
+def test_trials_go_in_rounds(trials: int, seed: int) -> None:
+    done = run_through(plan.comparison(automatic(), KILLS, TERMS, seed), trials, seed, set())
+    assert [number for _, number in done] == [number for number in range(1, trials + 1) for _ in range(4)]
+
+
+def test_the_same_faults_come_in_the_same_order_at_every_stage() -> None:
+    for seed in range(10):
+        orders = [run_through(plan.comparison(of, KILLS, TERMS, seed), 3, seed, set()) for of in (stage(), replicated())]
+        assert [step for step in orders[1] if step[0] != "kill-standby"] == orders[0]
+
+
+def test_the_order_is_another_one_in_each_round_and_with_each_seed() -> None:
+    jobs = plan.comparison(stages.find("6"), KILLS, TERMS, 1)
+    rounds = [
+        tuple(column for column, number in run_through(jobs, 8, seed, set()) if number == each)
+        for seed in (1, 2)
+        for each in range(1, 9)
+    ]
+    assert len(set(rounds)) > 8
+
+
+def test_ranks_come_in_order() -> None:
+    jobs = plan.sweep(stages.find("6"), (FaultKind.KILL,), TERMS, 1, pairs=True, sample=3)
+    ranks = {job.column: job.rank for job in jobs}
+    done = [ranks[column] for column, _ in run_through(jobs, 1, 1, set())]
+    assert done == sorted(done)
+
+
+def test_seeds_are_of_the_column_not_of_the_stage() -> None:
+    seeds = Counter(plan.seed_of(seed, wish.name) for seed in range(5) for wish in KILLS)
+    assert set(seeds.values()) == {1}
