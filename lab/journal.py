@@ -109,7 +109,7 @@ class TrialJournal:
         with gzip.open(self._folder / "audit.json.gz", "wt", encoding="utf-8") as file:
             json.dump(record.final_orders, file)
         trial = {"number": record.number, "seed": record.seed, "targets": record.targets, "generator": asdict(record.generator)}
-        _write_whole(self._folder / "trial.json", trial)
+        write_whole(self._folder / "trial.json", trial)
 
 
 class RunJournal:
@@ -117,11 +117,10 @@ class RunJournal:
 
     def __init__(self, info: RunInfo, root: Path | None = None) -> None:
         base = (root or RESULTS_FOLDER) / info.stage_folder / info.experiment
-        stamp = info.started_at.replace(":", "").replace("-", "")
-        self.folder = _new_folder(base, stamp)
-        _write_whole(self.folder / "run.json", asdict(info))
+        self.folder = new_folder(base, stamp(info.started_at))
+        write_whole(self.folder / "run.json", asdict(info))
         for link in (base / "latest", base.parent.parent / "latest"):
-            _point(link, self.folder)
+            point(link, self.folder)
 
     @classmethod
     def reopen(cls, folder: Path) -> RunJournal:
@@ -139,7 +138,7 @@ class RunJournal:
 
     def result(self, document: dict[str, Any]) -> None:
         """Write result.json."""
-        _write_whole(self.folder / "result.json", document)
+        write_whole(self.folder / "result.json", document)
 
 
 def read_run(folder: Path) -> tuple[RunInfo, tuple[TrialRecord, ...]]:
@@ -186,9 +185,15 @@ def _read_trial(folder: Path, plan: LoadPlan) -> TrialRecord:
     )
 
 
-def _new_folder(base: Path, stamp: str) -> Path:
+def stamp(started_at: str) -> str:
+    """An instant as a folder's name."""
+    return started_at.replace(":", "").replace("-", "")
+
+
+def new_folder(base: Path, name: str) -> Path:
+    """Make a folder below `base` that was not there. Raises PreflightError."""
     for number in range(1, 1000):
-        folder = base / (stamp if number == 1 else f"{stamp}-{number}")
+        folder = base / (name if number == 1 else f"{name}-{number}")
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -197,14 +202,16 @@ def _new_folder(base: Path, stamp: str) -> Path:
     raise PreflightError(f"{base} has too many runs of this second")
 
 
-def _point(link: Path, folder: Path) -> None:
+def point(link: Path, folder: Path) -> None:
+    """Let a link name a folder, in one step."""
     fresh = link.with_name(".latest.new")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(os.path.relpath(folder, link.parent))
     fresh.replace(link)
 
 
-def _write_whole(path: Path, content: dict[str, Any]) -> None:
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON document, all of it or nothing."""
     fresh = path.with_name(path.name + ".new")
     fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     fresh.replace(path)

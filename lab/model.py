@@ -103,6 +103,11 @@ class Stage:
     """Balancer boxes that share the entry's address, and the addresses at which each is asked."""
 
     @property
+    def name(self) -> str:
+        """For people, and different for each file: its folder, and its failover where it has a second file."""
+        return self.folder + ("" if self.file.name == "compose.yaml" else f" ({self.failover})")
+
+    @property
     def is_replicated(self) -> bool:
         """Whether it has more than one database."""
         return len(self.databases) > 1

@@ -38,6 +38,12 @@ def find(name: str, failover: str | None = None) -> Stage:
     raise UsageError(f"stage {found[0].number} has no failover '{failover}'", f"it has {choices}")
 
 
+def parse(text: str) -> Stage:
+    """The stage that STAGE or STAGE:FAILOVER names, such as 3, 4:automatic or 6-multi-az. Raises UsageError."""
+    name, _, failover = text.partition(":")
+    return find(name, failover or None)
+
+
 def of(box: Box) -> Stage:
     """The stage, and which file of it, that a box was started from. Raises UsageError when that file is gone."""
     for stage in all_stages():

@@ -47,6 +47,8 @@ class Cell:
     trials_valid: int = 0
     downtimes_s: tuple[float, ...] = ()
     """The longest outage of each valid trial, in order of trials."""
+    downtimes_censored: tuple[bool, ...] = ()
+    """For each of these whether it is a lower bound; empty where only `downtime_censored` is known."""
     downtime_median_s: float | None = None
     """None without a valid trial."""
     downtime_low_s: float | None = None
@@ -121,6 +123,7 @@ def cell_of(column: str, result: RunResult) -> Cell:
         trials=summary.trials,
         trials_valid=summary.trials_valid,
         downtimes_s=tuple(trial.downtime_longest_s for trial in valid),
+        downtimes_censored=tuple(trial.censored for trial in valid),
         downtime_median_s=summary.downtime_median_s,
         downtime_low_s=low_s,
         downtime_high_s=high_s,
@@ -203,6 +206,7 @@ def _cell(raw: Any) -> Cell:
         trials=int(raw["trials"]),
         trials_valid=int(raw["trials_valid"]),
         downtimes_s=tuple(_number(each) for each in raw["downtimes_s"]),
+        downtimes_censored=tuple(bool(each) for each in raw.get("downtimes_censored", ())),
         downtime_median_s=_optional(raw["downtime_median_s"]),
         downtime_low_s=_optional(raw["downtime_low_s"]),
         downtime_high_s=_optional(raw["downtime_high_s"]),

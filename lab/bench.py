@@ -1,0 +1,39 @@
+"""The bench on which a campaign works: stages and trials on real Docker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from lab import healing, upkeep
+from lab.engine import Engine
+from lab.journal import RunJournal, UndoLedger
+from lab.model import Stage, TrialResult
+from lab.runner import Order, Progress, run_trial
+
+
+class DockerBench:
+    """Starts and stops the stages of a campaign, and runs its trials. Another stage that is up stays, and is an error."""
+
+    def __init__(self, engine: Engine, ledger: UndoLedger, projects: Collection[str], say: Callable[[str], None]) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._projects = projects
+        self._say = say
+
+    def start(self, stage: Stage, anew: bool) -> None:
+        """See that a stage is up and whole; anew: whatever of it is there is removed first. Raises LabError."""
+        in_the_way = [
+            each
+            for each in healing.stages_up(self._engine)
+            if each.project in self._projects and (anew or each.project != stage.project)
+        ]
+        upkeep.take_down(self._engine, in_the_way, self._say)
+        upkeep.ensure_up(self._engine, stage, self._say)
+
+    def stop(self, stage: Stage) -> None:
+        """Remove a stage."""
+        upkeep.take_down(self._engine, [stage], self._say)
+
+    def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
+        """One trial, with its journal. Raises LabError where it comes to nothing."""
+        return run_trial(self._engine, self._ledger, order, number, run, progress)

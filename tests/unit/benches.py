@@ -1,0 +1,85 @@
+"""A bench that is only played: every trial leaves a real journal, and nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lab.availability import measure_trial
+from lab.errors import LabError
+from lab.journal import RunJournal
+from lab.model import Event, Stage, TrialResult
+from lab.runner import Order, Progress, trial_seed
+from tests.unit.helpers import EVENTS, record
+
+Gone = Callable[[str, str, int], float]
+"""For how many seconds the service is gone: by project, column and number of the trial. 3 s or more: until it is healed."""
+
+
+def never(_project: str, _column: str, _number: int) -> float:
+    return 0.0
+
+
+@dataclass
+class PlayedBench:
+    """`gone` decides what each trial sees; `before` is called first of all with what is about to be done."""
+
+    gone: Gone = never
+    before: Callable[[str], None] = lambda _: None
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Changes of every record."""
+    done: list[str] = field(default_factory=list)
+
+    def start(self, stage: Stage, anew: bool) -> None:
+        self._do(f"start {stage.project}{' anew' if anew else ''}")
+
+    def stop(self, stage: Stage) -> None:
+        self._do(f"stop {stage.project}")
+
+    def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
+        journal = run.trial(number)
+        self._do(f"trial {order.stage.project} {order.experiment.name} {number} {order.experiment.faults[0].target}")
+        progress.phase("baseline")
+        gone_s = self.gone(order.stage.project, order.experiment.name, number)
+        outage = ((2.0, 2.0 + gone_s),) if gone_s else ()
+        seed = trial_seed(order.seed, number)
+        targets = (order.experiment.faults[0].target,)
+        whole = replace(record(*outage), number=number, seed=seed, targets=targets, **self.changes)
+        journal.arrivals(whole.arrivals)
+        for event in whole.events:
+            journal.event(event)
+        journal.close(whole)
+        return measure_trial(whole, order.experiment.expectations, has_fault=True)
+
+    def _do(self, what: str) -> None:
+        self.before(what)
+        self.done.append(what)
+
+
+def cut_at(count: int, error: BaseException) -> Callable[[str], None]:
+    """Raises at the so-manieth thing that is done (from 1), once."""
+    seen: list[str] = []
+
+    def before(what: str) -> None:
+        seen.append(what)
+        if len(seen) == count:
+            raise error
+
+    return before
+
+
+def breaking(word: str, times: int, error: LabError) -> Callable[[str], None]:
+    """Raises the first so many times that something with this word is done."""
+    seen: list[str] = []
+
+    def before(what: str) -> None:
+        if word in what:
+            seen.append(what)
+            if len(seen) <= times:
+                raise error
+
+    return before
+
+
+NOT_BITTEN = {"events": tuple(Event(2.05, "no-bite", "it runs") if each.name == "bite" else each for each in EVENTS)}

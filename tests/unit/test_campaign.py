@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import campaign, journal, plan, stages
+from lab.campaign import Attempt, Campaign, Kept, Span, StagePlan, Stopwatch
+from lab.errors import HealError, InconclusiveError, LabError, PreflightError, UsageError
+from lab.model import FaultKind, LoadPlan, TrialResult, Verdict
+from lab.plan import EXTRA_TRIALS, Terms
+from lab.report.matrix import Matrix
+from tests.unit.benches import NOT_BITTEN, PlayedBench, breaking, cut_at
+
+TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
+COLUMNS = "kill-web,kill-lb,kill-standby"
+TWO_AND_THREE = (stages.find("2"), stages.find("3"))
+
+
+def comparison(seed: int = 7, trials: int = 2, made_from: str = "abc", columns: str = COLUMNS) -> Campaign:
+    planned = tuple(
+        StagePlan(each, plan.comparison(each, plan.wishes(columns), TERMS, seed), made_from) for each in TWO_AND_THREE
+    )
+    return Campaign("compare", "Two stages", seed, trials, LoadPlan(), planned, stops=True)
+
+
+def sweep(seed: int = 7) -> Campaign:
+    stage = stages.find("3")
+    jobs = plan.sweep(stage, (FaultKind.KILL,), TERMS, seed, pairs=False, sample=None)
+    return Campaign("sweep", "Stage 3", seed, 1, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=False)
+
+
+def spofs(_project: str, column: str, number: int) -> float:
+    """Stage 3 without its balancer: gone. Other figures differ from trial to trial."""
+    return 4.0 if column == "kill-lb" else number / 10
+
+
+def carry_out(wanted: Campaign, kept: Kept, bench: PlayedBench) -> list[tuple[Attempt, TrialResult | None]]:
+    heard: list[tuple[Attempt, TrialResult | None]] = []
+    campaign.carry_out(wanted, kept, bench, lambda attempt, result: heard.append((attempt, result)))
+    return heard
+
+
+def figures(matrix: Matrix) -> Any:
+    """The matrix without where and when."""
+    raw = matrix.to_document()
+    for row in raw["rows"]:
+        for cell in row["cells"]:
+            cell["folder"] = ""
+    return {**raw, "started_at": ""}
+
+
+def whole(root: Path) -> tuple[PlayedBench, Matrix]:
+    bench, kept = PlayedBench(spofs), Kept.begin(comparison(), root)
+    carry_out(comparison(), kept, bench)
+    return bench, campaign.outcome(comparison(), kept)
+
+
+def test_each_stage_is_started_anew_once_and_removed_when_it_is_through(tmp_path: Path) -> None:
+    bench, _ = whole(tmp_path)
+    assert [done for done in bench.done if not done.startswith("trial")] == [
+        "start redundancy-lab-2 anew",
+        "stop redundancy-lab-2",
+        "start redundancy-lab-3 anew",
+        "stop redundancy-lab-3",
+    ]
+    trials = [done.split()[1:4] for done in bench.done if done.startswith("trial")]
+    assert sorted(trials) == [
+        ["redundancy-lab-2", "kill-web", "1"],
+        ["redundancy-lab-2", "kill-web", "2"],
+        ["redundancy-lab-3", "kill-lb", "1"],
+        ["redundancy-lab-3", "kill-lb", "2"],
+        ["redundancy-lab-3", "kill-web", "1"],
+        ["redundancy-lab-3", "kill-web", "2"],
+    ]
+
+
+def test_the_matrix_has_what_was_measured_and_what_does_not_apply(tmp_path: Path) -> None:
+    _, matrix = whole(tmp_path)
+    assert [(row.name, row.boxes, row.memory_mib) for row in matrix.rows] == [
+        ("2-separate-database", 2, 300),
+        ("3-load-balancer", 4, 400),
+    ]
+    second, third = matrix.rows
+    lacks = second.cell("kill-lb")
+    assert lacks
+    assert (lacks.applicable, lacks.verdict, lacks.why) == (False, None, ("stage 2 has no balancer",))
+    gone, web = third.cell("kill-lb"), third.cell("kill-web")
+    assert gone
+    assert (gone.verdict, gone.downtime_censored, gone.downtimes_censored) == (Verdict.REFUTED, True, (True, True))
+    assert gone.downtimes_s == pytest.approx((3.0, 3.0), abs=0.01)  # from 2 s until the healing at 5 s
+    assert web
+    assert web.downtimes_s == pytest.approx((0.1, 0.2), abs=0.02)
+    assert (web.verdict, web.trials, web.trials_valid, web.writes_lost) == (Verdict.HELD, 2, 2, 0)
+    assert web.degraded_s == pytest.approx(3.5 - 0.15, abs=0.02)
+    assert [column.name for column in matrix.columns] == COLUMNS.split(",")
+
+
+def test_a_cell_is_an_ordinary_run(tmp_path: Path) -> None:
+    _, matrix = whole(tmp_path)
+    cell = matrix.rows[1].cell("kill-web")
+    assert cell
+    folder = next(tmp_path.glob("compare/2*")) / cell.folder
+    info, records = journal.read_run(folder)
+    assert (info.experiment, info.stage, len(records)) == ("kill-web", 3, 2)
+    assert json.loads((folder / "result.json").read_text())["verdict"] == "held"
+
+
+def test_stages_are_asked_the_same_at_the_same_instants(tmp_path: Path) -> None:
+    _, matrix = whole(tmp_path)
+    seeds = []
+    for row in matrix.rows:
+        cell = row.cell("kill-web")
+        assert cell
+        _, records = journal.read_run(next(tmp_path.glob("compare/2*")) / cell.folder)
+        seeds.append([record.seed for record in records])
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds[0])) == 2
+
+
+# 4 spans and 6 trials: whatever the instant of the cut, the rest is done and nothing twice.
+@pytest.mark.parametrize("step", range(1, 11))
+def test_it_goes_on_where_it_was_cut(tmp_path: Path, step: int) -> None:
+    _, expected = whole(tmp_path / "whole")
+    root = tmp_path / "cut"
+    first, second = PlayedBench(spofs, cut_at(step, KeyboardInterrupt())), PlayedBench(spofs)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(comparison(), Kept.begin(comparison(), root), first)
+    found = campaign.go_on(comparison, "compare", None, root)
+    assert found
+    wanted, kept = found
+    carry_out(wanted, kept, second)
+    assert figures(campaign.outcome(wanted, kept)) == figures(expected)
+    trials = [done for bench in (first, second) for done in bench.done if done.startswith("trial")]
+    assert len(trials) == len(set(trials)) == 6
+    # A stage of which a trial is through goes on as it is; one that was only started is started anew.
+    assert sum(done.endswith("anew") for done in (*first.done, *second.done)) in (2, 3)
+    assert second.done[-1] == "stop redundancy-lab-3"
+
+
+@pytest.mark.parametrize("characters", range(1, 120, 17))
+def test_a_line_that_a_kill_cut_short_is_done_again(tmp_path: Path, characters: int) -> None:
+    _, expected = whole(tmp_path / "whole")
+    root = tmp_path / "cut"
+    kept = Kept.begin(comparison(), root)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(comparison(), kept, PlayedBench(spofs, cut_at(4, KeyboardInterrupt())))
+    file = kept.folder / "progress.jsonl"
+    lines = file.read_text().rstrip("\n").splitlines()
+    file.write_text("\n".join([*lines[:-1], lines[-1][:characters]]))
+    carry_out(comparison(), kept, PlayedBench(spofs))
+    assert figures(campaign.outcome(comparison(), kept)) == figures(expected)
+
+
+def test_what_a_killed_trial_left_makes_way(tmp_path: Path) -> None:
+    kept = Kept.begin(comparison(), tmp_path)
+    bench = PlayedBench(spofs, cut_at(3, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(comparison(), kept, bench)
+    # The trial that was cut had begun its journal.
+    left = [folder for folder in kept.folder.glob("*/*/2*/trial-*") if not (folder / "trial.json").exists()]
+    assert len(left) == 1
+    carry_out(comparison(), kept, PlayedBench(spofs))
+    assert (left[0] / "trial.json").exists()
+
+
+def test_only_exactly_the_same_goes_on(tmp_path: Path) -> None:
+    kept = Kept.begin(comparison(), tmp_path)
+    carry_out(comparison(), kept, PlayedBench())
+    assert campaign.go_on(comparison, "compare", None, tmp_path) is not None
+    assert campaign.go_on(comparison, "compare", 7, tmp_path) is not None
+    assert campaign.go_on(comparison, "compare", 8, tmp_path) is None
+    assert campaign.go_on(comparison, "sweep", None, tmp_path) is None
+    assert campaign.go_on(lambda seed: comparison(seed, trials=3), "compare", None, tmp_path) is None
+    assert campaign.go_on(lambda seed: comparison(seed, columns="kill-web"), "compare", None, tmp_path) is None
+    # Trials of two states of the files are no one comparison.
+    assert campaign.go_on(lambda seed: comparison(seed, made_from="changed"), "compare", None, tmp_path) is None
+    (kept.folder / campaign.RESULT_NAME).write_text("{}")
+    assert campaign.go_on(comparison, "compare", None, tmp_path) is None
+
+
+def test_the_latest_goes_on_and_what_is_no_plan_is_passed_over(tmp_path: Path) -> None:
+    folders = [Kept.begin(comparison(), tmp_path).folder for _ in range(2)]
+    (tmp_path / "compare" / "29990101T000000Z").mkdir()
+    (tmp_path / "compare" / "29990101T000000Z" / "plan.json").write_text("no json")
+    found = campaign.go_on(comparison, "compare", None, tmp_path)
+    assert found
+    assert found[1].folder == max(folders)
+    assert (tmp_path / "compare" / "latest").resolve() == folders[-1].resolve()
+
+
+# What comes to nothing
+
+
+@pytest.mark.parametrize(
+    "error", [InconclusiveError("it does not settle"), HealError("db could not be undone"), UsageError("nobody has it")]
+)
+def test_a_trial_that_breaks_off_is_tried_again_on_a_stage_that_is_started_anew(tmp_path: Path, error: LabError) -> None:
+    kept = Kept.begin(comparison(), tmp_path)
+    bench = PlayedBench(before=breaking("redundancy-lab-3 kill-lb 1", 1, error))
+    heard = carry_out(comparison(), kept, bench)
+    broken = [attempt for attempt, result in heard if result is None]
+    assert [(attempt.column, attempt.number, attempt.broken_off) for attempt in broken] == [("kill-lb", 1, error.message)]
+    assert bench.done.count("start redundancy-lab-3 anew") == 2
+    cell = campaign.outcome(comparison(), kept).rows[1].cell("kill-lb")
+    assert cell
+    assert (cell.trials, cell.trials_valid, cell.verdict) == (3, 2, Verdict.HELD)
+    assert cell.why == (f"trial 1 was broken off: {error.message}",)
+
+
+def test_a_cell_that_never_works_ends_after_a_few_tries(tmp_path: Path) -> None:
+    kept = Kept.begin(comparison(), tmp_path)
+    bench = PlayedBench(before=breaking("trial redundancy-lab-2", 99, InconclusiveError("it does not settle")))
+    carry_out(comparison(), kept, bench)
+    cell = campaign.outcome(comparison(), kept).rows[0].cell("kill-web")
+    assert cell
+    assert (cell.trials, cell.trials_valid, cell.verdict) == (2 + EXTRA_TRIALS, 0, Verdict.INCONCLUSIVE)
+    assert len(cell.why) == 2 + EXTRA_TRIALS
+    # After the last one nothing is to be done on that stage: it is not started only to be removed.
+    assert bench.done.count("start redundancy-lab-2 anew") == 2 + EXTRA_TRIALS
+
+
+def test_a_trial_that_is_not_valid_is_replaced_and_shown(tmp_path: Path) -> None:
+    kept, wanted = Kept.begin(sweep(), tmp_path), sweep()
+    carry_out(wanted, kept, PlayedBench(changes=NOT_BITTEN))
+    cell = campaign.outcome(wanted, kept).rows[0].cells[0]
+    assert (cell.trials, cell.trials_valid, cell.verdict) == (1 + EXTRA_TRIALS, 0, Verdict.INCONCLUSIVE)
+    assert cell.why == ("the fault did not bite",)
+
+
+@pytest.mark.parametrize("word", ["start", "trial", "stop"])
+def test_a_machine_that_is_not_ready_ends_it_and_what_is_through_stays(tmp_path: Path, word: str) -> None:
+    kept = Kept.begin(comparison(), tmp_path)
+    error = PreflightError("stage 3 needs 400 MiB")
+    with pytest.raises(PreflightError):
+        carry_out(comparison(), kept, PlayedBench(before=breaking(f"{word} redundancy-lab-3", 1, error)))
+    assert len(kept.of_stage(stages.find("2"))) == 2
+    carry_out(comparison(), kept, PlayedBench())
+    assert campaign.trials_left(comparison(), kept) == 0
+
+
+def test_what_was_measured_and_is_gone_is_said(tmp_path: Path) -> None:
+    kept = Kept.begin(comparison(), tmp_path)
+    carry_out(comparison(), kept, PlayedBench())
+    run = kept.folder / kept.attempts[0].folder / "run.json"
+    run.unlink()
+    with pytest.raises(UsageError, match="what kill-web measured is gone") as gone:
+        campaign.outcome(comparison(), kept)
+    assert "--fresh" in gone.value.hint
+
+
+def test_a_sweep_leaves_its_stage_up(tmp_path: Path) -> None:
+    bench = PlayedBench()
+    carry_out(sweep(), Kept.begin(sweep(), tmp_path), bench)
+    assert bench.done[0] == "start redundancy-lab-3 anew"
+    assert sorted(done.split()[-1] for done in bench.done[1:]) == ["service:db", "service:lb", "service:web1", "service:web2"]
+
+
+def test_cells_that_nothing_was_tried_in_yet_are_left_out(tmp_path: Path) -> None:
+    kept = Kept.begin(comparison(), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(comparison(), kept, PlayedBench(before=cut_at(7, KeyboardInterrupt())))
+    row = campaign.outcome(comparison(), kept).rows[1]
+    assert row.cell("kill-standby") is not None  # it does not apply, whatever was tried
+    assert sum(cell.applicable for cell in row.cells) == 1
+
+
+# Where the time goes
+
+
+def test_a_stopwatch_knows_each_phase() -> None:
+    now = iter([0.0, 1.0, 3.0, 3.5, 10.0])
+    watch = Stopwatch(lambda: next(now))
+    for name in ("start", "baseline", "start"):
+        watch.phase(name)
+    assert watch.stop() == {"settle": 1.0, "start": 8.5, "baseline": 0.5}
+
+
+def test_every_second_is_accounted_for(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    attempt = Attempt("redundancy-lab-3", "kill-web", 1, True, "", "", {"settle": 1.0, "observe": 5.0})
+    for done in (
+        Span("redundancy-lab-3", "start", 20.0),
+        attempt,
+        replace(attempt, number=2, spent_s={"observe": 5.5}),
+        Span("redundancy-lab-3", "stop", 3.0),
+    ):
+        kept.append(done)
+    assert campaign.spent(kept) == {"stages: start": 20.0, "trials: observe": 10.5, "stages: stop": 3.0, "trials: settle": 1.0}
+    assert kept.is_stopped(stages.find("3"))
+
+
+def test_what_is_left_is_guessed_from_what_was_needed(tmp_path: Path) -> None:
+    kept, wanted = Kept.begin(comparison(), tmp_path), comparison()
+    assert campaign.seconds_left(wanted, kept, guess_s=10.0) == 60.0
+    kept.append(Attempt("redundancy-lab-3", "kill-web", 1, True, "", "", {"observe": 4.0}))
+    assert campaign.seconds_left(wanted, kept, guess_s=10.0) == 20.0
