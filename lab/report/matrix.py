@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from lab.errors import UsageError
+from lab.journal import RESULTS_FOLDER
 from lab.model import RunResult, TrialResult, Verdict
 
 SCHEMA_VERSION = 1
@@ -48,7 +49,7 @@ class Cell:
     downtimes_s: tuple[float, ...] = ()
     """The longest outage of each valid trial, in order of trials."""
     downtimes_censored: tuple[bool, ...] = ()
-    """For each of these whether it is a lower bound; empty where only `downtime_censored` is known."""
+    """For each of these whether it is a lower bound; empty where that is not known."""
     downtime_median_s: float | None = None
     """None without a valid trial."""
     downtime_low_s: float | None = None
@@ -170,6 +171,12 @@ def from_document(raw: Any) -> Matrix:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"this is no comparison: {what}", "lab/report/matrix.py says what one holds") from error
     return matrix
+
+
+def find(name: str) -> Path | None:
+    """The file of the comparison that a name means: itself, a folder that has one, or one below results/; None for no such."""
+    candidates = [base / end for base in (Path(name), RESULTS_FOLDER / name) for end in ("", FILE_NAME)]
+    return next((each.resolve() for each in candidates if each.name.endswith(".json") and each.is_file()), None)
 
 
 def read(path: Path) -> Matrix:

@@ -1,0 +1,174 @@
+"""Budgets: what each fault may cost at each stage, from a file; held against a matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import plan, stages, yamlfile
+from lab.errors import UsageError
+from lab.model import Stage, Verdict
+from lab.plan import Wish
+from lab.report.matrix import Cell, Matrix
+
+# What may be bounded, and how it is found in a cell. All are at most; trials is at least.
+TRIALS = "trials"
+BOUNDS: dict[str, Callable[[Cell], float]] = {
+    "downtime_longest_s": lambda cell: max(cell.downtimes_s, default=0.0),
+    "downtime_median_s": lambda cell: cell.downtime_median_s or 0.0,
+    "writes_lost": lambda cell: float(cell.writes_lost),
+    "split_brain_s": lambda cell: cell.split_brain_s,
+    "degraded_s": lambda cell: cell.degraded_s or 0.0,
+}
+KEYS = (*BOUNDS, TRIALS)
+NEEDS_VALID = ("downtime_longest_s", "downtime_median_s", "degraded_s")
+TRIALS_MAX = 1000
+EXAMPLE = "stages: {3: {kill-web: {downtime_longest_s: 1.0, writes_lost: 0, trials: 5}}}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What one fault may cost at one stage."""
+
+    stage: Stage
+    wish: Wish
+    at_most: dict[str, float]
+    trials: int
+    """Valid trials that are needed to say so."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The limits of a file."""
+
+    limits: tuple[Limit, ...]
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that it names, in order."""
+        return tuple({limit.stage.project: limit.stage for limit in self.limits}.values())
+
+    @property
+    def wishes(self) -> tuple[Wish, ...]:
+        """The columns that it names."""
+        return tuple({limit.wish.name: limit.wish for limit in self.limits}.values())
+
+    @property
+    def trials(self) -> int:
+        """The most that any limit needs."""
+        return max(limit.trials for limit in self.limits)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A limit, and what was measured."""
+
+    row: str
+    column: str
+    verdict: Verdict
+    why: tuple[str, ...]
+
+
+def read(file: Path) -> Budget:
+    """The budget in a file. Raises UsageError naming file and line."""
+    document = yamlfile.load(file)
+    _only(document, ("stages",))
+    body = _mapping(document, "stages", "stages must be a mapping of stages to faults")
+    limits = tuple(limit for name in body for limit in _of_stage(body, name))
+    if not limits:
+        raise document.error("stages", "no budget is given", EXAMPLE)
+    return Budget(limits)
+
+
+def _of_stage(body: yamlfile.Mapping, name: str) -> Iterator[Limit]:
+    try:
+        stage = stages.parse(name)
+    except UsageError as error:
+        raise body.error(name, error.message, error.hint) from error
+    faults = _mapping(body, name, f"stage {name} must be a mapping of faults to bounds")
+    for fault in faults:
+        yield _limit(stage, faults, fault)
+
+
+def _limit(stage: Stage, faults: yamlfile.Mapping, fault: str) -> Limit:
+    try:
+        wished = plan.wishes(fault)
+    except UsageError as error:
+        raise faults.error(fault, error.message, error.hint) from error
+    if len(wished) != 1:
+        raise faults.error(fault, f"'{fault}' is several faults", f"one each: {wished[0].name}, ...")
+    bounds = _mapping(faults, fault, f"{fault} must be a mapping of bounds")
+    _only(bounds, KEYS)
+    job = plan.comparison(stage, wished, plan.Terms(0.0, 0.0), 0)[0]
+    if job.missing:
+        raise faults.error(fault, job.missing, "leave it out")
+    at_most = {key: _bound(bounds, key) for key in bounds if key != TRIALS}
+    if not at_most:
+        raise faults.error(fault, f"{fault} has no bound", f"bounds are {', '.join(BOUNDS)}")
+    return Limit(stage, wished[0], at_most, _trials(bounds))
+
+
+def _bound(bounds: yamlfile.Mapping, key: str) -> float:
+    value = bounds[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise bounds.error(key, f"{key} must be a number from 0, not '{value}'")
+    return float(value)
+
+
+def _trials(bounds: yamlfile.Mapping) -> int:
+    value = bounds.get(TRIALS, 1)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= TRIALS_MAX:
+        raise bounds.error(TRIALS, f"trials must be a whole number from 1 to {TRIALS_MAX}, not '{value}'")
+    return value
+
+
+def _mapping(mapping: yamlfile.Mapping, key: str, message: str) -> yamlfile.Mapping:
+    value: Any = mapping.get(key)
+    if not isinstance(value, yamlfile.Mapping):
+        raise mapping.error(key, message, EXAMPLE)
+    return value
+
+
+def _only(mapping: yamlfile.Mapping, known: tuple[str, ...]) -> None:
+    for key in mapping:
+        if key not in known:
+            raise mapping.error(key, f"'{key}' is not known here", f"known are {', '.join(known)}")
+
+
+def check(budget: Budget, matrix: Matrix) -> tuple[Finding, ...]:
+    """Each limit against its cell."""
+    return tuple(_check(limit, matrix) for limit in budget.limits)
+
+
+def _check(limit: Limit, matrix: Matrix) -> Finding:
+    row = next((row for row in matrix.rows if row.name == limit.stage.name), None)
+    cell = row.cell(limit.wish.name) if row else None
+    if cell is None:
+        return Finding(limit.stage.name, limit.wish.name, Verdict.INCONCLUSIVE, ("it was not measured",))
+    over = tuple(_over(key, most, cell) for key, most in limit.at_most.items() if _is_over(key, most, cell))
+    if over:
+        return Finding(limit.stage.name, cell.column, Verdict.REFUTED, over)
+    open_questions = tuple(_open(limit, cell))
+    return Finding(limit.stage.name, cell.column, Verdict.INCONCLUSIVE if open_questions else Verdict.HELD, open_questions)
+
+
+def _is_over(key: str, most: float, cell: Cell) -> bool:
+    return (cell.trials_valid > 0 or key not in NEEDS_VALID) and BOUNDS[key](cell) > most
+
+
+def _over(key: str, most: float, cell: Cell) -> str:
+    bound = "at least " if cell.downtime_censored and key.startswith("downtime") else ""
+    return f"{key} at most {most:g}: was {bound}{BOUNDS[key](cell):.4g}"
+
+
+def _open(limit: Limit, cell: Cell) -> Iterator[str]:
+    """Why a limit that is not broken is not kept either."""
+    if cell.trials_valid < limit.trials:
+        yield f"{cell.trials_valid} valid trials of {limit.trials}" + (f": {'; '.join(cell.why)}" if cell.why else "")
+    if cell.downtime_censored and any(key.startswith("downtime") for key in limit.at_most):
+        yield "healed too soon to say whether the downtime keeps within its bound (--observe for longer)"
+    if cell.degraded_s is None and "degraded_s" in limit.at_most:
+        yield "degraded_s is not known"

@@ -1,0 +1,181 @@
+"""What a matrix says: which stage is better at what, how many faults a month allows, what has changed since. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from lab.model import Verdict
+from lab.report.matrix import Cell, Matrix, Row
+from lab.statistics import CHANCE_MAX, Change, Downtime, Shift, attainable_p, decide, holm, shift
+
+MONTH_S = 30 * 24 * 3600.0
+OBJECTIVES = (0.999, 0.9999, 0.99999)
+
+
+def downtimes(cell: Cell) -> list[Downtime]:
+    """What the valid trials of a cell measured. Where one is known to be a lower bound but not which, all count as such."""
+    censored = cell.downtimes_censored or (cell.downtime_censored,) * len(cell.downtimes_s)
+    return [Downtime(seconds, bound) for seconds, bound in zip(cell.downtimes_s, censored, strict=True)]
+
+
+# Stages against each other
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two stages under the same fault."""
+
+    column: str
+    first: str
+    second: str
+    """The names of the rows."""
+    shift: Shift | None
+    """None where there are too few trials to say."""
+    change: Change
+    """What the second is, as seen from the first."""
+
+
+def differences(matrix: Matrix) -> tuple[Difference, ...]:
+    """Every two stages of each column, each by itself: of twenty that do not differ, one may seem to by chance."""
+    return tuple(
+        _difference(column.name, first, second)
+        for column in matrix.columns
+        for first, second in combinations([row for row in matrix.rows if _is_measured(row.cell(column.name))], 2)
+    )
+
+
+def _difference(column: str, first: Row, second: Row) -> Difference:
+    found = _shift(first.cell(column), second.cell(column))
+    return Difference(column, first.name, second.name, found, decide(found, found.p_value if found else 1.0))
+
+
+def _is_measured(cell: Cell | None) -> bool:
+    return cell is not None and cell.applicable and cell.trials_valid > 0
+
+
+def _shift(first: Cell | None, second: Cell | None) -> Shift | None:
+    return shift(downtimes(first), downtimes(second)) if first and second else None
+
+
+# What a month allows
+
+
+@dataclass(frozen=True)
+class Affordable:
+    """How many such faults a month allows at each of OBJECTIVES; None: as many as one likes, none is noticed."""
+
+    column: str
+    row: str
+    faults: tuple[int | None, ...]
+    censored: bool
+    """The downtime is a lower bound, so these are upper bounds."""
+
+
+def affordable(matrix: Matrix) -> tuple[Affordable, ...]:
+    """For each measured cell how many of its faults, each as long as the median, keep a month within an objective."""
+    found = []
+    for row in matrix.rows:
+        for cell in row.cells:
+            if cell.downtime_median_s is not None:
+                faults = tuple(_affordable(cell.downtime_median_s, objective) for objective in OBJECTIVES)
+                found.append(Affordable(cell.column, row.name, faults, cell.downtime_censored))
+    return tuple(found)
+
+
+def _affordable(downtime_s: float, objective: float) -> int | None:
+    allowed_s = round(MONTH_S * (1 - objective), 6)
+    return math.floor(allowed_s / downtime_s) if downtime_s > 0 else None
+
+
+# Now and then
+
+
+@dataclass(frozen=True)
+class Against:
+    """A cell, now and in an older comparison."""
+
+    column: str
+    row: str
+    verdict: Verdict
+    """Refuted: worse than it was. Inconclusive: too few trials to say."""
+    change: Change
+    shift: Shift | None
+    p_adjusted: float | None
+    """The shift's p-value for being asked of so many cells at once (Holm)."""
+    why: str
+
+
+def against(new: Matrix, old: Matrix) -> tuple[Against, ...]:
+    """Every cell that both have, measured or not. What only one of them has is passed over."""
+    pairs = [
+        (row.name, cell, before)
+        for row in new.rows
+        for older in old.rows
+        if older.name == row.name
+        for cell in row.cells
+        if (before := older.cell(cell.column)) is not None and cell.applicable and before.applicable
+    ]
+    shifts = [_shift(before, cell) for _, cell, before in pairs]
+    adjusted = _adjusted([(found, before, cell) for found, (_, cell, before) in zip(shifts, pairs, strict=True)])
+    return tuple(
+        _against(row, cell, before, found, p) for (row, cell, before), found, p in zip(pairs, shifts, adjusted, strict=True)
+    )
+
+
+def _adjusted(found: Sequence[tuple[Shift | None, Cell, Cell]]) -> list[float | None]:
+    """The p-values, adjusted; None where not even the clearest difference could have been told from chance."""
+    told = [each for each in found if each[0]]
+    p_values = iter(holm([each[0].p_value for each in told if each[0]]))
+    adjusted = [next(p_values) if each[0] else None for each in found]
+    tests = len(told)
+    return [
+        p if p is not None and attainable_p(len(a.downtimes_s), len(b.downtimes_s)) * tests < CHANCE_MAX else None
+        for p, (_, a, b) in zip(adjusted, found, strict=True)
+    ]
+
+
+def _against(row: str, cell: Cell, before: Cell, found: Shift | None, p_adjusted: float | None) -> Against:
+    change = decide(found, p_adjusted) if p_adjusted is not None else Change.TOO_FEW
+    worse = _broken_promise(cell, before)
+    if worse:
+        return Against(cell.column, row, Verdict.REFUTED, change, found, p_adjusted, worse)
+    verdict = {Change.LONGER: Verdict.REFUTED, Change.TOO_FEW: Verdict.INCONCLUSIVE}.get(change, Verdict.HELD)
+    trials = f"{before.trials_valid} and {cell.trials_valid} valid trials"
+    if found is None or p_adjusted is None:
+        return Against(cell.column, row, verdict, change, found, p_adjusted, f"{change}: {trials}")
+    bound = "at least " if found.censored and change is Change.LONGER else ""
+    why = (
+        f"{change}: by {bound}{found.estimate_s:+.2f} s ({found.coverage_ratio:.0%} interval {found.low_s:+.2f} to "
+        f"{found.high_s:+.2f} s), p = {p_adjusted:.2g}, {trials}"
+    )
+    return Against(cell.column, row, verdict, change, found, p_adjusted, why)
+
+
+def _broken_promise(cell: Cell, before: Cell) -> str:
+    """What no number of trials excuses: a loss where there was none."""
+    if cell.writes_lost > 0 and before.writes_lost == 0:
+        return f"{cell.writes_lost} acknowledged writes lost, and none before"
+    if cell.split_brain_s > 0 and before.split_brain_s == 0:
+        return f"two writable databases for {cell.split_brain_s:.1f} s, and never before"
+    return ""
+
+
+def verdict_of(found: Sequence[Verdict]) -> Verdict:
+    """One refuted refutes; without one, one of which nothing can be said leaves it open."""
+    for worst in (Verdict.REFUTED, Verdict.INCONCLUSIVE):
+        if worst in found:
+            return worst
+    return Verdict.HELD
+
+
+def unmeasured(matrix: Matrix) -> tuple[str, ...]:
+    """The cells of which nothing can be said: no valid trial."""
+    return tuple(
+        f"{row.name}, {cell.column}: {'; '.join(cell.why) or 'no valid trial'}"
+        for row in matrix.rows
+        for cell in row.cells
+        if cell.applicable and not cell.trials_valid
+    )

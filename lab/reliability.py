@@ -1,0 +1,292 @@
+"""A model of each stage's availability: parts in series and in parallel, with assumed rates. Pure but for the file.
+
+A model, not a measurement. What it takes for granted, beside the figures in assumptions.yaml: parts fail
+independently of each other but for what stands in one zone or region; of several places, and of three or more
+databases, a majority must be there; a switch works whenever its target is there. The last is what the lab measures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import plan, yamlfile
+from lab.model import INTERNET_ROLE, Stage
+from lab.report.matrix import Cell, Row
+
+FILE = Path(__file__).resolve().parent / "assumptions.yaml"
+HOURS_PER_YEAR = 8766.0
+HOURS_PER_MONTH = HOURS_PER_YEAR / 12
+KINDS = ("box", "web", "lb", "db", "monitor", "other")
+PLACES = ("zone", "region")
+FAILOVERS = ("web", "lb", "primary", "standby", "zone", "region", "other")
+DISAGREE_RATIO = 2.0
+DISAGREE_MIN_S = 0.3
+
+
+# What is in series works while all of it does; what is in parallel, while one of it does, or as many as are needed.
+
+
+def series(parts: Sequence[float]) -> float:
+    """All are needed."""
+    return math.prod(parts)
+
+
+def at_least(needed: int, parts: Sequence[float]) -> float:
+    """In parallel, so many are enough: the probability that no fewer of them work, each independently of the others."""
+    working = [1.0]
+    for part in parts:
+        shifted = [0.0, *working]
+        working = [(1 - part) * fewer + part * one for fewer, one in zip([*working, 0.0], shifted, strict=True)]
+    return min(sum(working[max(needed, 0) :]), 1.0)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often something fails, and for how long."""
+
+    failures_per_year: float
+    repair_h: float
+
+    @property
+    def availability(self) -> float:
+        """The share of time in which it works: 1 / (1 + failures times repair), the steady state of fail and repair."""
+        return 1 / (1 + self.failures_per_year * self.repair_h / HOURS_PER_YEAR)
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """All that is assumed."""
+
+    boxes: dict[str, Rate]
+    places: dict[str, Rate]
+    operator_min: float
+    failover_s: dict[str, float]
+
+    def rate(self, kind: str) -> Rate:
+        """That of a role, or of any other."""
+        return self.boxes.get(kind, self.boxes["other"])
+
+
+def read(file: Path = FILE) -> Assumptions:
+    """The assumptions in a file. Raises UsageError naming file and line."""
+    document = yamlfile.load(file)
+    _only(document, ("boxes", "places", "operator_min", "failover_s"))
+    boxes, places = _section(document, "boxes", KINDS), _section(document, "places", PLACES)
+    failovers = _section(document, "failover_s", FAILOVERS)
+    return Assumptions(
+        boxes={name: _rate(boxes, name) for name in KINDS},
+        places={name: _rate(places, name) for name in PLACES},
+        operator_min=_number(document, "operator_min"),
+        failover_s={name: _number(failovers, name) for name in FAILOVERS},
+    )
+
+
+def _section(document: yamlfile.Mapping, key: str, names: Sequence[str]) -> yamlfile.Mapping:
+    value = document.get(key)
+    if not isinstance(value, yamlfile.Mapping):
+        raise document.error(key, f"{key} must be a mapping of {', '.join(names)}", f"see {FILE.name}")
+    _only(value, names)
+    return value
+
+
+def _only(mapping: yamlfile.Mapping, known: Sequence[str]) -> None:
+    for key in mapping:
+        if key not in known:
+            raise mapping.error(key, f"'{key}' is not known here", f"known are {', '.join(known)}")
+
+
+def _rate(section: yamlfile.Mapping, name: str) -> Rate:
+    value = section.get(name)
+    if not isinstance(value, yamlfile.Mapping):
+        raise section.error(name, f"{name} needs failures_per_year and repair_h", f"see {FILE.name}")
+    _only(value, ("failures_per_year", "repair_h"))
+    return Rate(_number(value, "failures_per_year"), _number(value, "repair_h"))
+
+
+def _number(mapping: yamlfile.Mapping, key: str) -> float:
+    value = mapping.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise mapping.error(key, f"{key} must be a number from 0" + (f", not '{value}'" if value is not None else ""))
+    return float(value)
+
+
+# The parts of a stage
+
+
+@dataclass(frozen=True)
+class Part:
+    """Boxes of one role, or the places that a stage stands in."""
+
+    name: str
+    count: int
+    needed: int
+    """How many of them must work."""
+    rate: Rate
+    switches: tuple[tuple[str, int, float], ...] = ()
+    """What the failure of one costs: the column that shows it, how many of them it is like that for, the seconds."""
+
+    @property
+    def is_redundant(self) -> bool:
+        """Whether one may fail."""
+        return self.count > self.needed
+
+    @property
+    def availability(self) -> float:
+        """The share of time in which enough of them work and no switch is under way."""
+        enough = at_least(self.needed, [self.rate.availability] * self.count)
+        if not self.is_redundant:  # nothing to switch to: users wait for the repair, which is in it already
+            return enough
+        switching_h = sum(self.rate.failures_per_year * count * seconds / 3600 for _, count, seconds in self.switches)
+        return max(enough - switching_h / HOURS_PER_YEAR, 0.0)
+
+    @property
+    def predicted_s(self) -> dict[str, float]:
+        """By column, for how long users are without the service when one fails."""
+        return {column: seconds for column, _, seconds in self.switches}
+
+
+def parts_of(stage: Stage, assumed: Assumptions, measured: Mapping[str, float] | None = None) -> tuple[Part, ...]:
+    """The parts of a stage, in series. `measured`: seconds by column, in place of what is assumed."""
+    seconds = {**assumed.failover_s, **{column.removeprefix("kill-"): each for column, each in (measured or {}).items()}}
+    kinds: dict[str, list[str]] = {}
+    for spec in stage.services:
+        if INTERNET_ROLE not in spec.roles and spec.roles:
+            kinds.setdefault(spec.roles[0], []).append(spec.name)
+    boxes = [_of_boxes(kind, names, stage, assumed, seconds) for kind, names in kinds.items()]
+    return tuple([part for part in boxes if part.needed] + _of_places(stage, assumed, seconds))
+
+
+def _of_boxes(kind: str, names: Sequence[str], stage: Stage, assumed: Assumptions, seconds: Mapping[str, float]) -> Part:
+    rate, count = assumed.rate(kind), len(names)
+    if count == 1:
+        # One of its kind: either everything hangs on it, or it is only there to watch (a monitor).
+        alone = names[0] in stage.spof
+        return Part(
+            kind, 1, int(alone), rate, tuple((f"kill-{column}", 1, rate.repair_h * 3600) for column in _columns(kind) if alone)
+        )
+    if kind == "db":
+        return _of_databases(count, stage, assumed, seconds)
+    active = 1 if kind == "lb" else count
+    column = kind if kind in FAILOVERS else "other"
+    return Part(kind, count, 1, rate, ((f"kill-{kind}", active, seconds[column]),))
+
+
+def _columns(kind: str) -> tuple[str, ...]:
+    """The columns of a matrix that show what the loss of the only box of a kind costs."""
+    return {"box": ("web", "primary"), "db": ("primary",)}.get(kind, (kind,))
+
+
+def _of_databases(count: int, stage: Stage, assumed: Assumptions, seconds: Mapping[str, float]) -> Part:
+    rate = assumed.rate("db")
+    switches = [("kill-primary", 1, seconds["primary"]), ("kill-standby", count - 1, seconds["standby"])]
+    if stage.failover == "none":
+        switches[0] = ("kill-primary", 1, assumed.operator_min * 60)
+    elif any("monitor" in spec.roles for spec in stage.services):
+        switches.append(("primary without monitor", 1, _without_monitor_s(assumed)))
+    return Part("db", count, count // 2 + 1 if count > 2 else 1, rate, tuple(switches))
+
+
+def _without_monitor_s(assumed: Assumptions) -> float:
+    """What a primary's failure costs on average because just then nobody may be there to promote: one repair or the other."""
+    monitor, database = assumed.rate("monitor"), assumed.rate("db")
+    return (1 - monitor.availability) * min(monitor.repair_h, database.repair_h) * 3600
+
+
+def _of_places(stage: Stage, assumed: Assumptions, seconds: Mapping[str, float]) -> list[Part]:
+    """The zones and the regions. A stage that names none stands in one of each; regions bring their zones with them."""
+    zones, regions = (max(len(plan.places(stage, kind)), 1) for kind in PLACES)
+    zones = max(zones, regions)
+    return [_of_place("zone", zones, assumed, seconds), _of_place("region", regions, assumed, seconds)]
+
+
+def _of_place(kind: str, count: int, assumed: Assumptions, seconds: Mapping[str, float]) -> Part:
+    rate = assumed.places[kind]
+    if count == 1:
+        return Part(kind, 1, 1, rate)
+    return Part(kind, count, count // 2 + 1, rate, ((f"kill-{kind}", count, seconds[kind]),))
+
+
+# Predicted, and beside it observed
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One failure: what the model takes it to cost, and what it cost."""
+
+    column: str
+    part: str
+    predicted_s: float
+    observed_s: float
+    censored: bool
+    disagreement: str
+    """What to say about it; empty where they agree."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The model of one stage. Nothing of it was observed but what `observations` says."""
+
+    row: str
+    assumed_ratio: float
+    """Availability, with the failovers as assumed."""
+    measured_ratio: float | None
+    """The same with those that were measured; None where none was."""
+    worst: str
+    """The part that most of the downtime is due to."""
+    observations: tuple[Observation, ...]
+
+    @property
+    def month_min(self) -> float:
+        """Minutes a month without the service, with the best that is known."""
+        return (1 - (self.assumed_ratio if self.measured_ratio is None else self.measured_ratio)) * HOURS_PER_MONTH * 60
+
+
+def predict(stage: Stage, row: Row, assumed: Assumptions) -> Prediction:
+    """The model of a stage, alone and with what its row of a matrix measured."""
+    parts = parts_of(stage, assumed)
+    cells = {cell.column: cell for cell in row.cells if cell.applicable and cell.downtime_median_s is not None}
+    measured = {name: _cost_s(name, cell, parts) for name, cell in cells.items()}
+    updated = parts_of(stage, assumed, measured) if measured else parts
+    worst = min(updated, key=lambda part: part.availability)
+    return Prediction(
+        row=row.name,
+        assumed_ratio=series([part.availability for part in parts]),
+        measured_ratio=series([part.availability for part in updated]) if measured else None,
+        worst=worst.name,
+        observations=tuple(
+            _observe(part, name, each, cells[name]) for part in parts for name, each in part.predicted_s.items() if name in cells
+        ),
+    )
+
+
+def _cost_s(column: str, cell: Cell, parts: Sequence[Part]) -> float:
+    """What a failure cost. One that only the lab's healing ended would have lasted until somebody came to repair it."""
+    if not cell.downtime_censored:
+        return cell.downtime_median_s or 0.0
+    return max((part.rate.repair_h * 3600 for part in parts if column in part.predicted_s), default=cell.downtime_median_s or 0.0)
+
+
+def _observe(part: Part, column: str, predicted_s: float, cell: Cell) -> Observation:
+    observed_s = cell.downtime_median_s or 0.0
+    said = _disagreement(part, predicted_s, observed_s, cell.downtime_censored)
+    return Observation(column, part.name, predicted_s, observed_s, cell.downtime_censored, said)
+
+
+def _disagreement(part: Part, predicted_s: float, observed_s: float, censored: bool) -> str:
+    if censored and predicted_s > observed_s:  # it was healed before the model says it would have ended
+        return ""
+    if censored and part.is_redundant:
+        return (
+            f"the model says back after {predicted_s:.2f} s; measured, the service stayed away (healed after {observed_s:.2f} s)"
+        )
+    far = abs(observed_s - predicted_s) > DISAGREE_MIN_S
+    if far and not predicted_s / DISAGREE_RATIO <= observed_s <= predicted_s * DISAGREE_RATIO:
+        return f"the model says {_seconds(predicted_s)}, measured were {_seconds(observed_s)}"
+    return ""
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 600 else f"{seconds / 60:.0f} min"

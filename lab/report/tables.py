@@ -1,0 +1,235 @@
+"""What a comparison or a sweep says, in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lab.comparison import OBJECTIVES, Affordable, Against
+from lab.conclusion import MODEL_NOTE, Conclusion
+from lab.model import TrialResult, Verdict
+from lab.reliability import Prediction
+from lab.report.matrix import Cell, Matrix, Row
+from lab.report.terminal import VERDICT_STYLES, downtime
+from lab.spof import Failing, Fate, Sweep
+from lab.statistics import TRIALS_MIN, Change
+
+NOT_APPLICABLE = "–"
+FATES = {Fate.STAYED: ("stayed", "green"), Fate.WENT: ("WENT", "bold red"), Fate.UNKNOWN: ("unknown", "yellow")}
+
+
+def trial_line(done: int, total: int, stage: str, column: str, result: TrialResult | None, why: str, left_s: float) -> str:
+    """One trial that is through."""
+    if result is None:
+        said = f"broken off: {why}"
+    else:
+        said = f"{', '.join(result.targets) or '-'}  gone for {downtime(result.outages)}, lost {result.audit.lost}"
+        said += "" if result.valid else f"  not valid: {'; '.join(result.reasons)}"
+    left = f"  (about {left_s / 60:.0f} min left)" if left_s >= 60 else ""
+    return f"{done:4d} of {total}  {stage}  {column}  {said}{left}"
+
+
+# A comparison
+
+
+def show_comparison(console: Console, found: Conclusion) -> None:
+    """The matrix, what it means, and what is only a model."""
+    matrix = found.matrix
+    _heading(console, "For how long users were without the service: median (lowest and highest, or an interval for the median)")
+    console.print(_grid(matrix, _downtime))
+    _heading(console, "Answered correctly in time, of all that was asked in a trial (median)")
+    console.print(_grid(matrix, lambda cell: _ratio(cell.availability_ratio)))
+    _heading(console, "Served with nothing in reserve, until all was whole again (median)")
+    console.print(_grid(matrix, lambda cell: f"{cell.degraded_s:.1f} s" if cell.degraded_s is not None else "-"))
+    _heading(console, f"How many such faults a month allows at {', '.join(f'{each * 100:.5g} %' for each in OBJECTIVES)}")
+    console.print(_grid(matrix, lambda cell: _allowed(cell, found.affordable, matrix)))
+    console.print(
+        f"{NOT_APPLICABLE} not applicable: the stage has no such thing;  ≥ ≤ the lab healed it before it ended", style="dim"
+    )
+    _losses(console, matrix)
+    _differences(console, found)
+    _model(console, found.predictions)
+    _gates(console, found)
+    _spent(console, found.spent_s)
+    _closing(console, found, _comparison_closing(found))
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(Text(text, style="bold"))
+
+
+def _table(titles: Sequence[str], right: int) -> Table:
+    """A table whose columns from `right` on hold figures."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for place, title in enumerate(titles):
+        table.add_column(title, justify="right" if place >= right else "left")
+    return table
+
+
+def _grid(matrix: Matrix, say: Callable[[Cell], str]) -> Table:
+    table = _table(["stage", "boxes", "MiB", *(column.name for column in matrix.columns)], right=1)
+    for row in matrix.rows:
+        cells = [_in_grid(row.cell(column.name), say) for column in matrix.columns]
+        table.add_row(_short(row), str(row.boxes), str(row.memory_mib), *cells)
+    return table
+
+
+def _short(row: Row) -> str:
+    """The number of a stage, which leaves room for the columns; and which file, where it is the second one."""
+    return str(row.stage) + (f" ({row.failover})" if row.name.endswith(f" ({row.failover})") else "")
+
+
+def _in_grid(cell: Cell | None, say: Callable[[Cell], str]) -> str:
+    if cell is None:
+        return "not tried"
+    if not cell.applicable:
+        return NOT_APPLICABLE
+    return say(cell) if cell.trials_valid else "no valid trial"
+
+
+def _downtime(cell: Cell) -> str:
+    assert cell.downtime_median_s is not None
+    bound = "≥ " if cell.downtime_censored else ""
+    text = f"{bound}{cell.downtime_median_s:.2f} s"
+    if cell.trials_valid > 1 and cell.downtime_low_s is not None and cell.downtime_high_s is not None:
+        text += f"\n({cell.downtime_low_s:.2f} to {cell.downtime_high_s:.2f})"
+    return text
+
+
+def _ratio(ratio: float | None) -> str:
+    return f"{ratio:.2%}" if ratio is not None else "-"
+
+
+def _allowed(cell: Cell, affordable: Sequence[Affordable], matrix: Matrix) -> str:
+    row = next(row.name for row in matrix.rows if cell in row.cells)
+    found = next((each for each in affordable if (each.row, each.column) == (row, cell.column)), None)
+    if found is None:
+        return "-"
+    bound = "≤ " if found.censored else ""
+    return "any number" if None in found.faults else bound + "/".join(str(each) for each in found.faults)
+
+
+def _losses(console: Console, matrix: Matrix) -> None:
+    """Lost writes and split brain: none in a line, each where there is any."""
+    cells = [(row.name, cell) for row in matrix.rows for cell in row.cells if cell.applicable]
+    lost, split_s = sum(cell.writes_lost for _, cell in cells), max((cell.split_brain_s for _, cell in cells), default=0.0)
+    _heading(
+        console,
+        f"Acknowledged writes lost: {lost}; two writable databases at once: {f'for {split_s:.1f} s' if split_s else 'never'}",
+    )
+    for name, cell in cells:
+        if cell.writes_lost or cell.split_brain_s:
+            console.print(f"  {name}, {cell.column}: lost {cell.writes_lost}, split brain {cell.split_brain_s:.1f} s")
+
+
+def _differences(console: Console, found: Conclusion) -> None:
+    """What each stage changes against the one before it in the matrix that has the same fault."""
+    told = [each for each in found.differences if _are_neighbours(each.first, each.second, each.column, found.matrix)]
+    if not told:
+        return
+    _heading(console, "From a stage to the next that has the part (Mann-Whitney; Hodges-Lehmann shift; each by itself)")
+    for each in told:
+        if each.shift and each.change in (Change.LONGER, Change.SHORTER):
+            bound = "at least " if each.shift.censored else ""
+            console.print(
+                f"  {each.column}: {each.first} → {each.second}: {each.change}, {bound}{each.shift.estimate_s:+.2f} s "
+                f"({each.shift.low_s:+.2f} to {each.shift.high_s:+.2f}), p = {each.shift.p_value:.2g}",
+                highlight=False,
+            )
+    same, few = (sum(each.change is change for each in told) for change in (Change.NONE, Change.TOO_FEW))
+    if same:
+        console.print(f"  {same} of {len(told)}: {Change.NONE}", highlight=False)
+    if few:
+        fewest = f"{TRIALS_MIN} valid trials of each are the fewest"
+        console.print(f"  {few} of {len(told)}: {Change.TOO_FEW} ({fewest})", highlight=False)
+
+
+def _are_neighbours(first: str, second: str, column: str, matrix: Matrix) -> bool:
+    names = [row.name for row in matrix.rows if (cell := row.cell(column)) and cell.applicable and cell.trials_valid]
+    return names.index(second) - names.index(first) == 1
+
+
+def _model(console: Console, predictions: Sequence[Prediction]) -> None:
+    _heading(console, f"Availability over a year: {MODEL_NOTE}")
+    table = _table(["stage", "assumed failovers", "measured failovers", "minutes a month", "most of it"], right=1)
+    for each in predictions:
+        measured = f"{each.measured_ratio:.4%}" if each.measured_ratio is not None else "-"
+        table.add_row(each.row, f"{each.assumed_ratio:.4%}", measured, f"{each.month_min:.2f}", each.worst)
+    console.print(table)
+    for each in predictions:
+        for seen in each.observations:
+            if seen.disagreement:
+                console.print(f"  model and measurement disagree: {each.row}, {seen.column}: {seen.disagreement}", style="yellow")
+
+
+def _gates(console: Console, found: Conclusion) -> None:
+    for title, gates in (("Budget", found.budget), ("Against the older comparison", found.against)):
+        if gates is None:
+            continue
+        _heading(console, title)
+        for each in gates:
+            why = each.why if isinstance(each, Against) else "; ".join(each.why)
+            console.print(
+                Text.assemble(
+                    "  ", (f"{each.verdict.value:<13}", VERDICT_STYLES[each.verdict]), f"{each.row}, {each.column}  {why}"
+                )
+            )
+
+
+def _spent(console: Console, spent_s: dict[str, float]) -> None:
+    if spent_s:
+        _heading(console, f"Where {sum(spent_s.values()) / 60:.1f} minutes went")
+        console.print("  " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent_s.items()), highlight=False)
+
+
+def _comparison_closing(found: Conclusion) -> str:
+    if found.budget is None and found.against is None:
+        return "every cell was measured; nothing was claimed" if found.verdict is Verdict.HELD else "cells without a valid trial"
+    return "the gate holds" if found.verdict is Verdict.HELD else "the gate"
+
+
+def _closing(console: Console, found: Conclusion, said: str) -> None:
+    console.print()
+    console.print(Text.assemble((found.verdict.value.upper(), VERDICT_STYLES[found.verdict]), f"  {said}"))
+    for why in found.why:
+        console.print(f"  {why}", markup=False, highlight=False)
+
+
+# A sweep
+
+
+def show_sweep(console: Console, found: Conclusion, tolerance_s: float) -> None:
+    """Each part that failed, the single points of failure, and the pairs that show what hangs together."""
+    sweep = found.sweep
+    assert sweep is not None
+    _heading(console, f"What happens if this fails? (gone: without the service for over {tolerance_s:g} s)")
+    table = _table(["fails", "fault", "service", "gone for", "lost writes", "split brain", "nothing in reserve"], right=3)
+    for each in sweep.failings:
+        table.add_row(*_failing(each))
+    console.print(table)
+    for each in sweep.failings:
+        if each.hidden:
+            console.print(
+                f"  hidden dependency: {' and '.join(each.members)} do different work, and only both together take the service down",
+                style="yellow",
+            )
+    _spent(console, found.spent_s)
+    _closing(console, found, _spofs(sweep))
+
+
+def _failing(each: Failing) -> tuple[str | Text, ...]:
+    cell = each.cell
+    gone = _downtime(cell).replace("\n", " ") if cell.downtime_median_s is not None else "-"
+    reserve = f"{cell.degraded_s:.1f} s" if cell.degraded_s is not None else "-"
+    fate, style = FATES[each.fate]
+    split = f"{cell.split_brain_s:.1f} s" if cell.split_brain_s else "-"
+    return " + ".join(each.members), each.fault, Text(fate, style), gone, str(cell.writes_lost), split, reserve
+
+
+def _spofs(sweep: Sweep) -> str:
+    found, declared = ", ".join(sweep.found) or "none", ", ".join(sweep.declared) or "none"
+    return f"single points of failure: {found} (the stage file declares: {declared})"

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab import reliability, stages
+from lab.errors import UsageError
+from lab.model import ServiceSpec, Stage
+from lab.reliability import Assumptions, Part, Rate, at_least, series
+from lab.report.matrix import Row
+from tests.unit.matrices import cell, row
+
+ASSUMED = reliability.read()
+ALL = stages.all_stages()
+availabilities = st.lists(st.floats(0, 1), max_size=6)
+rates = st.builds(Rate, st.floats(0, 50), st.floats(0, 100))
+
+
+def alone(stage: Stage) -> Row:
+    return row(stage.name)
+
+
+def predicted(name: str, *cells: object, assumed: Assumptions = ASSUMED) -> reliability.Prediction:
+    stage = stages.parse(name)
+    return reliability.predict(stage, row(stage.name, *cells), assumed)  # type: ignore[arg-type]
+
+
+# Series and parallel
+
+
+@given(availabilities)
+def test_one_of_several_is_parallel_and_all_of_them_is_series(parts: list[float]) -> None:
+    assert at_least(1, parts) == pytest.approx(1 - math.prod(1 - part for part in parts), abs=1e-9)
+    assert at_least(len(parts), parts) == pytest.approx(series(parts), abs=1e-9)
+    assert at_least(0, parts) == pytest.approx(1)
+    assert at_least(len(parts) + 1, parts) == 0
+
+
+@given(availabilities, availabilities)
+def test_series_joins(first: list[float], second: list[float]) -> None:
+    assert series([*first, *second]) == pytest.approx(series([series(first), series(second)]))
+    assert series([*first, 1.0]) == pytest.approx(series(first))
+    assert series([*first, 0.0]) == 0
+
+
+@given(st.integers(0, 6), availabilities, st.floats(0, 1))
+def test_more_parts_never_harm_what_is_parallel_and_never_help_a_series(needed: int, parts: list[float], more: float) -> None:
+    assert at_least(needed, [*parts, more]) >= at_least(needed, parts) - 1e-9
+    assert series([*parts, more]) <= series(parts) + 1e-9
+    assert at_least(needed + 1, parts) <= at_least(needed, parts) + 1e-9
+
+
+@given(st.integers(0, 6), st.lists(st.floats(0, 1), min_size=1, max_size=6), st.integers(0, 5), st.floats(0, 1))
+def test_a_better_part_never_harms(needed: int, parts: list[float], index: int, better: float) -> None:
+    index %= len(parts)
+    improved = [max(part, better) if place == index else part for place, part in enumerate(parts)]
+    assert at_least(needed, improved) >= at_least(needed, parts) - 1e-9
+
+
+def test_two_of_three_by_hand() -> None:
+    assert at_least(2, [0.9, 0.9, 0.9]) == pytest.approx(3 * 0.81 * 0.1 + 0.729)
+
+
+# Rates
+
+
+def test_a_rate_by_hand() -> None:
+    assert Rate(8766 / 100, 1).availability == pytest.approx(1 / 1.01)
+    assert Rate(0, 5).availability == Rate(5, 0).availability == 1
+
+
+@given(rates, st.floats(0, 10), st.integers(1, 5), st.integers(0, 5), st.floats(0, 100))
+def test_more_failures_or_longer_ones_are_never_better(rate: Rate, more: float, count: int, needed: int, seconds: float) -> None:
+    def part(rate: Rate, seconds: float) -> float:
+        return Part("web", count, needed, rate, (("kill-web", count, seconds),)).availability
+
+    assert 0 <= part(rate, seconds) <= 1
+    assert part(replace(rate, failures_per_year=rate.failures_per_year + more), seconds) <= part(rate, seconds) + 1e-9
+    assert part(replace(rate, repair_h=rate.repair_h + more), seconds) <= part(rate, seconds) + 1e-9
+    assert part(rate, seconds + more) <= part(rate, seconds) + 1e-9
+
+
+# Stages
+
+
+def shape(name: str) -> dict[str, tuple[int, int]]:
+    return {part.name: (part.count, part.needed) for part in reliability.parts_of(stages.parse(name), ASSUMED)}
+
+
+def test_the_parts_of_each_stage() -> None:
+    anywhere = {"zone": (1, 1), "region": (1, 1)}
+    assert shape("1") == {"box": (1, 1), **anywhere}
+    assert shape("2") == {"web": (1, 1), "db": (1, 1), **anywhere}
+    assert shape("3") == {"lb": (1, 1), "web": (2, 1), "db": (1, 1), **anywhere}
+    assert shape("4") == {"lb": (1, 1), "web": (2, 1), "db": (2, 1), **anywhere}
+    # The monitor's loss alone is no outage.
+    assert shape("4:automatic") == shape("4")
+    assert shape("5") == {"lb": (2, 1), "web": (2, 1), "db": (2, 1), **anywhere}
+    assert shape("6") == {"lb": (2, 1), "web": (3, 1), "db": (3, 2), "zone": (3, 2), "region": (1, 1)}
+
+
+def test_regions_bring_their_zones_with_them() -> None:
+    services = tuple(
+        ServiceSpec(spec.name, spec.roles, {**spec.labels, "lab.region": region})
+        for spec, region in zip(stages.find("3").services, ("eu", "us", "witness", "eu", ""), strict=True)
+    )
+    parts = {part.name: part for part in reliability.parts_of(replace(stages.find("3"), services=services), ASSUMED)}
+    assert (parts["region"].count, parts["region"].needed) == (3, 2)
+    assert (parts["zone"].count, parts["zone"].needed) == (3, 2)
+
+
+def test_each_stage_is_at_least_as_available_as_the_one_before_that_lacks_something() -> None:
+    ratios = [reliability.predict(stage, alone(stage), ASSUMED).assumed_ratio for stage in ALL]
+    # From one box to two there is nothing gained but that each is simpler.
+    assert all(after > before for before, after in pairwise(ratios[1:]))
+    assert ratios[0] == pytest.approx(ratios[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("stage", ALL, ids=lambda stage: stage.name)
+def test_nothing_that_fails_makes_a_stage_perfect(stage: Stage) -> None:
+    perfect = replace(
+        ASSUMED,
+        boxes={name: Rate(0, 1) for name in ASSUMED.boxes},
+        places={name: Rate(0, 1) for name in ASSUMED.places},
+    )
+    assert reliability.predict(stage, alone(stage), perfect).assumed_ratio == pytest.approx(1)
+
+
+@pytest.mark.parametrize("stage", ALL, ids=lambda stage: stage.name)
+@pytest.mark.parametrize("kind", reliability.KINDS)
+def test_worse_boxes_never_make_a_stage_better(stage: Stage, kind: str) -> None:
+    worse = replace(ASSUMED, boxes={**ASSUMED.boxes, kind: Rate(500, 50)})
+    assert (
+        reliability.predict(stage, alone(stage), worse).assumed_ratio
+        <= reliability.predict(stage, alone(stage), ASSUMED).assumed_ratio
+    )
+
+
+def test_where_an_operator_promotes_the_time_is_the_operators() -> None:
+    slow = replace(ASSUMED, operator_min=ASSUMED.operator_min * 10)
+    assert predicted("4", assumed=slow).assumed_ratio < predicted("4").assumed_ratio
+    assert predicted("4:automatic", assumed=slow).assumed_ratio == predicted("4:automatic").assumed_ratio
+
+
+# Beside what was measured
+
+
+def test_measured_failovers_take_the_place_of_the_assumed_ones() -> None:
+    slower, as_assumed = predicted("5", cell("kill-primary", 100.0)), predicted("5", cell("kill-primary", 1.5))
+    assert slower.measured_ratio is not None
+    assert slower.measured_ratio < slower.assumed_ratio
+    assert as_assumed.measured_ratio == pytest.approx(as_assumed.assumed_ratio)
+    assert predicted("5").measured_ratio is None
+
+
+def test_a_failover_that_never_ends_costs_a_repair() -> None:
+    stays_away = predicted("5", cell("kill-lb", 4.0, censored=True))
+    assert stays_away.measured_ratio is not None
+    assert stays_away.month_min > predicted("5").month_min
+    expected = ASSUMED.boxes["lb"].failures_per_year * ASSUMED.boxes["lb"].repair_h / reliability.HOURS_PER_YEAR
+    assert stays_away.assumed_ratio - stays_away.measured_ratio == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "seconds", "censored", "said"),
+    [
+        ("5", "kill-lb", 0.4, False, ""),
+        ("5", "kill-lb", 0.0, False, "the model says 0.50 s, measured were 0.00 s"),
+        ("5", "kill-lb", 4.0, False, "the model says 0.50 s, measured were 4.00 s"),
+        ("5", "kill-lb", 4.0, True, "measured, the service stayed away"),
+        ("5", "kill-web", 0.0, False, ""),
+        # Nobody came: the model waits for a repair, and so did the measurement until it was healed.
+        ("3", "kill-lb", 4.0, True, ""),
+        ("3", "kill-lb", 0.2, False, "the model says 60 min, measured were 0.20 s"),
+        ("4", "kill-primary", 4.0, True, ""),
+        ("1", "kill-web", 4.0, True, ""),
+        ("6", "kill-zone", 3.1, False, ""),
+    ],
+)
+def test_where_they_disagree_it_is_said(name: str, column: str, seconds: float, censored: bool, said: str) -> None:
+    (seen,) = predicted(name, cell(column, seconds, censored=censored)).observations
+    assert (seen.column, seen.observed_s) == (column, seconds)
+    assert said in seen.disagreement
+    assert bool(said) == bool(seen.disagreement)
+
+
+def test_what_the_model_knows_nothing_of_is_passed_over() -> None:
+    assert predicted("5", cell("pause-primary", 1.0), cell("kill-lb")).observations == ()
+
+
+# The file
+
+
+def test_the_file_that_comes_with_the_lab_says_that_nothing_in_it_is_measured() -> None:
+    assert "NONE OF THIS IS MEASURED" in reliability.FILE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("operator_min: 30", "operator_min: soon", "operator_min must be a number from 0, not 'soon'"),
+        ("operator_min: 30", "operator_min: -1", "operator_min must be a number"),
+        ("operator_min: 30", "", "operator_min must be a number"),
+        ("  lb: 0.5", "  lbs: 0.5", "'lbs' is not known here"),
+        ("repair_h: 12", "repair: 12", "'repair' is not known here"),
+        ("places:", "place:", "'place' is not known here"),
+        ("  web: 0.1\n", "", "web must be a number from 0"),
+    ],
+)
+def test_what_is_wrong_in_it_is_named_with_its_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    text = reliability.FILE.read_text()
+    assert text.count(old) == 1
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new))
+    with pytest.raises(UsageError) as error:
+        reliability.read(tmp_path / "mine.yaml")
+    assert f"{tmp_path / 'mine.yaml'}, line " in error.value.message
+    assert said in error.value.message

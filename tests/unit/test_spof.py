@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+
+from lab import plan, spof, stages
+from lab.model import FaultKind, Stage, Verdict
+from lab.plan import Job, Terms
+from lab.report.matrix import Cell
+from lab.spof import Fate
+from tests.unit.matrices import cell, row
+
+TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
+
+
+def jobs_of(stage: Stage, faults: tuple[FaultKind, ...] = (FaultKind.KILL,), pairs: bool = False) -> tuple[Job, ...]:
+    return plan.sweep(stage, faults, TERMS, 1, pairs, None)
+
+
+def judge(stage: Stage, gone: set[str], jobs: tuple[Job, ...] = (), unknown: str = "") -> spof.Sweep:
+    """What is said where the service is gone as soon as one of `gone` fails ("a+b": only both together)."""
+
+    def takes_down(job: Job) -> bool:
+        return any(set(each.split("+")) <= set(job.members) for each in gone)
+
+    def measured(job: Job) -> Cell:
+        if unknown in job.members:
+            return cell(job.column, why=("the fault did not bite",))
+        return cell(job.column, 4.9, censored=True) if takes_down(job) else cell(job.column, 0.8)
+
+    jobs = jobs or jobs_of(stage)
+    return spof.judge(stage, jobs, row(stage.name, *map(measured, jobs)), TERMS.tolerance_s)
+
+
+@pytest.mark.parametrize("stage", stages.all_stages(), ids=lambda stage: stage.name)
+def test_what_each_stage_declares_holds_where_exactly_that_is_found(stage: Stage) -> None:
+    found = judge(stage, set(stage.spof))
+    assert (found.verdict, set(found.found), found.why) == (Verdict.HELD, set(stage.spof), ())
+
+
+def test_what_is_found_and_not_declared_refutes() -> None:
+    found = judge(stages.find("5"), {"monitor"})
+    assert (found.verdict, found.found) == (Verdict.REFUTED, ("monitor",))
+    assert found.why == ("monitor is a single point of failure, and not declared",)
+
+
+def test_what_is_declared_and_not_found_refutes() -> None:
+    found = judge(stages.find("3"), {"lb"})
+    assert found.why == ("db is declared, and the service did without it",)
+    assert found.verdict is Verdict.REFUTED
+
+
+def test_a_zone_can_be_one() -> None:
+    assert judge(stages.find("6"), {"zone:a"}).found == ("zone:a",)
+
+
+def test_what_a_gentler_fault_does_not_show_is_not_missed() -> None:
+    stage = stages.find("3")
+    assert judge(stage, set(), jobs_of(stage, (FaultKind.CRASH,))).verdict is Verdict.HELD
+    assert judge(stage, {"web1"}, jobs_of(stage, (FaultKind.CRASH,))).verdict is Verdict.REFUTED
+
+
+@pytest.mark.parametrize("missing", ["web1", "db"])
+def test_what_could_not_be_measured_leaves_it_open(missing: str) -> None:
+    found = judge(stages.find("3"), {"lb", "db"}, unknown=missing)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.why == (f"kill {missing}: the fault did not bite",)
+    assert {each.members: each.fate for each in found.failings}[missing,] is Fate.UNKNOWN
+
+
+def test_one_that_was_not_tried_leaves_it_open() -> None:
+    stage = stages.find("5")
+    jobs = jobs_of(stage)
+    found = spof.judge(stage, jobs, row(stage.name, *(cell(job.column, 0.0) for job in jobs[:-1])), 2.0)
+    assert found.verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("seconds", "fate"), [(0.0, Fate.STAYED), (2.0, Fate.STAYED), (2.01, Fate.WENT)])
+def test_gone_is_longer_than_tolerated(seconds: float, fate: Fate) -> None:
+    assert spof.fate(cell("kill-web1", seconds), 2.0) is fate
+
+
+def test_pairs_show_what_hangs_together_and_what_nobody_would_think_of() -> None:
+    stage = stages.find("5")
+    found = judge(stage, {"web1+web2", "db1+monitor"}, jobs_of(stage, pairs=True))
+    assert (found.verdict, found.found) == (Verdict.HELD, ())
+    down = {each.members: each.hidden for each in found.failings if each.fate is Fate.WENT}
+    # Two that do the same work may be expected; a database and who watches it may not.
+    assert down == {("web1", "web2"): False, ("db1", "monitor"): True}
+
+
+def test_a_pair_with_a_single_point_of_failure_hides_nothing() -> None:
+    stage = stages.find("3")
+    found = judge(stage, {"lb", "db"}, jobs_of(stage, pairs=True))
+    assert found.verdict is Verdict.HELD
+    assert not any(each.hidden for each in found.failings)
+    assert sum(each.fate is Fate.WENT for each in found.failings if len(each.members) == 2) == 5
