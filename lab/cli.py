@@ -30,6 +30,7 @@ from lab import (
     stages,
     upkeep,
 )
+from lab.cli_campaigns import compare, sweep
 from lab.engine import Engine, wait_until
 from lab.errors import (
     EXIT_BROKEN_PIPE,
@@ -488,6 +489,10 @@ def _show_schedule(output: Output, planned: list[soak.Fault], seed: int, as_json
     output.data.print(f"seed {seed}", highlight=False)
     for fault in planned:
         output.data.print(f"{fault.number:4d}  {fault.experiment}", highlight=False)
+
+
+cli.add_command(sweep)
+cli.add_command(compare)
 
 
 def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:

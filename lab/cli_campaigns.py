@@ -1,0 +1,296 @@
+"""The commands that run a campaign: sweep (every part of a stage fails in turn) and compare (every stage, the same faults)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+import click
+
+from lab import budget, campaign, conclusion, images, journal, plan, preflight, reliability, stages
+from lab.bench import DockerBench
+from lab.campaign import Attempt, Campaign, Kept, StagePlan
+from lab.conclusion import Conclusion
+from lab.engine import Engine
+from lab.errors import UsageError
+from lab.journal import UndoLedger
+from lab.model import LoadPlan, Stage, TrialResult
+from lab.options import (
+    EXIT_OF_VERDICT,
+    RATE_MAX_PER_S,
+    TRIALS_MAX,
+    Duration,
+    Output,
+    json_option,
+    pass_output,
+    seed_option,
+    with_failover,
+)
+from lab.report import matrix as matrices
+from lab.report import tables
+
+# Slower than this, what goes on after the healing would be too short to see the end of an outage in.
+RATE_MIN_PER_S = 20.0
+OBSERVE_S = 5.0
+TOLERANCE_S = 3.5
+"""Longer than the slowest failover of any stage takes (three databases: 2.6 s), shorter than what is watched."""
+TRIALS = 3
+OVERHEAD_S = 7.0
+"""What a trial takes beside the watching, for the first guess."""
+
+Make = Callable[[int], Campaign]
+
+
+def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.option("--rate", type=click.FloatRange(RATE_MIN_PER_S, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second."),
+        click.option("--observe", type=Duration(), help=f"How long to watch before healing (default: {OBSERVE_S:g}s)."),
+        click.option("--tolerance", type=Duration(), default=TOLERANCE_S, show_default=True, help="How long users may be without the service, in seconds, before it counts as gone."),
+        seed_option,
+        click.option("--resume/--fresh", "resume", default=None, help="Go on with an interrupted one, or begin anew; by default the first if there is one."),
+        click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _terms(observe_s: float | None, tolerance_s: float) -> plan.Terms:
+    terms = plan.Terms(OBSERVE_S if observe_s is None else observe_s, tolerance_s)
+    if terms.observe_s <= terms.tolerance_s:
+        raise UsageError(
+            f"watching for {terms.observe_s:g} s does not show whether the service is gone for over {terms.tolerance_s:g} s",
+            "a longer --observe, or a shorter --tolerance",
+        )
+    return terms
+
+
+@click.command()
+@click.argument("stage_name", metavar="STAGE")
+@click.option(
+    "--faults", default="kill", show_default=True, metavar="LIST", help="How each part fails: kill,pause,crash,cutoff,..."
+)
+@click.option("--pairs", is_flag=True, help="Every two boxes at once as well, to find what hangs together.")
+@click.option("--sample", type=click.IntRange(1), help="So many pairs by chance, instead of all.")
+@click.option("--trials", type=click.IntRange(1, TRIALS_MAX), default=1, show_default=True, help="Valid trials of each.")
+@_shared
+@json_option
+@with_failover
+@pass_output
+def sweep(
+    output: Output,
+    stage_name: str,
+    faults: str,
+    pairs: bool,
+    sample: int | None,
+    trials: int,
+    rate: float,
+    observe: float | None,
+    tolerance: float,
+    seed: int | None,
+    resume: bool | None,
+    dry_run: bool,
+    as_json: bool,
+    failover: str | None,
+) -> None:
+    """Let every box of a stage fail in turn, then its zones and regions: which are single points of failure?
+
+    Exits with 0 where these are the ones that the stage file declares, with 1 where they are not. The stage is
+    started anew, and stays up.
+    """
+    stage = stages.find(stage_name, failover) if failover else stages.parse(stage_name)
+    terms, kinds = _terms(observe, tolerance), plan.kinds(faults)
+    if sample is not None and not pairs:
+        raise UsageError("--sample chooses among pairs", "--pairs --sample N")
+    made_from = images.fingerprint(stage)
+
+    def make(seed: int) -> Campaign:
+        jobs = plan.sweep(stage, kinds, terms, seed, pairs, sample)
+        title = f"Stage {stage.name}: every part fails in turn"
+        return Campaign(
+            "sweep", title, seed, trials, LoadPlan(rate_per_s=rate), (StagePlan(stage, jobs, made_from),), stops=False
+        )
+
+    if dry_run:
+        _show_plan(output, make(_seed(seed)), terms, as_json)
+        return
+    done, kept = _carry_out(output, make, "sweep", seed, resume, terms)
+    found = conclusion.of_sweep(campaign.outcome(done, kept), stage, done.stages[0].jobs, terms.tolerance_s, campaign.spent(kept))
+    _keep(kept, found)
+    if as_json:
+        output.document({**found.to_document(), "folder": str(kept.folder)})
+    else:
+        tables.show_sweep(output.data, found, terms.tolerance_s)
+        output.data.print(f"kept in {kept.folder}", highlight=False, soft_wrap=True)
+    sys.exit(EXIT_OF_VERDICT[found.verdict])
+
+
+@click.command()
+@click.argument("stage_names", metavar="[STAGES]...", nargs=-1)
+@click.option(
+    "--faults",
+    metavar="LIST",
+    help="The columns: kill, kill-web, pause-primary, an experiment, ... (default: kill, or those of the budget).",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(1, TRIALS_MAX),
+    help=f"Valid trials of each cell (default: {TRIALS}, or what the budget needs).",
+)
+@_shared
+@click.option(
+    "--budget", "budget_file", type=click.Path(path_type=Path), help="Limits for stages and faults: exit 1 where one is broken."
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="An older result.json: exit 1 where something has become worse, and not by chance.",
+)
+@click.option(
+    "--assumptions", type=click.Path(path_type=Path), help="What the availability model assumes, instead of lab/assumptions.yaml."
+)
+@json_option
+@pass_output
+def compare(
+    output: Output,
+    stage_names: tuple[str, ...],
+    faults: str | None,
+    trials: int | None,
+    rate: float,
+    observe: float | None,
+    tolerance: float,
+    seed: int | None,
+    resume: bool | None,
+    dry_run: bool,
+    budget_file: Path | None,
+    against: Path | None,
+    assumptions: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Do the same faults to every stage, and set the stages side by side.
+
+    STAGES are numbers or folder names, 4:automatic for a stage's second file; all without any. Each is started, and
+    removed when it is through. Called again after an interruption, it goes on where it stopped.
+    """
+    terms, assumed = _terms(observe, tolerance), reliability.read(assumptions or reliability.FILE)
+    limits = budget.read(budget_file) if budget_file else None
+    chosen = _stages(stage_names, limits)
+    wished = plan.watched_for(_wishes(faults, limits), observe)
+    load = LoadPlan(rate_per_s=rate)
+    old = conclusion.read_old(against, load.rate_per_s, load.deadline_s) if against else None
+    wanted = trials or (limits.trials if limits else TRIALS)
+    made_from = {stage.project: images.fingerprint(stage) for stage in chosen}
+
+    def make(seed: int) -> Campaign:
+        planned = tuple(
+            StagePlan(stage, plan.comparison(stage, wished, terms, seed), made_from[stage.project]) for stage in chosen
+        )
+        return Campaign("compare", "Stages under the same faults", seed, wanted, load, planned, stops=True)
+
+    if dry_run:
+        _show_plan(output, make(_seed(seed)), terms, as_json)
+        return
+    done, kept = _carry_out(output, make, "compare", seed, resume, terms)
+    found = conclusion.of_comparison(campaign.outcome(done, kept), chosen, assumed, limits, old, campaign.spent(kept))
+    _keep(kept, found)
+    if as_json:
+        output.document({**found.to_document(), "folder": str(kept.folder)})
+    else:
+        tables.show_comparison(output.data, found)
+        output.data.print(f"kept in {kept.folder}", highlight=False, soft_wrap=True)
+    sys.exit(EXIT_OF_VERDICT[found.verdict])
+
+
+def _stages(names: tuple[str, ...], limits: budget.Budget | None) -> tuple[Stage, ...]:
+    """Those that are named; without any those of the budget; without one all."""
+    if not names:
+        return limits.stages if limits else stages.all_stages()
+    chosen = tuple(stages.parse(name) for name in names)
+    if len({stage.project for stage in chosen}) < len(chosen):
+        raise UsageError("a stage is named twice", "lab compare 3 4 4:automatic")
+    return chosen
+
+
+def _wishes(faults: str | None, limits: budget.Budget | None) -> tuple[plan.Wish, ...]:
+    if faults is None and limits:
+        return limits.wishes
+    return plan.wishes("kill" if faults is None else faults)
+
+
+def _seed(seed: int | None) -> int:
+    return SystemRandom().randrange(2**31) if seed is None else seed
+
+
+def _show_plan(output: Output, planned: Campaign, terms: plan.Terms, as_json: bool) -> None:
+    total = sum(plan.left(each.jobs, {}, planned.trials) for each in planned.stages)
+    if as_json:
+        output.document({**planned.asked(), "trials_total": total})
+        return
+    output.data.print(
+        f"seed {planned.seed}; {total} trials, about {_minutes(total, terms)} min without starting stages", highlight=False
+    )
+    for each in planned.stages:
+        for job in each.jobs:
+            steps = " or ".join(str(step) for experiment in job.experiments for step in experiment.faults)
+            output.data.print(
+                f"{each.stage.name}  {job.column}: {steps or 'not applicable: ' + job.missing}", highlight=False, soft_wrap=True
+            )
+
+
+def _minutes(trials: int, terms: plan.Terms) -> int:
+    return round(trials * (terms.observe_s + OVERHEAD_S) / 60)
+
+
+def _carry_out(
+    output: Output, make: Make, kind: str, seed: int | None, resume: bool | None, terms: plan.Terms
+) -> tuple[Campaign, Kept]:
+    """Begin or go on, to the end. An interrupt passes through: what is through by then is kept."""
+    engine, ledger = Engine(), UndoLedger()
+    with journal.exclusive(f"lab {kind}"):
+        preflight.check_no_open_faults(ledger)
+        wanted, kept = _begin(output, make, kind, seed, resume)
+        images.build(engine, output.say)
+        bench = DockerBench(engine, ledger, {each.stage.project for each in wanted.stages}, output.say)
+        try:
+            campaign.carry_out(wanted, kept, bench, _teller(output, wanted, kept, terms))
+        except KeyboardInterrupt:
+            output.say(f"{len(kept.attempts)} trials are through and kept; the same command goes on with the rest")
+            raise
+    return wanted, kept
+
+
+def _begin(output: Output, make: Make, kind: str, seed: int | None, resume: bool | None) -> tuple[Campaign, Kept]:
+    found = campaign.go_on(make, kind, seed) if resume is not False else None
+    if found:
+        output.say(f"going on with seed {found[0].seed}: {len(found[1].attempts)} trials are through, in {found[1].folder}")
+        return found
+    if resume:
+        raise UsageError(
+            f"no interrupted {kind} of exactly this is kept", f"'lab {kind} --help'; the same stages, faults, trials, files"
+        )
+    fresh = make(_seed(seed))
+    kept = Kept.begin(fresh)
+    output.say(f"seed {fresh.seed}; kept in {kept.folder}")
+    return fresh, kept
+
+
+def _teller(output: Output, wanted: Campaign, kept: Kept, terms: plan.Terms) -> Callable[[Attempt, TrialResult | None], None]:
+    """Says a line for each trial that is through."""
+    names = {each.stage.project: each.stage.name for each in wanted.stages}
+
+    def said(attempt: Attempt, result: TrialResult | None) -> None:
+        done, left = len(kept.attempts), campaign.trials_left(wanted, kept)
+        left_s = campaign.seconds_left(wanted, kept, terms.observe_s + OVERHEAD_S)
+        name = names[attempt.stage]
+        output.say(tables.trial_line(done, done + left, name, attempt.column, result, attempt.broken_off, left_s))
+
+    return said
+
+
+def _keep(kept: Kept, found: Conclusion) -> None:
+    """Write it down; result.json last, for with it the campaign is through."""
+    matrices.write(found.matrix, kept.folder / matrices.FILE_NAME)
+    journal.write_whole(kept.folder / campaign.RESULT_NAME, found.to_document())

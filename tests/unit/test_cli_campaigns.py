@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import conclusion
+from lab.cli import main
+from lab.errors import (
+    EXIT_HELD,
+    EXIT_INCONCLUSIVE,
+    EXIT_INTERRUPTED,
+    EXIT_PREFLIGHT,
+    EXIT_REFUTED,
+    EXIT_USAGE,
+    PreflightError,
+)
+from lab.journal import UndoLedger
+from lab.model import Undo, UndoAction
+from lab.report import matrix as matrices
+from tests.unit.benches import NOT_BITTEN, Gone, PlayedBench, breaking, cut_at
+from tests.unit.played import PlayedEngine
+
+# A trial that is played is healed 3 s after its fault.
+SHORT = ("--tolerance", "2s")
+
+
+@dataclass
+class Done:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Lab = Callable[..., Done]
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Lab:
+    """Runs a command on a bench that is only played; results and state are kept elsewhere."""
+    monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path / "state")
+    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
+    monkeypatch.setattr("lab.cli_campaigns.Engine", PlayedEngine)
+    monkeypatch.setattr("lab.images.build", lambda *_: [])
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
+
+    def run(*arguments: str, bench: PlayedBench | None = None) -> Done:
+        monkeypatch.setattr("lab.cli_campaigns.DockerBench", lambda *_: bench or PlayedBench())
+        monkeypatch.setattr(sys, "argv", ["lab", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert isinstance(end.value.code, int)
+        return Done(end.value.code, *capsys.readouterr())
+
+    return run
+
+
+def without(*parts: str) -> Gone:
+    """The service is gone for good without these, and for a moment without others."""
+    return lambda _project, column, number: 4.0 if column in parts else number / 20
+
+
+def results(tmp_path: Path, kind: str = "compare") -> Path:
+    return tmp_path / "results" / kind / "latest"
+
+
+# compare
+
+
+def test_a_comparison_sets_stages_side_by_side(lab: Lab, tmp_path: Path) -> None:
+    done = lab("compare", "2", "3", "--seed", "1", *SHORT, bench=PlayedBench(without("kill-lb", "kill-primary")))
+    assert done.code == EXIT_HELD
+    second = [line for line in done.out.splitlines() if line.startswith("2  ")]
+    assert [line.count("–") for line in second] == [4, 4, 4, 4]  # four tables
+    for said in (
+        "≥ 3.00 s",
+        "(3.00 to 3.00)",
+        "≤ 864/86/8",
+        "– not applicable: the stage has no such thing",
+        "Acknowledged writes lost: 0; two writable databases at once: never",
+        "a model with assumed rates (lab/assumptions.yaml), not a measurement",
+        "2 of 2: too few trials to say (5 valid trials of each are the fewest)",
+        "minutes went",
+        "HELD  every cell was measured; nothing was claimed",
+    ):
+        assert said in done.out
+    assert "kept in" in done.out
+    assert "15 of 15  3-load-balancer" in done.err
+    kept = results(tmp_path)
+    assert matrices.read(kept / "matrix.json").rows[1].cell("kill-lb")
+    assert json.loads((kept / "result.json").read_text())["verdict"] == "held"
+
+
+def test_json_is_one_document_with_everything(lab: Lab) -> None:
+    done = lab("compare", "2", "3", "4:automatic", "--trials", "5", "--json", *SHORT, bench=PlayedBench(without("kill-lb")))
+    document: dict[str, Any] = json.loads(done.out)
+    assert (document["kind"], document["verdict"], document["why"]) == ("compare", "held", [])
+    assert [row["name"] for row in document["matrix"]["rows"]] == [
+        "2-separate-database",
+        "3-load-balancer",
+        "4-database-replication (automatic)",
+    ]
+    assert {each["change"] for each in document["differences"]} == {"no change"}
+    allowed = {(each["row"], each["column"]): each for each in document["affordable"]["cells"]}
+    assert allowed["3-load-balancer", "kill-lb"]["faults"] == [864, 86, 8]
+    assert allowed["3-load-balancer", "kill-lb"]["censored"] is True
+    assert "not a measurement" in document["model"]["note"]
+    assert document["model"]["stages"][0]["measured_ratio"] is not None
+    assert (document["budget"], document["against"], document["sweep"]) == (None, None, None)
+    assert set(document["spent_s"]) >= {"stages: start", "stages: stop", "trials: settle", "trials: baseline"}
+
+
+def test_a_cell_without_a_valid_trial_leaves_it_open(lab: Lab) -> None:
+    done = lab("compare", "3", "--faults", "kill-web", "--trials", "1", *SHORT, bench=PlayedBench(changes=NOT_BITTEN))
+    assert done.code == EXIT_INCONCLUSIVE
+    assert "INCONCLUSIVE  cells without a valid trial" in done.out
+    assert "3-load-balancer, kill-web: the fault did not bite" in done.out
+
+
+def test_an_interrupted_comparison_goes_on(lab: Lab, tmp_path: Path) -> None:
+    command = ("compare", "2", "3", "--trials", "1", *SHORT)
+    done = lab(*command, bench=PlayedBench(before=cut_at(5, KeyboardInterrupt())))
+    assert done.code == EXIT_INTERRUPTED
+    assert "2 trials are through and kept; the same command goes on with the rest" in done.err
+    assert not (results(tmp_path) / "result.json").exists()
+    # Another seed or other faults are another comparison.
+    assert "going on" not in lab(*command, "--faults", "kill-web").err
+    bench = PlayedBench()
+    done = lab(*command, bench=bench)
+    assert done.code == EXIT_HELD
+    assert "2 trials are through" in done.err
+    assert not any("redundancy-lab-2" in each and each.startswith("trial") for each in bench.done)
+    # Now it is through: the same command begins anew.
+    assert "going on" not in lab(*command).err
+
+
+def test_fresh_begins_anew_and_resume_insists(lab: Lab) -> None:
+    command = ("compare", "2", "--trials", "1", *SHORT)
+    assert lab(*command, "--resume").code == EXIT_USAGE
+    lab(*command, bench=PlayedBench(before=cut_at(3, KeyboardInterrupt())))
+    assert "going on" not in lab(*command, "--fresh").err
+    done = lab(*command, "--resume")
+    assert (done.code, "going on with seed" in done.err) == (EXIT_HELD, True)
+
+
+def test_a_fault_that_is_in_effect_is_not_measured_with(lab: Lab) -> None:
+    UndoLedger().open(Undo(UndoAction.START, "id", "db", 3), "kill")
+    bench = PlayedBench()
+    done = lab("compare", "3", *SHORT, bench=bench)
+    assert (done.code, bench.done) == (EXIT_PREFLIGHT, [])
+    assert "a fault is still in effect: kill of db" in done.err
+
+
+def test_a_machine_that_is_too_small_says_so_and_keeps_the_rest(lab: Lab) -> None:
+    small = PlayedBench(before=breaking("start redundancy-lab-3", 1, PreflightError("stage 3 needs 400 MiB")))
+    command = ("compare", "2", "3", "--trials", "1", *SHORT)
+    assert lab(*command, bench=small).code == EXIT_PREFLIGHT
+    assert "2 trials are through" in lab(*command).err
+
+
+# The gate
+
+BUDGET = "stages: {3: {kill-web: {downtime_longest_s: 0.5, writes_lost: 0, trials: 2}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("gone", "code", "said"),
+    [
+        (without(), EXIT_HELD, "HELD  the gate holds"),
+        (without("kill-web"), EXIT_REFUTED, "3-load-balancer, kill-web: downtime_longest_s at most 0.5: was at least 3"),
+    ],
+)
+def test_a_budget_decides_what_is_measured_and_the_exit_code(lab: Lab, tmp_path: Path, gone: Gone, code: int, said: str) -> None:
+    (tmp_path / "budgets.yaml").write_text(BUDGET)
+    bench = PlayedBench(gone)
+    done = lab("compare", "--budget", str(tmp_path / "budgets.yaml"), *SHORT, bench=bench)
+    assert done.code == code
+    assert said in done.out
+    assert [each.split()[1:4] for each in bench.done if each.startswith("trial")] == [
+        ["redundancy-lab-3", "kill-web", "1"],
+        ["redundancy-lab-3", "kill-web", "2"],
+    ]
+
+
+def test_a_budget_of_which_nothing_can_be_said_is_open(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "budgets.yaml").write_text(BUDGET)
+    done = lab("compare", "--budget", str(tmp_path / "budgets.yaml"), *SHORT, bench=PlayedBench(changes=NOT_BITTEN))
+    assert done.code == EXIT_INCONCLUSIVE
+    assert "0 valid trials of 2" in done.out
+
+
+@pytest.mark.parametrize("name", ["result.json", "matrix.json", ""])
+def test_an_older_comparison_is_found_in_its_folder_or_its_files(lab: Lab, tmp_path: Path, name: str) -> None:
+    lab("compare", "3", "--faults", "kill-web", "--trials", "1", *SHORT)
+    folder = results(tmp_path)
+    assert conclusion.read_old(folder / name, 100.0, 1.0) == matrices.read(folder / "matrix.json")
+
+
+def test_a_regression_is_told_from_noise(lab: Lab, tmp_path: Path) -> None:
+    command = ("compare", "3", "--faults", "kill-web,kill-primary", "--trials", "10", *SHORT)
+    lab(*command, bench=PlayedBench(lambda _project, _column, number: number / 20))
+    old = results(tmp_path).resolve()
+
+    def noise(_project: str, column: str, number: int) -> float:
+        return (11 - number) / 20 + (0.01 if column == "kill-web" else 0.0)
+
+    def slower(_project: str, column: str, number: int) -> float:
+        return number / 20 + (1.0 if column == "kill-web" else 0.0)
+
+    same, worse = (lab(*command, "--against", str(old), bench=PlayedBench(gone)) for gone in (noise, slower))
+    assert (same.code, worse.code) == (EXIT_HELD, EXIT_REFUTED)
+    assert same.out.count("no change: by") == 2
+    assert "3-load-balancer, kill-web: longer: by +1.00 s" in worse.out
+    assert "kill-primary: longer" not in worse.out
+
+
+def test_against_too_few_trials_nothing_is_said(lab: Lab, tmp_path: Path) -> None:
+    command = ("compare", "3", "--faults", "kill-web", "--trials", "2", *SHORT)
+    lab(*command)
+    done = lab(*command, "--against", str(results(tmp_path).resolve()))
+    assert done.code == EXIT_INCONCLUSIVE
+    assert "too few trials to say: 2 and 2 valid trials" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("compare", "9"), "there is no stage '9'"),
+        (("compare", "3:manual"), "stage 3 has no failover 'manual'"),
+        (("compare", "3", "3-load-balancer"), "a stage is named twice"),
+        (("compare", "--faults", "explode"), "'explode' is no fault"),
+        (("compare", "--observe", "1s"), "watching for 1 s does not show"),
+        (("compare", "--budget", "nosuch.yaml"), "nosuch.yaml cannot be read"),
+        (("compare", "--against", "nosuch.json"), "nosuch.json is no comparison"),
+        (("compare", "--against", "pyproject.toml"), "pyproject.toml is no comparison"),
+        (("compare", "--assumptions", "pyproject.toml"), "pyproject.toml"),
+        (("compare", "--rate", "5"), "Invalid value for '--rate'"),
+        (("sweep", "9"), "there is no stage '9'"),
+        (("sweep", "3", "--faults", "kill-web"), "'kill-web' is no fault of a sweep"),
+        (("sweep", "3", "--sample", "3"), "--sample chooses among pairs"),
+        (("sweep", "3", "--tolerance", "9s"), "watching for 5 s does not show"),
+    ],
+)
+def test_wrong_usage_is_one_line(lab: Lab, arguments: tuple[str, ...], said: str) -> None:
+    done = lab(*arguments)
+    assert done.code == EXIT_USAGE
+    assert said in next(line for line in done.err.splitlines() if line.startswith("error:"))
+    assert "Traceback" not in done.err
+
+
+def test_what_was_measured_under_another_load_is_not_compared(lab: Lab, tmp_path: Path) -> None:
+    command = ("compare", "3", "--faults", "kill-web", "--trials", "1", *SHORT)
+    lab(*command, "--rate", "50")
+    done = lab(*command, "--against", str(results(tmp_path).resolve()))
+    assert done.code == EXIT_USAGE
+    assert "was measured with 50 requests a second" in done.err
+
+
+def test_a_dry_run_says_what_would_be_done(lab: Lab) -> None:
+    done = lab("compare", "5", "6", "--dry-run", "--seed", "1")
+    assert done.code == EXIT_HELD
+    assert "5-redundant-load-balancers  kill-lb: kill lb.active" in done.out
+    assert "kill zone:a" in done.out
+    assert "not applicable: stage 6 has no second region" in done.out
+    asked = json.loads(lab("compare", "5", "--dry-run", "--json", "--seed", "1").out)
+    assert (asked["seed"], asked["trials"], asked["trials_total"]) == (1, 3, 12)
+
+
+# sweep
+
+
+@pytest.mark.parametrize(
+    ("gone", "code", "said"),
+    [
+        (("kill-lb", "kill-db"), EXIT_HELD, "HELD  single points of failure: lb, db (the stage file declares: lb, db)"),
+        (("kill-lb",), EXIT_REFUTED, "db is declared, and the service did without it"),
+        (("kill-lb", "kill-db", "kill-web1"), EXIT_REFUTED, "web1 is a single point of failure, and not declared"),
+    ],
+)
+def test_a_sweep_holds_where_it_finds_what_is_declared(lab: Lab, gone: tuple[str, ...], code: int, said: str) -> None:
+    bench = PlayedBench(without(*gone))
+    done = lab("sweep", "3", *SHORT, bench=bench)
+    assert done.code == code
+    assert said in done.out
+    assert not any(each.startswith("stop") for each in bench.done)
+
+
+def test_a_sweep_of_pairs_names_what_nobody_thought_of(lab: Lab) -> None:
+    down = without("kill-db1-and-monitor", "kill-web1-and-web2")
+    done = lab("sweep", "5", "--pairs", *SHORT, bench=PlayedBench(down))
+    assert done.code == EXIT_HELD
+    assert done.out.count("WENT") == 2
+    assert done.out.count("hidden dependency") == 1
+    assert "hidden dependency: db1 and monitor" in done.out
+
+
+def test_a_sweep_as_a_document(lab: Lab, tmp_path: Path) -> None:
+    done = lab(
+        "sweep",
+        "4",
+        "--failover",
+        "automatic",
+        "--faults",
+        "kill,pause",
+        "--json",
+        *SHORT,
+        bench=PlayedBench(without("kill-lb", "pause-lb")),
+    )
+    document = json.loads(done.out)
+    assert (document["verdict"], document["sweep"]["found"], document["sweep"]["declared"]) == ("held", ["lb"], ["lb"])
+    assert len(document["sweep"]["failings"]) == 12
+    assert document["folder"].startswith(str(tmp_path / "results" / "sweep"))
+    assert (results(tmp_path, "sweep") / "result.json").exists()
+
+
+def test_an_interrupted_sweep_goes_on(lab: Lab) -> None:
+    lab("sweep", "3", *SHORT, bench=PlayedBench(without("kill-lb", "kill-db"), before=cut_at(4, KeyboardInterrupt())))
+    bench = PlayedBench(without("kill-lb", "kill-db"))
+    done = lab("sweep", "3", *SHORT, bench=bench)
+    assert done.code == EXIT_HELD
+    assert bench.done[0] == "start redundancy-lab-3"
+    assert len(bench.done) == 3
