@@ -528,7 +528,7 @@ def chaos(
 
     FAULT is kill, crash, stop, pause, restart, cutoff, wipe, isolate, partition, delay, loss or bandwidth.
 
-    TARGET is a role (web), service:NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
+    TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
     random:ROLE,ROLE. A role that several boxes play means one of them, by chance; a zone or a region all boxes in it.
     """
     step = _step(FaultKind(fault_name), target, given)

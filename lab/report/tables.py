@@ -17,7 +17,7 @@ from lab.report.terminal import VERDICT_STYLES, downtime
 from lab.spof import Failing, Fate, Sweep
 from lab.statistics import TRIALS_MIN, Change
 
-NOT_APPLICABLE = "–"
+NOT_APPLICABLE = "·"
 FATES = {Fate.STAYED: ("stayed", "green"), Fate.WENT: ("WENT", "bold red"), Fate.UNKNOWN: ("unknown", "yellow")}
 
 

@@ -79,12 +79,12 @@ def test_a_comparison_sets_stages_side_by_side(lab: Lab, tmp_path: Path) -> None
     done = lab("compare", "2", "3", "--seed", "1", *SHORT, bench=PlayedBench(without("kill-lb", "kill-primary")))
     assert done.code == EXIT_HELD
     second = [line for line in done.out.splitlines() if line.startswith("2  ")]
-    assert [line.count("–") for line in second] == [4, 4, 4, 4]  # four tables
+    assert [line.count("·") for line in second] == [4, 4, 4, 4]  # four tables
     for said in (
         "≥ 3.00 s",
         "(3.00 to 3.00)",
         "≤ 864/86/8",
-        "– not applicable: the stage has no such thing",
+        "· not applicable: the stage has no such thing",
         "Acknowledged writes lost: 0; two writable databases at once: never",
         "a model with assumed rates (lab/assumptions.yaml), not a measurement",
         "2 of 2: too few trials to say (5 valid trials of each are the fewest)",
