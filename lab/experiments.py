@@ -11,13 +11,14 @@ from lab import parameters, yamlfile
 from lab.availability import MEASURES
 from lab.errors import UsageError
 from lab.model import Expectation, Experiment, FaultKind, How, Operator, Stage, Step
-from lab.roles import possible
+from lab.roles import ACTIVE, PRIMARY, possible
 from lab.targets import check
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
 FAULT_KEYS = ("fault", "target", *parameters.NAMES)
-KEYS = ("title", "question", *FAULT_KEYS, "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
+KEYS = ("title", "question", "given", *FAULT_KEYS, "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
 STEP_KEYS = (*FAULT_KEYS, "after_s")
+ROLES = (PRIMARY, ACTIVE)
 OPERATOR_ACTS = ("promote", "switchover")
 DURATION_MAX_S = 3600.0
 
@@ -54,6 +55,7 @@ def read(file: Path) -> Experiment:
         after_s=_duration(document, "after_s", 1.5),
         expectations=_expectations(document),
         operator=_operator(document),
+        given=_given(document),
     )
 
 
@@ -69,11 +71,21 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
             f"{experiment.name} needs a stage where an operator promotes; in {stage.file.name} a monitor does",
             f"without the operator: lab run {stage.number} kill-primary --failover automatic",
         )
-    for step in experiment.faults:
-        try:
+    try:
+        for step in experiment.faults:
             check(step.target, possible(stage), stage.number, step.how.source)
-        except UsageError as error:
-            raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
+        for role, target in experiment.given.items():
+            _check_given(role, target, stage)
+    except UsageError as error:
+        raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
+
+
+def _check_given(role: str, target: str, stage: Stage) -> None:
+    """Raise UsageError where no box that a target names could ever play the role."""
+    services = possible(stage)
+    if role not in {each for spec in services for each in spec.roles} or (role == PRIMARY and stage.failover != "automatic"):
+        raise UsageError(f"nobody there can make {role} another box", "'given' needs a monitor, or several balancers")
+    check(target, [spec for spec in services if role in spec.roles], stage.number)
 
 
 def _steps(document: yamlfile.Mapping) -> tuple[Step, ...]:
@@ -118,6 +130,19 @@ def _operator(document: yamlfile.Mapping) -> Operator | None:
     if does not in OPERATOR_ACTS:
         raise operator.error("does", f"an operator can only {' or '.join(OPERATOR_ACTS)}", "does: promote")
     return Operator(_duration(operator, "delay_s", 20.0), str(does))
+
+
+def _given(document: yamlfile.Mapping) -> dict[str, str]:
+    given = document.get("given", {})
+    if not given:
+        return {}
+    if not isinstance(given, yamlfile.Mapping):
+        raise document.error("given", "given must be a mapping of roles to targets", "given: {db.primary: zone:a}")
+    _only(given, ROLES)
+    for role, target in given.items():
+        if not isinstance(target, str) or not target:
+            raise given.error(role, f"{role} needs a target", f"{role}: zone:a")
+    return dict(given)
 
 
 def _expectations(document: yamlfile.Mapping) -> tuple[Expectation, ...]:

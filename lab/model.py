@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -409,6 +409,8 @@ class Experiment:
     """Load that goes on after everything is well again."""
     expectations: tuple[Expectation, ...]
     operator: Operator | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Roles that change (db.primary, lb.active), and the boxes one of which shall play them when a trial begins."""
 
     @property
     def breaks(self) -> bool:

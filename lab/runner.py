@@ -9,7 +9,7 @@ from random import Random
 from time import monotonic
 from typing import Protocol
 
-from lab import databases, evidence, healing, roles, signals
+from lab import databases, evidence, healing, layout, roles, signals
 from lab.availability import decide, measure_trial, summarise
 from lab.engine import Engine, EngineEvent
 from lab.errors import HealError, InconclusiveError
@@ -123,6 +123,7 @@ class _Trial:
             healing.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
         except HealError as error:
             raise InconclusiveError(f"stage {stage.number} does not settle: {error.message}", error.hint) from error
+        layout.bring_about(self.engine, stage, experiment.given, lambda text: self.progress.phase("given", text))
         prefix = f"{self.seed:08x}{Random().randrange(16**6):06x}"
         internet = self.engine.internet_box(stage)
         stop_watching = self.engine.watch(self.heard.append)
