@@ -20,6 +20,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "balancer": ("compose/base", "compose/balancer"),
     "internet": ("compose/base", "compose/internet", "apps/client"),
     "network": ("compose/base", "compose/network"),
+    "wan": ("compose/base", "compose/wan"),
 }
 
 
