@@ -16,10 +16,10 @@ from lab.targets import check
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
 FAULT_KEYS = ("fault", "target", *parameters.NAMES)
-KEYS = ("title", "question", "given", *FAULT_KEYS, "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
+KEYS = ("title", "question", "given", "before", *FAULT_KEYS, "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
 STEP_KEYS = (*FAULT_KEYS, "after_s")
 ROLES = (PRIMARY, ACTIVE)
-OPERATOR_ACTS = ("promote", "switchover")
+OPERATOR_ACTS = ("promote", "switchover", "failback")
 DURATION_MAX_S = 3600.0
 
 
@@ -56,12 +56,13 @@ def read(file: Path) -> Experiment:
         expectations=_expectations(document),
         operator=_operator(document),
         given=_given(document),
+        before=_listed(document, "before") if "before" in document else (),
     )
 
 
 def check_targets(experiment: Experiment, stage: Stage) -> None:
     """Raise UsageError when a step's target can match nothing in this stage, or nobody there can do what is asked."""
-    if experiment.operator and experiment.operator.does == "switchover" and stage.failover != "automatic":
+    if experiment.operator and experiment.operator.does != "promote" and stage.failover != "automatic":
         raise UsageError(
             f"{experiment.name} needs a monitor, and stage {stage.number} has none in {stage.file.name}",
             "'lab list' shows the stages; stage 4 has one with --failover automatic",
@@ -72,10 +73,12 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
             f"without the operator: lab run {stage.number} kill-primary --failover automatic",
         )
     try:
-        for step in experiment.faults:
+        for step in (*experiment.before, *experiment.faults):
             check(step.target, possible(stage), stage.number, step.how.source)
         for role, target in experiment.given.items():
             _check_given(role, target, stage)
+        if experiment.operator and experiment.operator.to:
+            _check_given(PRIMARY, experiment.operator.to, stage)
     except UsageError as error:
         raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
 
@@ -93,9 +96,13 @@ def _steps(document: yamlfile.Mapping) -> tuple[Step, ...]:
         return (_step(document, after_s=0.0),)
     if any(key in document for key in FAULT_KEYS):
         raise document.error("steps", "either fault and target, or steps, not both")
-    steps = document["steps"]
+    return _listed(document, "steps")
+
+
+def _listed(document: yamlfile.Mapping, key: str) -> tuple[Step, ...]:
+    steps = document[key]
     if not isinstance(steps, list) or not steps or not all(isinstance(step, yamlfile.Mapping) for step in steps):
-        raise document.error("steps", "steps must be a list of mappings with fault, target and after_s")
+        raise document.error(key, f"{key} must be a list of mappings with fault, target and after_s")
     for step in steps:
         _only(step, STEP_KEYS)
     return tuple(_step(step, _duration(step, "after_s", 0.0)) for step in steps)
@@ -125,11 +132,14 @@ def _operator(document: yamlfile.Mapping) -> Operator | None:
     operator = document["operator"]
     if not isinstance(operator, yamlfile.Mapping):
         raise document.error("operator", "operator must be a mapping", "operator: {delay_s: 20, does: promote}")
-    _only(operator, ("delay_s", "does"))
+    _only(operator, ("delay_s", "does", "to"))
     does = operator.get("does")
     if does not in OPERATOR_ACTS:
         raise operator.error("does", f"an operator can only {' or '.join(OPERATOR_ACTS)}", "does: promote")
-    return Operator(_duration(operator, "delay_s", 20.0), str(does))
+    to = operator.get("to", "")
+    if not isinstance(to, str) or (to and does == "promote"):
+        raise operator.error("to", "a switchover or a failback can have a target, whom it makes the primary", "to: region:eu")
+    return Operator(_duration(operator, "delay_s", 20.0), str(does), to)
 
 
 def _given(document: yamlfile.Mapping) -> dict[str, str]:

@@ -26,16 +26,20 @@ def bring_about(engine: Engine, stage: Stage, given: Mapping[str, str], say: Say
     if not given:
         return
     with Observer(engine, stage) as observer:
-        boxes = engine.boxes(stage.number)
-        places = {role: {box.service for box in targets.resolve(target, boxes, Random(0))} for role, target in given.items()}
-        if PRIMARY in places:
-            _move_primary(engine, stage, observer, places[PRIMARY], say)
-        if ACTIVE in places:
-            _move_address(engine, stage, observer, places[ACTIVE], boxes, say)
+        if PRIMARY in given:
+            move_primary(engine, stage, observer, given[PRIMARY], say)
+        if ACTIVE in given:
+            _move_address(engine, stage, observer, given[ACTIVE], say)
         await_sight(engine, stage, observer)
 
 
-def _move_primary(engine: Engine, stage: Stage, observer: Observer, places: set[str], say: Say) -> None:
+def _places(boxes: Sequence[Box], target: str) -> set[str]:
+    return {box.service for box in targets.resolve(target, boxes, Random(0))}
+
+
+def move_primary(engine: Engine, stage: Stage, observer: Observer, target: str, say: Say) -> None:
+    """Make one of the boxes that a target names the primary, unless one is. Raises UsageError, InconclusiveError."""
+    places = _places(engine.boxes(stage.number), target)
     sight = observer.latest()
     if places & set(sight.named(DatabaseState.PRIMARY)):
         return
@@ -47,8 +51,10 @@ def _move_primary(engine: Engine, stage: Stage, observer: Observer, places: set[
     databases.switchover(engine, stage, say, observer, to=candidates[0])
 
 
-def _move_address(engine: Engine, stage: Stage, observer: Observer, places: set[str], boxes: Sequence[Box], say: Say) -> None:
+def _move_address(engine: Engine, stage: Stage, observer: Observer, target: str, say: Say) -> None:
     """The balancer that holds the address and should not is restarted: it gives the address up first."""
+    boxes = engine.boxes(stage.number)
+    places = _places(boxes, target)
     if observer.latest().wire in places:
         return
     for box in boxes:

@@ -1,6 +1,12 @@
 -- What the monitor must not do, whatever its state machine says. An exception here undoes one keeper's question; the
 -- keeper asks again within a second, and gets its answer as soon as the reason is gone.
 --
+-- Whether every commit that was ever acknowledged is with somebody whom an election waits for. Only where several regions
+-- change places does it not go without saying (the program durability).
+CREATE TABLE public.durability (settled bool NOT NULL);
+
+INSERT INTO public.durability VALUES (true);
+
 -- 1. A database that may lack acknowledged writes must not become the primary, nor be taken from its primary for that.
 -- A primary that has just been promoted, or whose standby has just returned, acknowledges commits alone until the first
 -- standby is a secondary and it has been told to wait for it (wait_primary becomes primary: tenths of a second with two
@@ -14,6 +20,9 @@ BEGIN
   END IF;
   IF NEW.goalstate <> 'report_lsn' AND EXISTS (SELECT FROM pgautofailover.node AS other WHERE other.formationid = NEW.formationid AND other.groupid = NEW.groupid AND other.reportedtli > NEW.reportedtli) THEN
     RAISE EXCEPTION '% may lack acknowledged writes: it has missed a promotion', NEW.nodename;
+  END IF;
+  IF NOT (SELECT settled FROM public.durability) THEN
+    RAISE EXCEPTION '% may lack acknowledged writes: for whom a commit waits has just changed', NEW.nodename;
   END IF;
   RETURN NEW;
 END $guard$;
@@ -31,6 +40,9 @@ DECLARE
 BEGIN
   IF voters_needed > 1 AND voters < voters_needed THEN
     RAISE EXCEPTION 'no election: % of % standbys could take part', voters, voters_needed;
+  END IF;
+  IF NOT (SELECT settled FROM public.durability) THEN
+    RAISE EXCEPTION 'no election: for whom a commit waits has just changed';
   END IF;
   RETURN NEW;
 END $guard$;
