@@ -11,7 +11,7 @@ from lab.report import svg, words
 from lab.report.words import Downtimes
 
 WIDTH, LEFT, RIGHT = 1000.0, 230.0, 760.0
-RADIUS, STEP, DEEPEST = 4.5, 8.0, 5
+RADIUS, STEP, DEEP = 4.5, 8.0, 40.0
 ROW_HEIGHT, AXIS_HEIGHT = 54.0, 36.0
 
 
@@ -70,7 +70,9 @@ def _row(row: DotRow, axis: svg.Axis) -> Markup:
     drawn = [svg.text(row.name, 0, middle + 4, class_="name"), svg.line(LEFT, middle, RIGHT, middle, "grid")]
     if row.limit_s is not None:
         x = axis.at(row.limit_s)
-        drawn += [svg.line(x, 3, x, ROW_HEIGHT - 3, "limit"), svg.text("expected at most", x + 4, 11, class_="tick")]
+        left = x > (LEFT + RIGHT) / 2
+        said = svg.text("expected at most", x - 4 if left else x + 4, 11, "end" if left else "start", "tick")
+        drawn += [svg.line(x, 3, x, ROW_HEIGHT - 3, "limit"), said]
     if row.found:
         drawn.append(_interval(row.found, axis, middle))
     drawn += [_dot(dot, x, middle - up) for dot, x, up in placed(row.dots, axis)]
@@ -86,15 +88,14 @@ def _interval(found: Downtimes, axis: svg.Axis, y: float) -> Markup:
 
 def placed(dots: Iterable[Dot], axis: svg.Axis) -> list[tuple[Dot, float, float]]:
     """Dots with where they stand and how far above or below the line, so that equal ones do not hide each other."""
-    taken: dict[int, int] = {}
-    found = []
+    piles: dict[int, list[Dot]] = {}
     for dot in dots:
-        x = axis.at(dot.value_s)
-        place = int(x / STEP)
-        nth = taken.get(place, 0)
-        taken[place] = nth + 1
-        level = min((nth + 1) // 2, DEEPEST // 2) * (1 if nth % 2 else -1)
-        found.append((dot, x, level * STEP))
+        piles.setdefault(int(axis.at(dot.value_s) / STEP), []).append(dot)
+    found = []
+    for pile in piles.values():
+        apart = min(STEP, DEEP / max(len(pile) - 1, 1))
+        for at, dot in enumerate(pile):
+            found.append((dot, axis.at(dot.value_s), ((len(pile) - 1) / 2 - at) * apart))
     return found
 
 

@@ -36,7 +36,7 @@ def figures(result: RunResult) -> tuple[Figure, ...]:
         _total_figure(good),
         Figure("acknowledged writes lost", f"{lost:,}" if audited or lost else "unknown", f"of {acknowledged:,}", alarm=lost > 0),
         _split_figure(result.trials),
-        _degraded_figure(good),
+        _degraded_figure(good, result.info.has_fault),
     )
 
 
@@ -78,7 +78,9 @@ def _split_figure(trials: Sequence[TrialResult]) -> Figure:
     return Figure("split brain", words.seconds(max(watched)), detail, alarm=max(watched) > 0)
 
 
-def _degraded_figure(good: Sequence[TrialResult]) -> Figure:
+def _degraded_figure(good: Sequence[TrialResult], has_fault: bool) -> Figure:
+    if not has_fault:
+        return Figure("nothing in reserve", "none", "nothing was broken")
     known = [trial.degraded_redundancy_s for trial in good if trial.degraded_redundancy_s is not None]
     if not known:
         return Figure("nothing in reserve", "unknown", "it was not seen to end" if good else "no valid trial")

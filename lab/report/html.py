@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -77,7 +78,7 @@ def matrix_page(matrix: Matrix) -> str:
         scale=list(enumerate(heat.STEP_WORDS)),
         lines=[(row, [_heat_cell(row.cell(column.name)) for column in matrix.columns]) for row in matrix.rows],
         charts=[(column, chart) for column, chart in charts if chart],
-        remarks=[(row.name, column.title, cell) for row, column, cell in _told(matrix)],
+        remarks=list(_told(matrix)),
     )
 
 
@@ -94,7 +95,13 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("lab.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"seconds": words.seconds, "percent": words.percent, "memory": words.memory, "short": _short}
+    environment.filters |= {
+        "seconds": words.seconds,
+        "percent": words.percent,
+        "memory": words.memory,
+        "short": _short,
+        "tied": _tied,
+    }
     return environment
 
 
@@ -106,6 +113,11 @@ def _asset(name: str) -> str:
 def _short(text: str) -> str:
     """A text from outside, no longer than a page bears."""
     return text if len(text) <= TEXT_MAX_CHARACTERS else text[:TEXT_MAX_CHARACTERS] + " …"
+
+
+def _tied(text: str) -> str:
+    """A number and its unit on one line."""
+    return re.sub(r"(\d) (s|ms)\b", "\\1\u00a0\\2", text)
 
 
 def _dot_rows(result: RunResult) -> list[DotRow]:
@@ -136,7 +148,7 @@ def _table_row(trial: TrialResult) -> dict[str, str]:
     audit = trial.audit
     return {
         "trial": f"{trial.number}" + ("" if trial.valid else " (not valid)"),
-        "broken": ", ".join(trial.targets) or "nothing",
+        "broken": words.broken(trial) or "nothing",
         "gone for": terminal.downtime(trial.outages),
         "reads": f"{words.percent(trial.reads.ratio)}" if trial.reads.intended else "none",
         "writes": f"{words.percent(trial.writes.ratio)}" if trial.writes.intended else "none",
@@ -176,7 +188,7 @@ def _section(record: TrialRecord, trial: TrialResult, classes: tuple[str, ...]) 
     return TrialSection(
         trial=trial,
         said=_said(trial),
-        remarks=tuple(terminal.explain(trial)[:REMARKS_MAX]),
+        remarks=tuple(words.measure_text(line) for line in terminal.explain(trial)[:REMARKS_MAX]),
         chart=trialchart.trial_chart(record, trial, classes),
         bar=f"{bar_s * 1000:.0f} ms" if bar_s < 1 else f"{bar_s:.1f} s",
         close_up=close_up,
@@ -190,13 +202,13 @@ def _said(trial: TrialResult) -> str:
     said = [words.NOBODY_NOTICED if not trial.outages else f"gone for {gone}"]
     said += [f"{trial.audit.lost:,} lost writes"] if trial.audit.lost else []
     said += [] if trial.valid else ["not valid"]
-    return ", ".join([", ".join(trial.targets) or "nothing broken", *said])
+    return ", ".join([words.broken(trial) or "nothing broken", *said])
 
 
 def _heat_cell(cell: Cell | None) -> dict[str, object]:
     """What the heat map shows of a cell."""
     if cell is None:
-        return {"class": "untried", "downtime": "", "lines": [], "title": "not tried", "mark": "", "verdict": ""}
+        return {"class": "untried", "downtime": "", "lines": [], "title": "not tried", "mark": "", "verdict": "", "alarm": False}
     at = heat.level(cell)
     lines = [words.cell_interval(cell)]
     lines += [f"{cell.writes_lost:,} lost"] if cell.writes_lost else []
@@ -208,6 +220,7 @@ def _heat_cell(cell: Cell | None) -> dict[str, object]:
         "title": words.cell_sentence(cell),
         "mark": heat.mark(cell),
         "verdict": cell.verdict or "",
+        "alarm": bool(cell.writes_lost or cell.split_brain_s),
     }
 
 
@@ -218,11 +231,10 @@ def _column_chart(column: Column, rows: Sequence[Row]) -> Markup | None:
 
 
 def _cell_dots(name: str, cell: Cell) -> DotRow:
-    # A cell says of its trials together that one is a bound, not of which: the longest then is.
-    longest = max(cell.downtimes_s, default=0.0)
+    bounds = dict(enumerate(cell.downtimes_censored))
     dots = tuple(
-        Dot(value, censored=cell.downtime_censored and value == longest, name=f"{name}, trial {at}")
-        for at, value in enumerate(cell.downtimes_s, 1)
+        Dot(value_s, censored=bounds.get(at, False), name=f"{name}, trial {at + 1}")
+        for at, value_s in enumerate(cell.downtimes_s)
     )
     return DotRow(name, dots, _found(cell))
 
@@ -235,10 +247,10 @@ def _found(cell: Cell) -> Downtimes | None:
     return Downtimes(median_s, low_s, high_s, cell.downtime_coverage_ratio or 0.0, longest, cell.downtime_censored)
 
 
-def _told(matrix: Matrix) -> Iterator[tuple[Row, Column, Cell]]:
-    """The cells that need a word: not held, or not applicable."""
+def _told(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
+    """What is to be said of cells that did not hold or do not apply: row, column, why."""
     for row in matrix.rows:
         for column in matrix.columns:
             cell = row.cell(column.name)
             if cell and cell.why:
-                yield row, column, cell
+                yield row.name, column.title, "; ".join(words.measure_text(why) for why in cell.why[:REMARKS_MAX])

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from lab.errors import UsageError
+from lab.journal import RESULTS_FOLDER
 from lab.model import RunResult, TrialResult, Verdict
 
 SCHEMA_VERSION = 1
@@ -47,6 +48,8 @@ class Cell:
     trials_valid: int = 0
     downtimes_s: tuple[float, ...] = ()
     """The longest outage of each valid trial, in order of trials."""
+    downtimes_censored: tuple[bool, ...] = ()
+    """For each of these whether it is a lower bound; empty where that is not known."""
     downtime_median_s: float | None = None
     """None without a valid trial."""
     downtime_low_s: float | None = None
@@ -121,6 +124,7 @@ def cell_of(column: str, result: RunResult) -> Cell:
         trials=summary.trials,
         trials_valid=summary.trials_valid,
         downtimes_s=tuple(trial.downtime_longest_s for trial in valid),
+        downtimes_censored=tuple(trial.censored for trial in valid),
         downtime_median_s=summary.downtime_median_s,
         downtime_low_s=low_s,
         downtime_high_s=high_s,
@@ -169,6 +173,12 @@ def from_document(raw: Any) -> Matrix:
     return matrix
 
 
+def find(name: str) -> Path | None:
+    """The file of the comparison that a name means: itself, a folder that has one, or one below results/; None for no such."""
+    candidates = [base / end for base in (Path(name), RESULTS_FOLDER / name) for end in ("", FILE_NAME)]
+    return next((each.resolve() for each in candidates if each.name.endswith(".json") and each.is_file()), None)
+
+
 def read(path: Path) -> Matrix:
     """A matrix from a file. Raises UsageError for what is none."""
     try:
@@ -203,6 +213,7 @@ def _cell(raw: Any) -> Cell:
         trials=int(raw["trials"]),
         trials_valid=int(raw["trials_valid"]),
         downtimes_s=tuple(_number(each) for each in raw["downtimes_s"]),
+        downtimes_censored=tuple(bool(each) for each in raw.get("downtimes_censored", ())),
         downtime_median_s=_optional(raw["downtime_median_s"]),
         downtime_low_s=_optional(raw["downtime_low_s"]),
         downtime_high_s=_optional(raw["downtime_high_s"]),

@@ -10,7 +10,8 @@ from markupsafe import Markup, escape
 
 Attribute = str | float | None
 # Of a character of 12 units, in the widest of the usual fonts: what labels are kept apart by.
-CHARACTER_WIDTH = 6.9
+CHARACTER_WIDTH = 7.1
+BOLD_WIDER = 1.12
 
 
 def element(name: str, *children: str | Markup, **attributes: Attribute) -> Markup:
@@ -119,6 +120,12 @@ class Label:
     x: float
     text: str
     class_: str = ""
+    bold: bool = False
+
+    @property
+    def width(self) -> float:
+        """About how wide it is."""
+        return width_of(self.text) * (BOLD_WIDER if self.bold else 1.0)
 
 
 def stacked(labels: Iterable[Label], right: float) -> list[tuple[Label, float, int]]:
@@ -126,8 +133,8 @@ def stacked(labels: Iterable[Label], right: float) -> list[tuple[Label, float, i
     ends: list[float] = []
     placed = []
     for label in sorted(labels, key=lambda each: each.x):
-        start = max(min(label.x + 3, right - width_of(label.text)), 0.0)
+        start = max(min(label.x + 3, right - label.width), 0.0)
         line_number = next((index for index, end in enumerate(ends) if end <= start), len(ends))
-        ends[line_number:] = [start + width_of(label.text) + 6, *ends[line_number + 1 :]]
+        ends[line_number:] = [start + label.width + 6, *ends[line_number + 1 :]]
         placed.append((label, start, line_number))
     return placed

@@ -21,6 +21,7 @@ HEADING, LABEL_LINE, AXIS_HEIGHT = 18.0, 15.0, 34.0
 LATENCY_LOW_MS, DOT = 1.0, 2.0
 MANY = 4
 MARKED = ("impact_s", "detect_s", "elect_s", "reroute_s", "recover_s", "operator_s", "promoted_s", "redundant_s")
+BOLD = ("inject_s", "heal_s")
 STATE_CLASSES = {"primary": "st-primary", "waiting": "st-waiting", "standby": "st-standby", "silent": "st-silent"}
 STATE_CLASSES |= {"answers": "st-primary", "holds": "st-waiting"}
 
@@ -284,9 +285,13 @@ def _marks(trial: TrialResult, frame: Frame) -> Panel:
     since_s = trial.phases.get("inject_s", 0.0)
     labels = []
     for name, at_s in _shown(trial, frame):
-        what = ", ".join(trial.targets) if name == "inject_s" else ""
+        what = words.broken(trial) if name == "inject_s" else ""
         after = "" if name == "inject_s" else f" +{at_s - since_s:.2f} s" if at_s >= since_s else f" {at_s - since_s:.2f} s"
-        labels.append(svg.Label(frame.time.at(at_s), f"{what} {words.PHASE_WORDS[name]}{after}".strip(), f"mark m-{name}"))
+        labels.append(
+            svg.Label(
+                frame.time.at(at_s), f"{what} {words.PHASE_WORDS[name]}{after}".strip(), f"mark m-{name}", bold=name in BOLD
+            )
+        )
     placed = svg.stacked(labels, WIDTH)
     lines = max((number for _, _, number in placed), default=-1) + 1
     drawn = []

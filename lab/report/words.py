@@ -92,6 +92,11 @@ def stage_name(info: RunInfo) -> str:
     return f"stage {info.stage}" + ("" if info.failover == "none" else f" ({info.failover} failover)")
 
 
+def broken(trial: TrialResult) -> str:
+    """The boxes that were broken, each once; empty for none."""
+    return ", ".join(dict.fromkeys(trial.targets))
+
+
 def headline(result: RunResult) -> str:
     """The whole run in one sentence."""
     good = valid(result.trials)
@@ -199,16 +204,16 @@ MEASURE_WORDS = {
 
 
 def matrix_headline(matrix: Matrix) -> str:
-    """The comparison in one sentence: who survives most, and what that costs."""
+    """The comparison in one sentence: from what the first row survives to what the best does, and what that costs."""
     scored = [(row, *_survived(row)) for row in matrix.rows]
     scored = [each for each in scored if each[2]]
     if not scored:
         return "Nothing was tried that can be compared."
-    best = max(scored, key=lambda each: (each[1] / each[2], each[1]))
-    worst = min(scored, key=lambda each: (each[1] / each[2], -each[2]))
-    said = f"{best[0].name} survives {best[1]} of {count(best[2], 'fault')} with {_cost(best[0])}"
-    if worst[0] is not best[0]:
-        said += f"; {worst[0].name} {worst[1]} of {worst[2]} with {_cost(worst[0])}"
+    best = max(scored, key=lambda each: (each[1] / each[2], each[2], -each[0].boxes))
+    first = scored[0]
+    said = f"{first[0].name} survives {first[1]} of {count(first[2], 'fault')} with {cost(first[0])}"
+    if best[0] is not first[0]:
+        said += f", {best[0].name} {best[1]} of {best[2]} with {cost(best[0])}"
     lost = sum(cell.writes_lost for row in matrix.rows for cell in row.cells)
     return said + (f"; {count(lost, 'acknowledged write')} lost in all." if lost else "; no acknowledged write was lost.")
 
@@ -224,7 +229,8 @@ def survived(cell: Cell) -> bool:
     return cell.verdict is Verdict.HELD and not cell.downtime_censored and not cell.writes_lost and not cell.split_brain_s
 
 
-def _cost(row: Row) -> str:
+def cost(row: Row) -> str:
+    """What a stage takes."""
     return f"{row.boxes} box{'' if row.boxes == 1 else 'es'} and {memory(row.memory_mib)}"
 
 
