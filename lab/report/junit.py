@@ -6,7 +6,6 @@ nothing to break is skipped.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
@@ -14,9 +13,7 @@ from xml.etree import ElementTree
 from lab.model import RunResult, TrialRecord, TrialResult, Verdict
 from lab.report import terminal, timeline, words
 from lab.report.matrix import Cell, Matrix, Row
-
-# What XML 1.0 has no place for, not even escaped.
-NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from lab.report.svg import xml_text
 
 
 @dataclass(frozen=True)
@@ -115,15 +112,11 @@ def _case(case: Case) -> ElementTree.Element:
     found = ElementTree.Element("testcase", _clean({"classname": case.suite, "name": case.name, "time": f"{case.time_s:.3f}"}))
     if case.outcome:
         stated = {"message": case.message} | ({} if case.outcome == "skipped" else {"type": case.outcome})
-        ElementTree.SubElement(found, case.outcome, _clean(stated)).text = _text(case.detail)
+        ElementTree.SubElement(found, case.outcome, _clean(stated)).text = xml_text(case.detail)
     if case.said:
-        ElementTree.SubElement(found, "system-out").text = _text(case.said)
+        ElementTree.SubElement(found, "system-out").text = xml_text(case.said)
     return found
 
 
 def _clean(attributes: dict[str, str]) -> dict[str, str]:
-    return {key: _text(value) for key, value in attributes.items()}
-
-
-def _text(value: str) -> str:
-    return NOT_XML.sub("\ufffd", value)
+    return {key: xml_text(value) for key, value in attributes.items()}

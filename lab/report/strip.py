@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -15,7 +16,7 @@ WIDTH, MARGIN = 900.0, 8.0
 CELLS_MAX = 450
 BAR_HEIGHTS = {"good": 16.0, "slow": 26.0, "fail-1": 36.0}
 SQUARE_WIDTH, SQUARE_HEIGHT, NAME_WIDTH = 78.0, 30.0, 170.0
-TITLE_MAX_CHARACTERS = 110
+TITLE_CHARACTERS, TITLE_LINES, TITLE_LINE = 105, 3, 19.0
 COLUMN_LINE_CHARACTERS, COLUMN_LINES = 12, 3
 SERIF_FREE = "system-ui,-apple-system,Segoe UI,Roboto,Helvetica Neue,DejaVu Sans,sans-serif"
 CLASSES = ("good", "slow", "fail-1", "fault", "healed", *(f"heat-{at}" for at in range(5)))
@@ -23,16 +24,25 @@ CLASSES = ("good", "slow", "fail-1", "fault", "healed", *(f"heat-{at}" for at in
 
 def run(result: RunResult, records: Sequence[TrialRecord]) -> str:
     """The trial that is most like the median, on one line."""
-    title = _cut(words.headline(result))
+    title = words.headline(result)
+    heading, below = _heading(title)
     if not records:
-        return _document(40.0, title, [svg.text(title, MARGIN, 22, class_="title")])
+        return _document(below + MARGIN, title, heading)
     record, trial = typical(result, records)
     cells = _cells(record)
     axis = svg.Axis(0.0, len(cells) * _cell_s(record), MARGIN, WIDTH - MARGIN)
-    drawn = [svg.text(title, MARGIN, 18, class_="title"), *_bands(trial, axis), *_bars(cells, axis), *_marks(trial, axis)]
+    drawn = [*_bands(trial, axis), *_bars(cells, axis), *_marks(trial, axis)]
     for tick in axis.ticks(10):
-        drawn.append(svg.text(f"{tick:g} s", axis.at(tick), 84, _anchor(tick, axis), "small"))
-    return _document(92.0, title, drawn)
+        drawn.append(svg.text(f"{tick:g} s", axis.at(tick), 62, _anchor(tick, axis), "small"))
+    line = svg.element("g", *drawn, transform=f"translate(0 {svg.number(below)})")
+    return _document(below + 72, title, [*heading, line])
+
+
+def _heading(title: str) -> tuple[list[Markup], float]:
+    """The sentence over a picture, and where the picture begins."""
+    lines = _wrapped(title, TITLE_CHARACTERS, TITLE_LINES)
+    drawn = [svg.text(line, MARGIN, 20 + at * TITLE_LINE, class_="title") for at, line in enumerate(lines)]
+    return drawn, 10 + len(lines) * TITLE_LINE
 
 
 def typical(result: RunResult, records: Sequence[TrialRecord]) -> tuple[TrialRecord, TrialResult]:
@@ -66,7 +76,7 @@ def _bars(cells: Sequence[Bin], axis: svg.Axis) -> list[Markup]:
         kind = "fail-1" if cell.bad else "slow" if cell.slow else "good" if cell.good else ""
         if kind:
             height = BAR_HEIGHTS[kind]
-            found.setdefault(kind, []).append((axis.start + at * width, 68 - height, max(width - 0.4, 0.3), height))
+            found.setdefault(kind, []).append((axis.start + at * width, 46 - height, max(width - 0.4, 0.3), height))
     return [svg.element("path", d=svg.boxes_path(boxes), class_=kind) for kind, boxes in found.items()]
 
 
@@ -75,7 +85,7 @@ def _bands(trial: TrialResult, axis: svg.Axis) -> list[Markup]:
     if inject_s is None:
         return []
     x = axis.at(inject_s)
-    return [svg.box(x, 28, axis.at(heal_s if heal_s is not None else axis.high) - x, 42, "fault")]
+    return [svg.box(x, 6, axis.at(heal_s if heal_s is not None else axis.high) - x, 42, "fault")]
 
 
 def _marks(trial: TrialResult, axis: svg.Axis) -> list[Markup]:
@@ -83,7 +93,7 @@ def _marks(trial: TrialResult, axis: svg.Axis) -> list[Markup]:
     for name, sign in (("inject_s", "▼"), ("heal_s", "▲")):
         if name in trial.phases:
             x = axis.at(trial.phases[name])
-            drawn += [svg.line(x, 28, x, 70, "mark"), svg.text(sign, x, 31, "middle", "small")]
+            drawn += [svg.line(x, 6, x, 48, "mark"), svg.text(sign, x, 9, "middle", "small")]
     return drawn
 
 
@@ -94,12 +104,12 @@ def _anchor(tick: float, axis: svg.Axis) -> str:
 
 def comparison(matrix: Matrix) -> str:
     """A row a stage, a square a fault, with the median of the downtime in it."""
-    title = _cut(words.matrix_headline(matrix))
-    top = 40.0 + COLUMN_LINES * 12
+    title = words.matrix_headline(matrix)
+    drawn, below = _heading(title)
+    top = below + 12 + COLUMN_LINES * 12
     width = max(NAME_WIDTH + len(matrix.columns) * (SQUARE_WIDTH + 4) + MARGIN, WIDTH)
-    drawn = [svg.text(title, MARGIN, 18, class_="title")]
     for at, column in enumerate(matrix.columns):
-        lines = _wrapped(column.title)
+        lines = _wrapped(column.title, COLUMN_LINE_CHARACTERS, COLUMN_LINES)
         x = _column_x(at) + SQUARE_WIDTH / 2
         drawn += [svg.text(each, x, top - 6 - 12 * (len(lines) - 1 - nth), "middle", "small") for nth, each in enumerate(lines)]
     for at, row in enumerate(matrix.rows):
@@ -127,43 +137,38 @@ def _square(cell: Cell, x: float, y: float) -> list[Markup]:
     if at is None:
         return [svg.box(x, y, SQUARE_WIDTH, SQUARE_HEIGHT, "none"), svg.text(said, middle, y + 19, "middle", "small")]
     class_ = "on-heat-4" if at == len(heat.STEPS_S) else "on-heat"
-    lost = svg.text(f"{cell.writes_lost:,} lost", middle, y + 26, "middle", f"{class_} tiny") if cell.writes_lost else Markup("")
+    alarm = f"{cell.writes_lost:,} lost" if cell.writes_lost else "split brain" if cell.split_brain_s else ""
+    beneath = svg.text(alarm, middle, y + 26, "middle", f"{class_} tiny") if alarm else Markup("")
     square = svg.box(x, y, SQUARE_WIDTH, SQUARE_HEIGHT, f"heat-{at}", words.cell_sentence(cell))
-    return [square, svg.text(said, middle, y + (15 if cell.writes_lost else 19), "middle", class_), lost]
+    return [square, svg.text(said, middle, y + (15 if alarm else 19), "middle", class_), beneath]
 
 
-def _wrapped(title: str) -> list[str]:
-    """A heading in a few short lines."""
-    lines = [""]
-    for word in title.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > COLUMN_LINE_CHARACTERS:
-            lines.append("")
-        lines[-1] = _cut(f"{lines[-1]} {word}".strip(), COLUMN_LINE_CHARACTERS + 3)
-    return lines if len(lines) <= COLUMN_LINES else [*lines[: COLUMN_LINES - 1], lines[COLUMN_LINES - 1] + " …"]
+def _wrapped(text: str, characters: int, most: int) -> list[str]:
+    """A text in lines of about so many characters; what is too long is cut, and says so."""
+    lines = textwrap.wrap(text, characters) or [""]
+    return lines if len(lines) <= most else [*lines[: most - 1], _cut(lines[most - 1] + " …", characters)]
 
 
-def _cut(text: str, most: int = TITLE_MAX_CHARACTERS) -> str:
+def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _document(height: float, title: str, drawn: Sequence[Markup], width: float = WIDTH) -> str:
     style = svg.element("style", Markup(_style()))
     frame = svg.element("rect", x=0, y=0, width=width, height=height, rx=6, class_="paper")
-    return (
-        svg.element(
-            "svg",
-            svg.element("title", title),
-            style,
-            frame,
-            *drawn,
-            xmlns="http://www.w3.org/2000/svg",
-            viewBox=f"0 0 {svg.number(width)} {svg.number(height)}",
-            width=width,
-            height=height,
-            role="img",
-        )
-        + "\n"
+    drawing = svg.element(
+        "svg",
+        svg.element("title", _cut(title, 500)),
+        style,
+        frame,
+        *drawn,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {svg.number(width)} {svg.number(height)}",
+        width=width,
+        height=height,
+        role="img",
     )
+    return svg.xml_text(drawing) + "\n"
 
 
 def _style() -> str:

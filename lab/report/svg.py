@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ Attribute = str | float | None
 # Of a character of 12 units, in the widest of the usual fonts: what labels are kept apart by.
 CHARACTER_WIDTH = 7.1
 BOLD_WIDER = 1.12
+NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def element(name: str, *children: str | Markup, **attributes: Attribute) -> Markup:
@@ -21,6 +23,11 @@ def element(name: str, *children: str | Markup, **attributes: Attribute) -> Mark
     )
     inside = "".join(escape(child) for child in children)
     return Markup(f"<{name}{stated}>{inside}</{name}>" if children else f"<{name}{stated}/>")
+
+
+def xml_text(content: str) -> str:
+    """Text without what XML has no place for, not even escaped."""
+    return NOT_XML.sub("\ufffd", content)
 
 
 def joined(parts: Iterable[Markup]) -> Markup:

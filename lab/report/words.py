@@ -165,13 +165,26 @@ def verdict_line(result: RunResult) -> str:
     expected = listed([measure_text(str(each)) for each in result.info.expectations]) or "nothing in particular"
     if result.verdict is Verdict.HELD:
         return f"Expected: {expected}. That is what happened."
-    missed = list(dict.fromkeys(failure for trial in result.trials for failure in trial.failed_expectations))
     if result.verdict is Verdict.REFUTED:
-        more = f" (and {len(missed) - 3} more)" if len(missed) > 3 else ""
-        return f"Expected: {expected}. It was not so: {'; '.join(measure_text(each) for each in missed[:3])}{more}."
+        return f"Expected: {expected}. It was not so: {'; '.join(missed(result.trials))}."
     return (
         f"Expected: {expected}. Nothing can be said: {count(len(valid(result.trials)), 'valid trial')} of {len(result.trials)}."
     )
+
+
+def missed(trials: Iterable[TrialResult]) -> list[str]:
+    """Each expectation that some trial missed, once, with the value or the range of values that were measured."""
+    found: dict[str, list[str]] = {}
+    for trial in trials:
+        for failure in trial.failed_expectations:
+            expectation, _, value = failure.partition(": was ")
+            found.setdefault(expectation, []).append(value)
+    return [f"{measure_text(expectation)}: was {_range(values)}" for expectation, values in found.items()]
+
+
+def _range(values: Sequence[str]) -> str:
+    ordered = sorted(values, key=float)
+    return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
 
 
 def measure_text(expectation: str) -> str:
