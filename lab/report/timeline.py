@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -41,16 +41,16 @@ def failure(arrival: Arrival, deadline_s: float) -> str:
 
 def cells(arrivals: Iterable[Arrival], deadline_s: float, width_s: float = BIN_S) -> tuple[Cell, ...]:
     """Every arrival in the one interval of `width_s` in which it was intended, from 0 to the last of them."""
-    found: dict[int, Counter[str]] = {}
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for arrival in arrivals:
-        found.setdefault(index_of(arrival.at_s, width_s), Counter())[_kind(arrival, deadline_s)] += 1
-    return tuple(_cell(index * width_s, found.get(index, Counter())) for index in range(max(found, default=-1) + 1))
+        found[index_of(arrival.at_s, width_s)][_kind(arrival, deadline_s)] += 1
+    return tuple(_cell(index * width_s, found[index]) for index in range(max(found, default=-1) + 1))
 
 
 def index_of(at_s: float, width_s: float) -> int:
     """The interval that an instant is in; what was before the start counts to the first."""
     # Rounded first: 4.3 / 0.1 is a little less than 43.
-    return max(int(round(at_s / width_s, 6)), 0)
+    return max(int(round(at_s / width_s, 9)), 0)
 
 
 GOOD, SLOW = "=good", "=slow"  # no class of failure has such a name
@@ -107,11 +107,11 @@ class Lane:
 
 def lanes(arrivals: Iterable[Arrival], box_of: Callable[[Arrival], str], width_s: float) -> tuple[Lane, ...]:
     """A lane for each box that answered; none where the arrivals do not say."""
-    counts: dict[str, Counter[int]] = {}
+    counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for arrival in arrivals:
         name = box_of(arrival)
         if name:
-            counts.setdefault(name, Counter())[index_of(arrival.at_s, width_s)] += 1
+            counts[name][index_of(arrival.at_s, width_s)] += 1
     return tuple(Lane(name, dict(found), found.total()) for name, found in sorted(counts.items()))
 
 
