@@ -11,7 +11,7 @@ from lab.report import svg, words
 from lab.report.words import Downtimes
 
 WIDTH, LEFT, RIGHT = 1000.0, 230.0, 760.0
-RADIUS, STEP, DEEP = 4.5, 8.0, 40.0
+RADIUS, STEP, DEEP = 4.5, 8.0, 36.0
 ROW_HEIGHT, AXIS_HEIGHT = 54.0, 36.0
 
 
@@ -82,8 +82,8 @@ def _row(row: DotRow, axis: svg.Axis) -> Markup:
 
 def _interval(found: Downtimes, axis: svg.Axis, y: float) -> Markup:
     low, high, median = axis.at(found.low_s), axis.at(found.high_s), axis.at(found.median_s)
-    band = svg.box(low, y - 15, max(high - low, 1.0), 30, "interval")
-    return band + svg.line(median, y - 18, median, y + 18, "median")
+    band = svg.box(low, y - 12, max(high - low, 1.0), 24, "interval")
+    return band + svg.line(median, y - 14, median, y + 14, "median")
 
 
 def placed(dots: Iterable[Dot], axis: svg.Axis) -> list[tuple[Dot, float, float]]:

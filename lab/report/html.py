@@ -253,4 +253,4 @@ def _told(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
         for column in matrix.columns:
             cell = row.cell(column.name)
             if cell and cell.why:
-                yield row.name, column.title, "; ".join(words.measure_text(why) for why in cell.why[:REMARKS_MAX])
+                yield row.name, column.title, "; ".join(words.grouped(cell.why)[:REMARKS_MAX])

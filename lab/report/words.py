@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -10,6 +11,7 @@ from lab.availability import median_interval
 from lab.model import Outage, RunInfo, RunResult, TrialResult, Verdict, longest_s
 from lab.report.matrix import Cell, Matrix, Row
 
+MISSED = re.compile(r"(.*): was (\d[\d.]*(?:e[+-]?\d+)?)", re.DOTALL)
 NOBODY_NOTICED = "no user noticed"
 PHASE_WORDS = {
     "inject_s": "broken",
@@ -166,25 +168,36 @@ def verdict_line(result: RunResult) -> str:
     if result.verdict is Verdict.HELD:
         return f"Expected: {expected}. That is what happened."
     if result.verdict is Verdict.REFUTED:
-        return f"Expected: {expected}. It was not so: {'; '.join(missed(result.trials))}."
+        return f"Expected: {expected}. It was not so: {'; '.join(grouped(_missed(result.trials)))}."
     return (
         f"Expected: {expected}. Nothing can be said: {count(len(valid(result.trials)), 'valid trial')} of {len(result.trials)}."
     )
 
 
-def missed(trials: Iterable[TrialResult]) -> list[str]:
-    """Each expectation that some trial missed, once, with the value or the range of values that were measured."""
+def _missed(trials: Iterable[TrialResult]) -> list[str]:
+    return [failure for trial in trials for failure in trial.failed_expectations]
+
+
+def grouped(whys: Iterable[str]) -> list[str]:
+    """What was not as expected, each expectation once with the value or the range of values that were measured."""
     found: dict[str, list[str]] = {}
-    for trial in trials:
-        for failure in trial.failed_expectations:
-            expectation, _, value = failure.partition(": was ")
-            found.setdefault(expectation, []).append(value)
-    return [f"{measure_text(expectation)}: was {_range(values)}" for expectation, values in found.items()]
+    for why in whys:
+        match = MISSED.fullmatch(why)
+        values = found.setdefault(match[1] if match else why, [])
+        values += [match[2]] if match else []
+    return [measure_text(what) + (f": was {_range(values)}" if values else "") for what, values in found.items()]
 
 
 def _range(values: Sequence[str]) -> str:
-    ordered = sorted(values, key=float)
+    ordered = sorted(values, key=_number)
     return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
+
+
+def _number(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0  # from somebody else's file: "1.2.3"
 
 
 def measure_text(expectation: str) -> str:
@@ -284,4 +297,4 @@ def cell_sentence(cell: Cell) -> str:
         parts.append(f"split brain {seconds(cell.split_brain_s)}")
     if cell.degraded_s is not None:
         parts.append(f"nothing in reserve for {seconds(cell.degraded_s)}")
-    return "; ".join([*parts, *cell.why])
+    return "; ".join([*parts, *grouped(cell.why)])

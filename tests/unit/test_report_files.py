@@ -348,6 +348,12 @@ def test_lost_writes_and_split_brain_are_in_the_sentence() -> None:
     assert "whether a write was lost is not known" in words.headline(unread)
 
 
+def test_expectations_missed_are_said_once_with_their_range() -> None:
+    whys = ["downtime_longest_s at most 1: was 6.1", "the load was late", "downtime_longest_s at most 1: was 12", "x: was 1.2.3"]
+    assert words.grouped(whys) == ["longest outage in seconds at most 1: was 6.1 to 12", "the load was late", "x: was 1.2.3"]
+    assert words.grouped([HOSTILE, HOSTILE]) == [HOSTILE]
+
+
 # The command line
 
 
