@@ -52,7 +52,12 @@ class Observer:
 
     def __enter__(self) -> Observer:
         databases = self._stage.databases if self._stage.is_replicated else {}
-        what = {"databases": databases, "balancers": self._stage.balancers, "entry": self._stage.entry[0]}
+        what = {
+            "databases": databases,
+            "balancers": self._stage.balancers,
+            "entry": self._stage.entry[0],
+            "announced": self._stage.announced,
+        }
         command = ["python", "-m", "client.observer", json.dumps(what)]
         self._process = self._engine.talk_to(self._engine.internet_box(self._stage), command)
         threading.Thread(target=self._listen, args=(self._process,), daemon=True, name="observer").start()

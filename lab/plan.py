@@ -9,7 +9,7 @@ from random import Random
 
 from lab import experiments
 from lab.errors import UsageError
-from lab.model import INTERNET_ROLE, Expectation, Experiment, FaultKind, Stage, Step
+from lab.model import Expectation, Experiment, FaultKind, Stage, Step
 from lab.targets import ACTIVE, PLACES, PRIMARY, STANDBY, possible
 
 BASELINE_S = 1.0
@@ -175,7 +175,7 @@ def targets_of(part: str, stage: Stage) -> list[str]:
 
 def places(stage: Stage, kind: str) -> list[str]:
     """The zones, or the regions, that a stage has boxes in."""
-    labels = [spec.labels.get(PLACES[kind], "") for spec in stage.services if INTERNET_ROLE not in spec.roles]
+    labels = [spec.labels.get(PLACES[kind], "") for spec in stage.services if spec.is_system]
     return sorted({label for label in labels if label})
 
 
@@ -216,7 +216,7 @@ def sweep(stage: Stage, faults: Sequence[FaultKind], terms: Terms, seed: int, pa
 
 def boxes_of(stage: Stage) -> list[str]:
     """The boxes of a stage that may fail: all but those where the users stand."""
-    return [spec.name for spec in stage.services if INTERNET_ROLE not in spec.roles]
+    return [spec.name for spec in stage.services if spec.is_system]
 
 
 def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: Terms) -> Job:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import plan, yamlfile
-from lab.model import INTERNET_ROLE, Stage
+from lab.model import Stage
 from lab.report.matrix import Cell, Row
 
 FILE = Path(__file__).resolve().parent / "assumptions.yaml"
@@ -153,7 +153,7 @@ def parts_of(stage: Stage, assumed: Assumptions, measured: Mapping[str, float] |
     seconds = {**assumed.failover_s, **{column.removeprefix("kill-"): each for column, each in (measured or {}).items()}}
     kinds: dict[str, list[str]] = {}
     for spec in stage.services:
-        if INTERNET_ROLE not in spec.roles and spec.roles:
+        if spec.is_system and spec.roles:
             kinds.setdefault(spec.roles[0], []).append(spec.name)
     boxes = [_of_boxes(kind, names, stage, assumed, seconds) for kind, names in kinds.items()]
     return tuple([part for part in boxes if part.needed] + _of_places(stage, assumed, seconds))

@@ -7,9 +7,9 @@ from dataclasses import replace
 from random import Random
 
 from lab.errors import UsageError
-from lab.model import Box, ServiceSpec, Stage
+from lab.model import LINE_FORM, WAN_ROLE, Box, ServiceSpec, Stage
 
-FORMS = "a role (web), service:NAME (or NAME,NAME), zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE"
+FORMS = "a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, line:REGION, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE"
 PRIMARY, STANDBY = "db.primary", "db.standby"
 ACTIVE, PASSIVE = "lb.active", "lb.passive"
 PLACES = {"zone": "lab.zone", "region": "lab.region"}
@@ -19,8 +19,8 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
     """The boxes that a target names, at least one.
 
     ROLE is one box that plays the role, by chance (seeded) where several do; a bare service name works
-    too. service:NAME is that box, service:NAME,NAME these together; zone:NAME and region:NAME are every box that stands there;
-    label:KEY=VALUE every box with the label; all:ROLE every box in the role; random any box of the
+    too. service:NAME is that box, service:NAME,NAME these together; zone:NAME and region:NAME are every box that stands
+    there; line:NAME is the router's line to a region; label:KEY=VALUE every box with the label; all:ROLE every box in the role; random any box of the
     system, random:ROLE,ROLE any in one of the roles. The internet box is never a target. Raises UsageError.
     """
     system = sorted((box for box in boxes if box.is_system), key=lambda box: box.service)
@@ -33,6 +33,10 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
         found = _all_named(value.split(","), system)
     elif colon and form in PLACES:
         found = [box for box in system if value and box.labels.get(PLACES[form]) == value]
+    elif form + colon == LINE_FORM:
+        # Of a line, the router has an end where the region has a box.
+        regions = {box.labels.get(PLACES["region"]) for box in system}
+        found = [box for box in boxes if WAN_ROLE in box.roles and value in regions]
     elif colon and form == "label":
         key, equals, wanted = value.partition("=")
         found = [box for box in system if equals and box.labels.get(key) == wanted]
