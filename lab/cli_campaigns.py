@@ -34,9 +34,11 @@ from lab.report import tables
 
 # Slower than this, what goes on after the healing would be too short to see the end of an outage in.
 RATE_MIN_PER_S = 20.0
-OBSERVE_S = 5.0
-TOLERANCE_S = 3.5
-"""Longer than the slowest failover of any stage takes (three databases: 2.6 s), shorter than what is watched."""
+COMPARE_OBSERVE_S, SWEEP_OBSERVE_S = 6.0, 7.0
+TOLERANCE_S = 5.0
+"""What the slowest failover of any stage, that of a whole region, may take."""
+MARGIN_S = 0.5
+"""Watched for so much longer than the tolerance at least: an outage begins a moment after its fault."""
 TRIALS = 3
 OVERHEAD_S = 7.0
 """What a trial takes beside the watching, for the first guess."""
@@ -47,8 +49,8 @@ Make = Callable[[int], Campaign]
 def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--rate", type=click.FloatRange(RATE_MIN_PER_S, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second."),
-        click.option("--observe", type=Duration(), help=f"How long to watch before healing (default: {OBSERVE_S:g}s)."),
-        click.option("--tolerance", type=Duration(), default=TOLERANCE_S, show_default=True, help="How long users may be without the service, in seconds, before it counts as gone."),
+        click.option("--observe", type=Duration(), help=f"How long to watch before healing (default: {COMPARE_OBSERVE_S:g}s; {SWEEP_OBSERVE_S:g}s for a sweep)."),
+        click.option("--tolerance", type=Duration(), help=f"How long users may be without the service before it counts as gone (default: {TOLERANCE_S:g}s, less where less is watched)."),
         seed_option,
         click.option("--resume/--fresh", "resume", default=None, help="Go on with an interrupted one, or begin anew; by default the first if there is one."),
         click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing."),
@@ -58,14 +60,16 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _terms(observe_s: float | None, tolerance_s: float) -> plan.Terms:
-    terms = plan.Terms(OBSERVE_S if observe_s is None else observe_s, tolerance_s)
-    if terms.observe_s <= terms.tolerance_s:
+def _terms(observe_s: float | None, tolerance_s: float | None, observe_default_s: float) -> plan.Terms:
+    """What all cells share; what is tolerated must show within what is watched. Raises UsageError."""
+    watched_s = observe_default_s if observe_s is None else observe_s
+    tolerated_s = min(TOLERANCE_S, watched_s - MARGIN_S) if tolerance_s is None else tolerance_s
+    if not 0 <= tolerated_s < watched_s:
         raise UsageError(
-            f"watching for {terms.observe_s:g} s does not show whether the service is gone for over {terms.tolerance_s:g} s",
+            f"watching for {watched_s:g} s does not show whether the service is gone for over {max(tolerated_s, 0):g} s",
             "a longer --observe, or a shorter --tolerance",
         )
-    return terms
+    return plan.Terms(watched_s, tolerated_s)
 
 
 @click.command()
@@ -89,7 +93,7 @@ def sweep(
     trials: int,
     rate: float,
     observe: float | None,
-    tolerance: float,
+    tolerance: float | None,
     seed: int | None,
     resume: bool | None,
     dry_run: bool,
@@ -102,7 +106,7 @@ def sweep(
     started anew, and stays up.
     """
     stage = stages.find(stage_name, failover) if failover else stages.parse(stage_name)
-    terms, kinds = _terms(observe, tolerance), plan.kinds(faults)
+    terms, kinds = _terms(observe, tolerance, SWEEP_OBSERVE_S), plan.kinds(faults)
     if sample is not None and not pairs:
         raise UsageError("--sample chooses among pairs", "--pairs --sample N")
     made_from = images.fingerprint(stage)
@@ -161,7 +165,7 @@ def compare(
     trials: int | None,
     rate: float,
     observe: float | None,
-    tolerance: float,
+    tolerance: float | None,
     seed: int | None,
     resume: bool | None,
     dry_run: bool,
@@ -175,7 +179,7 @@ def compare(
     STAGES are numbers or folder names, 4:automatic for a stage's second file; all without any. Each is started, and
     removed when it is through. Called again after an interruption, it goes on where it stopped.
     """
-    terms, assumed = _terms(observe, tolerance), reliability.read(assumptions or reliability.FILE)
+    terms, assumed = _terms(observe, tolerance, COMPARE_OBSERVE_S), reliability.read(assumptions or reliability.FILE)
     limits = budget.read(budget_file) if budget_file else None
     chosen = _stages(stage_names, limits)
     wished = plan.watched_for(_wishes(faults, limits), observe)

@@ -1,8 +1,9 @@
 """A model of each stage's availability: parts in series and in parallel, with assumed rates. Pure but for the file.
 
 A model, not a measurement. What it takes for granted, beside the figures in assumptions.yaml: parts fail
-independently of each other but for what stands in one zone or region; of several places, and of three or more
-databases, a majority must be there; a switch works whenever its target is there. The last is what the lab measures.
+independently of each other but for what stands in one zone or region; of several places a majority must be there; of
+three or more databases two, one that writes and one that acknowledges; a switch works whenever its target is there. The
+last is what the lab measures.
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ def _of_databases(count: int, stage: Stage, assumed: Assumptions, seconds: Mappi
         switches[0] = ("kill-primary", 1, assumed.operator_min * 60)
     elif any("monitor" in spec.roles for spec in stage.services):
         switches.append(("primary without monitor", 1, _without_monitor_s(assumed)))
-    return Part("db", count, count // 2 + 1 if count > 2 else 1, rate, tuple(switches))
+    return Part("db", count, 2 if count > 2 else 1, rate, tuple(switches))
 
 
 def _without_monitor_s(assumed: Assumptions) -> float:

@@ -237,7 +237,8 @@ def test_against_too_few_trials_nothing_is_said(lab: Lab, tmp_path: Path) -> Non
         (("compare", "3:manual"), "stage 3 has no failover 'manual'"),
         (("compare", "3", "3-load-balancer"), "a stage is named twice"),
         (("compare", "--faults", "explode"), "'explode' is no fault"),
-        (("compare", "--observe", "1s"), "watching for 1 s does not show"),
+        (("compare", "--observe", "400ms"), "watching for 0.4 s does not show"),
+        (("compare", "--observe", "4s", "--tolerance", "4s"), "watching for 4 s does not show"),
         (("compare", "--budget", "nosuch.yaml"), "nosuch.yaml cannot be read"),
         (("compare", "--against", "nosuch.json"), "nosuch.json is no comparison"),
         (("compare", "--against", "pyproject.toml"), "pyproject.toml is no comparison"),
@@ -246,7 +247,7 @@ def test_against_too_few_trials_nothing_is_said(lab: Lab, tmp_path: Path) -> Non
         (("sweep", "9"), "there is no stage '9'"),
         (("sweep", "3", "--faults", "kill-web"), "'kill-web' is no fault of a sweep"),
         (("sweep", "3", "--sample", "3"), "--sample chooses among pairs"),
-        (("sweep", "3", "--tolerance", "9s"), "watching for 5 s does not show"),
+        (("sweep", "3", "--tolerance", "9s"), "watching for 7 s does not show"),
     ],
 )
 def test_wrong_usage_is_one_line(lab: Lab, arguments: tuple[str, ...], said: str) -> None:
@@ -272,6 +273,25 @@ def test_a_dry_run_says_what_would_be_done(lab: Lab) -> None:
     assert "not applicable: stage 6 has no second region" in done.out
     asked = json.loads(lab("compare", "5", "--dry-run", "--json", "--seed", "1").out)
     assert (asked["seed"], asked["trials"], asked["trials_total"]) == (1, 3, 12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "observe_s", "tolerance_s"),
+    [
+        (("compare",), 6.0, 5.0),
+        (("compare", "--observe", "4s"), 4.0, 3.5),
+        (("compare", "--observe", "9s"), 9.0, 5.0),
+        (("compare", "--observe", "9s", "--tolerance", "1s"), 9.0, 1.0),
+        (("sweep", "3"), 7.0, 5.0),
+    ],
+)
+def test_what_is_tolerated_shows_within_what_is_watched(
+    lab: Lab, arguments: tuple[str, ...], observe_s: float, tolerance_s: float
+) -> None:
+    asked = json.loads(lab(*arguments, "--dry-run", "--json").out)
+    experiment = asked["stages"][0]["jobs"][0]["experiments"][0]
+    assert experiment["observe_s"] == observe_s
+    assert experiment["expectations"][0]["at_most"] == tolerance_s
 
 
 # sweep
