@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, count
 
 from lab.model import Verdict
 from lab.report.matrix import Cell, Matrix, Row
-from lab.statistics import CHANCE_MAX, Change, Downtime, Shift, attainable_p, decide, holm, shift
+from lab.statistics import CHANCE_MAX, TRIALS_MIN, Change, Downtime, Shift, attainable_p, decide, holm, shift
 
 MONTH_S = 30 * 24 * 3600.0
 OBJECTIVES = (0.999, 0.9999, 0.99999)
@@ -120,9 +120,16 @@ def against(new: Matrix, old: Matrix) -> tuple[Against, ...]:
     ]
     shifts = [_shift(before, cell) for _, cell, before in pairs]
     adjusted = _adjusted([(found, before, cell) for found, (_, cell, before) in zip(shifts, pairs, strict=True)])
+    needed = trials_needed(len(pairs))
     return tuple(
-        _against(row, cell, before, found, p) for (row, cell, before), found, p in zip(pairs, shifts, adjusted, strict=True)
+        _against(row, cell, before, found, p, needed)
+        for (row, cell, before), found, p in zip(pairs, shifts, adjusted, strict=True)
     )
+
+
+def trials_needed(cells: int) -> int:
+    """How many valid trials of each are the fewest that can tell a difference when so many cells are asked."""
+    return next(trials for trials in count(TRIALS_MIN) if attainable_p(trials, trials) * cells < CHANCE_MAX)
 
 
 def _adjusted(found: Sequence[tuple[Shift | None, Cell, Cell]]) -> list[float | None]:
@@ -137,7 +144,7 @@ def _adjusted(found: Sequence[tuple[Shift | None, Cell, Cell]]) -> list[float | 
     ]
 
 
-def _against(row: str, cell: Cell, before: Cell, found: Shift | None, p_adjusted: float | None) -> Against:
+def _against(row: str, cell: Cell, before: Cell, found: Shift | None, p_adjusted: float | None, needed: int) -> Against:
     change = decide(found, p_adjusted) if p_adjusted is not None else Change.TOO_FEW
     worse = _broken_promise(cell, before)
     if worse:
@@ -145,7 +152,7 @@ def _against(row: str, cell: Cell, before: Cell, found: Shift | None, p_adjusted
     verdict = {Change.LONGER: Verdict.REFUTED, Change.TOO_FEW: Verdict.INCONCLUSIVE}.get(change, Verdict.HELD)
     trials = f"{before.trials_valid} and {cell.trials_valid} valid trials"
     if found is None or p_adjusted is None:
-        return Against(cell.column, row, verdict, change, found, p_adjusted, f"{change}: {trials}")
+        return Against(cell.column, row, verdict, change, found, p_adjusted, f"{change}: {trials}, {needed} of each are needed")
     bound = "at least " if found.censored and change is Change.LONGER else ""
     why = (
         f"{change}: by {bound}{found.estimate_s:+.2f} s ({found.coverage_ratio:.0%} interval {found.low_s:+.2f} to "

@@ -54,7 +54,8 @@ def show_comparison(console: Console, found: Conclusion) -> None:
     _model(console, found.predictions)
     _gates(console, found)
     _spent(console, found.spent_s)
-    _closing(console, found, _comparison_closing(found))
+    gated = found.budget is not None or found.against is not None
+    _closing(console, found, _comparison_closing(found), () if gated else found.why)  # each gate has said its own
 
 
 def _heading(console: Console, text: str) -> None:
@@ -189,13 +190,13 @@ def _spent(console: Console, spent_s: dict[str, float]) -> None:
 def _comparison_closing(found: Conclusion) -> str:
     if found.budget is None and found.against is None:
         return "every cell was measured; nothing was claimed" if found.verdict is Verdict.HELD else "cells without a valid trial"
-    return "the gate holds" if found.verdict is Verdict.HELD else "the gate"
+    return {Verdict.HELD: "the gate holds", Verdict.REFUTED: "the gate is broken"}.get(found.verdict, "too little to say")
 
 
-def _closing(console: Console, found: Conclusion, said: str) -> None:
+def _closing(console: Console, found: Conclusion, said: str, whys: Sequence[str]) -> None:
     console.print()
     console.print(Text.assemble((found.verdict.value.upper(), VERDICT_STYLES[found.verdict]), f"  {said}"))
-    for why in found.why:
+    for why in whys:
         console.print(f"  {why}", markup=False, highlight=False)
 
 
@@ -218,7 +219,7 @@ def show_sweep(console: Console, found: Conclusion, tolerance_s: float) -> None:
                 style="yellow",
             )
     _spent(console, found.spent_s)
-    _closing(console, found, _spofs(sweep))
+    _closing(console, found, _spofs(sweep), found.why)
 
 
 def _failing(each: Failing) -> tuple[str | Text, ...]:

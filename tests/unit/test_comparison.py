@@ -136,7 +136,7 @@ def test_that_it_stays_away_now_is_a_regression() -> None:
 def test_too_few_trials_say_neither_yes_nor_no() -> None:
     (found,) = comparison.against(matrix(row("5-x", cell("kill-lb", 9.0, 9.0))), matrix(row("5-x", cell("kill-lb", 0.1, 0.1))))
     assert (found.verdict, found.change) == (Verdict.INCONCLUSIVE, Change.TOO_FEW)
-    assert found.why == "too few trials to say: 2 and 2 valid trials"
+    assert found.why == "too few trials to say: 2 and 2 valid trials, 5 of each are needed"
 
 
 def test_five_trials_are_too_few_where_very_many_cells_are_asked() -> None:
@@ -145,6 +145,7 @@ def test_five_trials_are_too_few_where_very_many_cells_are_asked() -> None:
 
     assert {each.change for each in comparison.against(many(6), many(6))} == {Change.NONE}
     assert {each.change for each in comparison.against(many(7), many(7))} == {Change.TOO_FEW}
+    assert comparison.against(many(7), many(7))[0].why.endswith("5 and 5 valid trials, 6 of each are needed")
 
 
 @pytest.mark.parametrize(
