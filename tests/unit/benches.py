@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,13 +60,25 @@ class PlayedBench:
 
 
 def cut_at(count: int, error: BaseException) -> Callable[[str], None]:
-    """Raises at the so-manieth thing that is done (from 1), once."""
+    """Raises at the thing of this number that is done (from 1), once."""
     seen: list[str] = []
 
     def before(what: str) -> None:
         seen.append(what)
         if len(seen) == count:
             raise error
+
+    return before
+
+
+def kill_at(count: int) -> Callable[[str], None]:
+    """Kills this process at the thing of this number that is done (from 1)."""
+    seen: list[str] = []
+
+    def before(what: str) -> None:
+        seen.append(what)
+        if len(seen) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     return before
 

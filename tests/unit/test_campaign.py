@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from lab.errors import HealError, InconclusiveError, LabError, PreflightError, U
 from lab.model import FaultKind, LoadPlan, TrialResult, Verdict
 from lab.plan import EXTRA_TRIALS, Terms
 from lab.report.matrix import Matrix
-from tests.unit.benches import NOT_BITTEN, PlayedBench, breaking, cut_at
+from tests.unit.benches import NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
 
 TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
 COLUMNS = "kill-web,kill-lb,kill-standby"
@@ -139,6 +141,23 @@ def test_it_goes_on_where_it_was_cut(tmp_path: Path, step: int) -> None:
     # A stage of which a trial is through goes on as it is; one that was only started is started anew.
     assert sum(done.endswith("anew") for done in (*first.done, *second.done)) in (2, 3)
     assert second.done[-1] == "stop redundancy-lab-3"
+
+
+@pytest.mark.parametrize("step", [2, 5, 8])
+def test_it_goes_on_where_it_was_killed(tmp_path: Path, step: int) -> None:
+    """With a real SIGKILL, which leaves nobody to tidy up."""
+    _, expected = whole(tmp_path / "whole")
+    kept = Kept.begin(comparison(), tmp_path / "killed")
+
+    def work() -> None:
+        carry_out(comparison(), kept, PlayedBench(spofs, kill_at(step)))
+
+    process = get_context("fork").Process(target=work)
+    process.start()
+    process.join(timeout=60)
+    assert process.exitcode == -signal.SIGKILL
+    carry_out(comparison(), kept, PlayedBench(spofs))
+    assert figures(campaign.outcome(comparison(), kept)) == figures(expected)
 
 
 @pytest.mark.parametrize("characters", range(1, 120, 17))
