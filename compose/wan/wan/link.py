@@ -24,8 +24,8 @@ TUN, TRIAL_TUN = "lab-wan", "lab-wan-try"
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 # Whatever the networks take, the TUN does: the rest of the way says what is too big.
 MTU_BYTES = 65535
-# What the TUN keeps while this program does not get the processor.
-TUN_QUEUE_PACKETS = 4000
+# What the TUN keeps while this program does not get the processor. More would be a delay that nobody has asked for.
+TUN_QUEUE_PACKETS = 1000
 BATCH_PACKETS = 64
 # Above the kernel's own rules: what this box says and what comes from the TUN goes its way, all else to the TUN.
 RULES, TABLE = {100: "iif lo lookup main", 101: f"iif {TUN} lookup main", 102: "lookup 100"}, "100"
