@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from dataclasses import astuple
@@ -12,14 +13,17 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wan import link
 from wan.cli import main
 from wan.line import (
     HELD_MAX,
     LATE_NS,
     NS_PER_MS,
+    Count,
     Line,
     Settings,
     UsageError,
+    WanError,
     changed,
     forwarded_once,
     in_words,
@@ -264,6 +268,58 @@ def test_question_without_a_router_is_exit_code_1(capsys: pytest.CaptureFixture[
 )
 def test_line_as_a_queue_of_the_kernel(settings: Settings, text: str) -> None:
     assert netem(settings) == text
+
+
+QUEUE = {"kind": "netem", "root": True, "bytes": 420, "packets": 5, "drops": 2, "overlimits": 0, "backlog": 0}
+
+
+@pytest.fixture
+def said_to_tc(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A kernel that has netem, and what it was told."""
+    said: list[str] = []
+
+    def run(*command: str) -> str:
+        said.append(" ".join(command))
+        return json.dumps([QUEUE]) if "show" in command else ""
+
+    monkeypatch.setattr(link, "run", run)
+    monkeypatch.setattr(link, "lacks_netem", lambda: None)
+    return said
+
+
+REGIONS = parse_regions(["eu=198.18.32.1/24,delay=20ms", "us=198.18.64.1/24,delay=5ms"])
+
+
+@pytest.mark.parametrize(("kind", "why"), [("auto", "the kernel has it"), ("netem", "as asked")])
+def test_queues_of_the_kernel_follow_the_interfaces(kind: str, why: str, said_to_tc: list[str]) -> None:
+    chosen, because = link.choose(kind, REGIONS)
+    assert (chosen.name, because) == ("netem", why)
+    chosen.taken(REGIONS[0], "eth0")
+    assert chosen.change("eu", Settings(60.0)) == Settings(20.0)
+    # Not connected: it holds once it is.
+    assert chosen.change("us", Settings(loss_percent=1.0)) == Settings(5.0)
+    chosen.taken(REGIONS[1], "eth4")
+    chosen.taken(REGIONS[0], "eth5")
+    assert [re.sub(r"^tc qdisc replace dev (\w+) root netem limit \d+", r"\1", told) for told in said_to_tc] == [
+        "eth0 delay 20ms",
+        "eth0 delay 60ms",
+        "eth4 loss 1%",
+        "eth5 delay 60ms",
+    ]
+
+
+def test_what_the_kernel_counts(said_to_tc: list[str]) -> None:
+    chosen, _ = link.choose("auto", REGIONS)
+    assert chosen.count("eu") == Count(0, 0, 0, None, None)
+    chosen.taken(REGIONS[0], "eth0")
+    assert chosen.count("eu") == Count(5, 420, 2, None, None)
+    assert said_to_tc[-1] == "tc -s -j qdisc show dev eth0 root"
+
+
+def test_netem_that_was_asked_for_and_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "lacks_netem", lambda: "qdisc kind is unknown")
+    with pytest.raises(WanError, match="no netem: qdisc kind is unknown"):
+        link.choose("netem", REGIONS)
 
 
 def checksum(header: bytes) -> int:

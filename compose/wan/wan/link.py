@@ -24,12 +24,13 @@ TUN, TRIAL_TUN = "lab-wan", "lab-wan-try"
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 # Whatever the networks take, the TUN does: the rest of the way says what is too big.
 MTU_BYTES = 65535
-# What the TUN keeps while this program does not get the processor.
-TUN_QUEUE_PACKETS = 4000
+# What the TUN keeps while this program does not get the processor. More would be a delay that nobody has asked for.
+TUN_QUEUE_PACKETS = 1000
 BATCH_PACKETS = 64
 # Above the kernel's own rules: what this box says and what comes from the TUN goes its way, all else to the TUN.
 RULES, TABLE = {100: "iif lo lookup main", 101: f"iif {TUN} lookup main", 102: "lookup 100"}, "100"
-RTMGRP_LINK, RTMGRP_IPV4_IFADDR = 0x1, 0x10
+# What the kernel tells of: interfaces, their addresses, routes.
+RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE = 0x1, 0x10, 0x40
 # The interfaces are looked at when the kernel says that they have changed, and besides that so often.
 LOOK_S = 2.0
 DISCARD_PORT = 9
@@ -97,7 +98,7 @@ class Gateways:
         self._regions = regions
         self._taken = taken
         self._news = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._news.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR))
+        self._news.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE))
         self._news.settimeout(LOOK_S)
 
     def watch(self) -> None:
@@ -111,6 +112,7 @@ class Gateways:
     def take(self) -> None:
         """Take every address that is not ours yet; what can't be taken now can be later."""
         try:
+            _forget_default_route()
             addresses = _addresses()
         except WanError as error:
             say(str(error))
@@ -126,13 +128,20 @@ class Gateways:
         name = addresses[0][0]
         try:
             if region.gateway not in [each for _, each in addresses]:
+                # In this order: what fails is tried again as long as the address is not ours.
+                self._taken(region, name)
                 run("ip", "address", "add", str(region.gateway), "dev", name)
                 _announce(region.gateway)
-                self._taken(region, name)
                 say(f"{region.name}: {name} has {region.gateway}")
             self.interfaces[region.name] = name
         except WanError as error:
             say(f"{region.name}: {error}")
+
+
+def _forget_default_route() -> None:
+    """Docker has set one, by way of an address that is our own now, and would fail to replace it."""
+    if run("ip", "-4", "route", "show", "default"):
+        run("ip", "-4", "route", "del", "default")
 
 
 def _addresses() -> list[tuple[str, IPv4Interface]]:
