@@ -22,12 +22,18 @@ class LogLine:
 
 
 # Which words prove what. The monitor: a health check failed for good; it has chosen a new primary. HAProxy: a
-# server has failed its checks, and gets no more requests from then on. keepalived: the address moves here.
+# server has failed its checks, and gets no more requests from then on (of `ready` it only knows; nobody is sent there).
+# keepalived: the address moves here. The router has lost a balancer, or a balancer says that its region cannot serve;
+# the router's kernel sends new connections another way.
 PROOFS = (
     (re.compile(r"is marked as unhealthy by the monitor"), (DETECT,)),
     (re.compile(r"Setting goal state of .*(?<!converged) to prepare_promotion"), (ELECT,)),
-    (re.compile(r"Server \w+/\w+ is DOWN"), (DETECT, REROUTE)),
+    (re.compile(r"Server (?!ready/)\w+/\w+ is DOWN"), (DETECT, REROUTE)),
+    (re.compile(r"Server ready/\w+ is DOWN"), (DETECT,)),
     (re.compile(r"Entering MASTER STATE"), (DETECT, ELECT)),
+    # The balancers call their side of it `internet`: what they lose is the router.
+    (re.compile(r"<TRACE> (?!internet:)\w+: BGP session closed|announced as the last resort"), (DETECT,)),
+    (re.compile(r"entry \S+: \w+ \(\S+\) from now on"), (REROUTE,)),
 )
 
 

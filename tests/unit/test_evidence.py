@@ -25,6 +25,10 @@ CHANGED_OVER = (
     "to prepare_promotion after a user-initiated failover."
 )
 LEFT_OUT = "[WARNING]  (8) : Server reads/web1 is DOWN, reason: Layer4 timeout, check duration: 150ms. 1 active and 0 backup servers left."
+NOT_READY = "[WARNING]  (19) : Server ready/web1 is DOWN, reason: Layer7 wrong status, code: 503, check duration: 2ms."
+ROUTER_LOST = "2026-01-31 12:00:00.467878 <TRACE> lb1: BGP session closed"
+LAST_RESORT = "lab-announce: announced as the last resort: 503 Service Unavailable: 0 web boxes are ready, 2 serve"
+ROUTED = "2026-01-31T12:00:00.468504Z entry 198.18.0.10: lb2 (198.18.0.34) from now on"
 TAKEN_OVER = "Sat Jan 31 12:00:00 2026: (entry) Entering MASTER STATE"
 
 
@@ -41,6 +45,10 @@ def proved(text: str) -> list[str]:
         (CHANGED_OVER, [ELECT]),
         (LEFT_OUT, [DETECT, REROUTE]),
         (TAKEN_OVER, [DETECT, ELECT]),
+        (NOT_READY, [DETECT]),
+        (ROUTER_LOST, [DETECT]),
+        (LAST_RESORT, [DETECT]),
+        (ROUTED, [REROUTE]),
     ],
 )
 def test_what_a_line_proves(text: str, names: list[str]) -> None:
@@ -61,6 +69,10 @@ def test_what_a_line_proves(text: str, names: list[str]) -> None:
         LEFT_OUT.replace("is DOWN, reason: Layer4 timeout", "is UP, reason: Layer7 check passed"),
         "[WARNING]  (8) : Server reads/web1 is going DOWN for maintenance.",
         TAKEN_OVER.replace("MASTER STATE", "BACKUP STATE (init)"),
+        # The balancer's own side of it.
+        ROUTER_LOST.replace("lb1", "internet"),
+        LAST_RESORT.replace("the last resort", "a way in"),
+        "2026-01-31T12:00:00.468504Z entry 198.18.0.10: nobody from now on",
         "",
     ],
 )
