@@ -17,7 +17,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab import databases, experiments, healing, images, journal, parameters, preflight, roles, selftest, signals, soak, stages
+from lab import (
+    databases,
+    experiments,
+    healing,
+    images,
+    journal,
+    parameters,
+    preflight,
+    roles,
+    selftest,
+    signals,
+    soak,
+    stages,
+    survey,
+)
 from lab.engine import Engine, wait_until
 from lab.errors import (
     EXIT_BROKEN_PIPE,
@@ -39,6 +53,7 @@ from lab.journal import UndoLedger
 from lab.model import Box, Direction, Experiment, FaultKind, How, LoadPlan, RunInfo, RunResult, Stage, Step, Verdict
 from lab.observer import Observer
 from lab.report import document, terminal
+from lab.report import map as map_
 from lab.report.progress import ConsoleProgress, NoProgress
 from lab.runner import Order, trial_seed
 from lab.runner import run as run_experiment
@@ -311,53 +326,59 @@ def _await_start(engine: Engine, stage: Stage) -> None:
 
 
 @cli.command()
+@click.argument("stage_name", metavar="[STAGE]", required=False)
 @json_option
 @pass_output
-def status(output: Output, as_json: bool) -> None:
-    """Show the boxes of the stage that is up with the roles that they play now, and faults that are in effect."""
+def status(output: Output, stage_name: str | None, as_json: bool) -> None:
+    """Show a map of the stage that is up: every box where it stands, how it is, and the role that it plays now.
+
+    A block for each region and for each zone, where a stage has them. Of a standby database it says how far it is
+    behind, of a balancer whether users come to it. Nobody is waited for: who does not answer in half a second is
+    shown as not answering.
+    """
+    number = stages.find(stage_name).number if stage_name else None
     engine = Engine()
-    boxes = _in_roles(engine, [box for box in engine.boxes() if box.stage])
-    entries = UndoLedger().entries()
+    boxes = [box for box in engine.boxes(number) if box.stage]
+    charts, strays = _charts(engine, boxes)
     if as_json:
-        rows = [
-            {
-                "stage": box.stage,
-                "box": box.service,
-                "roles": list(box.roles),
-                "status": box.status,
-                "health": box.health,
-                "well": box.is_well,
-            }
-            for box in boxes
-        ]
-        output.document(
-            {
-                "boxes": rows,
-                "faults": [{"fault": entry.fault, "box": entry.undo.service, "since": entry.since} for entry in entries],
-            }
-        )
+        output.document(_status_document(charts, strays))
         return
     if not boxes:
-        output.say("no stage is up; 'lab up 3' starts one")
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("stage", "box", "role", "status", "health", "memory"):
-        table.add_column(title, justify="right" if title == "memory" else "left")
-    for box in boxes:
-        memory = f"{engine.memory_mib(box):.0f} MiB" if box.status == "running" else ""
-        table.add_row(
-            str(box.stage), box.service, " ".join(box.roles), box.status, box.health, memory, style="" if box.is_well else "red"
+        output.say(
+            f"stage {number} is not up; 'lab up {number}' starts it" if number else "no stage is up; 'lab up 3' starts one"
         )
-    output.data.print(table)
+        return
+    for chart in charts:
+        map_.show(output.data, chart)
+    for box in strays:
+        output.data.print(f"{box.service} is {box.condition}; the file that it was started from is gone", highlight=False)
     output.say(f"front door: {preflight.front_door()}")
 
 
-def _in_roles(engine: Engine, boxes: list[Box]) -> list[Box]:
-    """The boxes with their live roles; as they are where nobody can be asked."""
+def _charts(engine: Engine, boxes: list[Box]) -> tuple[list[map_.Chart], list[Box]]:
+    """A map of each stage that is up, and the boxes whose stage's file is gone."""
+    known = {stage.project: stage for stage in stages.all_stages()}
+    up_now = [known[project] for project in sorted({box.project for box in boxes} & set(known))]
+    charts = [_chart(engine, stage, [box for box in boxes if box.project == stage.project]) for stage in up_now]
+    return charts, [box for box in boxes if box.project not in known]
+
+
+def _chart(engine: Engine, stage: Stage, boxes: list[Box]) -> map_.Chart:
     try:
-        return [box for stage in healing.stages_up(engine) for box in roles.boxes_in_roles(engine, stage)]
-    except LabError:
-        return boxes
+        seen = survey.survey(engine, stage, boxes)
+    except LabError as error:
+        return map_.Chart(stage, tuple(boxes), None, error.message)
+    return map_.Chart(stage, tuple(roles.with_live_roles(boxes, stage, seen.sight)), seen)
+
+
+def _status_document(charts: list[map_.Chart], strays: list[Box]) -> dict[str, Any]:
+    faults = [{"fault": entry.fault, "box": entry.undo.service, "since": entry.since} for entry in UndoLedger().entries()]
+    rows = [map_.box_document(box, chart) for chart in charts for box in chart.boxes]
+    return {
+        "stages": [map_.as_document(chart) for chart in charts],
+        "boxes": [*rows, *map(map_.box_document, strays)],
+        "faults": faults,
+    }
 
 
 @cli.command()

@@ -259,13 +259,6 @@ class Engine:
         stamped = (line.split(" ", 1) for line in text.decode(errors="replace").splitlines() if " " in line)
         return [LogLine(box.service, at_ns, said) for stamp, said in stamped if (at_ns := _nanoseconds(stamp))]
 
-    def memory_mib(self, box: Box) -> float:
-        """What a box uses, without the page cache it could give back, in MiB."""
-        with _explained(f"measure {box.service}"):
-            usage = self._api.stats(box.id, stream=False, one_shot=True).get("memory_stats", {})
-        cache = usage.get("stats", {}).get("total_inactive_file", usage.get("stats", {}).get("inactive_file", 0))
-        return float(max(usage.get("usage", 0) - cache, 0)) / 2**20
-
     def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
         """Call `heard`, in another thread, for each event of our boxes; returns how to stop that."""
         # Those with a role only: a helper comes and goes, and is no box.

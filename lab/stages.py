@@ -67,6 +67,7 @@ def read(file: Path) -> Stage:
             services=tuple(_service(name, _section(services, name)) for name in services),
             failover=str(about.get("failover", "none")),
             balancers=_addresses(about, "balancers") if "balancers" in about else {},
+            monitor=str(about.get("monitor", "")),
         )
     except (TypeError, ValueError) as error:
         raise about.error("", f"x-lab is malformed: {error}") from error
