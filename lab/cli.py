@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from random import Random, SystemRandom
 from typing import Any
@@ -364,11 +365,13 @@ def _charts(engine: Engine, boxes: list[Box]) -> tuple[list[map_.Chart], list[Bo
 
 
 def _chart(engine: Engine, stage: Stage, boxes: list[Box]) -> map_.Chart:
-    try:
-        seen = survey.survey(engine, stage, boxes)
-    except LabError as error:
-        return map_.Chart(stage, tuple(boxes), None, error.message)
-    return map_.Chart(stage, tuple(roles.with_live_roles(boxes, stage, seen.sight)), seen)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        examined = thread.submit(survey.examined, engine, boxes)
+        try:
+            seen = survey.survey(engine, stage, boxes)
+        except LabError as error:
+            return map_.Chart(stage, tuple(examined.result()), None, error.message)
+        return map_.Chart(stage, tuple(roles.with_live_roles(examined.result(), stage, seen.sight)), seen)
 
 
 def _status_document(charts: list[map_.Chart], strays: list[Box]) -> dict[str, Any]:

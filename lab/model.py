@@ -222,7 +222,7 @@ class Copy:
     behind_bytes: int | None
     """What of the primary's log it does not have; None where that is unknown, or its log is another one."""
     behind_s: float | None
-    """How long ago the last order that it shows was placed; 0 where it has everything, None where that is unknown."""
+    """How long ago the last order that it shows was placed; 0 where it has and shows all, None where that is unknown."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from lab import observer, roles
@@ -13,6 +15,7 @@ from lab.model import Box, Copy, DatabaseState, Judgement, Sight, Stage, Survey
 
 # Who is asked has 0.5 s to answer, twice at most; the rest is for the command to start.
 SURVEY_TIMEOUT_S = 2.0
+EXAMINATION_TIMEOUT_S = 1.0
 BALANCER_ROLE = "lb"
 
 
@@ -36,6 +39,17 @@ def survey(engine: Engine, stage: Stage, boxes: Sequence[Box]) -> Survey:
         raise InconclusiveError(
             f"the boxes could not be asked: {words[:200]}", "'lab heal' brings back what is broken"
         ) from error
+
+
+def examined(engine: Engine, boxes: Sequence[Box]) -> list[Box]:
+    """The boxes as they are within 1 s: Docker's "unhealthy" may be about the past, so those are examined now, all at once."""
+
+    def now(box: Box) -> Box:
+        doubtful = box.condition == "unhealthy"
+        return replace(box, health="healthy") if doubtful and engine.is_well(box, EXAMINATION_TIMEOUT_S) else box
+
+    with ThreadPoolExecutor(max_workers=max(len(boxes), 1)) as threads:
+        return list(threads.map(now, boxes))
 
 
 def _statistics(stage: Stage) -> dict[str, str]:
@@ -85,7 +99,8 @@ def _copy(leader: dict[str, Any] | None, own: dict[str, Any] | None, known: dict
 
 
 def _behind_s(behind_bytes: int | None, own: dict[str, Any] | None) -> float | None:
-    if behind_bytes == 0:
+    if behind_bytes is None or own is None:
+        return None
+    if not behind_bytes and not own["unreplayed_bytes"]:
         return 0.0
-    age_s = own["replayed_age_s"] if own else None
-    return None if behind_bytes is None or age_s is None else max(float(age_s), 0.0)
+    return max(float(own["replayed_age_s"]), 0.0) if own["replayed_age_s"] is not None else None

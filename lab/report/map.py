@@ -16,6 +16,8 @@ WIDTH = 80
 TIERS = ("lb", "web", "db", "monitor")
 ILL_STYLE = "bold red"
 GONE = "gone"
+# What takes no time is on its way, and no lag.
+AGE_MIN_S = 0.1
 UNITS = ("B", "KiB", "MiB", "GiB")
 
 
@@ -166,7 +168,7 @@ def behind(count: int, age_s: float | None) -> str:
     size, unit = float(count), 0
     while size >= 1024 and unit < len(UNITS) - 1:
         size, unit = size / 1024, unit + 1
-    age = f", {age_s:.{0 if age_s >= 10 else 1}f} s" if age_s else ""
+    age = f", {age_s:.{0 if age_s >= 10 else 1}f} s" if age_s and age_s >= AGE_MIN_S else ""
     return f"{size:.{1 if unit and size < 100 else 0}f} {UNITS[unit]}{age} behind"
 
 

@@ -179,6 +179,8 @@ def test_databases_say_what_they_are_and_how_far_they_are_behind() -> None:
         (0, 0.0, "0 B behind"),
         (1023, None, "1023 B behind"),
         (1536, 0.25, "1.5 KiB, 0.2 s behind"),
+        (0, 4.0, "0 B, 4.0 s behind"),
+        (300, 0.02, "300 B behind"),
         (500 * 2**20, 75.4, "500 MiB, 75 s behind"),
         (5000 * 2**30, 7200.0, "5000 GiB, 7200 s behind"),
     ],

@@ -13,7 +13,7 @@ from lab.engine import ExecResult
 from lab.errors import InconclusiveError
 from lab.model import Box, Copy, DatabaseState, Judgement, Sight, Stage, Survey
 from lab.stages import find
-from lab.survey import SURVEY_TIMEOUT_S, copies, survey
+from lab.survey import SURVEY_TIMEOUT_S, copies, examined, survey
 from tests.unit.helpers import box, db, sight, stage
 from tests.unit.played import PlayedEngine
 
@@ -28,11 +28,11 @@ def follower(address: str = DATA["db2"], **changes: Any) -> dict[str, Any]:
 
 
 def primary(*followers: dict[str, Any], position: int = 5000) -> dict[str, Any]:
-    return {"position": position, "replayed_age_s": None, "followers": list(followers)}
+    return {"position": position, "unreplayed_bytes": None, "replayed_age_s": None, "followers": list(followers)}
 
 
-def standby(position: int = 5000, age_s: float | None = 7.0) -> dict[str, Any]:
-    return {"position": position, "replayed_age_s": age_s, "followers": []}
+def standby(position: int = 5000, age_s: float | None = 7.0, unreplayed: int = 0) -> dict[str, Any]:
+    return {"position": position, "unreplayed_bytes": unreplayed, "replayed_age_s": age_s, "followers": []}
 
 
 def said(**changes: Any) -> dict[str, Any]:
@@ -157,6 +157,15 @@ def test_copy_that_has_everything_is_not_behind_however_long_ago_the_last_order_
     assert copy(sight(), db1=primary(follower()), db2=standby(age_s=900.0)).behind_s == 0.0
 
 
+def test_copy_that_has_everything_and_does_not_show_it_is_behind_in_time() -> None:
+    held_back = standby(5000, age_s=8.0, unreplayed=400)
+    assert copy(sight(), db1=primary(follower()), db2=held_back) == Copy(True, True, behind_bytes=0, behind_s=8.0)
+
+
+def test_copy_that_has_never_shown_an_order_has_no_age() -> None:
+    assert copy(sight(standbys=0), db1=primary(), db2=standby(2000, age_s=None)).behind_s is None
+
+
 def test_copy_that_is_sent_nothing_is_behind_by_what_it_lacks() -> None:
     seen = copy(sight(standbys=0), db1=primary(), db2=standby(2000, age_s=12.5))
     assert seen == Copy(streams=False, awaited=False, behind_bytes=3000, behind_s=12.5)
@@ -188,3 +197,26 @@ def test_primary_that_waits_has_copies_too() -> None:
 
 def test_follower_at_an_address_that_is_no_box_of_ours_is_nobody() -> None:
     assert not copy(sight(), db1=primary(follower("198.18.2.99")), db2=standby()).streams
+
+
+# Boxes that Docker calls unhealthy
+
+
+class Examining(PlayedEngine):
+    """An engine whose boxes are examined; those named pass."""
+
+    passing: tuple[str, ...] = ("web1",)
+
+    def is_well(self, box: Box, timeout_s: float = 5.0) -> bool:
+        self.done.append(f"examine {box.service} within {timeout_s:g} s")
+        return box.service in self.passing
+
+
+def test_box_that_docker_calls_unhealthy_is_examined_now() -> None:
+    ill = [box("web1", health="unhealthy"), box("web2", health="unhealthy"), box("web3", health="starting"), box("lb", ("lb",))]
+    frozen = box("db", ("db",), status="paused", health="unhealthy")
+    engine = Examining()
+    found = examined(engine.as_engine, [*ill, frozen])
+    assert [each.condition for each in found] == ["running", "unhealthy", "starting", "running", "paused"]
+    assert sorted(engine.done) == ["examine web1 within 1 s", "examine web2 within 1 s"]
+    assert examined(engine.as_engine, []) == []

@@ -8,9 +8,9 @@
 
 `sight` is the observer's. Whoever does not answer has null; nobody is waited for longer than 0.5 s, twice at most.
 
-A database says its `position` in the log in bytes (of a standby: what it has received), the age of the last order that
-a standby has replayed (`replayed_age_s`), and its `followers`: their addresses, whether each streams and is awaited by
-commits, and by how much it is behind. A balancer says which web boxes it sends requests to. The monitor says of each
+A database says its `position` in the log in bytes (of a standby: what it has received), of that what it does not show
+yet (`unreplayed_bytes`), how long ago the last order that it shows was placed (`replayed_age_s`), and its `followers`:
+their addresses, whether each streams and is awaited by commits, and by how much it is behind. A balancer says which web boxes it sends requests to. The monitor says of each
 database whether it is well and whether it could be promoted, and how many standbys a commit needs for good.
 """
 
@@ -32,6 +32,7 @@ from client.observer import ANSWER_TIMEOUT_S, HEALTH_PORT, Connection, Observer,
 
 POSITION_QUERY = """
     SELECT position::bigint AS position,
+           greatest(position - pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0'), 0)::bigint AS unreplayed_bytes,
            extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 AS replayed_age_s,
            (SELECT coalesce(json_agg(json_build_object(
                      'address', host(client_addr), 'streams', state = 'streaming',

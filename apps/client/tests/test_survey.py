@@ -18,14 +18,14 @@ from .loopback import Behaviour, reset, say, say_and_hang_up, say_nothing, servi
 from .postgres import FLOAT8, INT8, JSON, Postgres
 
 AT_ONCE_S = 1.0
-COLUMNS = (("position", INT8), ("replayed_age_s", FLOAT8), ("followers", JSON))
+COLUMNS = (("position", INT8), ("unreplayed_bytes", INT8), ("replayed_age_s", FLOAT8), ("followers", JSON))
 FOLLOWER = {"address": "198.18.2.32", "streams": True, "awaited": True, "behind_bytes": 120}
 
 
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres]:
     """A database at the port where one is looked for."""
-    with postgres.serving((1000, None, json.dumps([FOLLOWER]))) as server:
+    with postgres.serving((1000, 20, None, json.dumps([FOLLOWER]))) as server:
         server.columns = COLUMNS
         monkeypatch.setenv("PGPORT", str(server.port))
         yield server
@@ -36,7 +36,7 @@ def asked() -> dict[str, Any] | None:
 
 
 def test_answer_comes_by_column(database: Postgres) -> None:
-    assert asked() == {"position": 1000, "replayed_age_s": None, "followers": [FOLLOWER]}
+    assert asked() == {"position": 1000, "unreplayed_bytes": 20, "replayed_age_s": None, "followers": [FOLLOWER]}
     assert database.connections == 1
 
 
