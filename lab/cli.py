@@ -580,7 +580,8 @@ def soak_(
 ) -> None:
     """Break one thing after another by chance, healing each, until a write is lost or all held.
 
-    The same seed gives the same faults; called again with it, it goes on where it was interrupted.
+    Each time one box, or, in a third of the faults where the stage has such places, a whole zone or region or the line
+    between two. The same seed gives the same faults; called again with it, it goes on where it was interrupted.
     """
     stage = stages.find(stage_name, failover)
     seed = SystemRandom().randrange(2**31) if seed is None else seed
@@ -599,7 +600,11 @@ def soak_(
             order = Order(stage, _observing(experiments.find(fault.experiment), observe), LoadPlan(rate_per_s=rate), fault.seed)
             return run_experiment(engine, ledger, order, _info(order), NoProgress())
 
-        outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(terminal.soak_line(outcome, faults)))
+        try:
+            outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(terminal.soak_line(outcome, faults)))
+        except HealError:
+            output.say(f"not healed: the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+            raise
         if soak.verdict(outcomes) is Verdict.REFUTED:
             output.say(f"the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
     if as_json:

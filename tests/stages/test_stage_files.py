@@ -16,6 +16,7 @@ from lab.engine import IMAGE_PREFIX
 from lab.errors import UsageError
 from lab.model import INTERNET_ROLE
 from lab.stages import PROJECT_PREFIX, ROOT, STAGES_FOLDER
+from lab.targets import PLACES
 
 BENCHMARKING = ip_network("198.18.0.0/15")
 OUTSIDE = "outside"
@@ -236,7 +237,9 @@ def test_file_is_flat(folder: str) -> None:
 def test_what_is_said_about_the_stage_is_true(folder: str) -> None:
     about, services = DOCUMENTS[folder]["x-lab"], DOCUMENTS[folder]["services"]
     assert about["stage"] == folder.partition("-")[0]
-    assert set(about["spof"]) <= set(services)
+    labels = [body["labels"] for body in services.values()]
+    places = {f"{form}:{each[label]}" for form, label in PLACES.items() for each in labels if label in each}
+    assert set(about["spof"]) <= set(services) | places
     assert set(about["databases"]) <= set(services)
     for name, address in about["databases"].items():
         assert address in own_addresses(folder, name)

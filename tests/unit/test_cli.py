@@ -15,7 +15,7 @@ import pytest
 from lab import experiments
 from lab.cli import Duration, cli, main
 from lab.engine import ExecResult
-from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE
+from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, HealError
 from lab.faults import FAULTS
 from lab.journal import RunJournal, UndoLedger
 from lab.model import Box, Undo, UndoAction
@@ -248,6 +248,24 @@ def test_promotion_is_asked_of_the_monitor_where_there_is_one(
     done = lab("promote")
     assert done.code == EXIT_USAGE
     assert "no stage with a standby database is up" in done.errors[0]
+
+
+def test_soak_that_could_not_be_healed_keeps_the_logs(
+    lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    up(box("web1", stage=5, project="redundancy-lab-5"))
+
+    def fails(*_: object) -> None:
+        raise HealError("db2 is exited after 60 s")
+
+    monkeypatch.setattr("lab.cli._ensure_up", lambda *_: None)
+    monkeypatch.setattr("lab.soak.soak", fails)
+    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
+    done = lab("soak", "5", "--faults", "2", "--seed", "3")
+    assert done.code == EXIT_HEAL_FAILED
+    evidence = tmp_path / "results" / "5-redundant-load-balancers" / "soak" / "3-2" / "evidence"
+    assert f"the logs of all boxes are in {evidence}" in done.err.replace("\n", "")
+    assert [file.name for file in evidence.iterdir()] == ["web1.log"]
 
 
 # The map
