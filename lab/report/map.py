@@ -9,12 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from lab import redundancy
 from lab.model import Box, DatabaseState, Judgement, Stage, Survey
 
 WIDTH = 80
 # From the users inwards: what a request meets first stands first.
 TIERS = ("lb", "web", "db", "monitor")
 ILL_STYLE = "bold red"
+SPENT_STYLE = "yellow"
 GONE = "gone"
 # What takes no time is on its way, and no lag.
 AGE_MIN_S = 0.1
@@ -32,6 +34,11 @@ class Chart:
     unasked: str = ""
     """Why there is no survey."""
 
+    @property
+    def evidence(self) -> redundancy.Evidence | None:
+        """What the survey shows to work; None without one."""
+        return redundancy.evidence(self.stage, self.boxes, self.survey) if self.survey else None
+
 
 def show(console: Console, chart: Chart) -> None:
     """Print the map: at most 80 columns wide, and as clear without colours."""
@@ -45,8 +52,22 @@ def lines(chart: Chart) -> list[Text]:
     system = [box for box in boxes if box.is_system]
     outside = [box for box in boxes if not box.is_system]
     header = [Text(f"stage {chart.stage.number} · {chart.stage.title}", style="bold"), Text(_address(chart)), Text()]
-    unasked = [Text(f"{chart.unasked}: roles and copies are unknown", style=ILL_STYLE)] if chart.unasked else []
-    return [*header, *_places(chart, system, WIDTH, _columns(boxes)), *_rows(chart, outside, WIDTH, _columns(boxes)), *unasked]
+    columns = _columns(boxes)
+    return [*header, *_places(chart, system, WIDTH, columns), *_rows(chart, outside, WIDTH, columns), Text(), *_margins(chart)]
+
+
+def _margins(chart: Chart) -> list[Text]:
+    """How many more may fail, tier by tier."""
+    evidence = chart.evidence
+    if evidence is None:
+        return [Text(f"{chart.unasked}: roles, copies and margins are unknown", style=ILL_STYLE)]
+    if not redundancy.outcomes(evidence):
+        return [Text("writes are gone, and nothing in the stage brings them back by itself", style=ILL_STYLE)]
+    return [_margin(tier, count) for tier, count in redundancy.margins(evidence).items()]
+
+
+def _margin(tier: redundancy.Tier, count: int) -> Text:
+    return Text(f"{tier}: survives {count} more" if count else f"{tier}: survives none", style="" if count else SPENT_STYLE)
 
 
 def _missing(chart: Chart) -> list[Box]:
@@ -193,7 +214,7 @@ def _of_monitor(judgements: dict[str, Judgement] | None) -> str:
 
 def as_document(chart: Chart) -> dict[str, Any]:
     """The map as JSON-ready data, beside the rows of its boxes."""
-    sight = chart.survey.sight if chart.survey else None
+    sight, evidence = chart.survey.sight if chart.survey else None, chart.evidence
     return {
         "stage": chart.stage.number,
         "stage_folder": chart.stage.folder,
@@ -203,6 +224,8 @@ def as_document(chart: Chart) -> dict[str, Any]:
         "holders": list(sight.holders) if sight else [],
         "wire": sight.wire if sight else "",
         "missing": [box.service for box in _missing(chart)],
+        "serves": bool(redundancy.outcomes(evidence)) if evidence else None,
+        "survives": {tier.value: count for tier, count in redundancy.margins(evidence).items()} if evidence else None,
         "unasked": chart.unasked or None,
     }
 

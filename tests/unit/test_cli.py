@@ -309,7 +309,7 @@ def test_status_where_nobody_can_be_asked_says_so_and_shows_the_boxes(lab: Lab, 
     plays = up(db("db1", project=AUTOMATIC), frozen)
     done = lab("status")
     assert done.code == EXIT_HELD
-    assert "the internet box is paused: roles and copies are unknown" in done.out
+    assert "the internet box is paused: roles, copies and margins are unknown" in done.out
     assert "! internet" in done.out
     assert plays.done == []
 

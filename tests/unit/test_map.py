@@ -13,41 +13,13 @@ import pytest
 from rich.console import Console
 
 from lab import roles
-from lab.model import Box, Copy, DatabaseState, Judgement, ServiceSpec, Sight, Stage, Survey
+from lab.model import Box, Copy, DatabaseState, ServiceSpec, Stage, Survey
+from lab.redundancy import Tier
 from lab.report.map import GONE, WIDTH, Chart, as_document, behind, box_document, lines, show
 from lab.stages import ROOT, all_stages, find
-from tests.unit.helpers import stage
+from tests.unit.helpers import COPY, NODE, stage, started, surveyed
 
 ZONES = find("6")
-WELL = Copy(streams=True, awaited=True, behind_bytes=0, behind_s=0.0)
-NODE = Judgement("secondary", is_well=True, is_candidate=True)
-
-
-def started(of: Stage, **changed: dict[str, Any]) -> list[Box]:
-    """Every box of a stage as it is when all is well, but for what is said of some."""
-    return [
-        replace(
-            Box(f"id-of-{spec.name}", spec.name, of.number, spec.roles, spec.labels, "running", "healthy", of.project),
-            **changed.get(spec.name, {}),
-        )
-        for spec in of.services
-    ]
-
-
-def surveyed(of: Stage, **changes: Any) -> Survey:
-    """What a survey finds when all is well, unless changed: the first database is the primary, the first balancer has the address."""
-    first, *others = of.databases
-    states = {first: DatabaseState.PRIMARY, **dict.fromkeys(others, DatabaseState.STANDBY)}
-    holders = tuple(of.balancers)[:1]
-    wire, answering = "".join(holders), tuple(of.balancers)
-    web = tuple(spec.name for spec in of.services if "web" in spec.roles)
-    whole = Survey(
-        sight=Sight(0, states, len(others), len(others), holders, wire, answering),
-        copies=dict.fromkeys(others, WELL),
-        backends={spec.name: web for spec in of.services if "lb" in spec.roles},
-        judgements=dict.fromkeys(of.databases, NODE) if of.monitor else None,
-    )
-    return replace(whole, **changes)
 
 
 def chart(of: Stage, seen: Survey | None, boxes: Sequence[Box] | None = None, unasked: str = "") -> Chart:
@@ -76,7 +48,8 @@ def test_zones_are_blocks_with_their_boxes_in_them() -> None:
     assert [line.split()[1] for line in blocks[0][1:4]] == ["lb1", "web1", "db1"]
     assert [line.split()[1] for line in blocks[2][1:4]] == ["web3", "db3", "monitor"]
     # Users stand in no zone.
-    assert found[-1].split()[:3] == ["internet", "internet", "running"]
+    assert row("internet", found) == "internet internet running"
+    assert next(line for line in found if "internet" in line).startswith("  internet")
 
 
 def test_every_line_of_a_box_says_role_condition_and_what_else_there_is() -> None:
@@ -122,7 +95,7 @@ def test_regions_hold_zones_and_the_witness_has_none() -> None:
 def test_stage_without_zones_is_a_list_from_the_users_inwards() -> None:
     found = drawn(stage(), surveyed(stage()))
     assert not any("─" in line for line in found)
-    assert [line.split()[0] for line in found[3:]] == ["lb", "web1", "web2", "db", "internet"]
+    assert [line.split()[0] for line in found[3:8]] == ["lb", "web1", "web2", "db", "internet"]
     assert row("lb", found) == "lb lb running 2 of 2 web boxes"
     assert row("db", found) == "db db.primary running"
 
@@ -222,7 +195,7 @@ def test_who_uses_whom() -> None:
 
 def test_where_nobody_can_be_asked_boxes_are_drawn_and_the_rest_is_said_to_be_unknown() -> None:
     found = drawn(ZONES, None, started(ZONES, internet={"status": "paused"}), "the boxes could not be asked")
-    assert found[-1] == "the boxes could not be asked: roles and copies are unknown"
+    assert found[-1] == "the boxes could not be asked: roles, copies and margins are unknown"
     assert found[1] == "users' address 198.18.0.10"
     assert row("db1", found) == "db1 db running"
     assert row("internet", found) == "! internet internet paused"
@@ -245,12 +218,36 @@ def test_map_of_every_stage_fits_80_columns_and_is_the_same_without_colour(of: S
         ]
 
 
+# Margins
+
+
+def test_each_tier_says_how_many_more_it_survives() -> None:
+    assert drawn(ZONES, surveyed(ZONES))[-6:] == [
+        "",
+        "balancer: survives 1 more",
+        "web: survives 2 more",
+        "database: survives 1 more",
+        "monitor: survives 1 more",
+        "zone: survives 1 more",
+    ]
+    alone = surveyed(ZONES, backends={"lb1": ("web2",), "lb2": ("web2",)})
+    assert "web: survives none" in drawn(ZONES, alone)
+
+
+def test_where_writes_are_gone_for_good_that_is_said_instead() -> None:
+    nobody = surveyed(ZONES, backends={"lb1": (), "lb2": ()})
+    assert drawn(ZONES, nobody)[-1] == "writes are gone, and nothing in the stage brings them back by itself"
+    assert not any("survives" in line for line in drawn(ZONES, nobody))
+    content = as_document(chart(ZONES, nobody))
+    assert (content["serves"], set(content["survives"].values())) == (False, {0})
+
+
 # JSON
 
 
 def test_document_of_the_map_and_its_boxes() -> None:
     behind_by = Copy(streams=True, awaited=False, behind_bytes=120, behind_s=0.5)
-    drawn_from = chart(ZONES, surveyed(ZONES, copies={"db2": behind_by, "db3": WELL}), started(ZONES)[:-1])
+    drawn_from = chart(ZONES, surveyed(ZONES, copies={"db2": behind_by, "db3": COPY}), started(ZONES)[:-1])
     content = json.loads(json.dumps(as_document(drawn_from)))
     assert content == {
         "stage": 6,
@@ -261,6 +258,9 @@ def test_document_of_the_map_and_its_boxes() -> None:
         "holders": ["lb1"],
         "wire": "lb1",
         "missing": ["internet"],
+        "serves": True,
+        # Commits do not wait for db2 yet, and db3 is never promoted.
+        "survives": {"balancer": 1, "web": 2, "database": 0, "monitor": 1, "zone": 0},
         "unasked": None,
     }
     rows = {box.service: json.loads(json.dumps(box_document(box, drawn_from))) for box in drawn_from.boxes}
@@ -276,11 +276,12 @@ def test_document_says_why_nobody_was_asked() -> None:
     silent = chart(ZONES, None, unasked="the internet box is paused")
     content = as_document(silent)
     assert (content["unasked"], content["holders"], content["wire"]) == ("the internet box is paused", [], "")
+    assert (content["serves"], content["survives"]) == (None, None)
     assert box_document(silent.boxes[0], silent)["backends"] is None
 
 
 def test_every_key_is_described() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("### The map")[2]
     drawn_from = chart(ZONES, surveyed(ZONES))
-    keys = {*as_document(drawn_from), *box_document(drawn_from.boxes[0], drawn_from), *asdict(WELL), *asdict(NODE)}
+    keys = {*as_document(drawn_from), *Tier, *box_document(drawn_from.boxes[0], drawn_from), *asdict(COPY), *asdict(NODE)}
     assert sorted(key for key in keys if not re.search(rf"`{key}(\[\])?`", text)) == []
