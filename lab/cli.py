@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
@@ -53,7 +54,7 @@ from lab.faults.strike import Strike
 from lab.journal import UndoLedger
 from lab.model import Box, Direction, Experiment, FaultKind, How, LoadPlan, RunInfo, RunResult, Stage, Step, Verdict
 from lab.observer import Observer
-from lab.report import document, terminal
+from lab.report import document, files, matrix, terminal
 from lab.report import map as map_
 from lab.report.progress import ConsoleProgress, NoProgress
 from lab.runner import Order, trial_seed
@@ -740,20 +741,62 @@ def heal(output: Output) -> None:
     output.say(f"healed: {mended} things mended, everything runs and answers" if mended else "nothing was broken")
 
 
+REPORTS = {
+    "html": "One page that needs nothing else: figures, every trial, each along its time.",
+    "markdown": "For a pull request; at most 64 KB.",
+    "summary": "Markdown for the summary of a CI step, added to the end of the file.",
+    "junit": "JUnit XML: refuted is a failure, invalid or inconclusive an error.",
+    "csv": "A line a trial; of a comparison, a line a cell.",
+    "svg": "A strip for a README.",
+}
+
+
+def _with_reports(command: Callable[..., Any]) -> Callable[..., Any]:
+    for name, what in reversed(REPORTS.items()):
+        command = click.option(f"--{name}", metavar="FILE", help=what)(command)
+    return command
+
+
 @cli.command()
 @click.argument("run_name", metavar="RUN", default="latest")
 @json_option
+@_with_reports
 @pass_output
-def report(output: Output, run_name: str, as_json: bool) -> None:
-    """Show a run again, computed anew from its journal; needs no Docker.
+def report(output: Output, /, run_name: str, as_json: bool, **asked: str | None) -> None:
+    """Show a run or a comparison again, computed anew from what is kept of it; needs no Docker.
 
-    RUN is a folder, a path below results/ (3-load-balancer/kill-web/latest), or latest.
+    RUN is a folder, a path below results/ (3-load-balancer/kill-web/latest), or latest. Without an option it is shown
+    here; with one or more, it is written to these files (- is standard output).
     """
+    paths = {name: path for name, path in asked.items() if path is not None}
+    if as_json + sum(path == files.STANDARD_OUTPUT for path in paths.values()) > 1:
+        raise UsageError("only one report fits on standard output", "name a file for the others")
+    found = matrix.find(run_name)
+    texts = _matrix_report(output, found, as_json, paths) if found else _run_report(output, run_name, as_json, paths)
+    for name, text in texts.items():
+        files.write(text, paths[name], append=name in files.APPENDED)
+        if paths[name] != files.STANDARD_OUTPUT:
+            output.say(f"{name}: {paths[name]}")
+
+
+def _run_report(output: Output, run_name: str, as_json: bool, asked: Iterable[str]) -> dict[str, str]:
+    """Show a run, where no file was asked for; otherwise the text of each file by its name."""
     result, records = document.rebuild(journal.find_run(run_name))
     if as_json:
         output.document(document.as_document(result))
-    else:
+    elif not asked:
         terminal.show(output.data, result, records)
+    return {name: files.OF_RUN[name](result, records) for name in asked}
+
+
+def _matrix_report(output: Output, file: Path, as_json: bool, asked: Iterable[str]) -> dict[str, str]:
+    """The same of a comparison."""
+    found = matrix.read(file)
+    if as_json:
+        output.document(found.to_document())
+    elif not asked:
+        terminal.show_matrix(output.data, found)
+    return {name: files.OF_MATRIX[name](found) for name in asked}
 
 
 @cli.command("selftest")

@@ -18,8 +18,8 @@ REJOIN_FILE = "/var/lib/lab/rejoin"
 PSQL = ("psql", "-U", "postgres", "-h", "/run/postgresql", "-X", "-At")
 
 
-def switchover(engine: Engine, stage: Stage, say: Callable[[str], None], observer: Observer) -> str:
-    """Have the monitor make the standby the primary, in order; returns the service that is primary then.
+def switchover(engine: Engine, stage: Stage, say: Callable[[str], None], observer: Observer, to: str = "") -> str:
+    """Have the monitor make a standby (or this one) the primary, in order; returns the service that is primary then.
 
     Raises UsageError where there is no monitor, InconclusiveError when it refuses or nothing changes.
     """
@@ -28,7 +28,8 @@ def switchover(engine: Engine, stage: Stage, say: Callable[[str], None], observe
         raise UsageError(f"stage {stage.number} has no monitor that could switch over", "'lab promote --fence' does it by force")
     before = observer.latest().named(DatabaseState.PRIMARY)
     started = monotonic()
-    command = [*PSQL, "-d", "pg_auto_failover", "-c", "SELECT pgautofailover.perform_failover()"]
+    call = f"perform_promotion('default', '{to}')" if to else "perform_failover()"
+    command = [*PSQL, "-d", "pg_auto_failover", "-c", f"SELECT pgautofailover.{call}"]
     done = engine.run_in(monitors[0], command, timeout_s=PROMOTE_TIMEOUT_S)
     if done.exit_code:
         raise InconclusiveError(f"the monitor refused: {done.output.strip()[-200:]}", "see 'lab status'; is the standby there?")

@@ -203,7 +203,7 @@ class Engine:
         """Run a command in a box and wait for it. A command that overruns has exit code 124."""
         try:
             done = subprocess.run(
-                ["docker", "exec", box.id, *command],
+                ["docker", "exec", *_as_user(box), box.id, *command],
                 capture_output=True,
                 text=True,
                 timeout=timeout_s,
@@ -220,7 +220,7 @@ class Engine:
         In a session of its own: a Ctrl-C at the terminal is for the lab, which then heals and ends the command.
         """
         return subprocess.Popen(
-            ["docker", "exec", "-i", box.id, *command],
+            ["docker", "exec", "-i", *_as_user(box), box.id, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -452,6 +452,11 @@ class Engine:
             yield _box(details)
         finally:
             self._api.remove_container(created["Id"], force=True, v=True)
+
+
+def _as_user(box: Box) -> list[str]:
+    """In the internet box nobody needs to be root, not even where its router is."""
+    return ["--user", "lab"] if INTERNET_ROLE in box.roles else []
 
 
 def _helper_options(network: str) -> list[str]:

@@ -11,14 +11,15 @@ from lab import parameters, yamlfile
 from lab.availability import MEASURES
 from lab.errors import UsageError
 from lab.model import Expectation, Experiment, FaultKind, How, Operator, Stage, Step
-from lab.roles import possible
+from lab.roles import ACTIVE, PRIMARY, possible
 from lab.targets import check
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
 FAULT_KEYS = ("fault", "target", *parameters.NAMES)
-KEYS = ("title", "question", *FAULT_KEYS, "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
+KEYS = ("title", "question", "given", "before", *FAULT_KEYS, "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
 STEP_KEYS = (*FAULT_KEYS, "after_s")
-OPERATOR_ACTS = ("promote", "switchover")
+ROLES = (PRIMARY, ACTIVE)
+OPERATOR_ACTS = ("promote", "switchover", "failback")
 DURATION_MAX_S = 3600.0
 
 
@@ -54,12 +55,14 @@ def read(file: Path) -> Experiment:
         after_s=_duration(document, "after_s", 1.5),
         expectations=_expectations(document),
         operator=_operator(document),
+        given=_given(document),
+        before=_listed(document, "before") if "before" in document else (),
     )
 
 
 def check_targets(experiment: Experiment, stage: Stage) -> None:
     """Raise UsageError when a step's target can match nothing in this stage, or nobody there can do what is asked."""
-    if experiment.operator and experiment.operator.does == "switchover" and stage.failover != "automatic":
+    if experiment.operator and experiment.operator.does != "promote" and stage.failover != "automatic":
         raise UsageError(
             f"{experiment.name} needs a monitor, and stage {stage.number} has none in {stage.file.name}",
             "'lab list' shows the stages; stage 4 has one with --failover automatic",
@@ -69,11 +72,23 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
             f"{experiment.name} needs a stage where an operator promotes; in {stage.file.name} a monitor does",
             f"without the operator: lab run {stage.number} kill-primary --failover automatic",
         )
-    for step in experiment.faults:
-        try:
+    try:
+        for step in (*experiment.before, *experiment.faults):
             check(step.target, possible(stage), stage.number, step.how.source)
-        except UsageError as error:
-            raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
+        for role, target in experiment.given.items():
+            _check_given(role, target, stage)
+        if experiment.operator and experiment.operator.to:
+            _check_given(PRIMARY, experiment.operator.to, stage)
+    except UsageError as error:
+        raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
+
+
+def _check_given(role: str, target: str, stage: Stage) -> None:
+    """Raise UsageError where no box that a target names could ever play the role."""
+    services = possible(stage)
+    if role not in {each for spec in services for each in spec.roles} or (role == PRIMARY and stage.failover != "automatic"):
+        raise UsageError(f"nobody there can make {role} another box", "'given' needs a monitor, or several balancers")
+    check(target, [spec for spec in services if role in spec.roles], stage.number)
 
 
 def _steps(document: yamlfile.Mapping) -> tuple[Step, ...]:
@@ -81,9 +96,13 @@ def _steps(document: yamlfile.Mapping) -> tuple[Step, ...]:
         return (_step(document, after_s=0.0),)
     if any(key in document for key in FAULT_KEYS):
         raise document.error("steps", "either fault and target, or steps, not both")
-    steps = document["steps"]
+    return _listed(document, "steps")
+
+
+def _listed(document: yamlfile.Mapping, key: str) -> tuple[Step, ...]:
+    steps = document[key]
     if not isinstance(steps, list) or not steps or not all(isinstance(step, yamlfile.Mapping) for step in steps):
-        raise document.error("steps", "steps must be a list of mappings with fault, target and after_s")
+        raise document.error(key, f"{key} must be a list of mappings with fault, target and after_s")
     for step in steps:
         _only(step, STEP_KEYS)
     return tuple(_step(step, _duration(step, "after_s", 0.0)) for step in steps)
@@ -113,11 +132,27 @@ def _operator(document: yamlfile.Mapping) -> Operator | None:
     operator = document["operator"]
     if not isinstance(operator, yamlfile.Mapping):
         raise document.error("operator", "operator must be a mapping", "operator: {delay_s: 20, does: promote}")
-    _only(operator, ("delay_s", "does"))
+    _only(operator, ("delay_s", "does", "to"))
     does = operator.get("does")
     if does not in OPERATOR_ACTS:
         raise operator.error("does", f"an operator can only {' or '.join(OPERATOR_ACTS)}", "does: promote")
-    return Operator(_duration(operator, "delay_s", 20.0), str(does))
+    to = operator.get("to", "")
+    if not isinstance(to, str) or (to and does == "promote"):
+        raise operator.error("to", "a switchover or a failback can have a target, whom it makes the primary", "to: region:eu")
+    return Operator(_duration(operator, "delay_s", 20.0), str(does), to)
+
+
+def _given(document: yamlfile.Mapping) -> dict[str, str]:
+    given = document.get("given", {})
+    if not given:
+        return {}
+    if not isinstance(given, yamlfile.Mapping):
+        raise document.error("given", "given must be a mapping of roles to targets", "given: {db.primary: zone:a}")
+    _only(given, ROLES)
+    for role, target in given.items():
+        if not isinstance(target, str) or not target:
+            raise given.error(role, f"{role} needs a target", f"{role}: zone:a")
+    return dict(given)
 
 
 def _expectations(document: yamlfile.Mapping) -> tuple[Expectation, ...]:

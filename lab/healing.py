@@ -40,9 +40,16 @@ def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
                 if box.service == entry.undo.service:
                     engine.reconnect(box, entry.undo.links)
                     mend(engine, box)
+                    retune(engine, box, entry.undo.setting)
     except LabError as error:
         raise could_not(entry, error) from error
     ledger.close(entry)
+
+
+def retune(engine: Engine, router: Box, setting: str) -> None:
+    """Tell the router between regions what a line was set to (nothing for an empty setting). Raises LabError."""
+    if setting and (done := engine.run_in(router, ["lab-wan", "set", *setting.split()])).exit_code:
+        raise LabError(f"the router says: {done.output.strip()[-200:]}")
 
 
 def could_not(entry: OpenFault, why: LabError) -> HealError:

@@ -20,6 +20,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "balancer": ("compose/base", "compose/balancer"),
     "internet": ("compose/base", "compose/internet", "apps/client"),
     "network": ("compose/base", "compose/network"),
+    "wan": ("compose/base", "compose/wan"),
 }
 
 
@@ -42,8 +43,8 @@ def _files(name: str) -> Iterator[Path]:
 
 
 def fingerprint(stage: Stage) -> str:
-    """A digest over a stage's file and the sources of all images: what a running stage was made from."""
-    parts = [stage.file.read_bytes(), *(source_digest(name).encode() for name in SOURCES)]
+    """A digest over a stage's file, what it was asked to be, and the sources of all images: what a running stage was made from."""
+    parts = [stage.file.read_bytes(), stage.durability.encode(), *(source_digest(name).encode() for name in SOURCES)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
 INTERNET_ROLE = "internet"
+WAN_ROLE = "wan"
+LINE_FORM = "line:"
 
 
 class Verdict(StrEnum):
@@ -69,6 +71,7 @@ class UndoAction(StrEnum):
     CREATE = "create"
     UNFILTER = "unfilter"
     UNSHAPE = "unshape"
+    RETUNE = "retune"
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,10 @@ class Stage:
     """automatic: a monitor promotes and brings back databases; none: an operator does."""
     balancers: dict[str, str] = field(default_factory=dict)
     """Balancer boxes that share the entry's address, and the addresses at which each is asked."""
+    announced: bool = False
+    """Whether every balancer announces the entry's address, and a router chooses; else one of them holds it."""
+    durability: str = ""
+    """In several regions, whom a commit waits for: region (one in another region) or local (the neighbour)."""
     monitor: str = ""
     """The address at which the monitor is asked; empty where there is none."""
 
@@ -113,6 +120,24 @@ class Stage:
     def is_watched(self) -> bool:
         """Whether there is anything for an observer to see: several databases, or an address that moves."""
         return self.is_replicated or bool(self.balancers)
+
+    @property
+    def regions(self) -> dict[str, list[str]]:
+        """The databases of each region; empty where a stage has none."""
+        found: dict[str, list[str]] = {}
+        for spec in self.services:
+            if spec.name in self.databases and "lab.region" in spec.labels:
+                found.setdefault(spec.labels["lab.region"], []).append(spec.name)
+        return found
+
+    @property
+    def acknowledgers(self) -> int:
+        """For how many databases a commit waits (for one of them) when nothing is missing. Regions are alike."""
+        others = len(self.databases) - 1
+        if not self.durability:
+            return others
+        neighbours = max(map(len, self.regions.values())) - 1
+        return neighbours if self.durability == "local" else others - neighbours
 
     def spare(self, sight: Sight) -> int:
         """How many databases could take over now without losing what was acknowledged.
@@ -128,7 +153,8 @@ class Stage:
     def is_redundant(self, sight: Sight) -> bool:
         """Whether nothing is missing that an observer can see: every standby follows, one balancer holds the address,
         and all of them serve."""
-        databases = not self.is_replicated or self.spare(sight) == len(self.databases) - 1
+        follow = self.failover != "automatic" or sight.standbys == len(self.databases) - 1
+        databases = not self.is_replicated or (follow and self.spare(sight) == self.acknowledgers)
         one_holds = len(sight.holders) == 1 and sight.holders[0] == sight.wire
         return databases and (not self.balancers or (one_holds and len(sight.answering) == len(self.balancers)))
 
@@ -168,8 +194,8 @@ class Box:
 
     @property
     def is_system(self) -> bool:
-        """Whether it is part of the system: users and their internet are not."""
-        return INTERNET_ROLE not in self.roles
+        """Whether it is part of the system: users, their internet and the distance between regions are not."""
+        return not {INTERNET_ROLE, WAN_ROLE} & set(self.roles)
 
     @property
     def is_well(self) -> bool:
@@ -234,6 +260,8 @@ class Judgement:
     is_well: bool
     is_candidate: bool
     """Whether it could be made the primary now."""
+    has_voice: bool
+    """Whether an election waits for it to say what it has, should it be gone or not."""
 
 
 @dataclass(frozen=True)
@@ -243,8 +271,8 @@ class Survey:
     sight: Sight
     copies: dict[str, Copy] = field(default_factory=dict)
     """For each database that is not the primary."""
-    backends: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """For each balancer the web boxes that it sends requests to."""
+    backends: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """For each balancer the web boxes that it knows, and whether it sends requests to each."""
     judgements: dict[str, Judgement] | None = None
     """What the monitor says of each database; None where it says nothing."""
     acknowledgers: int = 0
@@ -274,6 +302,8 @@ class Undo:
     """What to connect the box to again."""
     table: str = ""
     """The table of packet rules to delete in the box's network."""
+    setting: str = ""
+    """What to tell the router between regions: a line, and what it was set to."""
 
 
 @dataclass(frozen=True)
@@ -440,7 +470,10 @@ class Operator:
     delay_s: float
     """From the last fault until the operator acts."""
     does: str
-    """promote: makes the standby the primary, fencing the old one; switchover: has the monitor change them over."""
+    """promote: makes the standby the primary, fencing the old one; switchover: has the monitor change them over;
+    failback: heals what was broken before, waits until nothing is missing, and changes back."""
+    to: str = ""
+    """Whom to make the primary: one of the boxes of a target."""
 
 
 @dataclass(frozen=True)
@@ -458,6 +491,10 @@ class Experiment:
     """Load that goes on after everything is well again."""
     expectations: tuple[Expectation, ...]
     operator: Operator | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Roles that change (db.primary, lb.active), and the boxes one of which shall play them when a trial begins."""
+    before: tuple[Step, ...] = ()
+    """What is broken already when the load begins; healed by the operator's failback, or as every fault is."""
 
     @property
     def breaks(self) -> bool:

@@ -27,7 +27,7 @@ def look(engine: Engine, stage: Stage) -> Sight:
 def order(stage: Stage) -> dict[str, Any]:
     """What there is to look at in a stage, as the client is told."""
     databases = stage.databases if stage.is_replicated else {}
-    return {"databases": databases, "balancers": stage.balancers, "entry": stage.entry[0]}
+    return {"databases": databases, "balancers": stage.balancers, "entry": stage.entry[0], "announced": stage.announced}
 
 
 def read_sight(message: dict[str, Any]) -> Sight:

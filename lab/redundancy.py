@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from lab.model import Box, Copy, DatabaseState, Stage, Survey
+from lab.model import Box, DatabaseState, Stage, Survey
 
 Group = frozenset[str]
 """Boxes that fail at once."""
@@ -61,7 +61,7 @@ class Database:
     leads: bool = False
     """It takes writes, or would if its standbys acknowledged them."""
     follows: bool = False
-    """It could take over without losing what was acknowledged."""
+    """It is sent what the primary writes, and answers."""
     eligible: bool = False
     """The monitor would make it the primary."""
 
@@ -78,10 +78,29 @@ class Evidence:
     automatic: bool
     """Failovers of databases need nobody but a monitor."""
     awaited: Group = frozenset()
-    """The databases that a commit waits for, any one of them (or any `acknowledgers`), whether they are there or not."""
+    """The databases that a commit waits for, any one of them (or any `acknowledgers`), whether they are there or not; nobody:
+    the primary acknowledges alone, and what it has nobody else need have."""
+    voices: Group = frozenset()
+    """The databases that an election waits for, all of them, whether they are there or not."""
     acknowledgers: int = 0
     """How many of them must acknowledge a commit whatever becomes of them; 0: the monitor lets it wait for those that are left."""
+    announced: bool = False
+    """A balancer that can serve nobody leaves the address to the others; else it keeps it for as long as it lives."""
+    durability: str = ""
+    """In several regions, whom a commit waits for first: region (another one) or local (the neighbours)."""
+    home: str = ""
+    """The region of the primary, or of the one that was it last."""
     places: tuple[Place, ...] = ()
+
+    @property
+    def followers(self) -> Group:
+        """The databases that follow."""
+        return frozenset(each.name for each in self.databases if each.follows)
+
+    def databases_in(self, region: str) -> Group:
+        """The databases of a region, in whatever state."""
+        here = {place.box for place in self.places if place.region == region}
+        return frozenset(each.name for each in self.databases if each.name in here)
 
 
 def evidence(stage: Stage, boxes: Iterable[Box], survey: Survey) -> Evidence:
@@ -89,20 +108,25 @@ def evidence(stage: Stage, boxes: Iterable[Box], survey: Survey) -> Evidence:
     system = [box for box in boxes if box.is_system]
     balancers = tuple(_balancer(stage, box.service, survey) for box in system if "lb" in box.roles)
     judged = survey.judgements
+    leaders = {*survey.sight.named(DatabaseState.PRIMARY), *survey.sight.named(DatabaseState.WAITING)}
     return Evidence(
         web=frozenset(box.service for box in system if "web" in box.roles and (balancers or box.is_well)),
         balancers=balancers,
         databases=tuple(_database(stage, box, survey) for box in system if box.service in stage.databases),
         monitors=frozenset(box.service for box in system if "monitor" in box.roles and judged is not None),
         automatic=stage.failover == "automatic",
-        awaited=_awaited(survey),
+        awaited=_awaited(stage, survey),
+        voices=frozenset(name for name, judgement in (judged or {}).items() if judgement.has_voice),
         acknowledgers=survey.acknowledgers,
+        announced=stage.announced,
+        durability=stage.durability,
+        home=next((box.region for box in system if box.service in leaders), ""),
         places=tuple(Place(box.service, box.zone, box.region) for box in system),
     )
 
 
 def _balancer(stage: Stage, name: str, survey: Survey) -> Balancer:
-    uses = frozenset(survey.backends.get(name, ()))
+    uses = frozenset(web for web, used in survey.backends.get(name, {}).items() if used)
     if not stage.balancers:  # the entry is its own address
         return Balancer(name, name in survey.backends, name in survey.backends, uses)
     ready = name in survey.sight.answering and name in survey.backends
@@ -114,21 +138,18 @@ def _database(stage: Stage, box: Box, survey: Survey) -> Database:
     if not stage.is_replicated:  # it was not asked: there is nothing that it could be but the primary
         return Database(box.service, leads=box.is_well)
     leads = state in (DatabaseState.PRIMARY, DatabaseState.WAITING)
-    follows = state is DatabaseState.STANDBY and copy is not None and stage.spare(survey.sight) > 0 and _is_spare(stage, copy)
+    follows = state is DatabaseState.STANDBY and copy is not None and copy.streams
     judgement = (survey.judgements or {}).get(box.service)
     return Database(box.service, leads, follows, follows and judgement is not None and judgement.is_candidate)
 
 
-def _is_spare(stage: Stage, copy: Copy) -> bool:
-    """Of one standby what `Stage.spare` counts of all."""
-    return copy.streams and (copy.awaited or stage.failover != "automatic")
-
-
-def _awaited(survey: Survey) -> Group:
+def _awaited(stage: Stage, survey: Survey) -> Group:
     """The databases that commits wait for; where they wait for somebody who is not there, those that are missing."""
     if survey.sight.named(DatabaseState.WAITING):
         return frozenset(name for name, copy in survey.copies.items() if not copy.awaited)
-    return frozenset(name for name, copy in survey.copies.items() if copy.awaited)
+    # The observer counts them, by the word of the primary; the survey says who they are.
+    counted = survey.sight.synchronous > 0 and stage.failover == "automatic"
+    return frozenset(name for name, copy in survey.copies.items() if copy.awaited and counted)
 
 
 # What follows from a failure
@@ -169,38 +190,60 @@ def serves(seen: Evidence) -> bool:
 
 def _acknowledges(seen: Evidence) -> bool:
     """Whether enough are there of those whom a commit waits for. One that was just promoted waits for nobody yet."""
-    there = sum(each.follows and each.name in seen.awaited for each in seen.databases)
-    return not seen.awaited or there >= max(seen.acknowledgers, 1)
+    return not seen.awaited or len(seen.awaited & seen.followers) >= max(seen.acknowledgers, 1)
 
 
 def _entries(seen: Evidence) -> list[Evidence]:
     """Who may have the address once it has moved."""
-    if not seen.balancers or any(each.holds for each in seen.balancers):
+    able = [each.name for each in seen.balancers if each.ready and (each.uses & seen.web or not seen.announced)]
+    held = [each.name for each in seen.balancers if each.holds and (each.name in able or not seen.announced)]
+    if held or not able:
         return [seen]
-    heirs = [each.name for each in seen.balancers if each.ready]
-    return [
-        replace(seen, balancers=tuple(replace(each, holds=each.name == heir) for each in seen.balancers)) for heir in heirs
-    ] or [seen]
+    return [replace(seen, balancers=tuple(replace(each, holds=each.name == heir) for each in seen.balancers)) for heir in able]
 
 
 def _databases(seen: Evidence) -> list[Evidence]:
     """Who may be the primary once the monitor has done its work; as it is where there is nothing it could do."""
     decides = seen.automatic and bool(seen.monitors)
-    if any(each.leads for each in seen.databases):
-        # Its standbys are gone: the monitor has it go on alone, unless so many must acknowledge whatever happens.
-        alone = decides and not seen.acknowledgers and not _acknowledges(seen)
-        return [replace(seen, awaited=frozenset())] if alone else [seen]
-    voters = frozenset(each.name for each in seen.databases if each.follows)
+    leader = next((each.name for each in seen.databases if each.leads), "")
+    if leader:
+        # Those whom a commit waits for are gone: others are, or it goes on alone, unless so many are needed whatever happens.
+        moves = decides and not seen.acknowledgers and not _acknowledges(seen)
+        return [_waiting_for(seen, _quorum(seen, leader) if seen.durability else frozenset())] if moves else [seen]
     heirs = [each.name for each in seen.databases if each.follows and each.eligible]
-    # An election needs one voice more than a commit does: any two such groups have a member in common.
-    if not decides or len(voters) < seen.acknowledgers + 1 or not heirs:
-        return [seen]
-    return [_promoted(seen, heir, voters - {heir}) for heir in heirs]
+    return [_promoted(seen, heir) for heir in heirs] if heirs and decides and _elects(seen) else [seen]
 
 
-def _promoted(seen: Evidence, heir: str, rest: Group) -> Evidence:
+def _elects(seen: Evidence) -> bool:
+    """Whether an election can end, with one who has everything that was acknowledged."""
+    followers = seen.followers
+    home = seen.databases_in(seen.home)
+    if seen.durability == "local" and home & seen.voices and not home & followers:
+        # The region is given up, with what only it has; all others are asked.
+        return frozenset(each.name for each in seen.databases) - home <= followers
+    # With several who acknowledge, one voice more than a commit needs: any two such groups have a member in common.
+    return bool(seen.awaited) and seen.voices <= followers and len(seen.awaited & followers) > seen.acknowledgers
+
+
+def _promoted(seen: Evidence, heir: str) -> Evidence:
     databases = tuple(Database(heir, leads=True) if each.name == heir else each for each in seen.databases)
-    return replace(seen, databases=databases, awaited=rest)
+    home = next((place.region for place in seen.places if place.box == heir), "")
+    after = replace(seen, databases=databases, home=home)
+    return _waiting_for(after, _quorum(after, heir))
+
+
+def _waiting_for(seen: Evidence, names: Group) -> Evidence:
+    return replace(seen, awaited=names, voices=names)
+
+
+def _quorum(seen: Evidence, leader: str) -> Group:
+    """For whom a commit on this primary waits: who follows; between regions a whole group of which one follows."""
+    if not seen.durability:
+        return seen.followers
+    near = seen.databases_in(seen.home) - {leader}
+    far = frozenset(each.name for each in seen.databases) - near - {leader}
+    groups = (near, far) if seen.durability == "local" else (far, near)
+    return next((group for group in groups if group & seen.followers), frozenset())
 
 
 # Margins

@@ -9,9 +9,9 @@ from random import Random
 from time import monotonic
 from typing import Protocol
 
-from lab import databases, evidence, healing, roles, signals
+from lab import databases, evidence, healing, layout, roles, signals
 from lab.availability import decide, measure_trial, summarise
-from lab.engine import Engine, EngineEvent
+from lab.engine import Engine, EngineEvent, wait_until
 from lab.errors import HealError, InconclusiveError
 from lab.faults import Victim
 from lab.faults.strike import Strike
@@ -20,6 +20,7 @@ from lab.load import Load
 from lab.model import (
     Arrival,
     Box,
+    DatabaseState,
     Event,
     Experiment,
     LoadPlan,
@@ -123,6 +124,41 @@ class _Trial:
             healing.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
         except HealError as error:
             raise InconclusiveError(f"stage {stage.number} does not settle: {error.message}", error.hint) from error
+        layout.bring_about(self.engine, stage, experiment.given, lambda text: self.progress.phase("given", text))
+        try:
+            self._break_before()
+            return self._under_load()
+        finally:
+            # Every open fault is of this trial: a run does not begin while there is one.
+            if self.ledger.entries():
+                healing.undo_all(self.engine, self.ledger)
+
+    def _break_before(self) -> None:
+        """What users do not see fail: only that it is missing, and how it comes back."""
+        if not self.order.experiment.before:
+            return
+        stage = self.order.stage
+        with Observer(self.engine, stage) as self.observer, signals.Deferred(lambda: self.progress.notice("interrupted")):
+            for step in self.order.experiment.before:
+                with Strike.prepare(self.engine, step, self._boxes(), stage, self.random) as strike:
+                    self.progress.phase("before", f"{step.fault} {strike.names}, and waiting until users are served without")
+                    strike.note(self.ledger)
+                    self.victims += strike.victims
+                    strike.inject()
+                    strike.bites()
+            if not wait_until(self._is_served, SETTLE_TIMEOUT_S):
+                raise InconclusiveError(f"stage {stage.number} does not serve without {', '.join(self._names())}")
+
+    def _is_served(self) -> bool:
+        sight = self.observer.latest()
+        writable = not sight.databases or len(sight.named(DatabaseState.PRIMARY)) == 1
+        return writable and healing.service_answers(self.engine, self.order.stage)
+
+    def _names(self) -> list[str]:
+        return [victim.box.service for victim in self.victims]
+
+    def _under_load(self) -> TrialRecord:
+        stage, experiment = self.order.stage, self.order.experiment
         prefix = f"{self.seed:08x}{Random().randrange(16**6):06x}"
         internet = self.engine.internet_box(stage)
         stop_watching = self.engine.watch(self.heard.append)
@@ -152,7 +188,7 @@ class _Trial:
             number=self.number,
             seed=self.seed,
             plan=self.order.plan,
-            targets=tuple(victim.box.service for victim in self.victims),
+            targets=tuple(self._names()),
             arrivals=tuple(sorted(load.arrivals, key=lambda arrival: arrival.number)),
             events=tuple(sorted(self.events, key=lambda event: event.at_s)),
             generator=generator,
@@ -176,7 +212,6 @@ class _Trial:
                 with interrupts.open():
                     self.load.run_for(experiment.observe_s)
             finally:
-                # Every open fault is of this trial: a run does not begin while there is one.
                 if self.ledger.entries():
                     self._heal()
                 elif experiment.operator:
@@ -187,14 +222,19 @@ class _Trial:
         self.progress.phase("operator", f"arrives in {operator.delay_s:g} s")
         with interrupts.open():
             self.load.run_for(operator.delay_s)
-        if not self.victims:
+        breaks = bool(self.order.experiment.faults)
+        if not breaks:
             self._note("inject", operator.does)
         self._note("operator", operator.does)
-        if operator.does == "switchover":
-            databases.switchover(self.engine, self.order.stage, self._say_promoted, self.observer)
-        else:
+        if operator.does == "failback":
+            self._heal()
+        if operator.does == "promote":
             databases.promote(self.engine, self.ledger, self.order.stage, fence=True, say=self._say_promoted)
-        if not self.victims:
+        elif operator.to:
+            layout.move_primary(self.engine, self.order.stage, self.observer, operator.to, self._say_promoted)
+        else:
+            databases.switchover(self.engine, self.order.stage, self._say_promoted, self.observer)
+        if not breaks:
             self._note("bite", "the primary is another one")
 
     def _say_promoted(self, text: str) -> None:
@@ -229,7 +269,7 @@ class _Trial:
 
     def _await_whole(self) -> None:
         """Wait until what was broken is well, users are served, and nothing is missing to survive the next fault."""
-        healing.await_well(self.engine, self.order.stage.number, [victim.box.service for victim in self.victims])
+        healing.await_well(self.engine, self.order.stage.number, self._names())
         healing.await_service(self.engine, self.order.stage)
         healing.await_sight(self.engine, self.order.stage, self.observer, say=lambda text: self._note("note", text))
         self._note("well", "every box that was broken is well again, the service answers, nothing is missing")
@@ -243,7 +283,7 @@ class _Trial:
 
     def _note_what_docker_said(self) -> None:
         """What happened to boxes, also to those that somebody else broke."""
-        victims = {victim.box.service for victim in self.victims}
+        victims = set(self._names())
         for heard in list(self.heard):
             ours = heard.service in victims
             self._note(

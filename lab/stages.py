@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from lab.model import Box, ServiceSpec, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES_FOLDER = ROOT / "stages"
+DURABILITIES = ("region", "local")
 PROJECT_PREFIX = "redundancy-lab-"
 
 
@@ -67,6 +70,8 @@ def read(file: Path) -> Stage:
             services=tuple(_service(name, _section(services, name)) for name in services),
             failover=str(about.get("failover", "none")),
             balancers=_addresses(about, "balancers") if "balancers" in about else {},
+            announced=bool(about.get("announced", False)),
+            durability=_durability(about),
             monitor=str(about.get("monitor", "")),
         )
     except (TypeError, ValueError) as error:
@@ -80,6 +85,16 @@ def _service(name: str, body: yamlfile.Mapping) -> ServiceSpec:
 
 def _addresses(about: yamlfile.Mapping, key: str) -> dict[str, str]:
     return {str(name): str(address) for name, address in _section(about, key).items()}
+
+
+def _durability(about: yamlfile.Mapping) -> str:
+    """A word, or as Docker Compose reads it: ${VARIABLE:-the word without it}."""
+    value = str(about.get("durability", ""))
+    if choice := re.fullmatch(r"\$\{(\w+):-(\w+)\}", value):
+        value = os.environ.get(choice[1]) or choice[2]
+    if value not in ("", *DURABILITIES):
+        raise about.error("durability", f"durability must be {' or '.join(DURABILITIES)}, not '{value}'", "see LAB_DURABILITY")
+    return value
 
 
 def _need(mapping: yamlfile.Mapping, key: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from lab import observer, roles
 from lab.engine import Engine
 from lab.errors import InconclusiveError
-from lab.model import Box, Copy, DatabaseState, Judgement, Sight, Stage, Survey
+from lab.model import INTERNET_ROLE, Box, Copy, DatabaseState, Judgement, Sight, Stage, Survey
 
 # Who is asked has 0.5 s to answer, twice at most; the rest is for the command to start.
 SURVEY_TIMEOUT_S = 2.0
@@ -28,7 +28,7 @@ def survey(engine: Engine, stage: Stage, boxes: Sequence[Box]) -> Survey:
     if not stage.is_watched and not statistics:
         return Survey(roles.standing_alone(stage))
     order = {**observer.order(stage), "statistics": statistics, "monitor": stage.monitor}
-    internet = next((box for box in boxes if not box.is_system), None)
+    internet = next((box for box in boxes if INTERNET_ROLE in box.roles), None)
     if internet is None or internet.status != "running":
         raise InconclusiveError(f"the boxes could not be asked: the internet box is {internet.condition if internet else 'gone'}")
     done = engine.run_in(internet, ["python", "-m", "client.survey", json.dumps(order)], timeout_s=SURVEY_TIMEOUT_S)
@@ -64,18 +64,14 @@ def _read(stage: Stage, boxes: Sequence[Box], found: dict[str, Any]) -> Survey:
     return Survey(
         sight=sight,
         copies=copies(sight, found["databases"], boxes),
-        backends={name: _in_use(servers) for name, servers in found["backends"].items() if servers is not None},
+        backends={name: dict(servers) for name, servers in found["backends"].items() if servers is not None},
         judgements={name: _judgement(word) for name, word in monitor["nodes"].items()} if monitor else None,
         acknowledgers=int(monitor["needed"]) if monitor else 0,
     )
 
 
-def _in_use(servers: dict[str, bool]) -> tuple[str, ...]:
-    return tuple(sorted(name for name, up in servers.items() if up))
-
-
 def _judgement(word: dict[str, Any]) -> Judgement:
-    return Judgement(str(word["state"]), bool(word["well"]), bool(word["candidate"]))
+    return Judgement(str(word["state"]), bool(word["well"]), bool(word["candidate"]), bool(word["voice"]))
 
 
 def copies(sight: Sight, said: dict[str, dict[str, Any] | None], boxes: Sequence[Box]) -> dict[str, Copy]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from random import Random
 
 from lab.errors import UsageError
-from lab.model import Box, ServiceSpec
+from lab.model import LINE_FORM, WAN_ROLE, Box, ServiceSpec
 
-FORMS = "a role (web), service:NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE"
+FORMS = "a role (web), service:NAME, zone:NAME, region:NAME, line:REGION, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE"
 PLACES = {"zone": "lab.zone", "region": "lab.region"}
 
 
@@ -17,7 +17,7 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
 
     ROLE is one box that plays the role, by chance (seeded) where several do; a bare service name works
     too. service:NAME is that box; zone:NAME and region:NAME are every box that stands there;
-    label:KEY=VALUE every box with the label; all:ROLE every box in the role; random any box of the
+    line:NAME is the router's line to a region; label:KEY=VALUE every box with the label; all:ROLE every box in the role; random any box of the
     system, random:ROLE,ROLE any in one of the roles. The internet box is never a target. Raises UsageError.
     """
     system = sorted((box for box in boxes if box.is_system), key=lambda box: box.service)
@@ -30,6 +30,10 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
         found = [box for box in system if box.service == value]
     elif colon and form in PLACES:
         found = [box for box in system if value and box.labels.get(PLACES[form]) == value]
+    elif form + colon == LINE_FORM:
+        # Of a line, the router has an end where the region has a box.
+        regions = {box.labels.get(PLACES["region"]) for box in system}
+        found = [box for box in boxes if WAN_ROLE in box.roles and value in regions]
     elif colon and form == "label":
         key, equals, wanted = value.partition("=")
         found = [box for box in system if equals and box.labels.get(key) == wanted]

@@ -1,6 +1,12 @@
 -- What the monitor must not do, whatever its state machine says. An exception here undoes one keeper's question; the
 -- keeper asks again within a second, and gets its answer as soon as the reason is gone.
 --
+-- Whether every commit that was ever acknowledged is with somebody whom an election waits for. Only where several regions
+-- change places does it not go without saying (the program durability).
+CREATE TABLE public.durability (settled bool NOT NULL);
+
+INSERT INTO public.durability VALUES (true);
+
 -- 1. A database that may lack acknowledged writes must not become the primary, nor be taken from its primary for that.
 -- A primary that has just been promoted, or whose standby has just returned, acknowledges commits alone until the first
 -- standby is a secondary and it has been told to wait for it (wait_primary becomes primary: tenths of a second with two
@@ -15,22 +21,29 @@ BEGIN
   IF NEW.goalstate <> 'report_lsn' AND EXISTS (SELECT FROM pgautofailover.node AS other WHERE other.formationid = NEW.formationid AND other.groupid = NEW.groupid AND other.reportedtli > NEW.reportedtli) THEN
     RAISE EXCEPTION '% may lack acknowledged writes: it has missed a promotion', NEW.nodename;
   END IF;
+  IF NOT (SELECT settled FROM public.durability) THEN
+    RAISE EXCEPTION '% may lack acknowledged writes: for whom a commit waits has just changed', NEW.nodename;
+  END IF;
   RETURN NEW;
 END $guard$;
 
 CREATE TRIGGER refuse_promotion_that_could_lose BEFORE UPDATE OF goalstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.goalstate IN ('report_lsn', 'fast_forward', 'prepare_promotion') AND OLD.goalstate <> NEW.goalstate) EXECUTE FUNCTION public.refuse_promotion_that_could_lose();
 
 -- 2. A primary must not be told to step down, nor its standbys to leave it, where nobody can take over. With several
--- standbys the election waits until all of them have said what they have; so one that is ill, or has no data yet, makes it
--- an election without end. A primary that was called ill for a moment would stay down, or without a standby that
--- acknowledges, for as long as that one does.
+-- standbys the election waits until every one that a commit may have waited for has said what it has; so one of those that
+-- is ill, or has no data yet, makes it an election without end. A primary that was called ill for a moment would stay down,
+-- or without a standby that acknowledges, for as long as that one does.
 CREATE FUNCTION public.refuse_election_that_could_not_end() RETURNS trigger LANGUAGE plpgsql AS $guard$
 DECLARE
-  voters_needed int := (SELECT number_sync_standbys + 1 FROM pgautofailover.formation WHERE formationid = NEW.formationid);
+  standbys int := (SELECT count(*) - 1 FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid);
+  voters_needed int := (SELECT count(*) FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND replicationquorum AND reportedstate NOT IN ('primary', 'wait_primary', 'apply_settings', 'draining', 'demote_timeout', 'demoted', 'prepare_maintenance', 'maintenance'));
   voters int := (SELECT count(*) FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND replicationquorum AND (goalstate = 'report_lsn' OR reportedstate IN ('secondary', 'catchingup', 'report_lsn') AND health = 1 AND reportedpgisrunning));
 BEGIN
-  IF voters_needed > 1 AND voters < voters_needed THEN
+  IF standbys > 1 AND voters < voters_needed THEN
     RAISE EXCEPTION 'no election: % of % standbys could take part', voters, voters_needed;
+  END IF;
+  IF NOT (SELECT settled FROM public.durability) THEN
+    RAISE EXCEPTION 'no election: for whom a commit waits has just changed';
   END IF;
   RETURN NEW;
 END $guard$;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lab.errors import UsageError
 from lab.faults.bandwidth import Bandwidth
 from lab.faults.base import Fault, Hands, Victim, proof
 from lab.faults.crash import Crash
@@ -9,16 +10,29 @@ from lab.faults.cutoff import Cutoff
 from lab.faults.delay import Delay
 from lab.faults.isolate import Isolate
 from lab.faults.kill import Kill
+from lab.faults.line import LongLine, LossyLine
 from lab.faults.loss import Loss
 from lab.faults.partition import Partition
 from lab.faults.pause import Pause
 from lab.faults.restart import Restart
 from lab.faults.stop import Stop
 from lab.faults.wipe import Wipe
-from lab.model import FaultKind
+from lab.model import LINE_FORM, FaultKind, Step
 
 OF_A_BOX: tuple[Fault, ...] = (Kill(), Crash(), Stop(), Pause(), Restart(), Cutoff(), Wipe())
 OF_THE_NETWORK: tuple[Fault, ...] = (Isolate(), Partition(), Delay(), Loss(), Bandwidth())
 FAULTS: dict[FaultKind, Fault] = {fault.kind: fault for fault in (*OF_A_BOX, *OF_THE_NETWORK)}
+# What can happen to the line to a region.
+OF_A_LINE: dict[FaultKind, Fault] = {fault.kind: fault for fault in (LongLine(), LossyLine())}
 
-__all__ = ["FAULTS", "Fault", "Hands", "Victim", "proof"]
+
+def fault_of(step: Step) -> Fault:
+    """The fault of a step. Raises UsageError where a line cannot fail in that way."""
+    if not step.target.startswith(LINE_FORM):
+        return FAULTS[step.fault]
+    if step.fault not in OF_A_LINE:
+        raise UsageError(f"{step.fault} is nothing that happens to a line", f"a line takes {' or '.join(OF_A_LINE)}")
+    return OF_A_LINE[step.fault]
+
+
+__all__ = ["FAULTS", "Fault", "Hands", "Victim", "fault_of", "proof"]

@@ -9,7 +9,7 @@ from typing import Protocol
 from lab.engine import ExecResult, wait_until
 from lab.errors import UsageError
 from lab.helper import Reply
-from lab.model import Bite, Box, FaultKind, How, Link, Undo, UndoAction
+from lab.model import LINE_FORM, Bite, Box, FaultKind, How, Link, Undo, UndoAction
 
 PROOF_TIMEOUT_S = 3.0
 
@@ -94,6 +94,12 @@ class Victim:
     reached_at: str = ""
     """At which address."""
     reached_in_ms: float = 0.0
+    line: str = ""
+    """The region whose line is meant, where the box is the router between regions."""
+    before: str = ""
+    """What that line was set to."""
+    far: Box | None = None
+    """The box that the witness reaches over it."""
 
     def with_links(self, links: tuple[Link, ...]) -> Victim:
         """The victim, with the networks it is on."""
@@ -104,7 +110,8 @@ class Victim:
         """The victim that a target means: a box in several roles has a process for each."""
         role = target.rpartition(":")[2]
         process = box.labels.get(f"lab.process.{role}") or box.labels.get("lab.process", "")
-        return cls(box, process=process, aim=aim or Aim())
+        line = role if target.startswith(LINE_FORM) else ""
+        return cls(box, process=process, aim=aim or Aim(), line=line)
 
 
 class Fault(Protocol):

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from lab.errors import LabError
-from lab.faults import FAULTS
+from lab.faults import fault_of
 from lab.faults.base import Aim, Fault, Hands, Victim, proof
 from lab.journal import OpenFault, UndoLedger
 from lab.model import Bite, Box, Stage, Step
@@ -44,7 +44,7 @@ class Strike:
         Raises UsageError for a target that matches nothing or cannot fail in this way, PreflightError where this
         machine cannot do it.
         """
-        fault, victims = FAULTS[step.fault], aimed(step, boxes, stage, random)
+        fault, victims = fault_of(step), aimed(step, boxes, stage, random)
         fault.check(hands, victims[0].aim)
         strike = cls(hands, step, fault, ())
         prepared = _each(lambda victim: fault.prepare(hands, victim), victims, PREPARED_AT_ONCE)

@@ -161,7 +161,7 @@ def note(chart: Chart, box: Box) -> str:
         return _of_balancer(chart.stage, survey, box.service)
     if "monitor" in roles:
         return _of_monitor(survey.judgements)
-    unused = sorted(name for name, used in survey.backends.items() if "web" in roles and box.service not in used)
+    unused = sorted(name for name, known in survey.backends.items() if known.get(box.service) is False)
     return f"gets no requests from {', '.join(unused)}" if unused else ""
 
 
@@ -194,9 +194,11 @@ def behind(count: int, age_s: float | None) -> str:
 
 
 def _of_balancer(stage: Stage, survey: Survey, name: str) -> str:
-    web = sum("web" in spec.roles for spec in stage.services)
-    used = f"{len(survey.backends[name])} of {web} web boxes" if name in survey.backends else "does not answer"
-    if not stage.balancers or name not in survey.backends:
+    known = survey.backends.get(name)
+    if known is None:
+        return "does not answer"
+    used = f"{sum(known.values())} of {len(known)} web boxes"
+    if not stage.balancers:
         return used
     if name in survey.sight.holders:
         return f"users come here; {used}"
@@ -235,7 +237,7 @@ def box_document(box: Box, chart: Chart | None = None) -> dict[str, Any]:
     survey = chart.survey if chart else None
     copy = survey.copies.get(box.service) if survey else None
     judged = (survey.judgements or {}).get(box.service) if survey else None
-    used = survey.backends.get(box.service) if survey else None
+    known = survey.backends.get(box.service) if survey else None
     return {
         "stage": box.stage,
         "box": box.service,
@@ -249,5 +251,5 @@ def box_document(box: Box, chart: Chart | None = None) -> dict[str, Any]:
         "database": survey.sight.databases.get(box.service) if survey else None,
         "copy": asdict(copy) if copy else None,
         "judged": asdict(judged) if judged else None,
-        "backends": list(used) if used is not None else None,
+        "backends": known,
     }

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from lab.availability import Bin, bins
 from lab.model import Outage, RunResult, SoakOutcome, TrialRecord, TrialResult, Verdict
+from lab.report import words
+from lab.report.matrix import Cell, Matrix
 
 BIN_S = 0.1
 GOOD, SLOW, BAD, NOTHING = "▁", "▄", "█", " "
@@ -177,6 +179,31 @@ def closing(result: RunResult) -> list[Text | str]:
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines
+
+
+def show_matrix(console: Console, matrix: Matrix) -> None:
+    """Print a comparison: a row a stage, a column a fault."""
+    console.print()
+    console.print(Text(matrix.title, style="bold"))
+    table = Table(padding=(0, 1), show_lines=True)
+    table.add_column("stage")
+    for column in matrix.columns:
+        table.add_column(Text(column.title), justify="right")
+    table.add_column("costs", justify="right")
+    for row in matrix.rows:
+        cells = [_matrix_cell(row.cell(column.name)) for column in matrix.columns]
+        table.add_row(Text(row.name), *cells, Text(words.cost(row)))
+    console.print(table)
+    console.print(words.matrix_headline(matrix), markup=False, highlight=False)
+
+
+def _matrix_cell(cell: Cell | None) -> Text:
+    """The median of the downtime, and what must never be."""
+    if cell is None or cell.verdict is None:
+        return Text("" if cell is None else "n/a", style="dim")
+    alarms = [f"{cell.writes_lost} lost"] if cell.writes_lost else []
+    alarms += [f"split brain {cell.split_brain_s:.1f} s"] if cell.split_brain_s else []
+    return Text("\n".join([words.cell_downtime(cell), *alarms]), style=VERDICT_STYLES[cell.verdict])
 
 
 def soak_line(outcome: SoakOutcome, faults: int) -> str:

@@ -21,7 +21,7 @@ READS_CEILING_S = 2.0
 MAP_CEILING_S = 5.0
 
 
-@pytest.mark.parametrize("experiment", ["kill-zone-a", "isolate-zone-a", "kill-zone-c"])
+@pytest.mark.parametrize("experiment", ["kill-zone-a", "cutoff-zone-a", "kill-zone-c"])
 def test_two_zones_go_on_without_the_third(lab: Lab, engine: Engine, experiment: str) -> None:
     lab.must("up", "6", "--replace", timeout_s=180)
     trial = lab.valid_trial(6, experiment, "--observe", "6s")

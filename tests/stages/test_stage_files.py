@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from client.survey import ROUTES
 
 from lab import stages
 from lab.engine import IMAGE_PREFIX
@@ -220,6 +221,15 @@ def test_every_made_thing_carries_the_label_of_its_stage(folder: str) -> None:
     document = DOCUMENTS[folder]
     for made in [*document["networks"].values(), *document.get("volumes", {}).values()]:
         assert made["labels"]["lab.stage"] == folder.partition("-")[0]
+
+
+@each_stage
+def test_balancers_send_users_where_the_survey_looks(folder: str) -> None:
+    balancers = [name for name, body in DOCUMENTS[folder]["services"].items() if "lb" in body["labels"]["lab.role"].split()]
+    for name in balancers:
+        sources = {each["target"]: each["source"] for each in service(folder, name)["configs"]}
+        config = DOCUMENTS[folder]["configs"][sources["/etc/lab/haproxy.cfg"]]["content"]
+        assert set(re.findall(r"(?:use_backend|default_backend) (\w+)", config)) == set(ROUTES)
 
 
 # The lesson

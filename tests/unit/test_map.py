@@ -182,7 +182,7 @@ def test_address_that_does_not_move_leads_to_the_box_that_has_it() -> None:
 
 
 def test_who_uses_whom() -> None:
-    seen = surveyed(ZONES, backends={"lb2": ("web1",)}, judgements=None)
+    seen = surveyed(ZONES, backends={"lb2": {"web1": True, "web2": False, "web3": False}}, judgements=None)
     found = drawn(ZONES, replace(seen, sight=replace(seen.sight, holders=("lb2",), answering=("lb2",))))
     assert row("lb1", found).endswith("lb.passive running does not answer")
     assert row("lb2", found).endswith("users come here; 1 of 3 web boxes")
@@ -230,12 +230,12 @@ def test_each_tier_says_how_many_more_it_survives() -> None:
         "monitor: survives 1 more",
         "zone: survives 1 more",
     ]
-    alone = surveyed(ZONES, backends={"lb1": ("web2",), "lb2": ("web2",)})
+    alone = surveyed(ZONES, backends={name: {"web2": True, "web3": False} for name in ("lb1", "lb2")})
     assert "web: survives none" in drawn(ZONES, alone)
 
 
 def test_where_writes_are_gone_for_good_that_is_said_instead() -> None:
-    nobody = surveyed(ZONES, backends={"lb1": (), "lb2": ()})
+    nobody = surveyed(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
     assert drawn(ZONES, nobody)[-1] == "writes are gone, and nothing in the stage brings them back by itself"
     assert not any("survives" in line for line in drawn(ZONES, nobody))
     content = as_document(chart(ZONES, nobody))
@@ -267,8 +267,8 @@ def test_document_of_the_map_and_its_boxes() -> None:
     assert (rows["db2"]["zone"], rows["db2"]["region"], rows["db2"]["condition"]) == ("b", None, "running")
     assert (rows["db1"]["database"], rows["db1"]["copy"]) == ("primary", None)
     assert rows["db2"]["copy"] == {"streams": True, "awaited": False, "behind_bytes": 120, "behind_s": 0.5}
-    assert rows["db2"]["judged"] == {"state": "secondary", "is_well": True, "is_candidate": True}
-    assert rows["lb2"]["backends"] == ["web1", "web2", "web3"]
+    assert rows["db2"]["judged"] == {"state": "secondary", "is_well": True, "is_candidate": True, "has_voice": True}
+    assert rows["lb2"]["backends"] == {"web1": True, "web2": True, "web3": True}
     assert (rows["web1"]["database"], rows["web1"]["copy"], rows["web1"]["judged"], rows["web1"]["backends"]) == (None,) * 4
 
 

@@ -30,7 +30,7 @@ from lab.stages import all_stages, find
 from tests.unit.helpers import COPY, NODE, started, surveyed
 
 WEB, BALANCER, DATABASE, MONITOR, ZONE, REGION = Tier.WEB, Tier.BALANCER, Tier.DATABASE, Tier.MONITOR, Tier.ZONE, Tier.REGION
-PAIR, ZONES = find("5"), find("6")
+PAIR, ZONES, WORLD = find("5"), find("6"), find("7")
 GONE = Copy(streams=False, awaited=False, behind_bytes=None, behind_s=None)
 CATCHING_UP = replace(COPY, awaited=False)
 
@@ -62,6 +62,9 @@ def test_what_takes_a_stage_down_alone_is_what_its_file_calls_a_single_point_of_
         (PAIR, {BALANCER: 1, WEB: 1, DATABASE: 1, MONITOR: 1}),
         # Three databases and no more margin than two: of three, two must have what was acknowledged.
         (ZONES, {BALANCER: 1, WEB: 2, DATABASE: 1, MONITOR: 1, ZONE: 1}),
+        # All web boxes but one may fail: users are led to the region that has it. Of the databases that a commit may have waited
+        # for, an election waits for all: one of them lost, and then the primary, is too many.
+        (WORLD, {BALANCER: 3, WEB: 3, DATABASE: 1, MONITOR: 1, REGION: 1}),
     ],
 )
 def test_margins_of_each_stage(of: Stage, expected: dict[Tier, int]) -> None:
@@ -79,7 +82,11 @@ def databases(of: Stage, *states: str, **copies: Copy) -> Survey:
     found = {name: copies.get(name, GONE) for name in named if name not in leaders}
     counts = (sum(copy.streams for copy in found.values()), sum(copy.awaited for copy in found.values()))
     sight = replace(sight, databases=named, standbys=counts[0], synchronous=counts[1])
-    judged = {name: replace(NODE, is_candidate=found.get(name, GONE).awaited and name != "db3") for name in named}
+    judged = {
+        # One that has died keeps its voice, if it was no primary.
+        name: replace(NODE, is_candidate=found.get(name, GONE).awaited and name != "db3", has_voice=name in found)
+        for name in named
+    }
     return surveyed(of, sight=sight, copies=found, judgements=judged)
 
 
@@ -114,11 +121,15 @@ def test_databases(survey: Survey, survives: int) -> None:
     of = ZONES if len(survey.sight.databases) == 3 else PAIR
     assert database_margin(of, survey) == survives
     # The same as is counted of all of them in a trial.
-    assert sum(each.follows for each in seen(of, survey).databases) == of.spare(survey.sight)
+    found = seen(of, survey)
+    leads = sum(each.leads for each in found.databases) == 1
+    assert of.spare(survey.sight) == (len(found.awaited & found.followers) if leads else 0)
 
 
 def test_standby_that_the_monitor_would_not_promote_takes_nothing_over() -> None:
-    ill = surveyed(PAIR, judgements={"db1": NODE, "db2": Judgement("catchingup", is_well=True, is_candidate=False)})
+    ill = surveyed(
+        PAIR, judgements={"db1": NODE, "db2": Judgement("catchingup", is_well=True, is_candidate=False, has_voice=True)}
+    )
     assert database_margin(PAIR, ill) == 0
 
 
@@ -177,7 +188,7 @@ def test_balancers(
 
 def test_heir_that_finds_no_web_box_is_no_margin() -> None:
     whole = surveyed(PAIR)
-    blind = replace(whole, backends={"lb1": ("web1", "web2"), "lb2": ()})
+    blind = replace(whole, backends={**whole.backends, "lb2": {"web1": False, "web2": False}})
     assert margins(seen(PAIR, blind))[BALANCER] == 0
     assert margins(seen(PAIR, blind))[WEB] == 1
 
@@ -195,13 +206,13 @@ def test_users_who_are_led_to_two_balancers_need_both() -> None:
     both = surveyed(PAIR)
     both = replace(both, sight=replace(both.sight, holders=("lb1", "lb2")))
     assert serves(seen(PAIR, both))
-    assert not serves(seen(PAIR, replace(both, backends={**both.backends, "lb2": ()})))
+    assert not serves(seen(PAIR, replace(both, backends={**both.backends, "lb2": {"web1": False}})))
 
 
 def test_web_boxes_that_the_balancer_does_not_use_are_no_margin() -> None:
-    one = surveyed(ZONES, backends={"lb1": ("web2",), "lb2": ("web2",)})
+    one = surveyed(ZONES, backends={name: {"web1": False, "web2": True, "web3": False} for name in ("lb1", "lb2")})
     assert margins(seen(ZONES, one))[WEB] == 0
-    none = surveyed(ZONES, backends={"lb1": (), "lb2": ()})
+    none = surveyed(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
     assert set(margins(seen(ZONES, none)).values()) == {0}
 
 
@@ -228,6 +239,71 @@ def test_monitor_beside_the_primary_costs_the_margin_of_zones() -> None:
     assert margins(seen(replace(ZONES, services=moved)))[DATABASE] == 1
 
 
+def in_region(found: Evidence, name: str) -> set[str]:
+    return {each.box for each in found.places if each.region == name}
+
+
+@pytest.mark.parametrize("durability", ["region", "local"])
+def test_either_region_or_the_witness_may_go(durability: str) -> None:
+    of = replace(WORLD, durability=durability)
+    world = seen(of, far_or_near(of))
+    for name in ("eu", "us", "witness"):
+        assert outcomes(lost(world, in_region(world, name))), name
+    for pair in (("eu", "us"), ("eu", "witness")):
+        assert outcomes(lost(world, in_region(world, pair[0]) | in_region(world, pair[1]))) == [], pair
+
+
+def far_or_near(of: Stage) -> Survey:
+    """Commits on db1 wait for the other region, or for the neighbour."""
+    awaited = {"region": ("db3", "db4"), "local": ("db2",)}[of.durability]
+    whole = surveyed(of)
+    copies = {name: replace(COPY, awaited=name in awaited) for name in whole.copies}
+    judged = {name: replace(NODE, is_candidate=name != "db1", has_voice=name in awaited) for name in of.databases}
+    return replace(whole, sight=replace(whole.sight, synchronous=len(awaited)), copies=copies, judgements=judged)
+
+
+def test_commit_waits_for_the_neighbour_when_the_other_region_is_gone() -> None:
+    world = seen(WORLD)
+    [after] = outcomes(lost(world, in_region(world, "us")))
+    assert after.awaited == {"db2"}
+    # Somebody has to see to that.
+    assert outcomes(lost(world, in_region(world, "us") | {"monitor"})) == []
+    # It is the only one who has everything now.
+    [then] = outcomes(lost(after, {"db1"}))
+    assert [each.name for each in then.databases if each.leads] == ["db2"]
+    assert outcomes(lost(then, {"db2"})) == []
+
+
+def test_election_waits_for_everybody_who_may_have_the_last_commit_in_regions_too() -> None:
+    world = seen(WORLD)
+    assert outcomes(lost(world, {"db1"}))
+    # The neighbour lacks nothing that the other region has not: it may go first.
+    assert outcomes(lost(world, {"db2"}))
+    assert outcomes(lost(lost(world, {"db2"}), {"db1"}))
+    assert outcomes(lost(lost(world, {"db3"}), {"db1"})) == []
+    near = replace(WORLD, durability="local")
+    assert outcomes(lost(seen(near, far_or_near(near)), {"db1"}))
+
+
+def test_region_that_is_given_up_is_not_waited_for_and_the_rest_must_be_whole() -> None:
+    near = replace(WORLD, durability="local")
+    world = seen(near, far_or_near(near))
+    [first, second] = outcomes(lost(world, {"db1", "db2"}))
+    assert {each.name for after in (first, second) for each in after.databases if each.leads} == {"db3", "db4"}
+    assert (first.home, second.home) == ("us", "us")
+    assert outcomes(lost(world, {"db1", "db2", "db4"})) == []
+    far = seen(WORLD)
+    assert outcomes(lost(far, {"db1", "db2", "db4"})) == []
+
+
+def test_balancers_without_web_boxes_leave_the_address_where_it_is_announced() -> None:
+    world = seen(WORLD)
+    [one, other] = outcomes(lost(world, {"web1", "web2"}))
+    assert {each.name for after in (one, other) for each in after.balancers if each.holds} == {"lb3", "lb4"}
+    # VRRP moves it only when a box is gone.
+    assert outcomes(lost(replace(world, announced=False), {"web1", "web2"})) == []
+
+
 def region(name: str, zone: str = "") -> dict[str, str]:
     return {"lab.region": name, **({"lab.zone": zone} if zone else {})}
 
@@ -245,11 +321,11 @@ def test_regions_and_zones_of_the_same_name_in_two_of_them() -> None:
         ServiceSpec(spec.name, spec.roles, {**spec.labels, **region(*where.get(spec.name, ("witness",)))})
         for spec in PAIR.services
     )
-    found = margins(seen(replace(PAIR, services=specs)))
+    found = margins(seen(replace(PAIR, services=specs, announced=True)))
     # The witness may go alone; with it gone, or with one of the two, the next one is too many.
     assert (found[REGION], found[ZONE]) == (1, 1)
     together = tuple(replace(spec, labels={**spec.labels, **region("eu")}) if spec.name == "monitor" else spec for spec in specs)
-    assert margins(seen(replace(PAIR, services=together)))[REGION] == 0
+    assert margins(seen(replace(PAIR, services=together, announced=True)))[REGION] == 0
 
 
 # Whatever the evidence is
@@ -279,8 +355,12 @@ def evidences(draw: st.DrawFn) -> Evidence:
         monitors=draw(st.sampled_from([frozenset(), frozenset({"m"})])),
         automatic=draw(st.booleans()),
         awaited=frozenset(each.name for each in standbys if draw(st.booleans())),
+        voices=frozenset(each.name for each in standbys if draw(st.booleans())),
+        announced=draw(st.booleans()),
+        durability=draw(st.sampled_from(["", "region", "local"])),
+        home="eu",
         acknowledgers=draw(st.integers(0, 1)),
-        places=tuple(Place(name, draw(st.sampled_from("abc"))) for name in everybody),
+        places=tuple(Place(name, draw(st.sampled_from("abc")), draw(st.sampled_from(["eu", "us"]))) for name in everybody),
     )
 
 
@@ -291,7 +371,10 @@ def boxes_of(found: Evidence, tier: Tier) -> list[frozenset[str]]:
         return [frozenset({each.name}) for each in found.balancers if each.ready]
     if tier is DATABASE:
         return [frozenset({each.name}) for each in found.databases if each.leads or each.follows]
-    return [frozenset(each.box for each in found.places if each.zone == zone) for zone in {each.zone for each in found.places}]
+    return [
+        frozenset(each.box for each in found.places if (each.region, each.zone) == place)
+        for place in {(each.region, each.zone) for each in found.places}
+    ]
 
 
 def by_trying(found: Evidence, groups: Iterable[frozenset[str]]) -> int:
@@ -346,8 +429,8 @@ def test_one_balancer_gives_the_margin_of_the_web_boxes_that_it_uses(found: Evid
 
 @given(evidences())
 def test_zone_that_has_everything_is_no_margin(found: Evidence) -> None:
-    together = replace(found, places=tuple(replace(each, zone="a") for each in found.places))
-    assert margins(together).get(ZONE, 0) == 0
+    together = replace(found, places=tuple(replace(each, zone="a", region="eu") for each in found.places))
+    assert margins(together).get(ZONE, 0) == margins(together).get(REGION, 0) == 0
 
 
 # Over time

@@ -135,8 +135,8 @@ def test_zones_that_a_stage_can_spare_are_broken_and_parted_too() -> None:
     names = soak.eligible(ZONES)
     assert about_places(names) >= {
         "kill-zone-a",
-        "isolate-zone-b",
-        "isolate-zone-c",
+        "cutoff-zone-b",
+        "cutoff-zone-c",
         "pause-zone-a",
         "partition-zone-a-b",
         "partition-zone-a-b-out",
@@ -154,7 +154,7 @@ def test_zone_that_nobody_could_outvote_is_not_broken() -> None:
 @pytest.mark.parametrize("spof", ["zone:a", "db1", "lb1"])
 def test_zone_that_is_a_single_point_of_failure_or_holds_one_is_not_broken(spof: str) -> None:
     names = about_places(soak.eligible(replace(ZONES, spof=(spof,))))
-    assert names >= {"kill-zone-b", "kill-zone-c", "isolate-zone-b", "isolate-zone-c"}
+    assert names >= {"kill-zone-b", "kill-zone-c", "cutoff-zone-b", "cutoff-zone-c"}
     assert not [name for name in names if "zone:a" in str(experiments.find(name).steps)]
 
 

@@ -37,12 +37,12 @@ def standby(position: int = 5000, age_s: float | None = 7.0, unreplayed: int = 0
 
 def said(**changes: Any) -> dict[str, Any]:
     """What the client prints of stage 5 when all is well, unless changed."""
-    node = {"state": "secondary", "well": True, "candidate": True}
+    node = {"state": "secondary", "well": True, "candidate": True, "voice": True}
     return {
         "sight": asdict(sight()),
         "databases": {"db1": primary(follower()), "db2": standby()},
         "backends": {"lb1": {"web1": True, "web2": True}, "lb2": {"web1": True, "web2": False}},
-        "monitor": {"needed": 0, "nodes": {"db1": {**node, "state": "primary", "candidate": False}, "db2": node}},
+        "monitor": {"needed": 0, "nodes": {"db1": {**node, "state": "primary", "candidate": False, "voice": False}, "db2": node}},
         **changes,
     }
 
@@ -75,6 +75,7 @@ def test_everything_is_asked_in_one_question_with_a_deadline() -> None:
             "databases": PAIR.databases,
             "balancers": PAIR.balancers,
             "entry": "198.18.0.10",
+            "announced": False,
             "statistics": PAIR.balancers,
             "monitor": "198.18.3.40",
         }
@@ -86,8 +87,8 @@ def test_what_everybody_says() -> None:
     assert found == Survey(
         sight=sight(),
         copies={"db2": Copy(streams=True, awaited=True, behind_bytes=0, behind_s=0.0)},
-        backends={"lb1": ("web1", "web2"), "lb2": ("web1",)},
-        judgements={"db1": Judgement("primary", True, False), "db2": Judgement("secondary", True, True)},
+        backends={"lb1": {"web1": True, "web2": True}, "lb2": {"web1": True, "web2": False}},
+        judgements={"db1": Judgement("primary", True, False, False), "db2": Judgement("secondary", True, True, True)},
         acknowledgers=0,
     )
 
@@ -95,7 +96,7 @@ def test_what_everybody_says() -> None:
 def test_who_does_not_answer_is_missing() -> None:
     silent = said(backends={"lb1": None, "lb2": {"web1": True}}, monitor=None)
     found = Asked(json.dumps(silent)).survey()
-    assert found.backends == {"lb2": ("web1",)}
+    assert found.backends == {"lb2": {"web1": True}}
     assert (found.judgements, found.acknowledgers) == (None, 0)
 
 
@@ -105,7 +106,7 @@ def test_stage_where_nothing_moves_is_asked_only_for_the_web_boxes_in_use() -> N
     assert engine.orders[0]["statistics"] == {"lb": "198.18.0.10"}
     assert engine.orders[0]["databases"] == {}
     assert found.sight.named(DatabaseState.PRIMARY) == ["db"]
-    assert found.backends == {"lb": ("web1",)}
+    assert found.backends == {"lb": {"web1": True}}
 
 
 def test_stage_without_a_balancer_is_asked_nothing() -> None:

@@ -1,7 +1,7 @@
 """The observer: asks every database ten times a second whether it accepts writes, and who has the entry's address.
 
 `python -m client.observer '{"databases": {"db1": "198.18.3.31", ...}, "balancers": {"lb1": "198.18.0.11", ...},
-"entry": "198.18.0.10"}'` first prints how its clocks stand, {"event": "clocks", "monotonic_ns": ..., "realtime_ns": ...},
+"entry": "198.18.0.10", "announced": false}'` first prints how its clocks stand, {"event": "clocks", "monotonic_ns": ..., "realtime_ns": ...},
 and then, for each change and at least once a second,
 
     {"event": "sight", "clock_ns": ..., "databases": {"db1": "primary", "db2": "standby"}, "standbys": 1,
@@ -13,7 +13,8 @@ A database is primary: it accepts writes; waiting: it would, but a commit waits 
 so that nobody gets an acknowledgement; standby: it answers and follows another (or is not open for writes yet);
 silent: no answer within 0.5 s. `standbys` stream from the one primary; `synchronous` of them are waited for.
 `holders` are the balancers that say that they hold the address, `answering` those that reach whoever holds it; `wire` is
-the one that answers there.
+the one that answers there. Where all of them announce the address, the holder is the one that this box's route leads to,
+and those are answering whose region can serve.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from typing import Any, Protocol
 import psycopg
 import psycopg.waiting
 
+from client.route import next_hop
+
 PERIOD_S = 0.1
 ANSWER_TIMEOUT_S = 0.5
 BALANCER_TIMEOUT_S = 0.2
@@ -37,6 +40,7 @@ REPEAT_S = 1.0
 LOOKS_MIN = 2
 HOLDER_PORT = 8405
 HEALTH_PORT = 8404
+REGION_PATH = "/region"
 STATE_QUERY = """
     SELECT CASE
              WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::bool THEN 'standby'
@@ -131,12 +135,30 @@ class DatabaseWatch:
 
 
 @dataclass
+class RouteWatch:
+    """Which balancer new connections to an address are led to; empty where none."""
+
+    entry: str
+    names: dict[str, str]
+    """The balancers' names by their addresses."""
+    name: str = ""
+    claim: Claim = field(default_factory=Claim)
+
+    async def look(self) -> None:
+        """Ask the kernel."""
+        hop = next_hop(self.entry)
+        self.name = self.names.get(hop or "", "")
+        self.claim.say(bool(self.name))
+
+
+@dataclass
 class AnswerWatch:
     """Which balancer's name the answer at an address and port carries; empty where none comes."""
 
     host: str
     port: int
     own_name: str = ""
+    path: str = "/health"
     name: str = ""
     claim: Claim = field(default_factory=Claim)
     """That the name in the answer is its own."""
@@ -153,12 +175,14 @@ class AnswerWatch:
     async def _ask(self) -> str:
         reader, writer = await asyncio.open_connection(self.host, self.port)
         try:
-            writer.write(f"GET /health HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n".encode())
+            writer.write(f"GET {self.path} HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         except asyncio.IncompleteReadError:
             return ""
         finally:
             writer.close()
+        if not head.startswith("HTTP/1.1 200"):
+            return ""
         fields = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if ": " in line)
         return fields.get("x-balancer", "").strip()
 
@@ -168,21 +192,27 @@ class Observer:
 
     def __init__(self, order: dict[str, Any], password: str) -> None:
         self._databases = {name: DatabaseWatch(host, password) for name, host in order.get("databases", {}).items()}
-        # Each balancer is asked to ask the entry: who holds the address is answered by itself.
-        self._balancers = {name: AnswerWatch(host, HOLDER_PORT, name) for name, host in order.get("balancers", {}).items()}
-        self._wire = AnswerWatch(order.get("entry", ""), HEALTH_PORT)
+        balancers: dict[str, str] = order.get("balancers", {})
+        entry = order.get("entry", "")
+        self._route = RouteWatch(entry, {host: name for name, host in balancers.items()}) if order.get("announced") else None
+        if self._route:
+            self._balancers = {name: AnswerWatch(host, HEALTH_PORT, name, REGION_PATH) for name, host in balancers.items()}
+        else:
+            # Each balancer is asked to ask the entry: who holds the address is answered by itself.
+            self._balancers = {name: AnswerWatch(host, HOLDER_PORT, name) for name, host in balancers.items()}
+        self._wire = AnswerWatch(entry, HEALTH_PORT)
 
     @property
     def watches(self) -> list[Watch]:
         """All that is looked at."""
-        return [*self._databases.values(), *([*self._balancers.values(), self._wire] if self._balancers else [])]
+        address = [*self._balancers.values(), self._wire] if self._balancers else []
+        return [*self._databases.values(), *address, *([self._route] if self._route else [])]
 
     def sight(self) -> dict[str, Any] | None:
         """What is seen now; None until everything has been looked at twice: one look cannot tell two claims apart."""
         if any(watch.claim.looks < LOOKS_MIN for watch in self.watches):
             return None
         primaries = [watch.claim for watch in self._databases.values()]
-        holders = [watch.claim for watch in self._balancers.values()]
         leaders = [watch for watch in self._databases.values() if watch.state in ("primary", "waiting")]
         return {
             "databases": {
@@ -191,10 +221,16 @@ class Observer:
             },
             "standbys": max((watch.standbys for watch in leaders), default=0),
             "synchronous": max((watch.synchronous for watch in leaders), default=0),
-            "holders": [name for name, watch in self._balancers.items() if watch.claim.outlives(holders)],
+            "holders": self._holders(),
             "answering": [name for name, watch in self._balancers.items() if watch.name],
             "wire": self._wire.name,
         }
+
+    def _holders(self) -> list[str]:
+        if self._route:
+            return [self._route.name] if self._route.name else []
+        claims = [watch.claim for watch in self._balancers.values()]
+        return [name for name, watch in self._balancers.items() if watch.claim.outlives(claims)]
 
 
 def say(event: str, **content: Any) -> None:

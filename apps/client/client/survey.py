@@ -10,8 +10,9 @@
 
 A database says its `position` in the log in bytes (of a standby: what it has received), of that what it does not show
 yet (`unreplayed_bytes`), how long ago the last order that it shows was placed (`replayed_age_s`), and its `followers`:
-their addresses, whether each streams and is awaited by commits, and by how much it is behind. A balancer says which web boxes it sends requests to. The monitor says of each
-database whether it is well and whether it could be promoted, and how many standbys a commit needs for good.
+their addresses, whether each streams and is awaited by commits, and by how much it is behind. A balancer says of each web box that it knows whether it sends requests to it. The
+monitor says of each database whether it is well, whether it could be promoted and whether an election waits for it, and how
+many standbys a commit needs for good.
 """
 
 from __future__ import annotations
@@ -44,12 +45,18 @@ POSITION_QUERY = """
                                    THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                                    ELSE pg_current_wal_lsn() END, '0/0') AS position) AS here
 """
-# A standby that could be promoted: it has what was acknowledged (secondary), is well, and may become the primary at all.
+# Where a balancer sends users. What else it has in its table only counts or only answers.
+ROUTES = ("reads", "writes")
+# A standby that could be promoted: it has what was acknowledged (secondary), is well, and may become the primary at all. An
+# election waits for the voice of everybody for whom a commit may have waited, also of who is gone; a former primary has none.
 MONITOR_QUERY = """
     SELECT coalesce(max(number_sync_standbys), 0) AS needed,
            coalesce(json_object_agg(nodename, json_build_object(
              'state', reportedstate::text, 'well', health = 1,
-             'candidate', candidatepriority > 0 AND reportedstate = 'secondary' AND health = 1)), '{}') AS nodes
+             'candidate', candidatepriority > 0 AND reportedstate = 'secondary' AND health = 1,
+             'voice', replicationquorum AND reportedstate NOT IN (
+               'primary', 'wait_primary', 'apply_settings', 'draining', 'demote_timeout', 'demoted',
+               'prepare_maintenance', 'maintenance'))), '{}') AS nodes
     FROM pgautofailover.node JOIN pgautofailover.formation USING (formationid)
 """
 
@@ -73,7 +80,7 @@ async def ask(host: str, database: str, query: str, password: str) -> dict[str, 
 
 
 async def backends(host: str) -> dict[str, bool] | None:
-    """Which web boxes a balancer sends requests to, by their names in its configuration; None where it does not answer."""
+    """The web boxes that a balancer knows, and whether it sends requests to each; None where it does not answer."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             return read_backends(await _get(host, HEALTH_PORT, "/;csv"))
@@ -95,10 +102,10 @@ async def _get(host: str, port: int, path: str) -> str:
 
 
 def read_backends(table: str) -> dict[str, bool]:
-    """The servers in HAProxy's table of statistics that it checks: up wherever they are listed, or not."""
+    """The web boxes in HAProxy's table of statistics: up wherever users are sent to them, or not."""
     found: dict[str, bool] = {}
     for row in csv.DictReader(io.StringIO(table.removeprefix("# "))):
-        if row["svname"] not in ("FRONTEND", "BACKEND") and row["status"] != "no check":
+        if row["pxname"] in ROUTES and row["svname"] != "BACKEND":
             found[row["svname"]] = row["status"].startswith("UP") and found.get(row["svname"], True)
     return found
 

@@ -70,6 +70,9 @@ writes,web1,0,UP,1
 writes,web2,0,UP,1
 writes,web3,0,DOWN (via reads/web3),1
 writes,web4,0,MAINT,1
+writes,BACKEND,0,UP,2
+ready,web1,0,DOWN,1
+ready,web5,0,UP,1
 holder,holder,0,no check,1
 """
 

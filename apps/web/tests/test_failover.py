@@ -164,6 +164,22 @@ def test_reads_go_on_while_there_is_no_primary(book: OrderBook, db1: FakePostgre
     assert monotonic() - start < READ_DEADLINE_S
 
 
+@however_it_dies
+def test_box_is_ready_while_some_database_can_be_read(book: OrderBook, db1: FakePostgres, db2: FakePostgres, die: Die) -> None:
+    """What a balancer asks for its whole region: a lost primary must not take the region out."""
+    die(db1)
+    start = monotonic()
+    book.ping()
+    assert monotonic() - start < READ_DEADLINE_S
+    die(db2)
+    start = monotonic()
+    with pytest.raises(DatabaseUnavailable):
+        book.ping()
+    assert monotonic() - start < READ_DEADLINE_S + GRACE_S
+    revive(db2)
+    eventually(lambda: succeeds(book.ping))
+
+
 def test_order_under_way_on_a_frozen_primary_is_placed_on_the_new_one(
     book: OrderBook, db1: FakePostgres, db2: FakePostgres
 ) -> None:

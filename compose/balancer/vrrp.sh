@@ -1,0 +1,37 @@
+# The herald of lab-balancer where the address moves between neighbours: keepalived. It says farewell at once (priority 0:
+# the partner does not have to miss it first), and ends a second later.
+
+# For keepalived, $EDGE is the name of the interface.
+configure() { { printf '$EDGE=%s\n' "$edge"; cat /etc/lab/keepalived.conf; } >/run/keepalived.conf; }
+
+# Ends when that interface is gone, or is another one of the same name.
+watch_edge() { while [ "$(cat "/sys/class/net/$edge/ifindex" 2>/dev/null)" = "$1" ]; do sleep 0.5; done; }
+
+# For keepalived's track_file, where the stage has one: 1 as long as HAProxy says that this box reaches less than most of
+# the system, else 0.
+watch_reach() {
+  while :; do
+    if curl -fs -m 0.3 -o /dev/null http://127.0.0.1:8404/majority; then echo 0; else echo 1; fi >/run/minority
+    sleep 0.5
+  done
+}
+if grep -q /run/minority /etc/lab/keepalived.conf; then watch_reach & fi
+
+hold() {
+  configure
+  watch_edge "$(cat "/sys/class/net/$edge/ifindex")" &
+  helper=$!
+  become keepalived --inh-caps=+net_admin,+net_raw --ambient-caps=+net_admin,+net_raw \
+    keepalived --vrrp --dont-fork --dont-respawn --log-console --no-syslog --use-file=/run/keepalived.conf &
+  herald=$!
+}
+
+tend() {
+  alive "$herald" || fail 'keepalived has ended'
+  # The interface is gone: the box was cut off. keepalived would wait for its old name for good.
+  alive "$helper" || give_up_and_wait
+}
+
+reread() { kill -HUP "$herald"; }
+
+step_aside() { give_up_and_wait; }

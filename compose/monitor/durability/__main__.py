@@ -1,0 +1,160 @@
+"""`python3 -m durability`, in the monitor's box: DURABILITY=region|local, REGIONS='eu=db1,db2 us=db3,db4'.
+
+Looks five times a second, and writes a line for each change.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+import psycopg
+
+from durability.policy import Durability, Node, changes, lost_region, quorum, read_regions
+
+PERIOD_S = 0.2
+# A region is given up (durability local) when all of it has been silent for so long: what only it has is lost.
+LOST_AFTER_S = 0.5
+# The monitor's database has no encoding of its own.
+MONITOR = "host=/run/postgresql dbname=pg_auto_failover connect_timeout=2 client_encoding=utf8"
+NODES = """
+SELECT nodename, reportedstate, goalstate, health = 1, replicationquorum, nodeid, nodehost FROM pgautofailover.node
+"""
+# Who follows the primary, and whether one whom a commit waits for has what had been committed at an earlier look.
+FOLLOWERS = """
+SELECT pg_current_wal_flush_lsn(),
+  coalesce(array_agg(application_name::text) FILTER (WHERE state = 'streaming'), '{}'),
+  coalesce(bool_or(flush_lsn >= %s::pg_lsn) FILTER (WHERE sync_state IN ('sync', 'quorum')), false)
+FROM pg_stat_replication
+"""
+STANDBY_NAME = "pgautofailover_standby_"
+
+
+def say(text: str) -> None:
+    """A line for the box's log."""
+    print(f"durability: {text}", flush=True)
+
+
+class Primary:
+    """A connection to the primary, as the auditor: he may see who follows it."""
+
+    def __init__(self) -> None:
+        self._host = ""
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def ask(self, host: str, since: str) -> tuple[str, frozenset[str], bool] | None:
+        """Its position in the log, who streams from it, and whether one of those has `since`; None for no answer."""
+        try:
+            if self._connection is None or self._host != host:
+                self._leave()
+                self._connection, self._host = self._connect(host), host
+            row = self._connection.execute(FOLLOWERS, (since,)).fetchone()
+        except (psycopg.Error, OSError):
+            self._leave()
+            return None
+        assert row is not None  # an aggregate
+        return str(row[0]), frozenset(row[1]), bool(row[2])
+
+    def _connect(self, host: str) -> psycopg.Connection[Any]:
+        password = os.environ["AUDITOR_PASSWORD"]
+        address = f"host={host} dbname=postgres user=auditor password={password} connect_timeout=2 tcp_user_timeout=1000"
+        return psycopg.connect(address, autocommit=True, options="-c statement_timeout=1000")
+
+    def _leave(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+class Keeper:
+    """Keeps the flags as the policy wants them."""
+
+    def __init__(self, durability: Durability, regions: dict[str, str], monitor: psycopg.Connection[Any]) -> None:
+        self._durability = durability
+        self._regions = regions
+        self._monitor = monitor
+        self._primary = Primary()
+        self._settling_from = ""
+        self._silent_since = 0.0
+        self._home = ""
+
+    def look(self) -> None:
+        """Look once, and do what there is to be done."""
+        rows = self._monitor.execute(NODES).fetchall()
+        nodes = [Node(row[0], self._regions.get(row[0], ""), row[1], row[2], row[3], row[4]) for row in rows]
+        if len(nodes) < len(self._regions):
+            return  # not all have joined
+        self._never_block()
+        primary = next((node for node in nodes if node.is_primary), None)
+        if primary is not None and primary.healthy:
+            self._silent_since, self._home = 0.0, primary.region
+            names = {f"{STANDBY_NAME}{row[5]}": row[0] for row in rows}
+            self._follow(primary, [node for node in nodes if node is not primary], names, {row[0]: row[6] for row in rows})
+        elif self._durability is Durability.LOCAL and self._home and lost_region(self._home, nodes):
+            self._give_up(nodes)
+
+    def _never_block(self) -> None:
+        """With one too few standbys, pg_auto_failover shall go on; it chooses for itself to block, with several."""
+        self._monitor.execute("UPDATE pgautofailover.formation SET number_sync_standbys = 0 WHERE number_sync_standbys <> 0")
+
+    def _follow(self, primary: Node, standbys: list[Node], names: dict[str, str], hosts: dict[str, str]) -> None:
+        answer = self._primary.ask(hosts[primary.name], self._settling_from or "0/0")
+        if answer is None:
+            return
+        position, streaming, caught_up = answer
+        self._settle(position, caught_up)
+        wanted = quorum(self._durability, primary, standbys, frozenset(names[name] for name in streaming if name in names))
+        if wanted is not None and (changed := changes(standbys, wanted)):
+            self._change(primary, changed, wanted)
+
+    def _settle(self, position: str, caught_up: bool) -> None:
+        """A change is through when one of the new ones has everything that was committed until it was in force."""
+        settled = self._monitor.execute("SELECT settled FROM public.durability").fetchone()
+        if settled is None or settled[0]:
+            self._settling_from = ""
+        elif not self._settling_from:
+            self._settling_from = position
+        elif caught_up:
+            self._monitor.execute("UPDATE public.durability SET settled = true")
+            self._settling_from = ""
+
+    def _change(self, primary: Node, changed: Any, wanted: frozenset[str]) -> None:
+        self._settling_from = ""
+        with self._monitor.transaction():
+            self._monitor.execute("UPDATE public.durability SET settled = false")
+            for name, value in changed.items():
+                self._monitor.execute("SELECT pgautofailover.set_node_replication_quorum('default', %s, %s)", (name, value))
+        say(f"a commit on {primary.name} waits for one of {', '.join(sorted(wanted))}")
+
+    def _give_up(self, nodes: list[Node]) -> None:
+        """Durability local: the election must not wait for the region that is lost."""
+        self._silent_since = self._silent_since or time.monotonic()
+        lost = [node.name for node in nodes if node.region == self._home and node.in_quorum]
+        if not lost or time.monotonic() - self._silent_since < LOST_AFTER_S:
+            return
+        with self._monitor.transaction():
+            self._monitor.execute("UPDATE pgautofailover.node SET replicationquorum = (nodename <> ALL(%s))", (lost,))
+            self._monitor.execute("UPDATE public.durability SET settled = true")
+        say(f"region {self._home} is lost: nobody waits for {', '.join(lost)}, and what only they have is lost")
+
+
+def main() -> None:
+    """Look for ever; begin anew whenever the monitor has gone."""
+    durability, regions = Durability(os.environ["DURABILITY"]), read_regions(os.environ["REGIONS"])
+    say(f"{durability}; {os.environ['REGIONS']}")
+    while True:
+        try:
+            with psycopg.connect(MONITOR, autocommit=True) as monitor:
+                keeper = Keeper(durability, regions, monitor)
+                while True:
+                    keeper.look()
+                    time.sleep(PERIOD_S)
+        except psycopg.Error as error:
+            print(f"durability: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            time.sleep(PERIOD_S)
+
+
+if __name__ == "__main__":
+    main()

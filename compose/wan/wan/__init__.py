@@ -1,0 +1,1 @@
+"""The network between regions: a router that holds back, loses and slows down what it forwards."""

@@ -1,0 +1,256 @@
+"""A run or a comparison as one page that needs nothing else: opens from disk, in light and dark, on a screen and on paper."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lab.model import Outage, RunResult, TrialRecord, TrialResult, longest_s
+from lab.report import heat, palette, terminal, timeline, trialchart, words
+from lab.report.dots import Dot, DotRow, dots_chart
+from lab.report.figures import figures
+from lab.report.matrix import Cell, Column, Matrix, Row
+from lab.report.waterfall import waterfall
+from lab.report.words import Downtimes
+
+SIZE_MAX_BYTES = 5 * 1024 * 1024
+# What the trials' pictures may take together: the rest is for the frame and for the table with a line for each.
+PICTURES_MAX_BYTES = 3 * 1024 * 1024
+TRIALS_DRAWN_MAX = 60
+TABLE_ROWS_MAX = 1000
+REMARKS_MAX, TEXT_MAX_CHARACTERS = 40, 400
+# A trial that is longer than its bars of 100 ms have room gets a second picture of what happened around the fault.
+CLOSE_UP_BEFORE_S, CLOSE_UP_S = 2.0, 60.0
+
+
+@dataclass(frozen=True)
+class TrialSection:
+    """A trial with its pictures."""
+
+    trial: TrialResult
+    said: str
+    remarks: tuple[str, ...]
+    chart: Markup
+    bar: str
+    close_up: Markup | None
+    steps: Markup | None
+
+    @property
+    def size_bytes(self) -> int:
+        """What its pictures take."""
+        return sum(len((each or "").encode()) for each in (self.chart, self.close_up, self.steps))
+
+
+def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
+    """The page of a run, at most SIZE_MAX_BYTES: of very many trials, those that tell most are drawn."""
+    sections = _sections(result, records)
+    return _render(
+        "run.html.j2",
+        title=f"{result.info.experiment} on {words.stage_name(result.info)}",
+        result=result,
+        headline=words.headline(result),
+        verdict=result.verdict,
+        verdict_line=words.verdict_line(result),
+        figures=figures(result),
+        dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
+        rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
+        sections=sections,
+        not_drawn=len(result.trials) - len(sections),
+    )
+
+
+def matrix_page(matrix: Matrix) -> str:
+    """The page of a comparison."""
+    charts = [(column, _column_chart(column, matrix.rows)) for column in matrix.columns]
+    return _render(
+        "matrix.html.j2",
+        title=matrix.title,
+        matrix=matrix,
+        headline=words.matrix_headline(matrix),
+        scale=list(enumerate(heat.STEP_WORDS)),
+        lines=[(row, [_heat_cell(row.cell(column.name)) for column in matrix.columns]) for row in matrix.rows],
+        charts=[(column, chart) for column, chart in charts if chart],
+        remarks=list(_told(matrix)),
+    )
+
+
+def _render(template: str, **values: object) -> str:
+    script = _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = palette.stylesheet() + _asset("page.css")
+    page = _environment().get_template(template)
+    return page.render(**values, style=Markup(style), script=Markup(script), script_hash=digest)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lab.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "seconds": words.seconds,
+        "percent": words.percent,
+        "memory": words.memory,
+        "short": _short,
+        "tied": _tied,
+    }
+    return environment
+
+
+def _asset(name: str) -> str:
+    """A file of ours beside the templates; never anything from outside, it is not escaped."""
+    return resources.files("lab.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _short(text: str) -> str:
+    """A text from outside, no longer than a page bears."""
+    return text if len(text) <= TEXT_MAX_CHARACTERS else text[:TEXT_MAX_CHARACTERS] + " …"
+
+
+def _tied(text: str) -> str:
+    """A number and its unit on one line."""
+    return re.sub(r"(\d) (s|ms)\b", "\\1\u00a0\\2", text)
+
+
+def _dot_rows(result: RunResult) -> list[DotRow]:
+    limits = {each.measure: each.at_most for each in result.info.expectations}
+    trials = result.trials
+    return [
+        _dot_row("longest outage", trials, [each.outages for each in trials], limits.get("downtime_longest_s")),
+        _dot_row(
+            "longest outage of reads", trials, [each.read_outages for each in trials], limits.get("reads_downtime_longest_s")
+        ),
+        _dot_row(
+            "longest outage of writes", trials, [each.write_outages for each in trials], limits.get("writes_downtime_longest_s")
+        ),
+    ]
+
+
+def _dot_row(name: str, trials: Sequence[TrialResult], outages: Sequence[tuple[Outage, ...]], limit_s: float | None) -> DotRow:
+    both = list(zip(trials, outages, strict=True))
+    dots = tuple(
+        Dot(longest_s(some), trial.valid, any(each.censored for each in some), f"trial {trial.number}") for trial, some in both
+    )
+    counting = [some for trial, some in both if trial.valid]
+    return DotRow(name, dots, words.downtimes(counting) if counting else None, limit_s)
+
+
+def _table_row(trial: TrialResult) -> dict[str, str]:
+    """The figures of a trial, by the heading of their column."""
+    audit = trial.audit
+    return {
+        "trial": f"{trial.number}" + ("" if trial.valid else " (not valid)"),
+        "broken": words.broken(trial) or "nothing",
+        "gone for": terminal.downtime(trial.outages),
+        "reads": f"{words.percent(trial.reads.ratio)}" if trial.reads.intended else "none",
+        "writes": f"{words.percent(trial.writes.ratio)}" if trial.writes.intended else "none",
+        "lost writes": f"{audit.lost:,} of {audit.acknowledged:,}" if audit.complete else "unknown",
+        "median latency": f"{trial.latency_ms['p50']:.1f} ms",
+        "99% within": f"{trial.latency_ms['p99']:.0f} ms",
+        "nothing in reserve": words.seconds(trial.degraded_redundancy_s),
+    }
+
+
+def _sections(result: RunResult, records: Sequence[TrialRecord]) -> list[TrialSection]:
+    """The trials in order; of more than fit, those that missed an expectation or were gone longest."""
+    classes = timeline.shown_classes(trial.errors for trial in result.trials)
+    both = dict(zip((trial.number for trial in result.trials), zip(records, result.trials, strict=True), strict=True))
+    chosen: list[TrialSection] = []
+    left_bytes = PICTURES_MAX_BYTES
+    for trial in sorted(result.trials, key=_interest, reverse=True)[:TRIALS_DRAWN_MAX]:
+        section = _section(*both[trial.number], classes)
+        if section.size_bytes <= left_bytes:
+            left_bytes -= section.size_bytes
+            chosen.append(section)
+    return sorted(chosen, key=lambda section: section.trial.number)
+
+
+def _interest(trial: TrialResult) -> tuple[bool, bool, float, int]:
+    return bool(trial.audit.lost), bool(trial.failed_expectations), trial.downtime_longest_s, -trial.number
+
+
+def _section(record: TrialRecord, trial: TrialResult, classes: tuple[str, ...]) -> TrialSection:
+    length_s = max(timeline.length_s(record), 1.0)
+    bar_s = trialchart.bar_width_s(length_s)
+    around_s = trial.phases.get("inject_s", trial.outages[0].start_s if trial.outages else None)
+    close_up = None
+    if bar_s > timeline.BIN_S and around_s is not None:
+        start_s = max(around_s - CLOSE_UP_BEFORE_S, 0.0)
+        close_up = trialchart.trial_chart(record, trial, classes, (start_s, min(start_s + CLOSE_UP_S, length_s)))
+    return TrialSection(
+        trial=trial,
+        said=_said(trial),
+        remarks=tuple(words.measure_text(line) for line in terminal.explain(trial)[:REMARKS_MAX]),
+        chart=trialchart.trial_chart(record, trial, classes),
+        bar=f"{bar_s * 1000:.0f} ms" if bar_s < 1 else f"{bar_s:.1f} s",
+        close_up=close_up,
+        steps=waterfall(trial),
+    )
+
+
+def _said(trial: TrialResult) -> str:
+    """A trial in half a line."""
+    gone = terminal.downtime(trial.outages)
+    said = [words.NOBODY_NOTICED if not trial.outages else f"gone for {gone}"]
+    said += [f"{trial.audit.lost:,} lost writes"] if trial.audit.lost else []
+    said += [] if trial.valid else ["not valid"]
+    return ", ".join([words.broken(trial) or "nothing broken", *said])
+
+
+def _heat_cell(cell: Cell | None) -> dict[str, object]:
+    """What the heat map shows of a cell."""
+    if cell is None:
+        return {"class": "untried", "downtime": "", "lines": [], "title": "not tried", "mark": "", "verdict": "", "alarm": False}
+    at = heat.level(cell)
+    lines = [words.cell_interval(cell)]
+    lines += [f"{cell.writes_lost:,} lost"] if cell.writes_lost else []
+    lines += [f"split brain {words.seconds(cell.split_brain_s)}"] if cell.split_brain_s else []
+    return {
+        "class": "na" if not cell.applicable else "unknown" if at is None else f"heat-{at}",
+        "downtime": words.cell_downtime(cell),
+        "lines": [line for line in lines if line],
+        "title": words.cell_sentence(cell),
+        "mark": heat.mark(cell),
+        "verdict": cell.verdict or "",
+        "alarm": bool(cell.writes_lost or cell.split_brain_s),
+    }
+
+
+def _column_chart(column: Column, rows: Sequence[Row]) -> Markup | None:
+    """The trials of one fault at every stage; None where it was tried nowhere."""
+    found = [_cell_dots(row.name, cell) for row in rows if (cell := row.cell(column.name)) and cell.applicable]
+    return dots_chart(found, f"{column.title}: every trial as a dot, a row a stage") if found else None
+
+
+def _cell_dots(name: str, cell: Cell) -> DotRow:
+    bounds = dict(enumerate(cell.downtimes_censored))
+    dots = tuple(
+        Dot(value_s, censored=bounds.get(at, False), name=f"{name}, trial {at + 1}")
+        for at, value_s in enumerate(cell.downtimes_s)
+    )
+    return DotRow(name, dots, _found(cell))
+
+
+def _found(cell: Cell) -> Downtimes | None:
+    median_s, low_s, high_s = cell.downtime_median_s, cell.downtime_low_s, cell.downtime_high_s
+    if median_s is None or low_s is None or high_s is None:
+        return None
+    longest = max(cell.downtimes_s, default=high_s)
+    return Downtimes(median_s, low_s, high_s, cell.downtime_coverage_ratio or 0.0, longest, cell.downtime_censored)
+
+
+def _told(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
+    """What is to be said of cells that did not hold or do not apply: row, column, why."""
+    for row in matrix.rows:
+        for column in matrix.columns:
+            cell = row.cell(column.name)
+            if cell and cell.why:
+                yield row.name, column.title, "; ".join(words.grouped(cell.why)[:REMARKS_MAX])

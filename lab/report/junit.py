@@ -1,0 +1,122 @@
+"""A run or a comparison as JUnit XML, for the programs that read test results.
+
+A trial (or a cell) that refutes is a failure; one of which nothing can be said, an error; a fault for which a stage has
+nothing to break is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from lab.model import RunResult, TrialRecord, TrialResult, Verdict
+from lab.report import terminal, timeline, words
+from lab.report.matrix import Cell, Matrix, Row
+from lab.report.svg import xml_text
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test case; `outcome` is empty, failure, error or skipped."""
+
+    suite: str
+    name: str
+    outcome: str
+    message: str = ""
+    detail: str = ""
+    time_s: float = 0.0
+    said: str = ""
+
+
+def run(result: RunResult, records: Sequence[TrialRecord]) -> str:
+    """A run: a suite, and a case for each of its trials."""
+    info = result.info
+    name = (
+        f"{info.stage_folder}.{info.experiment}"
+        if info.failover == "none"
+        else f"{info.stage_folder}.{info.failover}.{info.experiment}"
+    )
+    cases = [_trial_case(name, record, trial) for record, trial in zip(records, result.trials, strict=True)]
+    if not cases:
+        cases = [Case(name, "trials", "error", "no trial was completed")]
+    asked = {"seed": f"{info.seed}", "rate_per_s": f"{info.plan.rate_per_s:g}", "verdict": result.verdict.value}
+    return _document(info.experiment, [_suite(name, info.started_at, cases, asked)])
+
+
+def comparison(matrix: Matrix) -> str:
+    """A comparison: a suite for each stage, and a case for each fault that was tried on it or does not apply to it."""
+    asked = {"seed": f"{matrix.seed}", "rate_per_s": f"{matrix.rate_per_s:g}"}
+    suites = [_suite(row.name, matrix.started_at, _row_cases(matrix, row), asked) for row in matrix.rows]
+    return _document(matrix.title, suites)
+
+
+def _trial_case(suite: str, record: TrialRecord, trial: TrialResult) -> Case:
+    outcome, why = trial_outcome(trial)
+    said = "\n".join([f"gone for {terminal.downtime(trial.outages)}", *terminal.explain(trial)])
+    name = f"trial {trial.number}" + (f" ({words.broken(trial)})" if trial.targets else "")
+    return Case(suite, name, outcome, "; ".join(why), "\n".join(why), timeline.length_s(record), said)
+
+
+def trial_outcome(trial: TrialResult) -> tuple[str, tuple[str, ...]]:
+    """What a trial is as a test, and why. A lost write refutes in an invalid trial too, as it does for the verdict."""
+    lost = tuple(failure for failure in trial.failed_expectations if failure.startswith("writes_lost "))
+    if trial.valid and trial.failed_expectations:
+        return "failure", trial.failed_expectations
+    if lost:
+        return "failure", (*lost, *trial.reasons)
+    return ("", ()) if trial.valid else ("error", trial.reasons or ("not valid",))
+
+
+def _row_cases(matrix: Matrix, row: Row) -> list[Case]:
+    found = [(column, row.cell(column.name)) for column in matrix.columns]
+    return [_cell_case(row, column.name, cell) for column, cell in found if cell]
+
+
+def _cell_case(row: Row, column: str, cell: Cell) -> Case:
+    outcomes = {Verdict.HELD: "", Verdict.REFUTED: "failure", Verdict.INCONCLUSIVE: "error", None: "error"}
+    outcome = outcomes[cell.verdict] if cell.applicable else "skipped"
+    message = "; ".join(cell.why) or (cell.verdict.value if cell.verdict else "not run") if outcome else ""
+    return Case(row.name, column, outcome, message, "\n".join(cell.why), said=words.cell_sentence(cell))
+
+
+def _document(name: str, suites: Sequence[ElementTree.Element]) -> str:
+    root = ElementTree.Element("testsuites", _clean({"name": name} | _counts(suites)))
+    root.extend(suites)
+    ElementTree.indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+
+
+def _counts(suites: Iterable[ElementTree.Element]) -> dict[str, str]:
+    every = list(suites)
+    whole = {key: str(sum(int(suite.get(key, "0")) for suite in every)) for key in ("tests", "failures", "errors")}
+    return whole | {"time": f"{sum(float(suite.get('time', '0')) for suite in every):.3f}"}
+
+
+def _suite(name: str, started_at: str, cases: Sequence[Case], asked: dict[str, str]) -> ElementTree.Element:
+    numbers = {key: str(sum(case.outcome == of for case in cases)) for key, of in COUNTED.items()}
+    # The schema knows no time zone; it is UTC all the same.
+    stated = {"name": name, "timestamp": started_at.removesuffix("Z"), "tests": str(len(cases)), **numbers}
+    suite = ElementTree.Element("testsuite", _clean(stated | {"time": f"{sum(case.time_s for case in cases):.3f}"}))
+    properties = ElementTree.SubElement(suite, "properties")
+    for key, value in asked.items():
+        ElementTree.SubElement(properties, "property", _clean({"name": key, "value": value}))
+    suite.extend(_case(case) for case in cases)
+    return suite
+
+
+COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
+
+
+def _case(case: Case) -> ElementTree.Element:
+    found = ElementTree.Element("testcase", _clean({"classname": case.suite, "name": case.name, "time": f"{case.time_s:.3f}"}))
+    if case.outcome:
+        stated = {"message": case.message} | ({} if case.outcome == "skipped" else {"type": case.outcome})
+        ElementTree.SubElement(found, case.outcome, _clean(stated)).text = xml_text(case.detail)
+    if case.said:
+        ElementTree.SubElement(found, "system-out").text = xml_text(case.said)
+    return found
+
+
+def _clean(attributes: dict[str, str]) -> dict[str, str]:
+    return {key: xml_text(value) for key, value in attributes.items()}

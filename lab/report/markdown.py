@@ -1,0 +1,148 @@
+"""A run or a comparison as Markdown: for a pull request, and for the summary of a CI step.
+
+Never longer than its place takes, whatever was measured: rows that do not fit are left out, and it says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lab.availability import bins
+from lab.model import RunResult, TrialRecord, TrialResult, Verdict
+from lab.report import heat, terminal, words
+from lab.report.figures import figures
+from lab.report.matrix import Cell, Matrix
+
+PULL_REQUEST_MAX_BYTES = 64 * 1024
+SUMMARY_MAX_BYTES = 512 * 1024
+TEXT_MAX_CHARACTERS = 400
+SENTENCE_MAX_CHARACTERS = 2000
+COLUMNS_MAX = 30
+STRIP_CHARACTERS = 100
+SIGNS = {Verdict.HELD: "✓", Verdict.REFUTED: "✗", Verdict.INCONCLUSIVE: "?"}
+JOINER = "\u2060"
+# Markup anywhere; at the start of a line what would make a list of it; mentions, references to issues, addresses.
+SPECIAL = re.compile(r"[&<>|`*_~\[\]\\]|^[-+=]|^#(?=\s)|^\d+(?=[.)]\s)|[@#](?=\w)|://|\bwww\.", re.IGNORECASE)
+
+
+def run(result: RunResult, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str:
+    """A run for a pull request: the sentence, the figures, a row a trial."""
+    titles = ("trial", "broken", "gone for", "failed reads", "failed writes", "lost writes", "99% within", "what else")
+    rows = [_row(_trial_cells(trial)) for trial in result.trials]
+    head = [*_run_head(result), "", f"{words.count(len(result.trials), 'trial')}:", "", _row(titles), _rule(len(titles))]
+    return _fitted(head, rows, limit_bytes)
+
+
+def summary(result: RunResult, records: Sequence[TrialRecord], limit_bytes: int = SUMMARY_MAX_BYTES) -> str:
+    """A run for the summary of a CI step: the same, and each trial along its time."""
+    whole = run(result, limit_bytes // 2)
+    key = f"One character is 100 ms: `{terminal.GOOD}` good, `{terminal.SLOW}` slow, `{terminal.BAD}` failed."
+    strips = [_strip(record) for record in records]
+    return _fitted([whole, key], strips, limit_bytes)
+
+
+def comparison(matrix: Matrix, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str:
+    """A comparison for a pull request: a row a stage, a column a fault."""
+    columns = matrix.columns[:COLUMNS_MAX]
+    more = len(matrix.columns) - len(columns)
+    head = [
+        f"### {plain(matrix.title)}",
+        "",
+        plain(words.matrix_headline(matrix), SENTENCE_MAX_CHARACTERS),
+        "",
+        *([f"{more} more faults are left out.", ""] if more else []),
+        _row(["stage", *(column.title for column in columns), "costs"]),
+        _rule(len(columns) + 2),
+    ]
+    rows = [_row([row.name, *(_cell(row.cell(column.name)) for column in columns), words.cost(row)]) for row in matrix.rows]
+    return _fitted(head, rows, limit_bytes)
+
+
+def plain(text: str, most: int = TEXT_MAX_CHARACTERS) -> str:
+    """Text that stays text: no markup, no link, no mention, no table's bar, on one line, not too long."""
+    line = " ".join(text.split())
+    line = line if len(line) <= most else line[:most] + " …"
+    return SPECIAL.sub(_spelled, line)
+
+
+def _spelled(match: re.Match[str]) -> str:
+    """A sign that means something as an entity, which is never markup; what is linked from plain text too, taken apart."""
+    found = match[0]
+    if found in ("@", "#") or len(found) > 1:
+        return found[0] + JOINER + found[1:]
+    return f"&#{ord(found)};"
+
+
+def _run_head(result: RunResult) -> list[str]:
+    title = f"{result.verdict.value}: {result.info.experiment} on {words.stage_name(result.info)}"
+    return [
+        f"### {SIGNS[result.verdict]} {plain(title)}",
+        "",
+        plain(words.headline(result), SENTENCE_MAX_CHARACTERS),
+        "",
+        plain(words.verdict_line(result), SENTENCE_MAX_CHARACTERS),
+        "",
+        _row(("figure", "value", "")),
+        _rule(3),
+        *(_row((figure.name, figure.value, figure.detail)) for figure in figures(result)),
+        "",
+        f"Seed {result.info.seed}, {result.info.plan.rate_per_s:g} requests a second, begun {plain(result.info.started_at)}.",
+    ]
+
+
+def _trial_cells(trial: TrialResult) -> tuple[str, ...]:
+    audit = trial.audit
+    failed = [share.intended - share.good for share in (trial.reads, trial.writes)]
+    return (
+        str(trial.number) if trial.valid else f"{trial.number} (not valid)",
+        words.broken(trial) or "-",
+        terminal.downtime(trial.outages),
+        f"{failed[0]:,} of {trial.reads.intended:,}",
+        f"{failed[1]:,} of {trial.writes.intended:,}",
+        f"{audit.lost:,} of {audit.acknowledged:,}" if audit.complete else "unknown",
+        f"{trial.latency_ms['p99']:.0f} ms",
+        "; ".join([*trial.reasons, *(words.measure_text(each) for each in trial.failed_expectations)]),
+    )
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    alarms = [f"{cell.writes_lost:,} lost"] if cell.writes_lost else []
+    alarms += [f"split brain {words.seconds(cell.split_brain_s)}"] if cell.split_brain_s else []
+    return ", ".join([f"{words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *alarms])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(plain(cell) for cell in cells) + " |"
+
+
+def _rule(columns: int) -> str:
+    return "|" + "---|" * columns
+
+
+def _strip(record: TrialRecord) -> str:
+    """A trial as characters; of ours alone, so nothing in it needs escaping."""
+    characters = "".join(terminal.character(cell) for cell in bins(record.arrivals, record.plan.deadline_s, terminal.BIN_S))
+    lines = [characters[start : start + STRIP_CHARACTERS] for start in range(0, len(characters), STRIP_CHARACTERS)]
+    timed = [f"{at * STRIP_CHARACTERS * terminal.BIN_S:7.1f} s {line}" for at, line in enumerate(lines)]
+    return "\n".join([f"\nTrial {record.number}:\n", "```text", *timed, "```"])
+
+
+def _fitted(head: Sequence[str], rows: Sequence[str], limit_bytes: int) -> str:
+    """The head and as many rows as there is room for, and how many are left out. The head is short enough by what it is made of."""
+    note = "\n_{} more are left out: there is no room for them here. The CSV has all._"
+    left_bytes = limit_bytes - _size("\n".join(head)) - _size(note) - 20
+    fitting = 0
+    for row in rows:
+        left_bytes -= _size(row) + 1
+        if left_bytes < 0:
+            break
+        fitting += 1
+    left_out = [note.format(len(rows) - fitting)] if fitting < len(rows) else []
+    return "\n".join([*head, *rows[:fitting], *left_out]) + "\n"
+
+
+def _size(text: str) -> int:
+    return len(text.encode())

@@ -1,0 +1,120 @@
+"""A run as CSV, a line a trial; a comparison as CSV, a line a cell. Names end in their units, as in the JSON document."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from io import StringIO
+
+from lab.model import RunResult, TrialResult, longest_s
+from lab.report import words
+from lab.report.matrix import Cell, Column, Matrix, Row
+
+Value = str | float | bool | None
+
+
+def run(result: RunResult) -> str:
+    """A line for each trial, valid or not."""
+    return _csv([_trial(result, trial) for trial in result.trials], list(TRIAL_COLUMNS))
+
+
+def comparison(matrix: Matrix) -> str:
+    """A line for each stage and fault that was tried or does not apply."""
+    found = [(row, column, row.cell(column.name)) for row in matrix.rows for column in matrix.columns]
+    return _csv([_cell(matrix, row, column, cell) for row, column, cell in found if cell], list(CELL_COLUMNS))
+
+
+def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
+    info, audit = result.info, trial.audit
+    return {
+        "stage": info.stage,
+        "stage_folder": info.stage_folder,
+        "failover": info.failover,
+        "experiment": info.experiment,
+        "started_at": info.started_at,
+        "rate_per_s": info.plan.rate_per_s,
+        "deadline_s": info.plan.deadline_s,
+        "trial": trial.number,
+        "seed": trial.seed,
+        "valid": trial.valid,
+        "reasons": "; ".join(trial.reasons),
+        "failed_expectations": "; ".join(trial.failed_expectations),
+        "targets": " ".join(trial.targets),
+        "intended": trial.total.intended,
+        "good": trial.total.good,
+        "availability_ratio": trial.total.ratio,
+        "reads_intended": trial.reads.intended,
+        "reads_good": trial.reads.good,
+        "writes_intended": trial.writes.intended,
+        "writes_good": trial.writes.good,
+        "outages": len(trial.outages),
+        "downtime_longest_s": trial.downtime_longest_s,
+        "downtime_total_s": trial.downtime_total_s,
+        "downtime_censored": trial.censored,
+        "reads_downtime_longest_s": longest_s(trial.read_outages),
+        "writes_downtime_longest_s": longest_s(trial.write_outages),
+        "writes_acknowledged": audit.acknowledged,
+        "writes_lost": audit.lost if audit.complete else None,
+        "writes_unexpected": audit.unexpected if audit.complete else None,
+        "writes_duplicate": audit.duplicate if audit.complete else None,
+        "split_brain_s": trial.writable.get("several_s"),
+        "address_several_s": trial.address.get("several_s"),
+        "degraded_redundancy_s": trial.degraded_redundancy_s,
+        "rejoin_s": trial.rejoin_s,
+        **{name: trial.phases.get(name) for name in words.PHASE_WORDS},
+        **{f"latency_{name}_ms": trial.latency_ms[name] for name in ("p50", "p99", "max", "longest")},
+        "generator_lag_p99_ms": trial.generator.lag_p99_ms,
+        "generator_lag_max_ms": trial.generator.lag_max_ms,
+        "generator_cpu_ratio": trial.generator.cpu_ratio,
+    }
+
+
+# Of no trial there is a first line too.
+TRIAL_COLUMNS = (
+    *("stage", "stage_folder", "failover", "experiment", "started_at", "rate_per_s", "deadline_s", "trial", "seed", "valid"),
+    *("reasons", "failed_expectations", "targets", "intended", "good", "availability_ratio", "reads_intended", "reads_good"),
+    *("writes_intended", "writes_good", "outages", "downtime_longest_s", "downtime_total_s", "downtime_censored"),
+    *("reads_downtime_longest_s", "writes_downtime_longest_s", "writes_acknowledged", "writes_lost", "writes_unexpected"),
+    *("writes_duplicate", "split_brain_s", "address_several_s", "degraded_redundancy_s", "rejoin_s"),
+    *words.PHASE_WORDS,
+    *("latency_p50_ms", "latency_p99_ms", "latency_max_ms", "latency_longest_ms"),
+    *("generator_lag_p99_ms", "generator_lag_max_ms", "generator_cpu_ratio"),
+)
+CELL_COLUMNS = (
+    *("stage", "name", "failover", "boxes", "memory_mib", "column", "column_title", "experiment", "applicable", "verdict"),
+    *("trials", "trials_valid", "downtime_median_s", "downtime_low_s", "downtime_high_s", "downtime_coverage_ratio"),
+    *("downtime_censored", "availability_ratio", "writes_lost", "split_brain_s", "degraded_s", "why", "seed", "started_at"),
+)
+
+
+def _cell(matrix: Matrix, row: Row, column: Column, cell: Cell) -> dict[str, Value]:
+    """The fields of both by their own names; of a cell that does not apply, no figures."""
+    whole: dict[str, Value] = {"column_title": column.title, "seed": matrix.seed, "started_at": matrix.started_at}
+    whole |= {name: getattr(row, name) for name in ("stage", "name", "failover", "boxes", "memory_mib")}
+    mine = set(CELL_COLUMNS) - set(whole) - {"why", "verdict"}
+    whole |= {name: getattr(cell, name) for name in mine if cell.applicable or name in ("column", "experiment", "applicable")}
+    return whole | {"why": "; ".join(cell.why), "verdict": cell.verdict.value if cell.verdict else None}
+
+
+def _csv(rows: Iterable[dict[str, Value]], columns: Sequence[str]) -> str:
+    out = StringIO()
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _value(value) for name, value in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def _value(value: Value) -> str:
+    """As text: true and false, microseconds, nothing for what is not known."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{round(value, 6):g}" if value == round(value) else repr(round(value, 6))
+    return _harmless(value) if isinstance(value, str) else str(value)
+
+
+def _harmless(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

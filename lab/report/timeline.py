@@ -1,0 +1,172 @@
+"""A trial along its time, as data: who failed how in each interval, who served, what the observer saw. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from lab.availability import SLOW_S
+from lab.model import Arrival, Event, TrialRecord
+
+BIN_S = 0.1
+CLASSES_SHOWN = 3
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The arrivals that were intended in one interval."""
+
+    start_s: float
+    good: int
+    slow: int
+    """Good, but later than SLOW_S."""
+    failed: dict[str, int]
+    """By class of failure."""
+
+    @property
+    def intended(self) -> int:
+        """All of them."""
+        return self.good + self.slow + sum(self.failed.values())
+
+
+def failure(arrival: Arrival, deadline_s: float) -> str:
+    """The class of an arrival's failure; empty for a good one. The right answer too late is `late`."""
+    if arrival.is_good(deadline_s):
+        return ""
+    return "late" if arrival.result == "ok" else arrival.result
+
+
+def cells(arrivals: Iterable[Arrival], deadline_s: float, width_s: float = BIN_S) -> tuple[Cell, ...]:
+    """Every arrival in the one interval of `width_s` in which it was intended, from 0 to the last of them."""
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for arrival in arrivals:
+        found[index_of(arrival.at_s, width_s)][_kind(arrival, deadline_s)] += 1
+    return tuple(_cell(index * width_s, found[index]) for index in range(max(found, default=-1) + 1))
+
+
+def index_of(at_s: float, width_s: float) -> int:
+    """The interval that an instant is in; what was before the start counts to the first."""
+    # Rounded first: 4.3 / 0.1 is a little less than 43.
+    return max(int(round(at_s / width_s, 9)), 0)
+
+
+GOOD, SLOW = "=good", "=slow"  # no class of failure has such a name
+
+
+def _kind(arrival: Arrival, deadline_s: float) -> str:
+    failed = failure(arrival, deadline_s)
+    return failed or (SLOW if arrival.done_s - arrival.at_s > SLOW_S else GOOD)
+
+
+def _cell(start_s: float, kinds: Counter[str]) -> Cell:
+    failed = {name: number for name, number in sorted(kinds.items()) if name not in (GOOD, SLOW)}
+    return Cell(round(start_s, 6), kinds[GOOD], kinds[SLOW], failed)
+
+
+def totals(found: Iterable[Cell]) -> Cell:
+    """All intervals as one."""
+    every = list(found)
+    failed: Counter[str] = Counter()
+    for cell in every:
+        failed.update(cell.failed)
+    return Cell(0.0, sum(cell.good for cell in every), sum(cell.slow for cell in every), dict(failed.most_common()))
+
+
+def shown_classes(errors: Iterable[dict[str, int]]) -> tuple[str, ...]:
+    """The classes of failure that get a colour of their own, the most frequent first; the rest is `other`."""
+    all_of: Counter[str] = Counter()
+    for each in errors:
+        all_of.update(each)
+    return tuple(name for name, _ in sorted(all_of.items(), key=lambda item: (-item[1], item[0]))[:CLASSES_SHOWN])
+
+
+def of_kind(arrivals: Iterable[Arrival], kind: str) -> list[Arrival]:
+    """The reads, or the writes."""
+    return [arrival for arrival in arrivals if arrival.kind == kind]
+
+
+def length_s(record: TrialRecord) -> float:
+    """From the start of the load until the last thing that was seen."""
+    done = [arrival.done_s for arrival in record.arrivals]
+    events = [event.at_s for event in record.events]
+    return max([0.0, *done, *events])
+
+
+@dataclass(frozen=True)
+class Lane:
+    """How many answers a box gave in each interval."""
+
+    name: str
+    counts: dict[int, int]
+    """By number of the interval."""
+    total: int
+
+
+def lanes(arrivals: Iterable[Arrival], box_of: Callable[[Arrival], str], width_s: float) -> tuple[Lane, ...]:
+    """A lane for each box that answered; none where the arrivals do not say."""
+    counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    for arrival in arrivals:
+        name = box_of(arrival)
+        if name:
+            counts[name][index_of(arrival.at_s, width_s)] += 1
+    return tuple(Lane(name, dict(found), found.total()) for name, found in sorted(counts.items()))
+
+
+@dataclass(frozen=True)
+class Span:
+    """Something that was so from one instant to another; seconds on the clock of the load."""
+
+    start_s: float
+    end_s: float
+    name: str
+    """The box."""
+    state: str
+
+
+def database_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
+    """What each database was, as the observer saw it."""
+    return _spans(events, "databases", _database_states, end_s)
+
+
+def address_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
+    """Which balancer held the address, and answered there."""
+    return _spans(events, "address", _address_states, end_s)
+
+
+def _spans(events: Sequence[Event], name: str, states: Callable[[str], dict[str, str]], end_s: float) -> tuple[Span, ...]:
+    named = sorted((event for event in events if event.name == name), key=lambda event: event.at_s)
+    sights = [(max(event.at_s, 0.0), states(event.detail)) for event in named]
+    found: dict[str, list[Span]] = {}
+    for (start_s, seen), (until_s, _) in pairwise([*sights, (end_s, {})]):
+        for box, state in seen.items():
+            _extend(found.setdefault(box, []), Span(start_s, max(until_s, start_s), box, state))
+    return tuple(span for box in sorted(found) for span in found[box] if span.end_s > span.start_s)
+
+
+def _extend(before: list[Span], span: Span) -> None:
+    """Add a span; one that goes on as the last did makes that longer."""
+    if before and before[-1].state == span.state and before[-1].end_s >= span.start_s:
+        before[-1] = Span(before[-1].start_s, span.end_s, span.name, span.state)
+    else:
+        before.append(span)
+
+
+def _fields(sight: str) -> dict[str, str]:
+    return dict(each.split("=", 1) for each in sight.split() if "=" in each)
+
+
+def _database_states(sight: str) -> dict[str, str]:
+    return {name: state for name, state in _fields(sight).items() if name != "spare"}
+
+
+def _address_states(sight: str) -> dict[str, str]:
+    """Balancers that hold it; one that holds it and answers there as `answers`."""
+    fields = _fields(sight)
+    holders = [name for name in fields.get("holders", "").split(",") if name]
+    wire = fields.get("wire", "")
+    return {name: "answers" if name == wire else "holds" for name in holders} | (
+        {wire: "answers"} if wire and wire not in holders else {}
+    )

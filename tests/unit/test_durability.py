@@ -1,0 +1,166 @@
+"""For whom a commit waits, and the faults of a line: decided without a database and without a router."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import product
+
+import pytest
+from durability.policy import Durability, Node, changes, lost_region, quorum, read_regions
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.engine import ExecResult
+from lab.errors import LabError, UsageError
+from lab.faults import fault_of
+from lab.faults.base import Aim, Victim
+from lab.faults.line import setting
+from lab.model import Box, FaultKind, How, Step, UndoAction
+from tests.unit.helpers import box
+
+NAMES = ("db1", "db2", "db3", "db4")
+REGIONS = {"db1": "eu", "db2": "eu", "db3": "us", "db4": "us"}
+
+
+def node(name: str, state: str = "secondary", healthy: bool = True, in_quorum: bool = True) -> Node:
+    return Node(name, REGIONS[name], state, state, healthy, in_quorum)
+
+
+STANDBYS = st.tuples(
+    *(
+        st.builds(node, st.just(name), st.sampled_from(["secondary", "catchingup"]), st.booleans(), st.booleans())
+        for name in NAMES[1:]
+    )
+)
+STREAMING = st.frozensets(st.sampled_from(NAMES[1:]))
+
+
+def wanted(durability: Durability, standbys: Sequence[Node], streaming: frozenset[str]) -> frozenset[str] | None:
+    return quorum(durability, node("db1", "primary"), standbys, streaming)
+
+
+@given(STANDBYS, STREAMING)
+def test_with_region_a_commit_waits_abroad_whenever_somebody_there_is_in_reach(
+    standbys: tuple[Node, ...], streaming: frozenset[str]
+) -> None:
+    in_reach = {each.name for each in standbys if each.is_secondary and each.name in streaming}
+    found = wanted(Durability.REGION, standbys, streaming)
+    if in_reach & {"db3", "db4"}:
+        assert found == {"db3", "db4"}
+    elif in_reach:
+        assert found == {"db2"}
+    else:
+        assert found is None
+
+
+@given(STANDBYS, STREAMING)
+def test_local_prefers_the_other_order(standbys: tuple[Node, ...], streaming: frozenset[str]) -> None:
+    found = wanted(Durability.LOCAL, standbys, streaming)
+    near = next(each for each in standbys if each.name == "db2")
+    assert (found == {"db2"}) == (near.is_secondary and "db2" in streaming)
+
+
+@given(st.sampled_from(list(Durability)), STANDBYS, STREAMING)
+def test_nobody_waits_for_whom_nobody_hears(
+    durability: Durability, standbys: tuple[Node, ...], streaming: frozenset[str]
+) -> None:
+    found = wanted(durability, standbys, streaming)
+    assert found is None or any(each.name in found and each.is_secondary and each.name in streaming for each in standbys)
+
+
+@given(STANDBYS, STREAMING)
+def test_after_the_changes_the_flags_are_what_was_wanted(standbys: tuple[Node, ...], streaming: frozenset[str]) -> None:
+    found = wanted(Durability.REGION, standbys, streaming) or frozenset()
+    flags = {each.name: each.in_quorum for each in standbys} | dict(changes(standbys, found))
+    assert {name for name, value in flags.items() if value} == found
+    # In between, there is somebody to wait for: what is set comes before what is taken away.
+    values = list(changes(standbys, found).values())
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("healthy", list(product([True, False], repeat=4)))
+def test_a_region_is_lost_when_all_of_it_is_and_another_one_is_not(healthy: tuple[bool, ...]) -> None:
+    nodes = [node(name, healthy=well) for name, well in zip(NAMES, healthy, strict=True)]
+    assert lost_region("eu", nodes) == (not healthy[0] and not healthy[1] and (healthy[2] or healthy[3]))
+
+
+def test_regions_are_read() -> None:
+    assert read_regions("eu=db1,db2 us=db3,db4") == REGIONS
+
+
+@pytest.mark.parametrize("text", ["", "eu", "eu=", "eu=db1,db2", "eu=db1, us=db2", "eu=db1 us=db1", "=db1 us=db2"])
+def test_regions_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not REGION|fewer than two"):
+        read_regions(text)
+
+
+class Router:
+    """A router with the two lines of a lab, and boxes that hear each other over them."""
+
+    def __init__(self, delay_ms: float = 20.0, dropped: int = 0, refuses: str = "") -> None:
+        self.lines = {name: {"delay_ms": delay_ms, "loss_percent": 0.0, "dropped": dropped} for name in ("eu", "us")}
+        self.refuses = refuses
+        self.told: list[str] = []
+
+    def run_in(self, where: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
+        if command[:2] == ["lab-wan", "show"]:
+            return ExecResult(0, json.dumps({"lines": self.lines}))
+        if command[0] == "lab-wan":
+            self.told.append(" ".join(command[1:]))
+            if self.refuses:
+                return ExecResult(2, self.refuses)
+            words = dict(word.split("=") for word in command[3:])
+            line = self.lines[command[2]]
+            line["delay_ms"] = float(words["delay"].removesuffix("ms"))
+            line["loss_percent"] = float(words["loss"].removesuffix("%"))
+            return ExecResult(0, "{}")
+        # From eu to us and back takes both lines; the question answers in microseconds.
+        return ExecResult(0, f"{(self.lines['eu']['delay_ms'] + self.lines['us']['delay_ms']) * 1000:.0f}\n")
+
+    def box(self, box: Box) -> Box:
+        return box
+
+
+WAN = box("wan", ("wan",), addresses={"data_eu": "198.18.32.2", "data_us": "198.18.64.2"})
+NEAR = box("db1", ("db",), labels={"lab.region": "eu"}, addresses={"data_eu": "198.18.32.31"})
+FAR = box("db3", ("db",), labels={"lab.region": "us"}, addresses={"data_us": "198.18.64.31", "observe": "198.18.3.65"})
+
+
+def victim(how: How) -> Victim:
+    return Victim.of(WAN, "line:us", Aim(how, (WAN,), (), (NEAR, FAR)))
+
+
+def test_a_line_gets_longer_and_a_box_at_its_other_end_notices() -> None:
+    router, fault = Router(), fault_of(Step(FaultKind.DELAY, "line:us"))
+    prepared = fault.prepare(router, victim(How(delay_ms=60.0)))  # type: ignore[arg-type]
+    undo = fault.undo(prepared)
+    assert (undo.action, undo.setting) == (UndoAction.RETUNE, "us delay=20ms loss=0%")
+    assert not fault.prove(router, prepared).proved  # type: ignore[arg-type]
+    fault.inject(router, prepared)  # type: ignore[arg-type]
+    assert router.told == ["set us delay=80ms loss=0%"]
+    assert fault.prove(router, prepared).proved  # type: ignore[arg-type]
+
+
+def test_a_line_loses_packets_and_the_router_counts_them() -> None:
+    router, fault = Router(), fault_of(Step(FaultKind.LOSS, "line:us"))
+    prepared = fault.prepare(router, victim(How(loss_percent=30.0)))  # type: ignore[arg-type]
+    fault.inject(router, prepared)  # type: ignore[arg-type]
+    assert router.told == ["set us delay=20ms loss=30%"]
+    assert not fault.prove(router, prepared).proved  # type: ignore[arg-type]
+    router.lines["us"]["dropped"] = 3
+    assert fault.prove(router, prepared).proved  # type: ignore[arg-type]
+
+
+def test_what_no_line_does_is_refused() -> None:
+    with pytest.raises(UsageError, match="nothing that happens to a line"):
+        fault_of(Step(FaultKind.KILL, "line:us"))
+    with pytest.raises(UsageError, match="no line to 'mars'"):
+        setting(Router(), WAN, "mars")  # type: ignore[arg-type]
+
+
+def test_a_router_that_refuses_is_quoted() -> None:
+    router, fault = Router(refuses="lab-wan: no"), fault_of(Step(FaultKind.DELAY, "line:us"))
+    prepared = fault.prepare(router, victim(How(delay_ms=60.0)))  # type: ignore[arg-type]
+    with pytest.raises(LabError, match="wan refuses: lab-wan: no"):
+        fault.inject(router, prepared)  # type: ignore[arg-type]
