@@ -37,7 +37,7 @@ CREATE FUNCTION public.refuse_election_that_could_not_end() RETURNS trigger LANG
 DECLARE
   standbys int := (SELECT count(*) - 1 FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid);
   voters_needed int := (SELECT count(*) FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND replicationquorum AND reportedstate NOT IN ('primary', 'wait_primary', 'apply_settings', 'draining', 'demote_timeout', 'demoted', 'prepare_maintenance', 'maintenance'));
-  voters int := (SELECT count(*) FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND replicationquorum AND (goalstate = 'report_lsn' OR reportedstate IN ('secondary', 'catchingup', 'report_lsn') AND health = 1 AND reportedpgisrunning));
+  voters int := (SELECT count(*) FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND replicationquorum AND (goalstate = 'report_lsn' OR reportedstate IN ('secondary', 'catchingup', 'report_lsn') AND (health = 1 OR reporttime > now() - current_setting('pgautofailover.node_considered_unhealthy_timeout')::interval) AND reportedpgisrunning));
 BEGIN
   IF standbys > 1 AND voters < voters_needed THEN
     RAISE EXCEPTION 'no election: % of % standbys could take part', voters, voters_needed;

@@ -170,7 +170,7 @@ def test_plan_says_which_file_and_what_an_operator_does(lab: Lab) -> None:
     arguments = ("run", "4", "switchover", "--failover", "automatic", "--dry-run")
     plan = json.loads(lab(*arguments, "--json").out)
     assert (plan["stage"], plan["failover"]) == (4, "automatic")
-    assert (plan["steps"], plan["operator"]) == ([], {"delay_s": 0.0, "does": "switchover"})
+    assert (plan["steps"], plan["operator"]) == ([], {"delay_s": 0.0, "does": "switchover", "to": ""})
     assert "an operator's switchover; watch" in lab(*arguments).out
     assert "break nothing; watch" in lab("run", "4", "baseline", "--dry-run").out
     assert json.loads(lab("run", "4", "kill-primary", "--dry-run", "--json").out)["operator"] is None

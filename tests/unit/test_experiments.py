@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import experiments
+from lab import experiments, stages
 from lab.availability import MEASURES
 from lab.errors import UsageError
 from lab.model import Expectation, Experiment, FaultKind, Operator, Stage, Step
@@ -58,6 +58,38 @@ def test_steps_follow_each_other(tmp_path: Path) -> None:
     assert experiment.steps == (Step(FaultKind.KILL, "web"), Step(FaultKind.PAUSE, "db", after_s=2.0))
 
 
+def test_where_roles_are_and_what_is_broken_when_a_trial_begins(tmp_path: Path) -> None:
+    more = "given: {db.primary: zone:a, lb.active: service:lb1}\nbefore:\n- {fault: kill, target: web}\n"
+    experiment = read(tmp_path, GOOD + more + "operator: {delay_s: 1, does: failback, to: region:eu}\n")
+    assert experiment.given == {"db.primary": "zone:a", "lb.active": "service:lb1"}
+    assert experiment.before == (Step(FaultKind.KILL, "web"),)
+    assert experiment.operator == Operator(1.0, "failback", "region:eu")
+
+
+@pytest.mark.parametrize(
+    ("given", "on", "failover", "said"),
+    [
+        ("{db.primary: zone:a}", "6", None, ""),
+        ("{db.primary: zone:q}", "6", None, "'zone:q' matches no box"),
+        # A web box never has the primary's work to do.
+        ("{db.primary: web}", "6", None, "'web' matches no box"),
+        ("{lb.active: service:lb2}", "5", None, ""),
+        ("{lb.active: service:lb}", "3", None, "nobody there can make lb.active another box"),
+        ("{db.primary: service:db2}", "4", "none", "nobody there can make db.primary another box"),
+        ("{db.primary: service:db2}", "4", "automatic", ""),
+    ],
+)
+def test_a_role_can_only_be_given_to_who_could_play_it(
+    tmp_path: Path, given: str, on: str, failover: str | None, said: str
+) -> None:
+    experiment = read(tmp_path, GOOD + f"given: {given}\n")
+    if not said:
+        experiments.check_targets(experiment, stages.find(on, failover))
+        return
+    with pytest.raises(UsageError, match=said):
+        experiments.check_targets(experiment, stages.find(on, failover))
+
+
 def test_nothing_broken_needs_no_target(tmp_path: Path) -> None:
     experiment = read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", "fault: none\n"))
     assert experiment.faults == ()
@@ -100,8 +132,23 @@ def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
         ("target: web", "target: web\ntarget: db", "line 5: 'target' stands here twice"),
         ("fault: kill", "fault: {kill", "this is not YAML"),
         ("target: web", "target: web\noperator: promote", "line 5: operator must be a mapping"),
-        ("target: web", "target: web\noperator: {delay_s: 3}", "line 5: an operator can only promote or switchover"),
-        ("target: web", "target: web\noperator: {does: pray}", "line 5: an operator can only promote or switchover"),
+        ("target: web", "target: web\noperator: {delay_s: 3}", "line 5: an operator can only promote or switchover or failback"),
+        ("target: web", "target: web\noperator: {does: pray}", "line 5: an operator can only promote or switchover or"),
+        (
+            "target: web",
+            "target: web\noperator: {does: promote, to: db2}",
+            "line 5: a switchover or a failback can have a target",
+        ),
+        (
+            "target: web",
+            "target: web\noperator: {does: switchover, to: 7}",
+            "line 5: a switchover or a failback can have a target",
+        ),
+        ("target: web", "target: web\ngiven: zone", "line 5: given must be a mapping of roles"),
+        ("target: web", "target: web\ngiven: {web: zone:a}", "line 5: 'web' is not known here"),
+        ("target: web", "target: web\ngiven: {db.primary: 7}", "line 5: db.primary needs a target"),
+        ("target: web", "target: web\nbefore: {fault: kill}", "line 5: before must be a list of mappings"),
+        ("target: web", "target: web\nbefore:\n- {fault: kill}", "line 6: a fault needs a target"),
         ("target: web", "target: web\noperator: {does: promote, at_s: 3}", "line 5: 'at_s' is not known here"),
         ("target: web", "target: web\noperator: {does: promote, delay_s: -1}", "line 5: delay_s must be a number"),
     ],

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab.model import DatabaseState, Experiment, FaultKind, Operator, Sight, Step
+from lab.model import DatabaseState, Experiment, FaultKind, Operator, ServiceSpec, Sight, Step
 from tests.unit.helpers import BALANCERS, automatic, replicated, result, sight, stage
 
 
@@ -36,6 +36,19 @@ def test_redundant_when_every_standby_follows() -> None:
     three = automatic(databases={"db1": "", "db2": "", "db3": ""})
     assert not three.is_redundant(sight())
     assert three.is_redundant(sight(standbys=2, synchronous=2, databases={**sight().databases, "db3": DatabaseState.STANDBY}))
+
+
+@pytest.mark.parametrize(("durability", "waited_for"), [("region", 2), ("local", 1)])
+def test_across_regions_redundant_when_all_follow_and_a_commit_waits_as_it_should(durability: str, waited_for: int) -> None:
+    names = {"db1": "eu", "db2": "eu", "db3": "us", "db4": "us"}
+    services = tuple(ServiceSpec(name, ("db",), {"lab.region": region}) for name, region in names.items())
+    world = automatic(databases=dict.fromkeys(names, ""), services=services, durability=durability)
+    assert world.regions == {"eu": ["db1", "db2"], "us": ["db3", "db4"]}
+    others = dict.fromkeys(("db2", "db3", "db4"), DatabaseState.STANDBY)
+    for count in range(4):
+        seen = sight(standbys=3, synchronous=count, databases={"db1": DatabaseState.PRIMARY, **others})
+        assert world.is_redundant(seen) == (count == waited_for)
+    assert not world.is_redundant(replace(seen, standbys=2, synchronous=waited_for))
 
 
 def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it() -> None:

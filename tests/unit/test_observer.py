@@ -98,7 +98,12 @@ def test_observer_is_told_what_there_is_to_see() -> None:
             observer.latest()
         told.append(json.loads(internet.asked[0][-1]))
     assert told == [
-        {"databases": {"db1": "198.18.3.31", "db2": "198.18.3.32"}, "balancers": BALANCERS, "entry": "198.18.0.10"},
+        {
+            "databases": {"db1": "198.18.3.31", "db2": "198.18.3.32"},
+            "balancers": BALANCERS,
+            "entry": "198.18.0.10",
+            "announced": False,
+        },
         # A database that stands alone has no state that could change.
-        {"databases": {}, "balancers": {}, "entry": "198.18.0.10"},
+        {"databases": {}, "balancers": {}, "entry": "198.18.0.10", "announced": False},
     ]

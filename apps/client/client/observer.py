@@ -159,6 +159,8 @@ class AnswerWatch:
     port: int
     own_name: str = ""
     path: str = "/health"
+    only_if_well: bool = False
+    """Whether an answer counts only where it says 200."""
     name: str = ""
     claim: Claim = field(default_factory=Claim)
     """That the name in the answer is its own."""
@@ -181,7 +183,7 @@ class AnswerWatch:
             return ""
         finally:
             writer.close()
-        if not head.startswith("HTTP/1.1 200"):
+        if self.only_if_well and not head.startswith("HTTP/1.1 200"):
             return ""
         fields = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if ": " in line)
         return fields.get("x-balancer", "").strip()
@@ -196,7 +198,7 @@ class Observer:
         entry = order.get("entry", "")
         self._route = RouteWatch(entry, {host: name for name, host in balancers.items()}) if order.get("announced") else None
         if self._route:
-            self._balancers = {name: AnswerWatch(host, HEALTH_PORT, name, REGION_PATH) for name, host in balancers.items()}
+            self._balancers = {name: AnswerWatch(host, HEALTH_PORT, name, REGION_PATH, True) for name, host in balancers.items()}
         else:
             # Each balancer is asked to ask the entry: who holds the address is answered by itself.
             self._balancers = {name: AnswerWatch(host, HOLDER_PORT, name) for name, host in balancers.items()}

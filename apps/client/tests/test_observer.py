@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from client import observer
-from client.observer import ANSWER_TIMEOUT_S, BALANCER_TIMEOUT_S, AnswerWatch, Claim, DatabaseWatch, Observer
+from client.observer import ANSWER_TIMEOUT_S, BALANCER_TIMEOUT_S, AnswerWatch, Claim, DatabaseWatch, Observer, RouteWatch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,6 +126,14 @@ def test_balancer_is_known_by_the_name_in_its_answer(answer: bytes, name: str) -
     assert named(say(answer))[0] == name
 
 
+def test_balancer_that_is_asked_whether_it_can_serve_may_say_no() -> None:
+    for status, name in ((200, "lb1"), (503, "")):
+        with serving(say(reply(status, {}, "X-Balancer: lb1"))) as loopback:
+            watch = AnswerWatch(*loopback.address, "lb1", "/region", only_if_well=True)
+            asyncio.run(watch.look())
+            assert watch.name == name
+
+
 def test_each_question_has_a_connection_of_its_own() -> None:
     """A kept one would lead to who held the address before."""
     with serving(say(reply(200, {}, "X-Balancer: lb1"))) as loopback:
@@ -196,8 +204,8 @@ def look(watching: Observer, only: str = "", times: int = 2) -> dict[str, Any] |
 
     async def all_look() -> None:
         for watch in watching.watches * times:
-            assert isinstance(watch, (DatabaseWatch, AnswerWatch))
-            if only in ("", watch.host):
+            assert isinstance(watch, (DatabaseWatch, AnswerWatch, RouteWatch))
+            if only in ("", getattr(watch, "host", ENTRY)):
                 await watch.look()
 
     asyncio.run(all_look())
@@ -248,6 +256,18 @@ def test_nobody_holds_the_address(answers: dict[str, Any]) -> None:
     found = look(Observer(ORDER, ""))
     assert found is not None
     assert (found["holders"], found["wire"]) == ([], "")
+
+
+@pytest.mark.parametrize(("hop", "holders"), [("198.18.0.12", ["lb2"]), (None, []), ("198.18.0.99", [])])
+def test_where_all_announce_the_address_the_route_says_who_has_it(
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch, hop: str | None, holders: list[str]
+) -> None:
+    answers |= {"198.18.0.11": "lb1", "198.18.0.12": "", ENTRY: "lb2"}
+    monkeypatch.setattr(observer, "next_hop", lambda address: hop if address == ENTRY else "198.18.0.1")
+    found = look(Observer({**ORDER, "announced": True}, ""))
+    assert found is not None
+    # Who can serve says so itself, whether users come to it or not.
+    assert (found["holders"], found["answering"], found["wire"]) == (holders, ["lb1"], "lb2")
 
 
 def test_standbys_are_those_of_who_takes_writes(answers: dict[str, Any]) -> None:

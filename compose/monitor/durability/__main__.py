@@ -19,8 +19,12 @@ PERIOD_S = 0.2
 LOST_AFTER_S = 0.5
 # The monitor's database has no encoding of its own.
 MONITOR = "host=/run/postgresql dbname=pg_auto_failover connect_timeout=2 client_encoding=utf8"
+# Well is also who has just reported, whatever the last check says: so does pg_auto_failover see it.
 NODES = """
-SELECT nodename, reportedstate, goalstate, health = 1, replicationquorum, nodeid, nodehost FROM pgautofailover.node
+SELECT nodename, reportedstate, goalstate,
+  health = 1 OR reporttime > now() - current_setting('pgautofailover.node_considered_unhealthy_timeout')::interval,
+  replicationquorum, nodeid, nodehost
+FROM pgautofailover.node
 """
 # Who follows the primary, and whether one whom a commit waits for has what had been committed at an earlier look.
 FOLLOWERS = """

@@ -72,7 +72,7 @@ def read_regions(text: str) -> dict[str, str]:
         if not (region and equals and all(names.split(","))) or set(names.split(",")) & set(regions):
             raise ValueError(f"'{part}' is not REGION=DATABASE,DATABASE with each database once")
         regions.update(dict.fromkeys(names.split(","), region))
-    if len(set(regions.values())) < 2:  # noqa: PLR2004 - one region has no other
+    if len(set(regions.values())) < 2:
         raise ValueError(f"'{text}' names fewer than two regions")
     return regions
 
