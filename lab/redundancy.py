@@ -115,7 +115,7 @@ def evidence(stage: Stage, boxes: Iterable[Box], survey: Survey) -> Evidence:
         databases=tuple(_database(stage, box, survey) for box in system if box.service in stage.databases),
         monitors=frozenset(box.service for box in system if "monitor" in box.roles and judged is not None),
         automatic=stage.failover == "automatic",
-        awaited=_awaited(stage, survey),
+        awaited=_awaited(survey),
         voices=frozenset(name for name, judgement in (judged or {}).items() if judgement.has_voice),
         acknowledgers=survey.acknowledgers,
         announced=stage.announced,
@@ -143,13 +143,10 @@ def _database(stage: Stage, box: Box, survey: Survey) -> Database:
     return Database(box.service, leads, follows, follows and judgement is not None and judgement.is_candidate)
 
 
-def _awaited(stage: Stage, survey: Survey) -> Group:
+def _awaited(survey: Survey) -> Group:
     """The databases that commits wait for; where they wait for somebody who is not there, those that are missing."""
-    if survey.sight.named(DatabaseState.WAITING):
-        return frozenset(name for name, copy in survey.copies.items() if not copy.awaited)
-    # The observer counts them, by the word of the primary; the survey says who they are.
-    counted = survey.sight.synchronous > 0 and stage.failover == "automatic"
-    return frozenset(name for name, copy in survey.copies.items() if copy.awaited and counted)
+    waits_in_vain = bool(survey.sight.named(DatabaseState.WAITING))
+    return frozenset(name for name, copy in survey.copies.items() if copy.awaited != waits_in_vain)
 
 
 # What follows from a failure
@@ -222,7 +219,7 @@ def _elects(seen: Evidence) -> bool:
         # The region is given up, with what only it has; all others are asked.
         return frozenset(each.name for each in seen.databases) - home <= followers
     # With several who acknowledge, one voice more than a commit needs: any two such groups have a member in common.
-    return bool(seen.awaited) and seen.voices <= followers and len(seen.awaited & followers) > seen.acknowledgers
+    return seen.voices <= followers and len(seen.awaited & followers) > seen.acknowledgers
 
 
 def _promoted(seen: Evidence, heir: str) -> Evidence:

@@ -20,7 +20,7 @@ from random import Random
 from lab import experiments, journal
 from lab.engine import Engine
 from lab.errors import UsageError
-from lab.model import Experiment, RunResult, SoakOutcome, Stage, Verdict, longest_s
+from lab.model import LINE_FORM, Experiment, RunResult, SoakOutcome, Stage, Verdict, longest_s
 from lab.roles import possible
 from lab.runner import trial_seed
 from lab.targets import PLACES
@@ -74,15 +74,18 @@ def _can_be_spared(target: str, stage: Stage) -> bool:
 
 
 def _is_place(target: str) -> bool:
-    return target.partition(":")[0] in PLACES_MIN
+    return target.startswith(LINE_FORM) or target.partition(":")[0] in PLACES_MIN
 
 
 def _is_spare_place(target: str, stage: Stage) -> bool:
-    """Whether it is one of enough zones or regions, and the stage does not call it or a box in it a single point of failure."""
-    form, _, name = target.partition(":")
+    """Whether it is one of enough zones or regions, and the stage does not call it or a box in it a single point of failure.
+
+    The line to a region may fail where the region may.
+    """
+    form, _, name = target.replace(LINE_FORM, "region:").partition(":")
     where = {spec.name: spec.labels[PLACES[form]] for spec in stage.services if PLACES[form] in spec.labels}
     in_it = {service for service, place in where.items() if place == name}
-    return len(set(where.values())) >= PLACES_MIN[form] and not (in_it | {target}) & set(stage.spof)
+    return len(set(where.values())) >= PLACES_MIN[form] and not (in_it | {f"{form}:{name}"}) & set(stage.spof)
 
 
 def _has_partner(target: str, stage: Stage) -> bool:

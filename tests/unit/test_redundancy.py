@@ -154,6 +154,12 @@ def test_election_needs_one_voice_more_than_a_commit() -> None:
     zones = seen(ZONES)
     assert outcomes(lost(zones, {"db1"}))
     assert outcomes(lost(zones, {"db1", "db3"})) == []
+    # Whoever else could be elected: the second time there is nobody to ask.
+    equal = seen(ZONES, surveyed(ZONES, judgements=dict.fromkeys(ZONES.databases, NODE)))
+    equal = replace(equal, voices=frozenset({"db2", "db3"}))
+    for after in outcomes(lost(equal, {"db1"})):
+        [leader] = [each.name for each in after.databases if each.leads]
+        assert outcomes(lost(after, {leader})) == []
     # With two databases it is the only one that was waited for.
     assert outcomes(lost(seen(PAIR), {"db1"}))
 
@@ -294,6 +300,28 @@ def test_region_that_is_given_up_is_not_waited_for_and_the_rest_must_be_whole() 
     assert outcomes(lost(world, {"db1", "db2", "db4"})) == []
     far = seen(WORLD)
     assert outcomes(lost(far, {"db1", "db2", "db4"})) == []
+
+
+@pytest.mark.parametrize(("durability", "awaited"), [("local", {"db2", "db3"}), ("region", {"db4"})])
+def test_commit_waits_for_a_whole_group_again_when_one_of_it_is_left(durability: str, awaited: set[str]) -> None:
+    names = ("db1", "db2", "db3", "db4")
+    world = replace(
+        seen(WORLD),
+        databases=(Database("db1", leads=True), *(Database(name, follows=True, eligible=True) for name in names[1:])),
+        places=tuple(Place(name, region="us" if name == "db4" else "eu") for name in names),
+        awaited=frozenset({"db2"}),
+        durability=durability,
+    )
+    [after] = outcomes(lost(world, {"db2"}))
+    assert after.awaited == after.voices == awaited
+
+
+def test_standby_that_an_operators_primary_waits_for_stops_it_for_good() -> None:
+    """Nobody is there to let it go on alone."""
+    by_hand = find("4")
+    waits = surveyed(by_hand, copies={"db2": COPY})
+    assert outcomes(lost(seen(by_hand), {"db2"}))
+    assert outcomes(lost(seen(by_hand, waits), {"db2"})) == []
 
 
 def test_balancers_without_web_boxes_leave_the_address_where_it_is_announced() -> None:

@@ -115,7 +115,7 @@ def test_what_did_not_hold_is_named_and_is_no_loss() -> None:
 
 # Zones and regions
 
-ZONES = stages.find("6")
+ZONES, WORLD = stages.find("6"), stages.find("7")
 
 
 def in_places(of: Stage, label: str, **places: str) -> Stage:
@@ -145,6 +145,12 @@ def test_zones_that_a_stage_can_spare_are_broken_and_parted_too() -> None:
     assert about_places(soak.eligible(STAGE)) == set()
 
 
+def test_regions_and_the_lines_to_them_are_broken_too_and_no_failback_is_played() -> None:
+    names = soak.eligible(WORLD)
+    assert {"kill-region-eu", "kill-witness", "cutoff-region-eu", "partition-eu-us", "delay-wan", "kill-primary"} <= set(names)
+    assert not {"failback-region-eu", "kill-zone-a"} & set(names)
+
+
 def test_zone_that_nobody_could_outvote_is_not_broken() -> None:
     """Of two zones neither is the larger part."""
     two = in_places(ZONES, "lab.zone", lb1="a", web1="a", db1="a")
@@ -165,19 +171,20 @@ def write(folder: Path, name: str, body: str) -> None:
 
 @pytest.fixture
 def region_experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Experiments for a stage that does not exist yet."""
+    """Experiments with regions in all the ways in which they can be named."""
     write(tmp_path, "kill-region-eu", "fault: kill\ntarget: region:eu")
     write(tmp_path, "part-regions", "fault: partition\ntarget: region:eu\nfrom: region:us")
     write(tmp_path, "part-databases", "fault: partition\ntarget: db.standby\nfrom: db.primary")
     write(tmp_path, "part-from-balancers", "fault: partition\ntarget: region:eu\nfrom: all:lb")
+    write(tmp_path, "slow-line", "fault: delay\ntarget: line:us\ndelay_ms: 60")
     write(tmp_path, "kill-web", "fault: kill\ntarget: web")
     monkeypatch.setattr(experiments, "FOLDER", tmp_path)
 
 
 @pytest.mark.usefixtures("region_experiments")
 def test_one_of_two_regions_can_be_spared_and_both_sides_of_a_partition_must() -> None:
-    world = in_places(STAGE, "lab.region", lb1="eu", web1="eu", db1="eu", lb2="us", web2="us", db2="us", monitor="witness")
-    assert soak.eligible(world) == ["kill-region-eu", "kill-web", "part-databases", "part-regions"]
+    world = in_places(WORLD, "lab.region", lb1="eu", web1="eu", db1="eu", lb2="us", web2="us", db2="us", monitor="witness")
+    assert soak.eligible(world) == ["kill-region-eu", "kill-web", "part-databases", "part-regions", "slow-line"]
     one_holds_all = replace(world, spof=("region:us",))
     assert soak.eligible(one_holds_all) == ["kill-region-eu", "kill-web", "part-databases"]
 
