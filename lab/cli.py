@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from random import Random, SystemRandom
@@ -29,6 +30,7 @@ from lab import (
     signals,
     soak,
     stages,
+    survey,
     upkeep,
 )
 from lab.cli_campaigns import compare, sweep
@@ -38,6 +40,7 @@ from lab.errors import (
     EXIT_INTERRUPTED,
     EXIT_PREFLIGHT,
     EXIT_USAGE,
+    HealError,
     InconclusiveError,
     LabError,
     PreflightError,
@@ -60,6 +63,7 @@ from lab.options import (
     with_failover,
 )
 from lab.report import document, files, matrix, terminal
+from lab.report import map as map_
 from lab.report.progress import ConsoleProgress, NoProgress
 from lab.runner import Order, info_of, trial_seed
 from lab.runner import run as run_experiment
@@ -239,53 +243,61 @@ def _first_experiment(stage: Stage) -> str:
 
 
 @cli.command()
+@click.argument("stage_name", metavar="[STAGE]", required=False)
 @json_option
 @pass_output
-def status(output: Output, as_json: bool) -> None:
-    """Show the boxes of the stage that is up with the roles that they play now, and faults that are in effect."""
+def status(output: Output, stage_name: str | None, as_json: bool) -> None:
+    """Show a map of the stage that is up: every box where it stands, how it is, and the role that it plays now.
+
+    A block for each region and for each zone, where a stage has them. Of a standby database it says how far it is
+    behind, of a balancer whether users come to it, and below, how many more failures each tier survives. Nobody is
+    waited for: who does not answer in half a second is shown as not answering.
+    """
+    number = stages.find(stage_name).number if stage_name else None
     engine = Engine()
-    boxes = _in_roles(engine, [box for box in engine.boxes() if box.stage])
-    entries = UndoLedger().entries()
+    boxes = [box for box in engine.boxes(number) if box.stage]
+    charts, strays = _charts(engine, boxes)
     if as_json:
-        rows = [
-            {
-                "stage": box.stage,
-                "box": box.service,
-                "roles": list(box.roles),
-                "status": box.status,
-                "health": box.health,
-                "well": box.is_well,
-            }
-            for box in boxes
-        ]
-        output.document(
-            {
-                "boxes": rows,
-                "faults": [{"fault": entry.fault, "box": entry.undo.service, "since": entry.since} for entry in entries],
-            }
-        )
+        output.document(_status_document(charts, strays))
         return
     if not boxes:
-        output.say("no stage is up; 'lab up 3' starts one")
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("stage", "box", "role", "status", "health", "memory"):
-        table.add_column(title, justify="right" if title == "memory" else "left")
-    for box in boxes:
-        memory = f"{engine.memory_mib(box):.0f} MiB" if box.status == "running" else ""
-        table.add_row(
-            str(box.stage), box.service, " ".join(box.roles), box.status, box.health, memory, style="" if box.is_well else "red"
+        output.say(
+            f"stage {number} is not up; 'lab up {number}' starts it" if number else "no stage is up; 'lab up 3' starts one"
         )
-    output.data.print(table)
+        return
+    for chart in charts:
+        map_.show(output.data, chart)
+    for box in strays:
+        output.data.print(f"{box.service} is {box.condition}; the file that it was started from is gone", highlight=False)
     output.say(f"front door: {preflight.front_door()}")
 
 
-def _in_roles(engine: Engine, boxes: list[Box]) -> list[Box]:
-    """The boxes with their live roles; as they are where nobody can be asked."""
-    try:
-        return [box for stage in healing.stages_up(engine) for box in roles.boxes_in_roles(engine, stage)]
-    except LabError:
-        return boxes
+def _charts(engine: Engine, boxes: list[Box]) -> tuple[list[map_.Chart], list[Box]]:
+    """A map of each stage that is up, and the boxes whose stage's file is gone."""
+    known = {stage.project: stage for stage in stages.all_stages()}
+    up_now = [known[project] for project in sorted({box.project for box in boxes} & set(known))]
+    charts = [_chart(engine, stage, [box for box in boxes if box.project == stage.project]) for stage in up_now]
+    return charts, [box for box in boxes if box.project not in known]
+
+
+def _chart(engine: Engine, stage: Stage, boxes: list[Box]) -> map_.Chart:
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        examined = thread.submit(survey.examined, engine, boxes)
+        try:
+            seen = survey.survey(engine, stage, boxes)
+        except LabError as error:
+            return map_.Chart(stage, tuple(examined.result()), None, error.message)
+        return map_.Chart(stage, tuple(roles.with_live_roles(examined.result(), stage, seen.sight)), seen)
+
+
+def _status_document(charts: list[map_.Chart], strays: list[Box]) -> dict[str, Any]:
+    faults = [{"fault": entry.fault, "box": entry.undo.service, "since": entry.since} for entry in UndoLedger().entries()]
+    rows = [map_.box_document(box, chart) for chart in charts for box in chart.boxes]
+    return {
+        "stages": [map_.as_document(chart) for chart in charts],
+        "boxes": [*rows, *map(map_.box_document, strays)],
+        "faults": faults,
+    }
 
 
 @cli.command()
@@ -452,7 +464,8 @@ def soak_(
 ) -> None:
     """Break one thing after another by chance, healing each, until a write is lost or all held.
 
-    The same seed gives the same faults; called again with it, it goes on where it was interrupted.
+    Each time one box, or, in a third of the faults where the stage has such places, a whole zone or region or the line
+    between two. The same seed gives the same faults; called again with it, it goes on where it was interrupted.
     """
     stage = stages.find(stage_name, failover)
     seed = SystemRandom().randrange(2**31) if seed is None else seed
@@ -473,7 +486,11 @@ def soak_(
             )
             return run_experiment(engine, ledger, order, info_of(order), NoProgress())
 
-        outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(terminal.soak_line(outcome, faults)))
+        try:
+            outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(terminal.soak_line(outcome, faults)))
+        except HealError:
+            output.say(f"not healed: the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+            raise
         if soak.verdict(outcomes) is Verdict.REFUTED:
             output.say(f"the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
     if as_json:

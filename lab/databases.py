@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from lab.engine import Engine, wait_until
@@ -16,15 +16,6 @@ MONITOR_ROLE = "monitor"
 FENCE = "fence"
 REJOIN_FILE = "/var/lib/lab/rejoin"
 PSQL = ("psql", "-U", "postgres", "-h", "/run/postgresql", "-X", "-At")
-
-
-def states(engine: Engine, stage: Stage) -> dict[str, DatabaseState]:
-    """What each database says of itself now. Raises InconclusiveError when nobody can be asked."""
-    return look(engine, stage).databases
-
-
-def _named(found: Mapping[str, DatabaseState], wanted: DatabaseState) -> list[str]:
-    return [name for name, state in found.items() if state is wanted]
 
 
 def switchover(engine: Engine, stage: Stage, say: Callable[[str], None], observer: Observer, to: str = "") -> str:
@@ -60,12 +51,11 @@ def promote(engine: Engine, ledger: UndoLedger, stage: Stage, fence: bool, say: 
     Refuses while another database accepts writes, unless that one may be fenced: then it is killed first.
     Raises UsageError or InconclusiveError.
     """
-    found = states(engine, stage)
-    standbys, primaries = _named(found, DatabaseState.STANDBY), _named(found, DatabaseState.PRIMARY)
+    found = look(engine, stage)
+    standbys, primaries = found.named(DatabaseState.STANDBY), found.named(DatabaseState.PRIMARY)
     if not standbys:
-        raise UsageError(
-            "there is no standby to promote", f"databases: {', '.join(f'{name} is {state}' for name, state in found.items())}"
-        )
+        said = ", ".join(f"{name} is {state}" for name, state in found.databases.items())
+        raise UsageError("there is no standby to promote", f"databases: {said}")
     if primaries and not fence:
         raise UsageError(
             f"{primaries[0]} still accepts writes; promoting {standbys[0]} would make two primaries",
@@ -84,9 +74,9 @@ def promote(engine: Engine, ledger: UndoLedger, stage: Stage, fence: bool, say: 
 
 def promote_survivor(engine: Engine, stage: Stage) -> None:
     """Where no database accepts writes and one still has the data, make it the primary: an empty one must not be."""
-    found = states(engine, stage)
-    standbys = _named(found, DatabaseState.STANDBY)
-    if standbys and not _named(found, DatabaseState.PRIMARY):
+    found = look(engine, stage)
+    standbys = found.named(DatabaseState.STANDBY)
+    if standbys and not found.named(DatabaseState.PRIMARY):
         box = next(box for box in engine.boxes(stage.number) if box.service == standbys[0])
         _promote(engine, box)
 
@@ -106,10 +96,9 @@ def needs_an_operator(stage: Stage, service: str) -> bool:
 def bring_back(engine: Engine, stage: Stage, box: Box) -> None:
     """Start a lost database; where another one accepts writes, as its standby. Two primaries are never made."""
     try:
-        found = states(engine, stage)
+        primaries = [name for name in look(engine, stage).named(DatabaseState.PRIMARY) if name != box.service]
     except LabError:  # nobody can be asked; should this make two primaries, end_split_brain ends that
-        found = {}
-    primaries = [name for name in _named(found, DatabaseState.PRIMARY) if name != box.service]
+        primaries = []
     if primaries:
         engine.put_file(box, REJOIN_FILE, primaries[0])
     engine.start(box)

@@ -37,6 +37,7 @@ HELPER_IMAGE = "network"
 HELPER_NAME = "helper"
 API_TIMEOUT_S = 30
 EXEC_TIMEOUT_S = 30
+CHECK_TIMEOUT_S = 5.0
 CONFLICT = 409
 COMPOSE_MIN = (2, 26)
 POLL_S = 0.05
@@ -182,11 +183,11 @@ class Engine:
                 with suppress(NotFound):  # an anonymous one went with the box
                     self._api.remove_volume(name)
 
-    def is_well(self, box: Box) -> bool:
+    def is_well(self, box: Box, timeout_s: float = CHECK_TIMEOUT_S) -> bool:
         """Whether the box runs and passes its health check.
 
         Docker asks at intervals, seldom once a box is up, and calls a box that was frozen unhealthy until it
-        asks again; so where its word is not "healthy", the check is run now.
+        asks again; so where its word is not "healthy", the check is run now, and has so many seconds to pass.
         """
         if box.is_well:
             return True
@@ -196,7 +197,7 @@ class Engine:
             details = self._inspect(box.id)
         test = ((details or {}).get("Config", {}).get("Healthcheck") or {}).get("Test") or []
         command = ["sh", "-c", test[1]] if test[:1] == ["CMD-SHELL"] else test[1:]
-        return bool(command) and self.run_in(box, command, timeout_s=5).exit_code == 0
+        return bool(command) and self.run_in(box, command, timeout_s).exit_code == 0
 
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = EXEC_TIMEOUT_S) -> ExecResult:
         """Run a command in a box and wait for it. A command that overruns has exit code 124."""
@@ -258,13 +259,6 @@ class Engine:
             text: bytes = self._api.logs(box.id, timestamps=True, since=int(since_s))
         stamped = (line.split(" ", 1) for line in text.decode(errors="replace").splitlines() if " " in line)
         return [LogLine(box.service, at_ns, said) for stamp, said in stamped if (at_ns := _nanoseconds(stamp))]
-
-    def memory_mib(self, box: Box) -> float:
-        """What a box uses, without the page cache it could give back, in MiB."""
-        with _explained(f"measure {box.service}"):
-            usage = self._api.stats(box.id, stream=False, one_shot=True).get("memory_stats", {})
-        cache = usage.get("stats", {}).get("total_inactive_file", usage.get("stats", {}).get("inactive_file", 0))
-        return float(max(usage.get("usage", 0) - cache, 0)) / 2**20
 
     def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
         """Call `heard`, in another thread, for each event of our boxes; returns how to stop that."""

@@ -118,6 +118,8 @@ class Stage:
     """Whether every balancer announces the entry's address, and a router chooses; else one of them holds it."""
     durability: str = ""
     """In several regions, whom a commit waits for: region (one in another region) or local (the neighbour)."""
+    monitor: str = ""
+    """The address at which the monitor is asked; empty where there is none."""
 
     @property
     def name(self) -> str:
@@ -215,6 +217,13 @@ class Box:
         """Running, and healthy where it has a check."""
         return self.status == "running" and self.health in ("", "healthy")
 
+    @property
+    def condition(self) -> str:
+        """How it is, in a word: running, starting, unhealthy, paused, dead, or Docker's own word for what is rare."""
+        if self.status == "running" and not self.is_well:
+            return self.health
+        return "dead" if self.status in ("exited", "created") else self.status
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -241,6 +250,48 @@ class Sight:
     def named(self, wanted: DatabaseState) -> list[str]:
         """The databases in a state."""
         return [name for name, state in self.databases.items() if state is wanted]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """How well a standby follows its primary."""
+
+    streams: bool
+    """Whether the primary says that it sends to it."""
+    awaited: bool
+    """Whether the primary says that a commit waits for it, or for one of several of which it is one."""
+    behind_bytes: int | None
+    """What of the primary's log it does not have; None where that is unknown, or its log is another one."""
+    behind_s: float | None
+    """How long ago the last order that it shows was placed; 0 where it has and shows all, None where that is unknown."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the monitor says of a database."""
+
+    state: str
+    """Its own word for what the database is: primary, wait_primary, secondary, catchingup, report_lsn, ..."""
+    is_well: bool
+    is_candidate: bool
+    """Whether it could be made the primary now."""
+    has_voice: bool
+    """Whether an election waits for it to say what it has, should it be gone or not."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One look at a stage: what the observer sees, and what is asked only for a map. Who did not answer is missing."""
+
+    sight: Sight
+    copies: dict[str, Copy] = field(default_factory=dict)
+    """For each database that is not the primary."""
+    backends: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """For each balancer the web boxes that it knows, and whether it sends requests to each."""
+    judgements: dict[str, Judgement] | None = None
+    """What the monitor says of each database; None where it says nothing."""
+    acknowledgers: int = 0
+    """How many standbys the monitor has a commit wait for, whatever becomes of them; 0: for those that are there."""
 
 
 @dataclass(frozen=True)

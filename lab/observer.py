@@ -24,7 +24,14 @@ def look(engine: Engine, stage: Stage) -> Sight:
         return observer.latest()
 
 
-def _sight(message: dict[str, Any]) -> Sight:
+def order(stage: Stage) -> dict[str, Any]:
+    """What there is to look at in a stage, as the client is told."""
+    databases = stage.databases if stage.is_replicated else {}
+    return {"databases": databases, "balancers": stage.balancers, "entry": stage.entry[0], "announced": stage.announced}
+
+
+def read_sight(message: dict[str, Any]) -> Sight:
+    """A sight as the client says it. Raises KeyError or ValueError for what is none."""
     return Sight(
         clock_ns=int(message["clock_ns"]),
         databases={name: DatabaseState(state) for name, state in message["databases"].items()},
@@ -51,14 +58,7 @@ class Observer:
         """What to take from the wall clock of the boxes to get their monotonic clock, which is that of the load."""
 
     def __enter__(self) -> Observer:
-        databases = self._stage.databases if self._stage.is_replicated else {}
-        what = {
-            "databases": databases,
-            "balancers": self._stage.balancers,
-            "entry": self._stage.entry[0],
-            "announced": self._stage.announced,
-        }
-        command = ["python", "-m", "client.observer", json.dumps(what)]
+        command = ["python", "-m", "client.observer", json.dumps(order(self._stage))]
         self._process = self._engine.talk_to(self._engine.internet_box(self._stage), command)
         threading.Thread(target=self._listen, args=(self._process,), daemon=True, name="observer").start()
         return self
@@ -87,7 +87,7 @@ class Observer:
                 if message["event"] == "clocks":
                     self.realtime_offset_ns = int(message["realtime_ns"]) - int(message["monotonic_ns"])
                     continue
-                sight = _sight(message)
+                sight = read_sight(message)
                 if not self.sights or not sight.is_like(self.sights[-1]):
                     self.sights.append(sight)
                 self._heard_at = monotonic()

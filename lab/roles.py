@@ -32,6 +32,10 @@ def boxes_in_roles(engine: Engine, stage: Stage, sight: Sight | None = None) -> 
     Raises InconclusiveError when nobody can be asked.
     """
     if not stage.is_watched:
-        # A database that stands alone is the primary; nobody need be asked.
-        sight = Sight(0, dict.fromkeys(stage.databases, DatabaseState.PRIMARY), 0, 0, (), "")
+        sight = standing_alone(stage)
     return with_live_roles(engine.boxes(stage.number), stage, sight or look(engine, stage))
+
+
+def standing_alone(stage: Stage) -> Sight:
+    """What there is to see where nothing can move: a database that stands alone is the primary; nobody need be asked."""
+    return Sight(0, dict.fromkeys(stage.databases, DatabaseState.PRIMARY), 0, 0, (), "")

@@ -1,5 +1,9 @@
 """A soak: many faults from a seed, one at a time, each healed and redundancy awaited; ended by the first loss.
 
+A fault may take a box, or a whole zone or region, or the line between two of those. A loss is an acknowledged write that
+is gone, or two databases that took writes; what could not be healed ends it too, as an error. An outage is no loss, however
+long: some faults are known to be one, and whether it kept within what was expected is said of each.
+
 results/<stage>/soak/<seed>-<faults>/
     soak.jsonl        a line for each fault that is through, in order; what a later call goes on from
     evidence/         the logs of all boxes, where it ended with a loss
@@ -15,12 +19,17 @@ from random import Random
 from lab import experiments, journal
 from lab.engine import Engine
 from lab.errors import UsageError
-from lab.model import Experiment, RunResult, SoakOutcome, Stage, Verdict, longest_s
+from lab.model import LINE_FORM, Experiment, RunResult, SoakOutcome, Stage, Verdict, longest_s
 from lab.runner import trial_seed
-from lab.targets import possible
+from lab.targets import PLACES, possible
 
 # One box at a time, and what a stage must survive: a lone database (db) or entry (lb) has nobody to take over.
 TARGETS = ("web", "db.primary", "db.standby", "lb.active", "lb.passive", "monitor")
+# How many zones or regions it takes for one to be spared. Of two zones neither could say that it is the larger part; regions
+# come with a witness, which is one itself.
+PLACES_MIN = {"zone": 3, "region": 2}
+# How much of a soak is about whole places, where a stage has them: they are few among the experiments, and hit the most.
+PLACES_SHARE = 1 / 3
 LOG_LINES = 2000
 
 
@@ -44,7 +53,7 @@ def eligible(stage: Stage) -> list[str]:
 def _suits(experiment: Experiment, stage: Stage) -> bool:
     if len(experiment.steps) != 1 or (experiment.operator and experiment.operator.does != "switchover"):
         return False
-    if not experiment.breaks or not all(_has_partner(step.target, stage) for step in experiment.faults):
+    if not experiment.breaks or not all(_can_be_spared(target, stage) for target in _targets(experiment)):
         return False
     try:
         experiments.check_targets(experiment, stage)
@@ -53,15 +62,47 @@ def _suits(experiment: Experiment, stage: Stage) -> bool:
     return True
 
 
+def _targets(experiment: Experiment) -> list[str]:
+    """Everything that is broken, on both sides of what is parted."""
+    return [target for step in experiment.faults for target in (step.target, step.how.source) if target]
+
+
+def _can_be_spared(target: str, stage: Stage) -> bool:
+    return _is_spare_place(target, stage) if _is_place(target) else _has_partner(target, stage)
+
+
+def _is_place(target: str) -> bool:
+    return target.startswith(LINE_FORM) or target.partition(":")[0] in PLACES_MIN
+
+
+def _is_spare_place(target: str, stage: Stage) -> bool:
+    """Whether it is one of enough zones or regions, and the stage does not call it or a box in it a single point of failure.
+
+    The line to a region may fail where the region may.
+    """
+    form, _, name = target.replace(LINE_FORM, "region:").partition(":")
+    where = {spec.name: spec.labels[PLACES[form]] for spec in stage.services if PLACES[form] in spec.labels}
+    in_it = {service for service, place in where.items() if place == name}
+    return len(set(where.values())) >= PLACES_MIN[form] and not (in_it | {f"{form}:{name}"}) & set(stage.spof)
+
+
 def _has_partner(target: str, stage: Stage) -> bool:
     """Whether it is a role that another box could take over; the monitor's work can wait for it."""
     return target in TARGETS and (target == "monitor" or sum(target in spec.roles for spec in possible(stage)) > 1)
 
 
 def schedule(stage: Stage, faults: int, seed: int) -> list[Fault]:
-    """The faults of a soak: the same for the same stage, number and seed."""
+    """The faults of a soak: the same for the same stage, number and seed. A third of them hit whole places, where there are any."""
     names, random = eligible(stage), Random(f"soak/{seed}")
-    return [Fault(number, random.choice(names), trial_seed(seed, number + 1)) for number in range(1, faults + 1)]
+    places = [name for name in names if any(map(_is_place, _targets(experiments.find(name))))]
+    boxes = [name for name in names if name not in places]
+
+    def draw() -> str:
+        if places and boxes:
+            return random.choice(places if random.random() < PLACES_SHARE else boxes)
+        return random.choice(names)
+
+    return [Fault(number, draw(), trial_seed(seed, number + 1)) for number in range(1, faults + 1)]
 
 
 class SoakJournal:

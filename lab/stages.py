@@ -78,6 +78,7 @@ def read(file: Path) -> Stage:
             balancers=_addresses(about, "balancers") if "balancers" in about else {},
             announced=bool(about.get("announced", False)),
             durability=_durability(about),
+            monitor=str(about.get("monitor", "")),
         )
     except (TypeError, ValueError) as error:
         raise about.error("", f"x-lab is malformed: {error}") from error

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import databases, stages
+from lab import stages
 from lab.engine import Engine
 from lab.errors import EXIT_HELD, EXIT_REFUTED, EXIT_USAGE
 from lab.model import DatabaseState
+from lab.observer import look
 from tests.integration.driver import Lab
 
 pytestmark = pytest.mark.docker
@@ -34,7 +35,7 @@ def stage_4(lab: Lab) -> Lab:
 
 
 def states(engine: Engine) -> dict[str, DatabaseState]:
-    return databases.states(engine, stages.find("4"))
+    return look(engine, stages.find("4")).databases
 
 
 def assert_redundant(engine: Engine) -> None:

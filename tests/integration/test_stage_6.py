@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from time import monotonic
+
 import pytest
 
 from lab import stages
@@ -14,6 +17,8 @@ pytestmark = pytest.mark.docker
 
 WRITES_CEILING_S = 6.0
 READS_CEILING_S = 2.0
+# 3 s on a machine that does nothing else.
+MAP_CEILING_S = 5.0
 
 
 @pytest.mark.parametrize("experiment", ["kill-zone-a", "cutoff-zone-a", "kill-zone-c"])
@@ -29,3 +34,25 @@ def test_two_zones_go_on_without_the_third(lab: Lab, engine: Engine, experiment:
     assert stage.is_redundant(sight)
     # The zone of the monitor never has the primary.
     assert "db3" not in sight.named(DatabaseState.PRIMARY)
+
+
+def test_map_waits_for_no_frozen_box_and_says_what_stopped_answering(lab: Lab) -> None:
+    lab.must("up", "6", "--replace", timeout_s=180)
+    lab.must("chaos", "pause", "zone:c")
+    try:
+        since = monotonic()
+        content = json.loads(lab.must("status", "6", "--json").out)
+        took_s = monotonic() - since
+    finally:
+        lab.must("heal")
+    assert took_s < MAP_CEILING_S
+    boxes = {box["box"]: box for box in content["boxes"]}
+    assert {name for name, box in boxes.items() if box["condition"] == "paused"} == {"web3", "db3", "monitor"}
+    assert boxes["db3"]["database"] == "silent"
+    assert boxes["monitor"]["zone"] == "c"
+    for balancer in ("lb1", "lb2"):
+        assert boxes[balancer]["backends"] == ["web1", "web2"]
+    [follows] = [box["copy"] for name, box in boxes.items() if name in ("db1", "db2") and box["database"] == "standby"]
+    assert (follows["streams"], follows["awaited"]) == (True, True)
+    healed = {box["box"]: box["condition"] for box in json.loads(lab.must("status", "6", "--json").out)["boxes"]}
+    assert set(healed.values()) == {"running"}

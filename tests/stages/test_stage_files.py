@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+from client.survey import ROUTES
 
 from lab import stages
 from lab.engine import IMAGE_PREFIX
 from lab.errors import UsageError
 from lab.model import INTERNET_ROLE
 from lab.stages import PROJECT_PREFIX, ROOT, STAGES_FOLDER
+from lab.targets import PLACES
 
 BENCHMARKING = ip_network("198.18.0.0/15")
 OUTSIDE = "outside"
@@ -228,6 +230,15 @@ def test_every_made_thing_carries_the_label_of_its_stage(folder: str) -> None:
         assert made["labels"]["lab.stage"] == folder.partition("-")[0]
 
 
+@each_stage
+def test_balancers_send_users_where_the_survey_looks(folder: str) -> None:
+    balancers = [name for name, body in DOCUMENTS[folder]["services"].items() if "lb" in body["labels"]["lab.role"].split()]
+    for name in balancers:
+        sources = {each["target"]: each["source"] for each in service(folder, name)["configs"]}
+        config = DOCUMENTS[folder]["configs"][sources["/etc/lab/haproxy.cfg"]]["content"]
+        assert set(re.findall(r"(?:use_backend|default_backend) (\w+)", config)) == set(ROUTES)
+
+
 # The lesson
 
 
@@ -243,7 +254,9 @@ def test_file_is_flat(folder: str) -> None:
 def test_what_is_said_about_the_stage_is_true(folder: str) -> None:
     about, services = DOCUMENTS[folder]["x-lab"], DOCUMENTS[folder]["services"]
     assert about["stage"] == folder.partition("-")[0]
-    assert set(about["spof"]) <= set(services)
+    labels = [body["labels"] for body in services.values()]
+    places = {f"{form}:{each[label]}" for form, label in PLACES.items() for each in labels if label in each}
+    assert set(about["spof"]) <= set(services) | places
     assert set(about["databases"]) <= set(services)
     for name, address in about["databases"].items():
         assert address in own_addresses(folder, name)

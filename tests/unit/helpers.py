@@ -9,14 +9,18 @@ from lab.availability import generator_report, measure_trial
 from lab.model import (
     Arrival,
     Box,
+    Copy,
     DatabaseState,
     Event,
     Expectation,
+    Judgement,
     LoadPlan,
     Outage,
     RunInfo,
+    ServiceSpec,
     Sight,
     Stage,
+    Survey,
     TrialRecord,
     TrialResult,
 )
@@ -163,3 +167,52 @@ def sight(db1: str = "primary", db2: str = "standby", **changes: Any) -> Sight:
     states = {"db1": DatabaseState(db1), "db2": DatabaseState(db2)}
     well = Sight(clock_ns=0, databases=states, standbys=1, synchronous=1, holders=("lb1",), wire="lb1", answering=("lb1", "lb2"))
     return replace(well, **changes)
+
+
+COPY = Copy(streams=True, awaited=True, behind_bytes=0, behind_s=0.0)
+NODE = Judgement("secondary", is_well=True, is_candidate=True, has_voice=True)
+
+
+def started(of: Stage, **changed: dict[str, Any]) -> list[Box]:
+    """Every box of a stage as it is when all is well, but for what is said of some."""
+    return [
+        replace(
+            Box(f"id-of-{spec.name}", spec.name, of.number, spec.roles, spec.labels, "running", "healthy", of.project),
+            **changed.get(spec.name, {}),
+        )
+        for spec in of.services
+    ]
+
+
+def _known(of: Stage, balancer: ServiceSpec) -> list[str]:
+    """The web boxes that a balancer knows: those of its region, where it stands in one."""
+    region = balancer.labels.get("lab.region")
+    return [spec.name for spec in of.services if "web" in spec.roles and spec.labels.get("lab.region") == region]
+
+
+def surveyed(of: Stage, **changes: Any) -> Survey:
+    """What a survey finds when all is well, unless changed: the first database is the primary, the first balancer has the address."""
+    first, *others = of.databases
+    watched = of.failover == "automatic"
+    zones = {spec.name: spec.labels.get("lab.zone", spec.name) for spec in of.services}
+    # The zone of the monitor never has the primary.
+    never = {name for name in of.databases for spec in of.services if "monitor" in spec.roles and zones[name] == zones[spec.name]}
+    states = {first: DatabaseState.PRIMARY, **dict.fromkeys(others, DatabaseState.STANDBY)}
+    holders = tuple(of.balancers)[:1]
+    # Of several regions the other one is waited for.
+    home = next((names for names in of.regions.values() if first in names), [first])
+    awaited = [name for name in others if name not in home] if watched else []
+    whole = Survey(
+        sight=Sight(0, states, len(others), len(awaited), holders, "".join(holders), tuple(of.balancers)),
+        copies={name: replace(COPY, awaited=name in awaited) for name in others},
+        backends={spec.name: dict.fromkeys(_known(of, spec), True) for spec in of.services if "lb" in spec.roles},
+        judgements={
+            name: replace(NODE, is_candidate=name in others and name not in never, has_voice=name in awaited)
+            for name in of.databases
+        }
+        if watched
+        else None,
+        # pg_auto_failover asks for one acknowledgement whatever happens as soon as there are two standbys; not in regions.
+        acknowledgers=min(len(others) - 1, 1) if watched and not of.durability else 0,
+    )
+    return replace(whole, **changes)

@@ -44,7 +44,7 @@ class PlayedEngine:
     def boxes(self, stage: int | None = None) -> list[Box]:
         return [each for each in self.present if stage in (None, each.stage)]
 
-    def is_well(self, box: Box) -> bool:
+    def is_well(self, box: Box, timeout_s: float = 5.0) -> bool:
         return box.is_well
 
     def internet_box(self, stage: Stage) -> Box:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ import pytest
 
 from lab import experiments
 from lab.cli import cli, main
-from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE
+from lab.engine import ExecResult
+from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, HealError
 from lab.faults import FAULTS
 from lab.journal import RunJournal, UndoLedger
 from lab.model import Box, Undo, UndoAction
 from lab.options import Duration
 from lab.stages import ROOT, all_stages
-from tests.unit.helpers import box, db, record, run_info
+from tests.unit.helpers import box, db, record, run_info, sight
 from tests.unit.played import PlayedEngine
 
 COMMANDS = sorted(cli.commands)
@@ -248,6 +249,86 @@ def test_promotion_is_asked_of_the_monitor_where_there_is_one(
     done = lab("promote")
     assert done.code == EXIT_USAGE
     assert "no stage with a standby database is up" in done.errors[0]
+
+
+def test_soak_that_could_not_be_healed_keeps_the_logs(
+    lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    up(box("web1", stage=5, project="redundancy-lab-5"))
+
+    def fails(*_: object) -> None:
+        raise HealError("db2 is exited after 60 s")
+
+    monkeypatch.setattr("lab.upkeep.ensure_up", lambda *_: None)
+    monkeypatch.setattr("lab.soak.soak", fails)
+    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
+    done = lab("soak", "5", "--faults", "2", "--seed", "3")
+    assert done.code == EXIT_HEAL_FAILED
+    evidence = tmp_path / "results" / "5-redundant-load-balancers" / "soak" / "3-2" / "evidence"
+    assert f"the logs of all boxes are in {evidence}" in done.err.replace("\n", "")
+    assert [file.name for file in evidence.iterdir()] == ["web1.log"]
+
+
+# The map
+
+
+def sees(plays: PlayedEngine, **changes: Any) -> PlayedEngine:
+    """The survey finds two databases that are well, unless changed."""
+    found = {"sight": asdict(sight()), "databases": {}, "backends": {}, "monitor": None, **changes}
+    plays.answer = lambda _box, _command: ExecResult(0, json.dumps(found))
+    return plays
+
+
+def test_status_is_one_document_with_roles_and_faults(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
+    sees(
+        up(db("db1", project=AUTOMATIC), db("db2", project=AUTOMATIC), box("internet", ("internet",), stage=4, project=AUTOMATIC))
+    )
+    note_pause_of_db1()
+    done = lab("status", "4", "--json")
+    assert done.code == EXIT_HELD
+    content = json.loads(done.out)
+    assert set(content) == {"stages", "boxes", "faults"}
+    [of] = content["stages"]
+    assert (of["stage"], of["failover"], of["unasked"]) == (4, "automatic", None)
+    assert [each["roles"] for each in content["boxes"]] == [["db", "db.primary"], ["db", "db.standby"], ["internet"]]
+    assert [(fault["fault"], fault["box"]) for fault in content["faults"]] == [("pause", "db1")]
+
+
+def test_status_draws_the_map_and_asks_each_stage_once(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
+    plays = sees(
+        up(db("db1", project=AUTOMATIC), db("db2", project=AUTOMATIC), box("internet", ("internet",), stage=4, project=AUTOMATIC))
+    )
+    done = lab("status")
+    assert done.out.startswith("stage 4 · Database replication\n")
+    assert "db2       db.standby" in done.out
+    assert "front door: http://127.0.0.1:" in done.err
+    assert len(plays.done) == 1
+
+
+def test_status_where_nobody_can_be_asked_says_so_and_shows_the_boxes(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
+    frozen = box("internet", ("internet",), stage=4, project=AUTOMATIC, status="paused")
+    plays = up(db("db1", project=AUTOMATIC), frozen)
+    done = lab("status")
+    assert done.code == EXIT_HELD
+    assert "the internet box is paused: roles, copies and margins are unknown" in done.out
+    assert "! internet" in done.out
+    assert plays.done == []
+
+
+def test_status_of_what_is_not_up(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
+    up()
+    assert "no stage is up; 'lab up 3' starts one" in lab("status").err
+    sees(up(db("db1")))
+    assert "stage 6 is not up; 'lab up 6' starts it" in lab("status", "6").err
+    assert json.loads(lab("status", "6", "--json").out) == {"stages": [], "boxes": [], "faults": []}
+    assert lab("status", "9").code == EXIT_USAGE
+
+
+def test_status_shows_boxes_whose_file_is_gone(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
+    up(box("web1", project="redundancy-lab-3-old"))
+    assert "web1 is running; the file that it was started from is gone" in lab("status").out
+    content = json.loads(lab("status", "--json").out)
+    assert ([each["box"] for each in content["boxes"]], content["stages"]) == (["web1"], [])
 
 
 def test_report_needs_no_engine_and_says_the_verdict_in_the_document(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from lab import databases
 from lab.engine import ExecResult
 from lab.errors import InconclusiveError, UsageError
 from lab.journal import UndoLedger
-from lab.model import Box, DatabaseState, Sight, Stage
+from lab.model import Box, Sight, Stage
 from tests.unit.helpers import automatic, box, db, replicated, sight, stage
 from tests.unit.played import PlayedEngine, PlayedObserver
 
@@ -29,11 +29,6 @@ def played(db1: str, db2: str, says: str = "t\n") -> PlayedEngine:
 
 def quiet(_: str) -> None:
     """Whoever is told things and does not listen."""
-
-
-def test_states_are_what_the_databases_say_of_themselves() -> None:
-    found = databases.states(played("waiting", "silent").as_engine, REPLICATED)
-    assert found == {"db1": DatabaseState.WAITING, "db2": DatabaseState.SILENT}
 
 
 def test_promotion_is_refused_while_the_primary_lives(tmp_path: Path) -> None:

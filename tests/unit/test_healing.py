@@ -51,8 +51,8 @@ def test_box_that_was_wiped_is_made_again(ledger: UndoLedger) -> None:
 
 
 def test_database_that_was_wiped_joins_the_one_that_has_the_data(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = iter([sight("silent", "standby").databases, sight("silent", "primary").databases])
-    monkeypatch.setattr(databases, "states", lambda *_: next(seen))
+    seen = iter([sight("silent", "standby"), sight("silent", "primary")])
+    monkeypatch.setattr(databases, "look", lambda *_: next(seen))
     ledger.open(Undo(UndoAction.CREATE, "id-of-db1", "db1", 4), "wipe")
     plays = PlayedEngine(
         [db("db2", project="redundancy-lab-4")],

@@ -13,7 +13,7 @@ import pytest
 
 from lab.engine import Engine, wait_until
 from lab.errors import InconclusiveError
-from lab.model import Box, Stage
+from lab.model import Box, DatabaseState, Stage
 from lab.observer import Observer, look
 from tests.unit.helpers import BALANCERS, automatic, box, sight, stage
 from tests.unit.played import line, saying
@@ -54,6 +54,12 @@ def test_latest_is_what_was_seen_last() -> None:
     with observing(Internet([line(sight(clock_ns=1)), line(sight("silent", clock_ns=2))])) as observer:
         assert wait_until(lambda: len(observer.sights) == 2, 5)
         assert observer.latest() == sight("silent", clock_ns=2)
+
+
+def test_one_look_has_what_the_databases_say_of_themselves() -> None:
+    found = look(cast(Engine, Internet([CLOCKS, line(sight("waiting", "silent"))])), automatic())
+    assert found.databases == {"db1": DatabaseState.WAITING, "db2": DatabaseState.SILENT}
+    assert found.named(DatabaseState.WAITING) == ["db1"]
 
 
 def test_difference_between_the_clocks_of_the_boxes() -> None:

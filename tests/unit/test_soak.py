@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from lab import experiments, soak, stages
 from lab.availability import summarise
-from lab.errors import UsageError
-from lab.model import RunResult, SoakOutcome, Verdict
+from lab.errors import HealError, UsageError
+from lab.model import Outage, RunResult, SoakOutcome, Stage, Verdict
 from lab.report import terminal
+from lab.targets import PLACES
 from tests.unit.helpers import result, run_info
 
 STAGE = stages.find("5")
@@ -108,3 +111,127 @@ def test_what_did_not_hold_is_named_and_is_no_loss() -> None:
     assert soak.verdict([slow]) is Verdict.HELD
     assert "was 3.1" in terminal.soak_line(slow, 1)
     assert soak.verdict([]) is Verdict.INCONCLUSIVE
+
+
+# Zones and regions
+
+ZONES, WORLD = stages.find("6"), stages.find("7")
+
+
+def in_places(of: Stage, label: str, **places: str) -> Stage:
+    """The stage with its boxes in these zones or regions, and no others."""
+    specs = [
+        replace(spec, labels={key: value for key, value in spec.labels.items() if key not in PLACES.values()})
+        for spec in of.services
+    ]
+    return replace(of, services=tuple(replace(spec, labels={**spec.labels, label: places.get(spec.name, "z")}) for spec in specs))
+
+
+def about_places(names: list[str]) -> set[str]:
+    return {name for name in names if any(":" in step.target for step in experiments.find(name).steps)}
+
+
+def test_zones_that_a_stage_can_spare_are_broken_and_parted_too() -> None:
+    names = soak.eligible(ZONES)
+    assert about_places(names) >= {
+        "kill-zone-a",
+        "cutoff-zone-b",
+        "cutoff-zone-c",
+        "pause-zone-a",
+        "partition-zone-a-b",
+        "partition-zone-a-b-out",
+    }
+    assert set(soak.eligible(STAGE)) <= set(names)
+    assert about_places(soak.eligible(STAGE)) == set()
+
+
+def test_regions_and_the_lines_to_them_are_broken_too_and_no_failback_is_played() -> None:
+    names = soak.eligible(WORLD)
+    assert {"kill-region-eu", "kill-witness", "cutoff-region-eu", "partition-eu-us", "delay-wan", "kill-primary"} <= set(names)
+    assert not {"failback-region-eu", "kill-zone-a"} & set(names)
+
+
+def test_zone_that_nobody_could_outvote_is_not_broken() -> None:
+    """Of two zones neither is the larger part."""
+    two = in_places(ZONES, "lab.zone", lb1="a", web1="a", db1="a")
+    assert about_places(soak.eligible(two)) == set()
+
+
+@pytest.mark.parametrize("spof", ["zone:a", "db1", "lb1"])
+def test_zone_that_is_a_single_point_of_failure_or_holds_one_is_not_broken(spof: str) -> None:
+    names = about_places(soak.eligible(replace(ZONES, spof=(spof,))))
+    assert names >= {"kill-zone-b", "kill-zone-c", "cutoff-zone-b", "cutoff-zone-c"}
+    assert not [name for name in names if "zone:a" in str(experiments.find(name).steps)]
+
+
+def write(folder: Path, name: str, body: str) -> None:
+    text = f"title: t\nquestion: q?\n{body}\nexpect:\n  writes_lost: {{at_most: 0}}\n"
+    (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def region_experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experiments with regions in all the ways in which they can be named."""
+    write(tmp_path, "kill-region-eu", "fault: kill\ntarget: region:eu")
+    write(tmp_path, "part-regions", "fault: partition\ntarget: region:eu\nfrom: region:us")
+    write(tmp_path, "part-databases", "fault: partition\ntarget: db.standby\nfrom: db.primary")
+    write(tmp_path, "part-from-balancers", "fault: partition\ntarget: region:eu\nfrom: all:lb")
+    write(tmp_path, "slow-line", "fault: delay\ntarget: line:us\ndelay_ms: 60")
+    write(tmp_path, "kill-web", "fault: kill\ntarget: web")
+    monkeypatch.setattr(experiments, "FOLDER", tmp_path)
+
+
+@pytest.mark.usefixtures("region_experiments")
+def test_one_of_two_regions_can_be_spared_and_both_sides_of_a_partition_must() -> None:
+    world = in_places(WORLD, "lab.region", lb1="eu", web1="eu", db1="eu", lb2="us", web2="us", db2="us", monitor="witness")
+    assert soak.eligible(world) == ["kill-region-eu", "kill-web", "part-databases", "part-regions", "slow-line"]
+    one_holds_all = replace(world, spof=("region:us",))
+    assert soak.eligible(one_holds_all) == ["kill-region-eu", "kill-web", "part-databases"]
+
+
+def test_places_are_a_third_of_the_faults_and_the_seed_decides_which() -> None:
+    planned = soak.schedule(ZONES, 300, 3)
+    places = about_places(soak.eligible(ZONES))
+    share = sum(fault.experiment in places for fault in planned) / len(planned)
+    assert soak.PLACES_SHARE - 0.1 < share < soak.PLACES_SHARE + 0.1
+    # Each of them comes up.
+    assert {fault.experiment for fault in planned} >= places
+    assert soak.schedule(ZONES, 40, 3) == planned[:40]
+
+
+@pytest.mark.parametrize("seed", [7, 20261122])
+def test_where_there_are_no_places_a_seed_means_what_it_always_meant(seed: int) -> None:
+    names, random = soak.eligible(STAGE), Random(f"soak/{seed}")
+    assert [fault.experiment for fault in soak.schedule(STAGE, 60, seed)] == [random.choice(names) for _ in range(60)]
+
+
+def test_stage_with_places_and_nothing_else_to_break_is_soaked_with_those(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak, "TARGETS", ())
+    monkeypatch.setattr(soak, "eligible", lambda _: ["kill-zone-a", "kill-zone-b"])
+    assert {fault.experiment for fault in soak.schedule(ZONES, 20, 1)} == {"kill-zone-a", "kill-zone-b"}
+
+
+def test_partition_that_was_an_outage_until_it_was_healed_is_no_loss() -> None:
+    fault = soak.Fault(1, "partition-zone-a-b", 5)
+    gone = run_of(fault, write_outages=(Outage(2.0, 9.6, censored=True),), failed_expectations=("writes_downtime_longest_s",))
+    seen = soak.outcome_of(fault, replace(gone, verdict=Verdict.REFUTED))
+    assert seen.writes_downtime_s > 7
+    assert (seen.verdict, seen.is_loss) == ("refuted", False)
+    assert soak.verdict([seen]) is Verdict.HELD
+
+
+def test_what_could_not_be_healed_ends_the_soak_and_is_tried_again(tmp_path: Path) -> None:
+    kept, planned = soak.SoakJournal(ZONES, 3, 1, tmp_path), soak.schedule(ZONES, 3, 1)
+    ran: list[int] = []
+
+    def run(fault: soak.Fault) -> RunResult:
+        ran.append(fault.number)
+        if ran == [1, 2]:
+            raise HealError("db2 is exited after 60 s")
+        return run_of(fault)
+
+    with pytest.raises(HealError):
+        soak.soak(planned, kept, run, lambda _: None)
+    assert [each.number for each in kept.outcomes()] == [1]
+    soak.soak(planned, kept, run, lambda _: None)
+    assert ran == [1, 2, 2, 3]

@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 STARTUP, CANCEL = 196608, 80877102
-TEXT, INT8 = 25, 20
+TEXT, INT8, FLOAT8, JSON = 25, 20, 701, 114
 
 
 @dataclass
 class Postgres:
     """`row` is what it answers to every question; without `awake` it takes everything and says nothing."""
 
-    row: tuple[str, int, int] = ("primary", 1, 1)
+    row: tuple[object, ...] = ("primary", 1, 1)
+    columns: tuple[tuple[str, int], ...] = (("state", TEXT), ("standbys", INT8), ("synchronous", INT8))
+    """Name and type of each."""
     port: int = 0
     connections: int = 0
     cancels: int = 0
@@ -30,14 +32,16 @@ def message(kind: bytes, content: bytes = b"") -> bytes:
     return kind + struct.pack("!i", len(content) + 4) + content
 
 
-def columns() -> bytes:
-    each = b"".join(b"c\0" + struct.pack("!ihihih", 0, 0, oid, -1, -1, 0) for oid in (TEXT, INT8, INT8))
-    return message(b"T", struct.pack("!h", 3) + each)
+def header(columns: tuple[tuple[str, int], ...]) -> bytes:
+    each = b"".join(name.encode() + b"\0" + struct.pack("!ihihih", 0, 0, oid, -1, -1, 0) for name, oid in columns)
+    return message(b"T", struct.pack("!h", len(columns)) + each)
 
 
-def values(row: tuple[str, int, int]) -> bytes:
-    each = b"".join(struct.pack("!i", len(str(value))) + str(value).encode() for value in row)
-    return message(b"D", struct.pack("!h", 3) + each) + message(b"C", b"SELECT 1\0")
+def values(row: tuple[object, ...]) -> bytes:
+    each = b"".join(
+        struct.pack("!i", -1) if value is None else struct.pack("!i", len(str(value))) + str(value).encode() for value in row
+    )
+    return message(b"D", struct.pack("!h", len(row)) + each) + message(b"C", b"SELECT 1\0")
 
 
 class Session(socketserver.StreamRequestHandler):
@@ -76,13 +80,13 @@ class Session(socketserver.StreamRequestHandler):
         (length,) = struct.unpack("!i", self.rfile.read(4))
         self.rfile.read(length - 4)
         self.postgres.awake.wait()
-        row, ready = values(self.postgres.row), message(b"Z", b"I")
+        columns, row, ready = header(self.postgres.columns), values(self.postgres.row), message(b"Z", b"I")
         # A simple query; and parse, bind, describe, execute, sync, once the client prepares what it asks often.
         replies = {
-            b"Q": columns() + row + ready,
+            b"Q": columns + row + ready,
             b"P": message(b"1"),
             b"B": message(b"2"),
-            b"D": columns(),
+            b"D": columns,
             b"E": row,
             b"S": ready,
         }
@@ -95,7 +99,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def serving(row: tuple[str, int, int] = ("primary", 1, 1)) -> Iterator[Postgres]:
+def serving(row: tuple[object, ...] = ("primary", 1, 1)) -> Iterator[Postgres]:
     """The server, for as long as the context lasts."""
     postgres = Postgres(row)
     postgres.awake.set()

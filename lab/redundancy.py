@@ -1,0 +1,320 @@
+"""How many more failures a stage survives now. Pure: evidence goes in, margins come out.
+
+The margin of a tier is the number of its boxes that may fail one after another, whichever they are, before writes are gone
+for good. Between two failures the system does what it does by itself (another balancer takes the address, another database
+is promoted); nobody mends anything. The margin of zones and regions is the same with all boxes of a place failing at once.
+
+It is about whether anything is left that answers, not about how much that can carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from lab.model import Box, DatabaseState, Stage, Survey
+
+Group = frozenset[str]
+"""Boxes that fail at once."""
+
+
+class Tier(StrEnum):
+    """What may fail."""
+
+    BALANCER = "balancer"
+    WEB = "web"
+    DATABASE = "database"
+    MONITOR = "monitor"
+    """Who decides about failovers. Without it the service goes on, and the databases have no margin left."""
+    ZONE = "zone"
+    REGION = "region"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a box stands; empty where a stage has no such places."""
+
+    box: str
+    zone: str = ""
+    region: str = ""
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """A balancer as it is now."""
+
+    name: str
+    holds: bool
+    """Users come to it."""
+    ready: bool
+    """It would serve them if they came."""
+    uses: Group
+    """The web boxes that it sends requests to."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database as it is now."""
+
+    name: str
+    leads: bool = False
+    """It takes writes, or would if its standbys acknowledged them."""
+    follows: bool = False
+    """It is sent what the primary writes, and answers."""
+    eligible: bool = False
+    """The monitor would make it the primary."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A stage as it is now: what is known to work."""
+
+    web: Group
+    balancers: tuple[Balancer, ...]
+    """Empty: users come to the web boxes themselves."""
+    databases: tuple[Database, ...]
+    monitors: Group
+    automatic: bool
+    """Failovers of databases need nobody but a monitor."""
+    awaited: Group = frozenset()
+    """The databases that a commit waits for, any one of them (or any `acknowledgers`), whether they are there or not; nobody:
+    the primary acknowledges alone, and what it has nobody else need have."""
+    voices: Group = frozenset()
+    """The databases that an election waits for, all of them, whether they are there or not."""
+    acknowledgers: int = 0
+    """How many of them must acknowledge a commit whatever becomes of them; 0: the monitor lets it wait for those that are left."""
+    announced: bool = False
+    """A balancer that can serve nobody leaves the address to the others; else it keeps it for as long as it lives."""
+    durability: str = ""
+    """In several regions, whom a commit waits for first: region (another one) or local (the neighbours)."""
+    home: str = ""
+    """The region of the primary, or of the one that was it last."""
+    places: tuple[Place, ...] = ()
+
+    @property
+    def followers(self) -> Group:
+        """The databases that follow."""
+        return frozenset(each.name for each in self.databases if each.follows)
+
+    def databases_in(self, region: str) -> Group:
+        """The databases of a region, in whatever state."""
+        here = {place.box for place in self.places if place.region == region}
+        return frozenset(each.name for each in self.databases if each.name in here)
+
+
+def evidence(stage: Stage, boxes: Iterable[Box], survey: Survey) -> Evidence:
+    """What a survey shows of a stage whose boxes are these."""
+    system = [box for box in boxes if box.is_system]
+    balancers = tuple(_balancer(stage, box.service, survey) for box in system if "lb" in box.roles)
+    judged = survey.judgements
+    leaders = {*survey.sight.named(DatabaseState.PRIMARY), *survey.sight.named(DatabaseState.WAITING)}
+    return Evidence(
+        web=frozenset(box.service for box in system if "web" in box.roles and (balancers or box.is_well)),
+        balancers=balancers,
+        databases=tuple(_database(stage, box, survey) for box in system if box.service in stage.databases),
+        monitors=frozenset(box.service for box in system if "monitor" in box.roles and judged is not None),
+        automatic=stage.failover == "automatic",
+        awaited=_awaited(survey),
+        voices=frozenset(name for name, judgement in (judged or {}).items() if judgement.has_voice),
+        acknowledgers=survey.acknowledgers,
+        announced=stage.announced,
+        durability=stage.durability,
+        home=next((box.region for box in system if box.service in leaders), ""),
+        places=tuple(Place(box.service, box.zone, box.region) for box in system),
+    )
+
+
+def _balancer(stage: Stage, name: str, survey: Survey) -> Balancer:
+    uses = frozenset(web for web, used in survey.backends.get(name, {}).items() if used)
+    if not stage.balancers:  # the entry is its own address
+        return Balancer(name, name in survey.backends, name in survey.backends, uses)
+    ready = name in survey.sight.answering and name in survey.backends
+    return Balancer(name, name in survey.sight.holders, ready, uses)
+
+
+def _database(stage: Stage, box: Box, survey: Survey) -> Database:
+    state, copy = survey.sight.databases.get(box.service), survey.copies.get(box.service)
+    if not stage.is_replicated:  # it was not asked: there is nothing that it could be but the primary
+        return Database(box.service, leads=box.is_well)
+    leads = state in (DatabaseState.PRIMARY, DatabaseState.WAITING)
+    follows = state is DatabaseState.STANDBY and copy is not None and copy.streams
+    judgement = (survey.judgements or {}).get(box.service)
+    return Database(box.service, leads, follows, follows and judgement is not None and judgement.is_candidate)
+
+
+def _awaited(survey: Survey) -> Group:
+    """The databases that commits wait for; where they wait for somebody who is not there, those that are missing."""
+    waits_in_vain = bool(survey.sight.named(DatabaseState.WAITING))
+    return frozenset(name for name, copy in survey.copies.items() if copy.awaited != waits_in_vain)
+
+
+# What follows from a failure
+
+
+def lost(seen: Evidence, names: Iterable[str]) -> Evidence:
+    """What is left when these boxes fail at once, before anything takes over."""
+    gone = frozenset(names)
+    return replace(
+        seen,
+        web=seen.web - gone,
+        balancers=tuple(
+            Balancer(each.name, False, False, frozenset()) if each.name in gone else replace(each, uses=each.uses - gone)
+            for each in seen.balancers
+        ),
+        databases=tuple(Database(each.name) if each.name in gone else each for each in seen.databases),
+        monitors=seen.monitors - gone,
+    )
+
+
+def outcomes(seen: Evidence) -> list[Evidence]:
+    """Every way in which the system may settle by itself; none where one of them is without the service.
+
+    Which of several balancers or databases takes over is not known beforehand, and so each of them has to do.
+    """
+    settled = [way for entry in _entries(seen) for way in _databases(entry)]
+    return settled if settled and all(map(serves, settled)) else []
+
+
+def serves(seen: Evidence) -> bool:
+    """Whether users get their writes acknowledged as things are."""
+    entries = [each for each in seen.balancers if each.holds]
+    if seen.balancers and not entries:
+        return False
+    reach = [each.uses & seen.web if each.ready else frozenset() for each in entries] if seen.balancers else [seen.web]
+    return all(reach) and sum(each.leads for each in seen.databases) == 1 and _acknowledges(seen)
+
+
+def _acknowledges(seen: Evidence) -> bool:
+    """Whether enough are there of those whom a commit waits for. One that was just promoted waits for nobody yet."""
+    return not seen.awaited or len(seen.awaited & seen.followers) >= max(seen.acknowledgers, 1)
+
+
+def _entries(seen: Evidence) -> list[Evidence]:
+    """Who may have the address once it has moved."""
+    able = [each.name for each in seen.balancers if each.ready and (each.uses & seen.web or not seen.announced)]
+    held = [each.name for each in seen.balancers if each.holds and (each.name in able or not seen.announced)]
+    if held or not able:
+        return [seen]
+    return [replace(seen, balancers=tuple(replace(each, holds=each.name == heir) for each in seen.balancers)) for heir in able]
+
+
+def _databases(seen: Evidence) -> list[Evidence]:
+    """Who may be the primary once the monitor has done its work; as it is where there is nothing it could do."""
+    decides = seen.automatic and bool(seen.monitors)
+    leader = next((each.name for each in seen.databases if each.leads), "")
+    if leader:
+        # Those whom a commit waits for are gone: others are, or it goes on alone, unless so many are needed whatever happens.
+        moves = decides and not seen.acknowledgers and not _acknowledges(seen)
+        return [_waiting_for(seen, _quorum(seen, leader) if seen.durability else frozenset())] if moves else [seen]
+    heirs = [each.name for each in seen.databases if each.follows and each.eligible]
+    return [_promoted(seen, heir) for heir in heirs] if heirs and decides and _elects(seen) else [seen]
+
+
+def _elects(seen: Evidence) -> bool:
+    """Whether an election can end, with one who has everything that was acknowledged."""
+    followers = seen.followers
+    home = seen.databases_in(seen.home)
+    if seen.durability == "local" and home & seen.voices and not home & followers:
+        # The region is given up, with what only it has; all others are asked.
+        return frozenset(each.name for each in seen.databases) - home <= followers
+    # With several who acknowledge, one voice more than a commit needs: any two such groups have a member in common.
+    return seen.voices <= followers and len(seen.awaited & followers) > seen.acknowledgers
+
+
+def _promoted(seen: Evidence, heir: str) -> Evidence:
+    databases = tuple(Database(heir, leads=True) if each.name == heir else each for each in seen.databases)
+    home = next((place.region for place in seen.places if place.box == heir), "")
+    after = replace(seen, databases=databases, home=home)
+    return _waiting_for(after, _quorum(after, heir))
+
+
+def _waiting_for(seen: Evidence, names: Group) -> Evidence:
+    return replace(seen, awaited=names, voices=names)
+
+
+def _quorum(seen: Evidence, leader: str) -> Group:
+    """For whom a commit on this primary waits: who follows; between regions a whole group of which one follows."""
+    if not seen.durability:
+        return seen.followers
+    near = seen.databases_in(seen.home) - {leader}
+    far = frozenset(each.name for each in seen.databases) - near - {leader}
+    groups = (near, far) if seen.durability == "local" else (far, near)
+    return next((group for group in groups if group & seen.followers), frozenset())
+
+
+# Margins
+
+
+def margins(seen: Evidence) -> dict[Tier, int]:
+    """The margin of each tier that the stage has; 0 everywhere while the service is gone for good."""
+    return {tier: margin(seen, groups) for tier, groups in _groups(seen).items()}
+
+
+def margin(seen: Evidence, groups: Iterable[Group]) -> int:
+    """How many of the groups may fail, one after another in the worst order, until the service is gone for good."""
+    known: dict[tuple[Evidence, frozenset[Group]], int] = {}
+
+    def left(state: Evidence, standing: frozenset[Group]) -> int:
+        if (state, standing) not in known:
+            known[state, standing] = min((after(state, standing, group) for group in standing), default=0)
+        return known[state, standing]
+
+    def after(state: Evidence, standing: frozenset[Group], group: Group) -> int:
+        ways = outcomes(lost(state, group))
+        return 1 + min(left(way, standing - {group}) for way in ways) if ways else 0
+
+    return min((left(way, frozenset(groups)) for way in outcomes(seen)), default=0)
+
+
+def _groups(seen: Evidence) -> dict[Tier, list[Group]]:
+    """What may fail in each tier that the stage has, of what works now."""
+    used = frozenset[str]().union(*(each.uses for each in seen.balancers)) if seen.balancers else seen.web
+    working = {
+        Tier.BALANCER: [each.name for each in seen.balancers if each.ready],
+        Tier.WEB: sorted(seen.web & used),
+        Tier.DATABASE: [each.name for each in seen.databases if each.leads or each.follows],
+        Tier.MONITOR: sorted(seen.monitors),
+    }
+    present = {Tier.BALANCER: bool(seen.balancers), Tier.WEB: True, Tier.DATABASE: True, Tier.MONITOR: seen.automatic}
+    found = {tier: [frozenset({name}) for name in names] for tier, names in working.items() if present[tier]}
+    alive = {name for names in working.values() for name in names}
+    places = [each for each in seen.places if each.box in alive]
+    if any(each.zone for each in seen.places):
+        # Two regions may both have a zone a.
+        found[Tier.ZONE] = _together(((each.region, each.zone), each.box) for each in places if each.zone)
+    if any(each.region for each in seen.places):
+        found[Tier.REGION] = _together((each.region, each.box) for each in places if each.region)
+    return found
+
+
+def _together(placed: Iterable[tuple[object, str]]) -> list[Group]:
+    by_place: dict[object, set[str]] = {}
+    for place, box in placed:
+        by_place.setdefault(place, set()).add(box)
+    return [frozenset(boxes) for boxes in by_place.values()]
+
+
+# Over time
+
+
+@dataclass(frozen=True)
+class TimedMargins:
+    """Margins from an instant on, until the next are known."""
+
+    at_s: float
+    margins: dict[Tier, int]
+
+
+def exposure_s(seen: Sequence[TimedMargins], until_s: float) -> dict[Tier, float]:
+    """For how long each tier had no margin, in seconds; of those tiers that have one in calm times.
+
+    The first of what was seen is taken for calm. A tier whose margin is not known for a while counts as not exposed in it. While
+    the service itself is gone every tier is exposed: this is no measure of outages, and includes them.
+    """
+    if not seen:
+        return {}
+    ends = [*(each.at_s for each in seen[1:]), until_s]
+    spans = [(each.margins, max(end_s - each.at_s, 0.0)) for each, end_s in zip(seen, ends, strict=True)]
+    normal = [tier for tier, count in seen[0].margins.items() if count > 0]
+    return {tier: sum(length_s for found, length_s in spans if found.get(tier) == 0) for tier in normal}

@@ -1,0 +1,287 @@
+"""The map of a stage: where everything stands, and how it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lab import roles
+from lab.model import Box, Copy, DatabaseState, ServiceSpec, Stage, Survey
+from lab.redundancy import Tier
+from lab.report.map import GONE, WIDTH, Chart, as_document, behind, box_document, lines, show
+from lab.stages import ROOT, all_stages, find
+from tests.unit.helpers import COPY, NODE, stage, started, surveyed
+
+ZONES = find("6")
+
+
+def chart(of: Stage, seen: Survey | None, boxes: Sequence[Box] | None = None, unasked: str = "") -> Chart:
+    boxes = started(of) if boxes is None else boxes
+    live = roles.with_live_roles(boxes, of, seen.sight) if seen else boxes
+    return Chart(of, tuple(live), seen, unasked)
+
+
+def drawn(of: Stage, seen: Survey | None = None, boxes: Sequence[Box] | None = None, unasked: str = "") -> list[str]:
+    return [line.plain for line in lines(chart(of, seen, boxes, unasked))]
+
+
+def row(name: str, found: Sequence[str]) -> str:
+    """The words of a box's line, without frames and columns."""
+    [line] = [line for line in found if f" {name} " in line and "leads" not in line and "no requests" not in line]
+    return " ".join(line.strip("│ ").split())
+
+
+def test_zones_are_blocks_with_their_boxes_in_them() -> None:
+    found = drawn(ZONES, surveyed(ZONES))
+    assert found[:3] == ["stage 6 · Multi availability zone", "users' address 198.18.0.10 leads to lb1", ""]
+    tops = [number for number, line in enumerate(found) if line.startswith("┌")]
+    assert [found[number].strip("┌─┐ ") for number in tops] == ["zone a", "zone b", "zone c"]
+    blocks = [found[start:end] for start, end in zip(tops, [*tops[1:], None], strict=True)]
+    # From the users inwards.
+    assert [line.split()[1] for line in blocks[0][1:4]] == ["lb1", "web1", "db1"]
+    assert [line.split()[1] for line in blocks[2][1:4]] == ["web3", "db3", "monitor"]
+    # Users stand in no zone.
+    assert row("internet", found) == "internet internet running"
+    assert next(line for line in found if "internet" in line).startswith("  internet")
+
+
+def test_every_line_of_a_box_says_role_condition_and_what_else_there_is() -> None:
+    found = drawn(ZONES, surveyed(ZONES))
+    assert row("lb1", found) == "lb1 lb.active running users come here; 3 of 3 web boxes"
+    assert row("lb2", found) == "lb2 lb.passive running ready; 3 of 3 web boxes"
+    assert row("web1", found) == "web1 web running"
+    assert row("db1", found) == "db1 db.primary running takes orders; 2 follow, 2 awaited"
+    assert row("db2", found) == "db2 db.standby running awaited, 0 B behind"
+    assert row("monitor", found) == "monitor monitor running finds 3 of 3 databases well"
+
+
+def test_regions_hold_zones_and_the_witness_has_none() -> None:
+    """A stage that does not exist yet: where a box stands is what its labels say, and nothing else."""
+    places = {
+        "lb1": ("eu", "a"),
+        "web1": ("eu", "b"),
+        "db1": ("eu", ""),
+        "lb2": ("us", "a"),
+        "db2": ("us", "a"),
+        "monitor": ("witness", ""),
+    }
+    roles_of = {"lb1": "lb", "lb2": "lb", "web1": "web", "db1": "db", "db2": "db", "monitor": "monitor"}
+    specs = [
+        ServiceSpec(name, (roles_of[name],), {"lab.region": region, **({"lab.zone": zone} if zone else {})})
+        for name, (region, zone) in places.items()
+    ]
+    world = replace(find("5"), number=7, title="Multi region", services=tuple(specs))
+    found = drawn(world, surveyed(world))
+    titles = [(line.index("┌"), line.strip("│┌─┐ ")) for line in found if "┌" in line]
+    assert titles == [(0, "region eu"), (2, "zone a"), (2, "zone b"), (0, "region us"), (2, "zone a"), (0, "region witness")]
+    eu = found[
+        next(n for n, line in enumerate(found) if "region eu" in line) : next(
+            n for n, line in enumerate(found) if "region us" in line
+        )
+    ]
+    assert [name for name in places if any(f" {name} " in line for line in eu)] == ["lb1", "web1", "db1"]
+    # Both zones a are drawn, each with its own boxes.
+    assert row("lb2", found).startswith("lb2 lb.passive")
+    assert {len(line) for line in found if line.startswith(("┌", "│", "└"))} == {WIDTH}
+
+
+def test_stage_without_zones_is_a_list_from_the_users_inwards() -> None:
+    found = drawn(stage(), surveyed(stage()))
+    assert not any("─" in line for line in found)
+    assert [line.split()[0] for line in found[3:8]] == ["lb", "web1", "web2", "db", "internet"]
+    assert row("lb", found) == "lb lb running 2 of 2 web boxes"
+    assert row("db", found) == "db db.primary running"
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        ({"status": "paused"}, "paused"),
+        ({"status": "exited", "health": ""}, "dead"),
+        ({"status": "created", "health": ""}, "dead"),
+        ({"health": "unhealthy"}, "unhealthy"),
+        ({"health": "starting"}, "starting"),
+        ({"status": "restarting", "health": ""}, "restarting"),
+    ],
+)
+def test_box_that_is_not_well_is_marked_without_colour(state: dict[str, Any], word: str) -> None:
+    found = drawn(ZONES, surveyed(ZONES), started(ZONES, web2=state))
+    [line] = [line for line in found if " web2 " in line]
+    assert line.startswith("│ ! web2")
+    assert row("web2", found) == f"! web2 web {word}"
+    assert sum("!" in line for line in found) == 1
+
+
+def test_box_that_is_not_there_at_all_keeps_its_place() -> None:
+    whole = started(ZONES)
+    found = drawn(ZONES, surveyed(ZONES), [box for box in whole if box.service != "db3"])
+    assert row("db3", found).startswith(f"! db3 db {GONE}")
+    assert found.index(next(line for line in found if " db3 " in line)) > found.index(
+        next(line for line in found if "zone c" in line)
+    )
+
+
+def of_databases(*states: str, **copies: Copy) -> list[str]:
+    seen = surveyed(ZONES).sight
+    databases = {f"db{number}": DatabaseState(state) for number, state in enumerate(states, start=1)}
+    return drawn(ZONES, surveyed(ZONES, sight=replace(seen, databases=databases), copies=copies))
+
+
+def test_databases_say_what_they_are_and_how_far_they_are_behind() -> None:
+    lost = Copy(streams=False, awaited=False, behind_bytes=3 * 2**20, behind_s=42.2)
+    frozen = Copy(streams=True, awaited=True, behind_bytes=2048, behind_s=None)
+    found = of_databases("primary", "standby", "silent", db2=lost, db3=frozen)
+    assert row("db1", found).endswith("takes orders; 1 follow, 1 awaited")
+    assert row("db2", found).endswith("does not follow, 3.0 MiB, 42 s behind")
+    assert row("db3", found).endswith("does not answer, 2.0 KiB behind")
+    found = of_databases("waiting", "silent", "silent", db2=Copy(False, False, None, None))
+    assert row("db1", found).endswith("db.primary running takes orders, acknowledges none")
+    assert row("db2", found) == "db2 db running does not answer"
+
+
+@pytest.mark.parametrize(
+    ("count", "age_s", "words"),
+    [
+        (0, 0.0, "0 B behind"),
+        (1023, None, "1023 B behind"),
+        (1536, 0.25, "1.5 KiB, 0.2 s behind"),
+        (0, 4.0, "0 B, 4.0 s behind"),
+        (300, 0.02, "300 B behind"),
+        (500 * 2**20, 75.4, "500 MiB, 75 s behind"),
+        (5000 * 2**30, 7200.0, "5000 GiB, 7200 s behind"),
+    ],
+)
+def test_how_far_is_behind(count: int, age_s: float | None, words: str) -> None:
+    assert behind(count, age_s) == words
+
+
+@pytest.mark.parametrize(
+    ("holders", "words"),
+    [
+        (("lb2",), "leads to lb2"),
+        (("lb1", "lb2"), "leads to lb1 and to lb2"),
+        ((), "leads nowhere"),
+    ],
+)
+def test_where_the_address_of_the_users_leads(holders: tuple[str, ...], words: str) -> None:
+    seen = surveyed(ZONES)
+    assert drawn(ZONES, replace(seen, sight=replace(seen.sight, holders=holders)))[1] == f"users' address 198.18.0.10 {words}"
+
+
+def test_address_that_does_not_move_leads_to_the_box_that_has_it() -> None:
+    boxes = started(stage(), lb={"addresses": {"edge": "198.18.0.10"}})
+    assert drawn(stage(), surveyed(stage()), boxes)[1] == "users' address 198.18.0.10 leads to lb"
+    assert drawn(stage(), surveyed(stage()))[1] == "users' address 198.18.0.10 leads nowhere"
+
+
+def test_who_uses_whom() -> None:
+    seen = surveyed(ZONES, backends={"lb2": {"web1": True, "web2": False, "web3": False}}, judgements=None)
+    found = drawn(ZONES, replace(seen, sight=replace(seen.sight, holders=("lb2",), answering=("lb2",))))
+    assert row("lb1", found).endswith("lb.passive running does not answer")
+    assert row("lb2", found).endswith("users come here; 1 of 3 web boxes")
+    assert any("web3" in line and "gets no requests from lb2" in line for line in found)
+    assert row("web1", found).endswith("running")
+    assert row("monitor", found).endswith("does not answer")
+    cut_off = replace(seen, sight=replace(seen.sight, answering=()))
+    assert row("lb2", drawn(ZONES, cut_off)).endswith("lb.passive running not ready; 1 of 3 web boxes")
+
+
+def test_where_nobody_can_be_asked_boxes_are_drawn_and_the_rest_is_said_to_be_unknown() -> None:
+    found = drawn(ZONES, None, started(ZONES, internet={"status": "paused"}), "the boxes could not be asked")
+    assert found[-1] == "the boxes could not be asked: roles, copies and margins are unknown"
+    assert found[1] == "users' address 198.18.0.10"
+    assert row("db1", found) == "db1 db running"
+    assert row("internet", found) == "! internet internet paused"
+
+
+@pytest.mark.parametrize("of", all_stages(), ids=lambda stage: stage.project)
+def test_map_of_every_stage_fits_80_columns_and_is_the_same_without_colour(of: Stage) -> None:
+    far = Copy(streams=True, awaited=True, behind_bytes=1023 * 2**30, behind_s=99999.0)
+    worst = surveyed(of, copies=dict.fromkeys(list(of.databases)[1:], far), backends={})
+    for seen in (surveyed(of), worst):
+        assert max(len(line) for line in drawn(of, seen)) <= WIDTH
+        shown = []
+        for settings in ({"no_color": True}, {"force_terminal": True, "color_system": None}):
+            console = Console(file=StringIO(), width=WIDTH, markup=False, **settings)
+            show(console, chart(of, seen, started(of, web1={"status": "paused"})))
+            assert isinstance(console.file, StringIO)
+            shown.append(console.file.getvalue())
+        assert [line.rstrip() for line in shown[0].splitlines()] == [
+            line.rstrip() for line in drawn(of, seen, started(of, web1={"status": "paused"}))
+        ]
+
+
+# Margins
+
+
+def test_each_tier_says_how_many_more_it_survives() -> None:
+    assert drawn(ZONES, surveyed(ZONES))[-6:] == [
+        "",
+        "balancer: survives 1 more",
+        "web: survives 2 more",
+        "database: survives 1 more",
+        "monitor: survives 1 more",
+        "zone: survives 1 more",
+    ]
+    alone = surveyed(ZONES, backends={name: {"web2": True, "web3": False} for name in ("lb1", "lb2")})
+    assert "web: survives none" in drawn(ZONES, alone)
+
+
+def test_where_writes_are_gone_for_good_that_is_said_instead() -> None:
+    nobody = surveyed(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
+    assert drawn(ZONES, nobody)[-1] == "writes are gone, and nothing in the stage brings them back by itself"
+    assert not any("survives" in line for line in drawn(ZONES, nobody))
+    content = as_document(chart(ZONES, nobody))
+    assert (content["serves"], set(content["survives"].values())) == (False, {0})
+
+
+# JSON
+
+
+def test_document_of_the_map_and_its_boxes() -> None:
+    behind_by = Copy(streams=True, awaited=False, behind_bytes=120, behind_s=0.5)
+    drawn_from = chart(ZONES, surveyed(ZONES, copies={"db2": behind_by, "db3": COPY}), started(ZONES)[:-1])
+    content = json.loads(json.dumps(as_document(drawn_from)))
+    assert content == {
+        "stage": 6,
+        "stage_folder": "6-multi-az",
+        "failover": "automatic",
+        "title": "Multi availability zone",
+        "entry": "198.18.0.10",
+        "holders": ["lb1"],
+        "wire": "lb1",
+        "missing": ["internet"],
+        "serves": True,
+        # Commits do not wait for db2 yet, and db3 is never promoted.
+        "survives": {"balancer": 1, "web": 2, "database": 0, "monitor": 1, "zone": 0},
+        "unasked": None,
+    }
+    rows = {box.service: json.loads(json.dumps(box_document(box, drawn_from))) for box in drawn_from.boxes}
+    assert (rows["db2"]["zone"], rows["db2"]["region"], rows["db2"]["condition"]) == ("b", None, "running")
+    assert (rows["db1"]["database"], rows["db1"]["copy"]) == ("primary", None)
+    assert rows["db2"]["copy"] == {"streams": True, "awaited": False, "behind_bytes": 120, "behind_s": 0.5}
+    assert rows["db2"]["judged"] == {"state": "secondary", "is_well": True, "is_candidate": True, "has_voice": True}
+    assert rows["lb2"]["backends"] == {"web1": True, "web2": True, "web3": True}
+    assert (rows["web1"]["database"], rows["web1"]["copy"], rows["web1"]["judged"], rows["web1"]["backends"]) == (None,) * 4
+
+
+def test_document_says_why_nobody_was_asked() -> None:
+    silent = chart(ZONES, None, unasked="the internet box is paused")
+    content = as_document(silent)
+    assert (content["unasked"], content["holders"], content["wire"]) == ("the internet box is paused", [], "")
+    assert (content["serves"], content["survives"]) == (None, None)
+    assert box_document(silent.boxes[0], silent)["backends"] is None
+
+
+def test_every_key_is_described() -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("### The map")[2]
+    drawn_from = chart(ZONES, surveyed(ZONES))
+    keys = {*as_document(drawn_from), *Tier, *box_document(drawn_from.boxes[0], drawn_from), *asdict(COPY), *asdict(NODE)}
+    assert sorted(key for key in keys if not re.search(rf"`{key}(\[\])?`", text)) == []
