@@ -168,6 +168,7 @@ def test_every_network_but_outside_is_internal(folder: str) -> None:
     # A region's network has a way to the other regions, and none out: this machine has no address there, and hides nobody
     # behind its own.
     closed = {"com.docker.network.bridge.inhibit_ipv4": "true", "com.docker.network.bridge.enable_ip_masquerade": "false"}
+    closed["com.docker.network.bridge.gateway_mode_ipv4"] = "routed"
     assert {name for name in open_ones if networks[name].get("driver_opts") != closed} == {OUTSIDE}
 
 
