@@ -103,24 +103,30 @@ class Evidence:
         return frozenset(each.name for each in self.databases if each.name in here)
 
 
+# What the monitor calls a standby that takes part in an election, and one that has won it.
+VOTING = ("secondary", "report_lsn", "fast_forward")
+WON = ("prepare_promotion", "stop_replication", "wait_primary")
+
+
 def evidence(stage: Stage, boxes: Iterable[Box], survey: Survey) -> Evidence:
     """What a survey shows of a stage whose boxes are these."""
     system = [box for box in boxes if box.is_system]
     balancers = tuple(_balancer(stage, box.service, survey) for box in system if "lb" in box.roles)
     judged = survey.judgements
-    leaders = {*survey.sight.named(DatabaseState.PRIMARY), *survey.sight.named(DatabaseState.WAITING)}
+    databases = tuple(_database(stage, box, survey) for box in system if box.service in stage.databases)
+    leaders = frozenset(each.name for each in databases if each.leads)
     return Evidence(
         web=frozenset(box.service for box in system if "web" in box.roles and (balancers or box.is_well)),
         balancers=balancers,
-        databases=tuple(_database(stage, box, survey) for box in system if box.service in stage.databases),
+        databases=databases,
         monitors=frozenset(box.service for box in system if "monitor" in box.roles and judged is not None),
         automatic=stage.failover == "automatic",
-        awaited=_awaited(survey),
-        voices=frozenset(name for name, judgement in (judged or {}).items() if judgement.has_voice),
+        awaited=_awaited(survey, leaders),
+        voices=_voices(survey),
         acknowledgers=survey.acknowledgers,
         announced=stage.announced,
         durability=stage.durability,
-        home=next((box.region for box in system if box.service in leaders), ""),
+        home=next((box.region for box in system if box.service in (leaders or _former(survey))), ""),
         places=tuple(Place(box.service, box.zone, box.region) for box in system),
     )
 
@@ -137,14 +143,32 @@ def _database(stage: Stage, box: Box, survey: Survey) -> Database:
     state, copy = survey.sight.databases.get(box.service), survey.copies.get(box.service)
     if not stage.is_replicated:  # it was not asked: there is nothing that it could be but the primary
         return Database(box.service, leads=box.is_well)
+    judgement = (survey.judgements or {}).get(box.service)
     leads = state in (DatabaseState.PRIMARY, DatabaseState.WAITING)
     follows = state is DatabaseState.STANDBY and copy is not None and copy.streams
-    judgement = (survey.judgements or {}).get(box.service)
+    if judgement and state is DatabaseState.STANDBY and _is_between_primaries(survey):
+        # There is nobody to follow. What it was until now, and what is being made of it, the monitor knows.
+        leads, follows = judgement.state in WON, judgement.state in VOTING
     return Database(box.service, leads, follows, follows and judgement is not None and judgement.is_candidate)
 
 
-def _awaited(survey: Survey) -> Group:
+def _is_between_primaries(survey: Survey) -> bool:
+    return not {DatabaseState.PRIMARY, DatabaseState.WAITING} & set(survey.sight.databases.values())
+
+
+def _former(survey: Survey) -> Group:
+    """Who was the primary, as far as the monitor knows: an election does not wait for it."""
+    return frozenset(name for name, each in (survey.judgements or {}).items() if not each.has_voice and each.state not in VOTING)
+
+
+def _voices(survey: Survey) -> Group:
+    return frozenset(name for name, each in (survey.judgements or {}).items() if each.has_voice)
+
+
+def _awaited(survey: Survey, leaders: Group) -> Group:
     """The databases that commits wait for; where they wait for somebody who is not there, those that are missing."""
+    if _is_between_primaries(survey):
+        return frozenset() if leaders else _voices(survey)
     waits_in_vain = bool(survey.sight.named(DatabaseState.WAITING))
     return frozenset(name for name, copy in survey.copies.items() if copy.awaited != waits_in_vain)
 

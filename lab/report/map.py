@@ -62,7 +62,7 @@ def _margins(chart: Chart) -> list[Text]:
     if evidence is None:
         return [Text(f"{chart.unasked}: roles, copies and margins are unknown", style=ILL_STYLE)]
     if not redundancy.outcomes(evidence):
-        return [Text("writes are gone, and nothing in the stage brings them back by itself", style=ILL_STYLE)]
+        return [Text("writes are gone, and nothing that can be seen brings them back by itself", style=ILL_STYLE)]
     return [_margin(tier, count) for tier, count in redundancy.margins(evidence).items()]
 
 

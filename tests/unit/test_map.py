@@ -236,7 +236,7 @@ def test_each_tier_says_how_many_more_it_survives() -> None:
 
 def test_where_writes_are_gone_for_good_that_is_said_instead() -> None:
     nobody = surveyed(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
-    assert drawn(ZONES, nobody)[-1] == "writes are gone, and nothing in the stage brings them back by itself"
+    assert drawn(ZONES, nobody)[-1] == "writes are gone, and nothing that can be seen brings them back by itself"
     assert not any("survives" in line for line in drawn(ZONES, nobody))
     content = as_document(chart(ZONES, nobody))
     assert (content["serves"], set(content["survives"].values())) == (False, {0})

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lab.model import Copy, DatabaseState, Judgement, ServiceSpec, Stage, Survey
 from lab.redundancy import (
+    VOTING,
     Balancer,
     Database,
     Evidence,
@@ -162,6 +163,47 @@ def test_election_needs_one_voice_more_than_a_commit() -> None:
         assert outcomes(lost(after, {leader})) == []
     # With two databases it is the only one that was waited for.
     assert outcomes(lost(seen(PAIR), {"db1"}))
+
+
+@pytest.mark.parametrize(
+    ("db2", "db3"),
+    [
+        ("secondary", "secondary"),
+        ("report_lsn", "secondary"),
+        ("report_lsn", "report_lsn"),
+        ("fast_forward", "report_lsn"),
+        ("prepare_promotion", "report_lsn"),
+        ("wait_primary", "report_lsn"),
+    ],
+)
+def test_between_two_primaries_the_monitor_knows_what_will_be(db2: str, db3: str) -> None:
+    """Nobody follows anybody then, and no database says that it takes writes."""
+    judged = {
+        "db1": Judgement("primary", is_well=False, is_candidate=False, has_voice=False),
+        "db2": Judgement(db2, is_well=True, is_candidate=db2 in VOTING, has_voice=db2 in VOTING),
+        "db3": Judgement(db3, is_well=True, is_candidate=False, has_voice=True),
+    }
+    between = replace(databases(ZONES, "silent", "standby", "standby"), judgements=judged)
+    [after] = outcomes(seen(ZONES, between))
+    assert [each.name for each in after.databases if each.leads] == ["db2"]
+    assert margins(seen(ZONES, between)) == {BALANCER: 1, WEB: 2, DATABASE: 0, MONITOR: 1, ZONE: 0}
+    # Two of three are gone: it is not on the way, it has come to nothing.
+    frozen = replace(databases(ZONES, "silent", "standby", "silent"), judgements={**judged, "db2": replace(NODE)})
+    assert outcomes(seen(ZONES, frozen)) == []
+    assert outcomes(seen(ZONES, replace(between, judgements=None))) == []
+
+
+def test_region_that_is_being_given_up_is_known_from_who_led_it() -> None:
+    near = replace(WORLD, durability="local")
+    judged = {
+        "db1": Judgement("primary", is_well=False, is_candidate=False, has_voice=False),
+        "db2": Judgement("secondary", is_well=False, is_candidate=False, has_voice=True),
+        **{name: Judgement("secondary", is_well=True, is_candidate=True, has_voice=False) for name in ("db3", "db4")},
+    }
+    gone = databases(near, "silent", "silent", "standby", "standby")
+    found = seen(near, replace(gone, judgements=judged))
+    assert found.home == "eu"
+    assert len(outcomes(found)) == 2
 
 
 def test_primary_that_was_just_promoted_acknowledges_alone_and_has_no_margin() -> None:

@@ -47,13 +47,15 @@ POSITION_QUERY = """
 """
 # Where a balancer sends users. What else it has in its table only counts or only answers.
 ROUTES = ("reads", "writes")
-# A standby that could be promoted: it has what was acknowledged (secondary), is well, and may become the primary at all. An
-# election waits for the voice of everybody for whom a commit may have waited, also of who is gone; a former primary has none.
+# A standby that could be promoted: it has what was acknowledged (secondary) or is just saying what it has, is well, and may
+# become the primary at all. An election waits for the voice of everybody for whom a commit may have waited, also of who is
+# gone; a former primary has none.
 MONITOR_QUERY = """
     SELECT coalesce(max(number_sync_standbys), 0) AS needed,
            coalesce(json_object_agg(nodename, json_build_object(
              'state', reportedstate::text, 'well', health = 1,
-             'candidate', candidatepriority > 0 AND reportedstate = 'secondary' AND health = 1,
+             'candidate', candidatepriority > 0 AND health = 1
+               AND reportedstate IN ('secondary', 'report_lsn', 'fast_forward'),
              'voice', replicationquorum AND reportedstate NOT IN (
                'primary', 'wait_primary', 'apply_settings', 'draining', 'demote_timeout', 'demoted',
                'prepare_maintenance', 'maintenance'))), '{}') AS nodes
