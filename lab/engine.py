@@ -483,13 +483,13 @@ def ca_bundle() -> Path | None:
     return None
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+def wait_until(condition: Callable[[], bool], timeout_s: float, period_s: float = POLL_S) -> bool:
     """Ask until the condition holds or the time is over; returns whether it holds."""
     deadline = monotonic() + timeout_s
     while not condition():
         if monotonic() >= deadline:
             return False
-        sleep(POLL_S)
+        sleep(period_s)
     return True
 
 

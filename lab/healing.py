@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lab import clearing, databases, stages
-from lab.engine import Engine, wait_until
+from lab.engine import POLL_S, Engine, wait_until
 from lab.errors import HealError, LabError
 from lab.journal import OpenFault, UndoLedger
 from lab.model import INTERNET_ROLE, Box, DatabaseState, FaultKind, Sight, Stage, UndoAction
 from lab.observer import Observer
 
 WELL_TIMEOUT_S = 60.0
+BOX_POLL_S = 0.02
 READY_PATH = "/readyz"
 
 
@@ -182,7 +183,8 @@ def await_well(engine: Engine, number: int, services: Sequence[str], timeout_s: 
         ill[:] = [box for box in boxes if not engine.is_well(box)]
         return not ill and not missing
 
-    if wait_until(all_well, timeout_s):
+    # The engine is asked about each box, and it has other work to do while many of them start.
+    if wait_until(all_well, timeout_s, POLL_S + BOX_POLL_S * len(services)):
         return
     if missing:
         raise HealError(f"{', '.join(sorted(missing))} of stage {number} is not there", "'lab heal' makes it again")
