@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -52,6 +53,14 @@ def test_with_region_a_commit_waits_abroad_whenever_somebody_there_is_in_reach(
         assert found == frozenset({"db2"})
     else:
         assert found is None
+
+
+def test_who_is_on_the_way_is_waited_for_before_anything_is_changed() -> None:
+    coming = Node("db3", "us", "join_secondary", "secondary", True, True)
+    near = node("db2")
+    assert wanted(Durability.REGION, [near, coming], frozenset({"db2"})) is None
+    assert wanted(Durability.REGION, [near, replace(coming, healthy=False)], frozenset({"db2"})) == frozenset({"db2"})
+    assert wanted(Durability.LOCAL, [near, coming], frozenset({"db2"})) == frozenset({"db2"})
 
 
 @given(STANDBYS, STREAMING)

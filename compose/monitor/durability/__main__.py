@@ -6,8 +6,10 @@ Looks five times a second, and writes a line for each change.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -28,12 +30,25 @@ FROM pgautofailover.node
 """
 # Who follows the primary, and whether one whom a commit waits for has what had been committed at an earlier look.
 FOLLOWERS = """
-SELECT pg_current_wal_flush_lsn(),
+SELECT pg_current_wal_flush_lsn(), current_setting('synchronous_standby_names'),
   coalesce(array_agg(application_name::text) FILTER (WHERE state = 'streaming'), '{}'),
   coalesce(bool_or(flush_lsn >= %s::pg_lsn) FILTER (WHERE sync_state IN ('sync', 'quorum')), false)
 FROM pg_stat_replication
 """
-STANDBY_NAME = "pgautofailover_standby_"
+STANDBY_NAME = re.compile(r"pgautofailover_standby_(\d+)")
+
+
+@dataclass(frozen=True)
+class Followers:
+    """What the primary says of those who follow it; they are known by the numbers that the monitor gave them."""
+
+    position: str
+    """Its own, in the log."""
+    awaited: frozenset[int]
+    """A commit waits for one of them."""
+    streaming: frozenset[int]
+    caught_up: bool
+    """Whether one who is awaited has the log up to where the question said."""
 
 
 def say(text: str) -> None:
@@ -47,24 +62,35 @@ class Primary:
     def __init__(self) -> None:
         self._host = ""
         self._connection: psycopg.Connection[Any] | None = None
+        self._complaint = ""
 
-    def ask(self, host: str, since: str) -> tuple[str, frozenset[str], bool] | None:
-        """Its position in the log, who streams from it, and whether one of those has `since`; None for no answer."""
+    def ask(self, host: str, since: str) -> Followers | None:
+        """Who follows it, and whether one who is awaited has the log up to `since`; None for no answer."""
         try:
             if self._connection is None or self._host != host:
                 self._leave()
                 self._connection, self._host = self._connect(host), host
             row = self._connection.execute(FOLLOWERS, (since,)).fetchone()
-        except (psycopg.Error, OSError):
+        except (psycopg.Error, OSError) as error:
             self._leave()
+            self._complain(f"{host} does not say who follows it: {' '.join(str(error).split())}")
             return None
+        self._complaint = ""
         assert row is not None  # an aggregate
-        return str(row[0]), frozenset(row[1]), bool(row[2])
+        awaited = frozenset(map(int, STANDBY_NAME.findall(row[1])))
+        streaming = frozenset(int(found[1]) for name in row[2] if (found := STANDBY_NAME.fullmatch(name)))
+        return Followers(str(row[0]), awaited, streaming, bool(row[3]))
 
     def _connect(self, host: str) -> psycopg.Connection[Any]:
         password = os.environ["AUDITOR_PASSWORD"]
         address = f"host={host} dbname=postgres user=auditor password={password} connect_timeout=2 tcp_user_timeout=1000"
         return psycopg.connect(address, autocommit=True, options="-c statement_timeout=1000")
+
+    def _complain(self, complaint: str) -> None:
+        """Once for each reason."""
+        if complaint != self._complaint:
+            say(complaint)
+        self._complaint = complaint
 
     def _leave(self) -> None:
         if self._connection is not None:
@@ -91,10 +117,10 @@ class Keeper:
         if len(nodes) < len(self._regions):
             return  # not all have joined
         self._never_block()
-        primary = next((node for node in nodes if node.is_primary), None)
+        primary = next((node for node in nodes if node.is_serving), None)
         if primary is not None and primary.healthy:
             self._silent_since, self._home = 0.0, primary.region
-            names = {f"{STANDBY_NAME}{row[5]}": row[0] for row in rows}
+            names = {row[5]: row[0] for row in rows}
             self._follow(primary, [node for node in nodes if node is not primary], names, {row[0]: row[6] for row in rows})
         elif self._durability is Durability.LOCAL and self._home and lost_region(self._home, nodes):
             self._give_up(nodes)
@@ -103,25 +129,28 @@ class Keeper:
         """With one too few standbys, pg_auto_failover shall go on; it chooses for itself to block, with several."""
         self._monitor.execute("UPDATE pgautofailover.formation SET number_sync_standbys = 0 WHERE number_sync_standbys <> 0")
 
-    def _follow(self, primary: Node, standbys: list[Node], names: dict[str, str], hosts: dict[str, str]) -> None:
-        answer = self._primary.ask(hosts[primary.name], self._settling_from or "0/0")
-        if answer is None:
+    def _follow(self, primary: Node, standbys: list[Node], names: dict[int, str], hosts: dict[str, str]) -> None:
+        followers = self._primary.ask(hosts[primary.name], self._settling_from or "0/0")
+        if followers is None:
             return
-        position, streaming, caught_up = answer
-        self._settle(position, caught_up)
-        wanted = quorum(self._durability, primary, standbys, frozenset(names[name] for name in streaming if name in names))
+        in_force = {names.get(number) for number in followers.awaited} == {node.name for node in standbys if node.in_quorum}
+        self._settle(followers, in_force)
+        if not primary.is_primary:
+            return
+        wanted = quorum(self._durability, primary, standbys, frozenset(names.get(number, "") for number in followers.streaming))
         if wanted is not None and (changed := changes(standbys, wanted)):
             self._change(primary, changed, wanted)
 
-    def _settle(self, position: str, caught_up: bool) -> None:
+    def _settle(self, followers: Followers, in_force: bool) -> None:
         """A change is through when one of the new ones has everything that was committed until it was in force."""
         settled = self._monitor.execute("SELECT settled FROM public.durability").fetchone()
-        if settled is None or settled[0]:
+        if settled is None or settled[0] or not in_force:
             self._settling_from = ""
         elif not self._settling_from:
-            self._settling_from = position
-        elif caught_up:
+            self._settling_from = followers.position
+        elif followers.caught_up:
             self._monitor.execute("UPDATE public.durability SET settled = true")
+            say(f"settled: one of them has all until {self._settling_from}")
             self._settling_from = ""
 
     def _change(self, primary: Node, changed: Any, wanted: frozenset[str]) -> None:

@@ -39,13 +39,24 @@ class Node:
         return self.reported == self.goal and self.goal in ("primary", "wait_primary")
 
     @property
+    def is_serving(self) -> bool:
+        """Whether it is the primary, and was one, whatever of its settings it is changing."""
+        return {self.reported, self.goal} <= {"primary", "wait_primary", "apply_settings"}
+
+    @property
     def is_secondary(self) -> bool:
         """Whether it is a standby, and well."""
         return self.healthy and self.reported == self.goal == "secondary"
 
+    @property
+    def is_coming(self) -> bool:
+        """Whether it is well, and on its way to another state: after a failover all others are, for a second or two."""
+        return self.healthy and self.reported != self.goal
+
 
 def quorum(durability: Durability, primary: Node, standbys: Sequence[Node], streaming: frozenset[str]) -> frozenset[str] | None:
-    """The names of the databases one of which a commit shall wait for; None where none is in reach: leave it as it is.
+    """The names of the databases one of which a commit shall wait for; None where none is in reach, or the right ones are
+    on their way: leave it as it is.
 
     Whole regions, also where one of its databases is lost: to take that one out would need the same care again.
     """
@@ -54,6 +65,8 @@ def quorum(durability: Durability, primary: Node, standbys: Sequence[Node], stre
     for group in (far, near) if durability is Durability.REGION else (near, far):
         if any(node.is_secondary and node.name in streaming for node in group):
             return frozenset(node.name for node in group)
+        if any(node.is_coming for node in group):
+            return None
     return None
 
 
