@@ -21,6 +21,9 @@ BEGIN
   IF NEW.goalstate <> 'report_lsn' AND EXISTS (SELECT FROM pgautofailover.node AS other WHERE other.formationid = NEW.formationid AND other.groupid = NEW.groupid AND other.reportedtli > NEW.reportedtli) THEN
     RAISE EXCEPTION '% may lack acknowledged writes: it has missed a promotion', NEW.nodename;
   END IF;
+  IF NOT EXISTS (SELECT FROM pgautofailover.node AS other WHERE other.formationid = NEW.formationid AND other.groupid = NEW.groupid AND other.replicationquorum AND other.reportedstate NOT IN ('primary', 'wait_primary', 'apply_settings')) THEN
+    RAISE EXCEPTION '% may lack acknowledged writes: a commit waited for nobody', NEW.nodename;
+  END IF;
   IF NOT (SELECT settled FROM public.durability) THEN
     RAISE EXCEPTION '% may lack acknowledged writes: for whom a commit waits has just changed', NEW.nodename;
   END IF;

@@ -138,7 +138,7 @@ class Keeper:
         if not primary.is_primary:
             return
         wanted = quorum(self._durability, primary, standbys, frozenset(names.get(number, "") for number in followers.streaming))
-        if wanted is not None and (changed := changes(standbys, wanted)):
+        if wanted is not None and (changed := changes([primary, *standbys], wanted)):
             self._change(primary, changed, wanted)
 
     def _settle(self, followers: Followers, in_force: bool) -> None:

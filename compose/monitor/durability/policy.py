@@ -91,6 +91,9 @@ def read_regions(text: str) -> dict[str, str]:
 
 
 def changes(nodes: Iterable[Node], wanted: frozenset[str]) -> Mapping[str, bool]:
-    """Which flags to set and which to take away, the former first: a commit always has somebody to wait for."""
+    """Which flags to set and which to take away, the former first: a commit always has somebody to wait for.
+
+    The primary has none: when another one has taken over, what is in force shows that it has not been set anew yet.
+    """
     differing = [node for node in nodes if node.in_quorum != (node.name in wanted)]
     return {node.name: node.name in wanted for node in sorted(differing, key=lambda node: node.in_quorum)}
