@@ -1,6 +1,6 @@
 # The Redundancy Lab. `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 test check unit integration selftest status heal down clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test check unit integration selftest status heal down clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
@@ -47,6 +47,10 @@ stage-5: setup ## a second balancer: start it, kill the one that has the address
 stage-6: setup ## three zones: start it, kill the zone that has the primary database
 	@$(LAB) up 6 --replace
 	@$(LAB) run 6 kill-zone-a $(LESSON)
+
+stage-7: setup ## two regions and a witness: start it, kill the region that serves everybody
+	@$(LAB) up 7 --replace
+	@$(LAB) run 7 kill-region-eu $(LESSON)
 
 test: setup check ## run every test: static checks, unit, stages on real Docker
 	@.venv/bin/pytest

@@ -239,7 +239,9 @@ def up(output: Output, stage_name: str, replace: bool, failover: str | None) -> 
 def _first_experiment(stage: Stage) -> str:
     if stage.number == 4:
         return "4 kill-primary --failover automatic" if stage.failover == "automatic" else "4 kill-primary-operator"
-    return f"{stage.number} " + {1: "kill-box", 5: "kill-lb-active"}.get(stage.number, "kill-web")
+    return f"{stage.number} " + {1: "kill-box", 5: "kill-lb-active", 6: "kill-zone-a", 7: "kill-region-eu"}.get(
+        stage.number, "kill-web"
+    )
 
 
 @cli.command()

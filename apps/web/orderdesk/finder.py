@@ -8,6 +8,7 @@ fencing token (M. Kleppmann, "How to do distributed locking", 2016): here it is 
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import closing
 from dataclasses import dataclass
 from threading import Condition, Thread
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # A process that has just started gives the databases that it has not heard yet so long to contradict the first.
 GRACE_S = 0.05
+# Who answers in hundredths of a second is in the same place; a busy machine makes no difference.
+NEARNESS_DIGITS = 2
 
 # A primary that is still being promoted is read-only. The name of its present WAL file begins with its timeline;
 # pg_control_checkpoint would show the new one only after the next checkpoint.
@@ -111,6 +114,8 @@ class View:
         self.answers = False
         self.state: State | None = None
         """As last heard."""
+        self.nearest_s = math.inf
+        """The quickest of its answers: how far away it is."""
         self._said = ""
 
     def readable(self, epoch: int) -> bool:
@@ -199,13 +204,15 @@ class PrimaryFinder:
     def _converse(self, view: View) -> None:
         with closing(self._connection.connect(view.host.conninfo, autocommit=True)) as conn:
             while not self._closed:
-                self._note(view, self._ask(conn))
+                self._note(view, self._ask(view, conn))
                 self._rest()
 
-    def _ask(self, conn: BoundedConnection) -> State:
-        conn.deadline = monotonic() + self._config.find_deadline_s
+    def _ask(self, view: View, conn: BoundedConnection) -> State:
+        asked_at = monotonic()
+        conn.deadline = asked_at + self._config.find_deadline_s
         row = conn.execute(STATE).fetchone()
         assert row is not None
+        view.nearest_s = min(view.nearest_s, monotonic() - asked_at)
         return State(*row)
 
     def _note(self, view: View, state: State | None) -> None:
@@ -228,13 +235,17 @@ class PrimaryFinder:
 
     def _conclude(self) -> None:
         views = [view for view in self._views.values() if view.readable(self.epoch)] if self._settled() else []
-        # The primary first, then one that is about to be it, then standbys.
-        views.sort(key=lambda view: (not view.writable(self.epoch), view.state is None or view.state.in_recovery))
+        views.sort(key=self._rank)
         primary = Primary(views[0].host, self.epoch) if views and views[0].writable(self.epoch) else None
         readable = [view.host for view in views]
         if (primary, readable) != (self._primary, self._readable):
             self._primary, self._readable = primary, readable
             self._changed.notify_all()
+
+    def _rank(self, view: View) -> tuple[bool, bool, float]:
+        """The primary first, then one that is about to be it, then standbys, the near ones before those far away."""
+        in_recovery = view.state is None or view.state.in_recovery
+        return not view.writable(self.epoch), in_recovery, round(view.nearest_s, NEARNESS_DIGITS)
 
     def _settled(self) -> bool:
         if all(view.asked for view in self._views.values()):

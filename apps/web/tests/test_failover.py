@@ -19,6 +19,7 @@ READ_DEADLINE_S, WRITE_DEADLINE_S = 0.4, 0.8
 GRACE_S = 0.3
 # What the application may add to a failover. (The busiest machine that runs these tests must manage it.)
 FOUND_WITHIN_S = 0.15
+FAR_S = 0.06
 WHAT_ARE_YOU = "SELECT pg_is_in_recovery()"
 
 
@@ -376,3 +377,21 @@ def test_single_database_is_not_watched(db1: FakePostgres) -> None:
 
 def own_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("watch", "connect"))]
+
+
+def test_reads_go_to_a_standby_nearby_before_one_far_away(db1: FakePostgres) -> None:
+    def far_away(_: str) -> str:
+        sleep(FAR_S)
+        return ANSWER
+
+    with (
+        serving(far_away, name="far", in_recovery=True) as far,
+        serving(name="near", in_recovery=True) as near,
+        a_book(db1, far, near, read_patience_s=0.1) as book,
+    ):
+        placed_by(book)
+        eventually(lambda: far.statements(WHAT_ARE_YOU) > 1 and near.statements(WHAT_ARE_YOU) > 1)
+        db1.kill()
+        # The far one stands before it in the list, and would have answered as well.
+        eventually(lambda: succeeds(lambda: read_from(book)))
+        assert read_from(book) == "near"

@@ -1,0 +1,62 @@
+"""Stage 7: a region is lost, a partition, a longer line. Ceilings are generous: a CI machine is busy."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lab import stages
+from lab.engine import Engine
+from lab.model import DatabaseState
+from lab.observer import look
+from tests.integration.driver import Lab, longest
+
+pytestmark = pytest.mark.docker
+
+UP_TIMEOUT_S = 240
+WRITES_CEILING_S = 15.0
+READS_CEILING_S = 4.0
+LINE = "us"
+
+
+@pytest.mark.parametrize("experiment", ["kill-region-eu", "partition-eu-us"])
+def test_one_region_goes_on_without_the_other(lab: Lab, engine: Engine, experiment: str) -> None:
+    lab.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
+    trial = lab.valid_trial(7, experiment, "--observe", "8s")
+    assert trial["writes_audit"]["lost"] == 0
+    assert trial["writable_databases"]["several_s"] == 0
+    assert longest(trial, "write_outages") < WRITES_CEILING_S
+    assert longest(trial, "read_outages") < READS_CEILING_S
+    stage = stages.find("7")
+    assert stage.is_redundant(look(engine, stage))
+
+
+def test_a_longer_line_is_measured_and_taken_back(lab: Lab, engine: Engine) -> None:
+    lab.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
+    [router] = [box for box in engine.boxes(7) if "wan" in box.roles]
+    far = stages.find("7")
+    before = told(engine, router.service)
+    lab.must("chaos", "delay", f"line:{LINE}", "--delay-ms", "60")
+    assert told(engine, router.service)["delay_ms"] == before["delay_ms"] + 60
+    lab.must("heal")
+    assert told(engine, router.service)["delay_ms"] == before["delay_ms"]
+    assert far.is_redundant(look(engine, far))
+
+
+def told(engine: Engine, service: str) -> dict[str, float]:
+    """What the router says of the line."""
+    router = next(box for box in engine.boxes(7) if box.service == service)
+    answer: dict[str, dict[str, dict[str, float]]] = json.loads(engine.run_in(router, ["lab-wan", "show"]).output)
+    return answer["lines"][LINE]
+
+
+def test_a_commit_waits_for_the_other_region_and_the_map_shows_them(lab: Lab, engine: Engine) -> None:
+    lab.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
+    stage = stages.find("7")
+    [primary] = look(engine, stage).named(DatabaseState.PRIMARY)
+    home = next(region for region, names in stage.regions.items() if primary in names)
+    boxes = {box["box"]: box for box in json.loads(lab.must("status", "7", "--json").out)["boxes"]}
+    awaited = {name for name, box in boxes.items() if box["copy"] and box["copy"]["awaited"]}
+    assert awaited == {name for region, names in stage.regions.items() for name in names if region != home}
+    assert {box["region"] for box in boxes.values() if box["region"]} == {"eu", "us", "witness"}
