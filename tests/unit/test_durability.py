@@ -38,7 +38,7 @@ STREAMING = st.frozensets(st.sampled_from(NAMES[1:]))
 
 
 def wanted(durability: Durability, standbys: Sequence[Node], streaming: frozenset[str]) -> frozenset[str] | None:
-    return quorum(durability, node("db1", "primary"), standbys, streaming)
+    return quorum(durability, node("db1", "primary"), standbys, streaming, frozenset())
 
 
 @given(STANDBYS, STREAMING)
@@ -48,7 +48,7 @@ def test_with_region_a_commit_waits_abroad_whenever_somebody_there_is_in_reach(
     in_reach = {each.name for each in standbys if each.is_secondary and each.name in streaming}
     found = wanted(Durability.REGION, standbys, streaming)
     if in_reach & {"db3", "db4"}:
-        assert found == frozenset({"db3", "db4"})
+        assert found == frozenset(in_reach - {"db2"})
     elif in_reach:
         assert found == frozenset({"db2"})
     else:
@@ -63,6 +63,15 @@ def test_who_is_on_the_way_is_waited_for_before_anything_is_changed() -> None:
     assert wanted(Durability.LOCAL, [near, coming], frozenset({"db2"})) == frozenset({"db2"})
 
 
+def test_who_was_lost_a_moment_ago_remains_as_long_as_another_one_does() -> None:
+    primary, near, far = node("db1", "primary"), node("db2", in_quorum=False), [node("db3"), node("db4", healthy=False)]
+    for lingering, expected in ((frozenset({"db4"}), {"db3", "db4"}), (frozenset(), {"db3"})):
+        found = quorum(Durability.REGION, primary, [near, *far], frozenset({"db2", "db3"}), lingering)
+        assert found == frozenset(expected)
+    lost = [replace(each, healthy=False) for each in far]
+    assert quorum(Durability.REGION, primary, [near, *lost], frozenset({"db2"}), frozenset({"db4"})) == frozenset({"db2"})
+
+
 @given(STANDBYS, STREAMING)
 def test_local_prefers_the_other_order(standbys: tuple[Node, ...], streaming: frozenset[str]) -> None:
     found = wanted(Durability.LOCAL, standbys, streaming)
@@ -75,7 +84,8 @@ def test_nobody_waits_for_whom_nobody_hears(
     durability: Durability, standbys: tuple[Node, ...], streaming: frozenset[str]
 ) -> None:
     found = wanted(durability, standbys, streaming)
-    assert found is None or any(each.name in found and each.is_secondary and each.name in streaming for each in standbys)
+    assert found is None or all(each.is_secondary and each.name in streaming for each in standbys if each.name in found)
+    assert found != frozenset()
 
 
 @given(STANDBYS, STREAMING)

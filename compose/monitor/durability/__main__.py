@@ -19,6 +19,7 @@ from durability.policy import Durability, Node, changes, lost_region, quorum, re
 PERIOD_S = 0.2
 # A region is given up (durability local) when all of it has been silent for so long: what only it has is lost.
 LOST_AFTER_S = 0.5
+LINGER_S = 3.0
 # The monitor's database has no encoding of its own.
 MONITOR = "host=/run/postgresql dbname=pg_auto_failover connect_timeout=2 client_encoding=utf8"
 # Well is also who has just reported, whatever the last check says: so does pg_auto_failover see it.
@@ -107,6 +108,7 @@ class Keeper:
         self._monitor = monitor
         self._primary = Primary()
         self._settling_from = ""
+        self._in_reach_at: dict[str, float] = {}
         self._silent_since = 0.0
         self._home = ""
 
@@ -137,9 +139,18 @@ class Keeper:
         self._settle(followers, in_force)
         if not primary.is_primary:
             return
-        wanted = quorum(self._durability, primary, standbys, frozenset(names.get(number, "") for number in followers.streaming))
+        streaming = frozenset(names.get(number, "") for number in followers.streaming)
+        wanted = quorum(self._durability, primary, standbys, streaming, self._lingering(standbys, streaming))
         if wanted is not None and (changed := changes([primary, *standbys], wanted)):
             self._change(primary, changed, wanted)
+
+    def _lingering(self, standbys: list[Node], streaming: frozenset[str]) -> frozenset[str]:
+        """Who was in reach until a moment ago: a busy machine is not to have the settings changed again and again."""
+        now = time.monotonic()
+        for node in standbys:
+            if node.is_secondary and node.name in streaming:
+                self._in_reach_at[node.name] = now
+        return frozenset(name for name, at in self._in_reach_at.items() if now - at < LINGER_S)
 
     def _settle(self, followers: Followers, in_force: bool) -> None:
         """A change is through when one of the new ones has everything that was committed until it was in force."""

@@ -54,17 +54,21 @@ class Node:
         return self.healthy and self.reported != self.goal
 
 
-def quorum(durability: Durability, primary: Node, standbys: Sequence[Node], streaming: frozenset[str]) -> frozenset[str] | None:
+def quorum(
+    durability: Durability, primary: Node, standbys: Sequence[Node], streaming: frozenset[str], lingering: frozenset[str]
+) -> frozenset[str] | None:
     """The names of the databases one of which a commit shall wait for; None where none is in reach, or the right ones are
     on their way: leave it as it is.
 
-    Whole regions, also where one of its databases is lost: to take that one out would need the same care again.
+    Only who is in reach: an election waits for the word of all of these, and would wait for good for one that is lost. But
+    who is one now and was lost a moment ago (`lingering`) remains for a while, as long as another one does.
     """
     near = [node for node in standbys if node.region == primary.region]
     far = [node for node in standbys if node.region != primary.region]
     for group in (far, near) if durability is Durability.REGION else (near, far):
-        if any(node.is_secondary and node.name in streaming for node in group):
-            return frozenset(node.name for node in group)
+        here = {node.name for node in group if node.is_secondary and node.name in streaming}
+        if here:
+            return frozenset(here | {node.name for node in group if node.in_quorum and node.name in lingering})
         if any(node.is_coming for node in group):
             return None
     return None
