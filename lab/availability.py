@@ -162,6 +162,8 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         errors=dict(Counter(_class(arrival, deadline_s) for arrival in arrivals if not arrival.is_good(deadline_s))),
         served_by=dict(sorted(Counter(arrival.by for arrival in arrivals if arrival.by).items())),
         latency_ms=latencies(arrivals, deadline_s),
+        reads_latency_ms=latencies(reads, deadline_s),
+        writes_latency_ms=latencies(writes, deadline_s),
         audit=audit,
         generator=record.generator,
         failed_expectations=(),

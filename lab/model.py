@@ -577,6 +577,8 @@ class TrialResult:
     errors: dict[str, int]
     served_by: dict[str, int]
     latency_ms: dict[str, float]
+    reads_latency_ms: dict[str, float]
+    writes_latency_ms: dict[str, float]
     audit: WritesAudit
     generator: GeneratorReport
     failed_expectations: tuple[str, ...]

@@ -67,6 +67,8 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "errors": trial.errors,
         "served_by": trial.served_by,
         "latency_ms": _rounded(trial.latency_ms),
+        "reads_latency_ms": _rounded(trial.reads_latency_ms),
+        "writes_latency_ms": _rounded(trial.writes_latency_ms),
         "writes_audit": audit,
         "generator": _rounded(asdict(trial.generator)),
         "failed_expectations": list(trial.failed_expectations),

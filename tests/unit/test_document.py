@@ -59,6 +59,8 @@ TRIAL = {
     "errors",
     "served_by",
     "latency_ms",
+    "reads_latency_ms",
+    "writes_latency_ms",
     "writes_audit",
     "generator",
     "failed_expectations",
@@ -108,7 +110,8 @@ def test_document_has_the_keys_that_are_promised() -> None:
         assert set(trial["phases"]) == PHASES
         assert set(trial["writes_audit"]) == AUDIT
         assert set(trial["generator"]) == GENERATOR
-        assert set(trial["latency_ms"]) == {"p50", "p99", "max", "longest"}
+        for key in ("latency_ms", "reads_latency_ms", "writes_latency_ms"):
+            assert set(trial[key]) == {"p50", "p99", "max", "longest"}
     assert set(content["expectations"][0]) == {"measure", "at_most", "at_least"}
 
 
