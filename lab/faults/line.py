@@ -10,11 +10,9 @@ from typing import Any
 
 from lab.errors import LabError, UsageError
 from lab.faults.base import BoxFault, Hands, Victim
-from lab.faults.network import ANSWER_S, SILENCE, ask, first_line
+from lab.faults.delay import SEEN_RATIO
+from lab.faults.network import ANSWER_S, SILENCE, ask, ask_often, first_line
 from lab.model import Bite, Box, FaultKind, Undo, UndoAction
-
-SEEN_RATIO = 0.8
-QUESTIONS = 40
 
 
 @dataclass(frozen=True)
@@ -111,8 +109,7 @@ class LossyLine(OnLine):
     def prove(self, hands: Hands, victim: Victim) -> Bite:
         """The router counts what it loses; should the boxes have little to say, one of them asks some questions."""
         if victim.witness:
-            each = f"(timeout 0.2 bash -c '</dev/tcp/{victim.reached_at}/9' 2>/dev/null) &"
-            hands.run_in(victim.witness, ["bash", "-c", f"for _ in {{1..{QUESTIONS}}}; do {each} done; wait"], timeout_s=10)
+            ask_often(hands, victim.witness, victim.reached_at)
         now = setting(hands, victim.box, victim.line)
         lost = now.dropped > 0 and now.loss_percent >= victim.aim.how.loss_percent
         return Bite(lost, f"{now.dropped} packets to {victim.line} were lost, {now.loss_percent:g} % are asked for")

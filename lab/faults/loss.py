@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from lab import packets
 from lab.faults.base import Hands, Victim
-from lab.faults.network import NetworkFault, beside
+from lab.faults.network import NetworkFault, ask_often, beside
 from lab.model import Bite, FaultKind
-
-QUESTIONS = 40
 
 
 class Loss(NetworkFault):
@@ -22,8 +20,7 @@ class Loss(NetworkFault):
     def prove(self, hands: Hands, victim: Victim) -> Bite:
         """Packets were lost; should the box have little to say, the witness asks it some questions."""
         if victim.witness:
-            each = f"(timeout 0.2 bash -c '</dev/tcp/{victim.reached_at}/9' 2>/dev/null) &"
-            hands.run_in(victim.witness, ["bash", "-c", f"for _ in {{1..{QUESTIONS}}}; do {each} done; wait"], timeout_s=10)
+            ask_often(hands, victim.witness, victim.reached_at)
         counts = packets.counted(beside(victim).ask(packets.show_table(victim.aim.table)).output)
         sent, lost = (counts[0], counts[-1]) if len(counts) == 2 else (0, 0)
         return Bite(lost > 0, f"{lost} of {sent} packets that {victim.box.service} sent were lost")
