@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from statistics import median
 
 from lab import ledger
 from lab.model import (
+    Alert,
     Arrival,
     Event,
     Expectation,
@@ -169,13 +171,23 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         failed_expectations=(),
         writable=counted_seconds(record.events, "databases", writable_databases, stopped_at_s),
         address=counted_seconds(record.events, "address", holders, stopped_at_s),
-        notes=tuple(f"{event.at_s:.2f} s: {event.detail}" for event in record.events if event.name == "note"),
+        notes=_notes(record.events),
+        alerts=alerts(record.events),
     )
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
     undecided = [expectation for expectation in expectations if _is_undecided(result, expectation)]
     why = [f"healed too soon to say whether {expectation} (watch for longer)" for expectation in undecided]
     valid = result.valid and not undecided
     return replace(result, valid=valid, reasons=(*result.reasons, *why), failed_expectations=failed)
+
+
+def _notes(events: Sequence[Event]) -> tuple[str, ...]:
+    """What the run did not do, and what somebody was told before it did anything."""
+    since_s = event_at(events, "inject")
+    early = [event for event in events if event.name == "alert" and since_s is not None and event.at_s < since_s]
+    noted = [(event.at_s, event.detail) for event in events if event.name == "note"]
+    noted += [(event.at_s, f"before the fault: {event.detail}") for event in early]
+    return tuple(f"{at_s:.2f} s: {what}" for at_s, what in sorted(noted))
 
 
 def _reasons(
@@ -274,7 +286,9 @@ PHASE_OF_EVENT = {
     "heal": "heal_s",
     "well": "redundant_s",
 }
-EVIDENCE = ("detect", "elect", "reroute")
+# In what the monitoring box says: "watch: alert firing (message 3): ServiceDown page kind=read: no read has been served ...".
+ALERT_WORDS = re.compile(r"(?<=\): )(\w+) (.*)")
+EVIDENCE = ("detect", "elect", "reroute", "alert")
 
 
 def phases(
@@ -285,7 +299,7 @@ def phases(
     inject_s: the fault was asked for; bite_s: proof that it bit; impact_s: the first bad arrival that the
     fault can have caused was intended; detect_s: a part of the system noticed; elect_s: it chose who takes
     over; reroute_s: the observer saw another take over (or a balancer left a box out); recover_s: users were
-    served again (also where the lab had to heal for that); heal_s: the lab began to heal; redundant_s: every
+    served again (also where the lab had to heal for that); alert_s: the first alert was delivered; heal_s: the lab began to heal; redundant_s: every
     box was well again and nothing missing to survive the next fault. Phases that did not happen are left out.
     """
     found = {phase: at_s for name, phase in PHASE_OF_EVENT.items() if (at_s := event_at(events, name)) is not None}
@@ -310,6 +324,21 @@ def _evidence(events: Sequence[Event], since_s: float, until_s: float) -> dict[s
     if taken_over_s is not None and taken_over_s < until_s:
         found["reroute_s"] = taken_over_s
     return found
+
+
+def alerts(events: Sequence[Event]) -> tuple[Alert, ...]:
+    """The alerts that were delivered since the fault (since the load began, where there was none), in order."""
+    ordered = sorted(events, key=lambda event: event.at_s)
+    since_s = event_at(ordered, "inject") or 0.0
+    found = [(event, ALERT_WORDS.search(event.detail)) for event in ordered if event.name == "alert" and event.at_s >= since_s]
+    return tuple(Alert(match[1], match[2], event.at_s, _resolved_at(ordered, event, match[0])) for event, match in found if match)
+
+
+def _resolved_at(events: Iterable[Event], fired: Event, words: str) -> float | None:
+    """When an alert was said to be over, in the same words as it was told."""
+    return next(
+        (each.at_s for each in events if each.name == "resolved" and each.at_s >= fired.at_s and words in each.detail), None
+    )
 
 
 def measured(result: TrialResult, measure: str) -> float:

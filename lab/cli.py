@@ -49,7 +49,7 @@ from lab.errors import (
 from lab.faults import FAULTS
 from lab.faults.strike import Strike
 from lab.journal import UndoLedger
-from lab.model import Box, Direction, FaultKind, How, LoadPlan, RunResult, Stage, Step, Verdict
+from lab.model import WATCH_ROLE, Box, Direction, FaultKind, How, LoadPlan, RunResult, Stage, Step, Verdict
 from lab.observer import Observer
 from lab.options import (
     EXIT_OF_VERDICT,
@@ -271,7 +271,8 @@ def status(output: Output, stage_name: str | None, as_json: bool) -> None:
         map_.show(output.data, chart)
     for box in strays:
         output.data.print(f"{box.service} is {box.condition}; the file that it was started from is gone", highlight=False)
-    output.say(f"front door: {preflight.front_door()}")
+    watched = any(WATCH_ROLE in box.roles and box.status == "running" for box in boxes)
+    output.say(f"front door: {preflight.front_door()}" + (f" · monitoring: {preflight.watch_page()}" if watched else ""))
 
 
 def _charts(engine: Engine, boxes: list[Box]) -> tuple[list[map_.Chart], list[Box]]:

@@ -315,11 +315,11 @@ class Engine:
 
     def up(self, stage: Stage) -> None:
         """Create and start what of a stage is not there or not running. Raises LabError."""
-        self._compose(stage, "up", "--detach", "--no-build", "--pull", "never")
+        self._compose(stage, "up", "--detach", "--no-build", "--pull", "never", *_without(stage))
 
     def create(self, stage: Stage) -> None:
         """Create what of a stage is not there, without starting it. Raises LabError."""
-        self._compose(stage, "up", "--no-start", "--no-build", "--pull", "never")
+        self._compose(stage, "up", "--no-start", "--no-build", "--pull", "never", *_without(stage))
 
     def down(self, stage: Stage) -> None:
         """Remove a stage's containers, networks and volumes. Nothing is kept, so nothing need stop in order."""
@@ -466,6 +466,11 @@ def _helper_options(network: str) -> list[str]:
     options += ["--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "--security-opt", "no-new-privileges:true", "--read-only"]
     options += ["--pids-limit", "64", "--memory", "64m"]
     return [*options, *(word for key, value in labels.items() for word in ("--label", f"{key}={value}"))]
+
+
+def _without(stage: Stage) -> list[str]:
+    """Options of `docker compose up` for what of a stage is not to be started."""
+    return [word for name in stage.left_out for word in ("--scale", f"{name}=0")]
 
 
 def _context() -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lab.model import Event
 
-DETECT, ELECT, REROUTE = "detect", "elect", "reroute"
+DETECT, ELECT, REROUTE, ALERT, RESOLVED = "detect", "elect", "reroute", "alert", "resolved"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class LogLine:
 # Which words prove what. The monitor: a health check failed for good; it has chosen a new primary. HAProxy: a
 # server has failed its checks, and gets no more requests from then on (of `ready` it only knows; nobody is sent there).
 # keepalived: the address moves here. The router has lost a balancer, or a balancer says that its region cannot serve;
-# the router's kernel sends new connections another way.
+# the router's kernel sends new connections another way. The monitoring box: an alert was delivered, or that it is over.
 PROOFS = (
     (re.compile(r"is marked as unhealthy by the monitor"), (DETECT,)),
     (re.compile(r"Setting goal state of .*(?<!converged) to prepare_promotion"), (ELECT,)),
@@ -34,6 +34,8 @@ PROOFS = (
     # The balancers call their side of it `internet`: what they lose is the router.
     (re.compile(r"<TRACE> (?!internet:)\w+: BGP session closed|announced as the last resort"), (DETECT,)),
     (re.compile(r"entry \S+: \w+ \(\S+\) from now on"), (REROUTE,)),
+    (re.compile(r"^alert firing "), (ALERT,)),
+    (re.compile(r"^alert resolved "), (RESOLVED,)),
 )
 
 

@@ -21,6 +21,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "internet": ("compose/base", "compose/internet", "apps/client"),
     "network": ("compose/base", "compose/network"),
     "wan": ("compose/base", "compose/wan"),
+    "watch": ("compose/base", "compose/watch"),
 }
 
 
@@ -44,7 +45,12 @@ def _files(name: str) -> Iterator[Path]:
 
 def fingerprint(stage: Stage) -> str:
     """A digest over a stage's file, what it was asked to be, and the sources of all images: what a running stage was made from."""
-    parts = [stage.file.read_bytes(), stage.durability.encode(), *(source_digest(name).encode() for name in SOURCES)]
+    parts = [
+        stage.file.read_bytes(),
+        stage.durability.encode(),
+        " ".join(stage.left_out).encode(),
+        *(source_digest(name).encode() for name in SOURCES),
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

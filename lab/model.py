@@ -9,6 +9,7 @@ from pathlib import Path
 
 INTERNET_ROLE = "internet"
 WAN_ROLE = "wan"
+WATCH_ROLE = "watch"
 LINE_FORM = "line:"
 
 
@@ -76,7 +77,7 @@ class UndoAction(StrEnum):
 
 def is_system(roles: Iterable[str]) -> bool:
     """Whether who plays these roles is part of the system."""
-    return not {INTERNET_ROLE, WAN_ROLE} & set(roles)
+    return not {INTERNET_ROLE, WAN_ROLE, WATCH_ROLE} & set(roles)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class ServiceSpec:
 
     @property
     def is_system(self) -> bool:
-        """Whether it is part of the system: users, their internet and the distance between regions are not."""
+        """Whether it is part of the system: users, their internet, the distance between regions and who only watches are not."""
         return is_system(self.roles)
 
 
@@ -120,6 +121,8 @@ class Stage:
     """In several regions, whom a commit waits for: region (one in another region) or local (the neighbour)."""
     monitor: str = ""
     """The address at which the monitor is asked; empty where there is none."""
+    left_out: tuple[str, ...] = ()
+    """Services of its file that are not to be started: the monitoring box, where it is not wanted."""
 
     @property
     def name(self) -> str:
@@ -209,7 +212,7 @@ class Box:
 
     @property
     def is_system(self) -> bool:
-        """Whether it is part of the system: users, their internet and the distance between regions are not."""
+        """Whether it is part of the system: users, their internet, the distance between regions and who only watches are not."""
         return is_system(self.roles)
 
     @property
@@ -542,6 +545,19 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Alert:
+    """An alert that was delivered during a trial; seconds on the clock of the load."""
+
+    name: str
+    """ServiceDown, ErrorBudgetBurn, RedundancyLost, FailoverHappened, ReplicationLag, SplitBrain."""
+    words: str
+    """What it is about, and what it says."""
+    fired_s: float
+    resolved_s: float | None
+    """When it was said to be over; None where that was not during the load."""
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """All that was seen in a trial: the input of every figure. A report needs nothing else."""
 
@@ -587,6 +603,14 @@ class TrialResult:
     address: dict[str, float] = field(default_factory=dict)
     """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
     notes: tuple[str, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    """Those that were delivered from the fault on (or at all, where there was none), in order."""
+
+    @property
+    def alert_delay_s(self) -> float | None:
+        """From the fault until somebody was told; None where nobody was before the fault was healed."""
+        injected, told = self.phases.get("inject_s"), self.phases.get("alert_s")
+        return told - injected if injected is not None and told is not None else None
 
     @property
     def degraded_redundancy_s(self) -> float | None:

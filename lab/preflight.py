@@ -14,7 +14,8 @@ from lab.model import Box, Stage
 
 FRONT_DOOR_PORT = 8080
 LOCUST_UI_PORT = 8089
-PORTS = {"LAB_PORT": FRONT_DOOR_PORT, "LAB_LOCUST_PORT": LOCUST_UI_PORT}
+WATCH_PORT = 8090
+PORTS = {"LAB_PORT": FRONT_DOOR_PORT, "LAB_LOCUST_PORT": LOCUST_UI_PORT, "LAB_WATCH_PORT": WATCH_PORT}
 NO_OPEN_FAULTS_HINT = "'lab heal' takes it back"
 
 
@@ -26,6 +27,11 @@ def front_door() -> str:
 def locust_page() -> str:
     """The URL of Locust's page on this machine."""
     return f"http://127.0.0.1:{_port('LAB_LOCUST_PORT')}"
+
+
+def watch_page() -> str:
+    """The URL of the monitoring's pages on this machine."""
+    return f"http://127.0.0.1:{_port('LAB_WATCH_PORT')}"
 
 
 def check_tools(info: EngineInfo) -> None:

@@ -18,6 +18,7 @@ from lab.faults.strike import Strike
 from lab.journal import RunJournal, TrialJournal, UndoLedger, utc_now
 from lab.load import Load
 from lab.model import (
+    WATCH_ROLE,
     Arrival,
     Box,
     DatabaseState,
@@ -336,7 +337,7 @@ class _Trial:
             return
         start_realtime_ns = self.load.start_ns + observer.realtime_offset_ns
         for box in self.engine.boxes(self.order.stage.number):
-            if box.is_system and {"lb", "monitor"} & set(box.roles):
+            if {"lb", "monitor", WATCH_ROLE} & set(box.roles):
                 lines = self.engine.log_lines(box, start_realtime_ns / 1e9)
                 for event in evidence.events_in(lines, start_realtime_ns):
                     self._note_event(event)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lab import yamlfile
 from lab.errors import UsageError
-from lab.model import Box, ServiceSpec, Stage
+from lab.model import WATCH_ROLE, Box, ServiceSpec, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES_FOLDER = ROOT / "stages"
@@ -60,6 +60,8 @@ def read(file: Path) -> Stage:
     document = yamlfile.load(file)
     about = _section(document, "x-lab")
     services = _section(document, "services")
+    specs = [_service(name, _section(services, name)) for name in services]
+    left_out = [] if watch_is_wanted() else [spec for spec in specs if WATCH_ROLE in spec.roles]
     host, _, port = str(_need(about, "entry")).partition(":")
     try:
         return Stage(
@@ -73,15 +75,24 @@ def read(file: Path) -> Stage:
             memory_mib=int(_need(about, "memory_mib")),
             entry=(host, int(port)),
             databases=_addresses(about, "databases"),
-            services=tuple(_service(name, _section(services, name)) for name in services),
+            services=tuple(spec for spec in specs if spec not in left_out),
             failover=str(about.get("failover", "none")),
             balancers=_addresses(about, "balancers") if "balancers" in about else {},
             announced=bool(about.get("announced", False)),
             durability=_durability(about),
             monitor=str(about.get("monitor", "")),
+            left_out=tuple(spec.name for spec in left_out),
         )
     except (TypeError, ValueError) as error:
         raise about.error("", f"x-lab is malformed: {error}") from error
+
+
+def watch_is_wanted() -> bool:
+    """Whether stages are started with their monitoring box: LAB_WATCH=no leaves it out. Raises UsageError."""
+    value = os.environ.get("LAB_WATCH") or "yes"
+    if value not in ("yes", "no"):
+        raise UsageError(f"LAB_WATCH must be yes or no, not '{value}'", "unset it to have the monitoring box")
+    return value == "yes"
 
 
 def _service(name: str, body: yamlfile.Mapping) -> ServiceSpec:

@@ -77,6 +77,8 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "writable_databases": _rounded(trial.writable),
         "address_holders": _rounded(trial.address),
         "notes": list(trial.notes),
+        "alert_delay_s": _rounded(trial.alert_delay_s),
+        "alerts": [_rounded(asdict(alert)) for alert in trial.alerts],
     }
 
 

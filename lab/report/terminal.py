@@ -127,7 +127,7 @@ def explain(trial: TrialResult) -> list[str]:
         lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
     if trial.address.get("several_s"):
         lines.append(f"two balancers had the address for {trial.address['several_s']:.1f} s")
-    lines += [*what_the_system_did(trial), *redundancy(trial)]
+    lines += [*what_the_system_did(trial), *who_was_told(trial), *redundancy(trial)]
     if "operator_s" in trial.phases and "impact_s" in trial.phases:
         lines.append(operators_share(trial.phases))
     return [*lines, *trial.failed_expectations, *trial.notes]
@@ -140,6 +140,13 @@ def what_the_system_did(trial: TrialResult) -> list[str]:
         f"{word} after {trial.phases[phase] - trial.phases['inject_s']:.2f} s" for phase, word in words if phase in trial.phases
     ]
     return [", ".join(said)] if said else []
+
+
+def who_was_told(trial: TrialResult) -> list[str]:
+    """Each alert that the fault was worth, and when it was delivered; as many as came, for that is what it costs who is on call."""
+    since_s = trial.phases.get("inject_s", 0.0)
+    said = [f"{alert.name} after {alert.fired_s - since_s:.2f} s" for alert in trial.alerts]
+    return [f"alerts: {', '.join(said)}"] if said else []
 
 
 def redundancy(trial: TrialResult) -> list[str]:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from lab.model import INTERNET_ROLE
+from lab.model import is_system
 from lab.stages import STAGES_FOLDER
 from tests.stages.test_stage_files import DOCUMENTS, addresses, service
 
@@ -44,9 +44,9 @@ def test_stage_6_has_three_zones() -> None:
 
 
 @each_zoned
-def test_whole_system_stands_in_zones_and_the_internet_in_none(folder: str) -> None:
+def test_whole_system_stands_in_zones_and_users_and_who_watches_in_none(folder: str) -> None:
     for name, body in DOCUMENTS[folder]["services"].items():
-        assert bool(zone_of(folder, name)) == (INTERNET_ROLE not in body["labels"]["lab.role"].split()), name
+        assert bool(zone_of(folder, name)) == is_system(body["labels"]["lab.role"].split()), name
 
 
 @each_zoned

@@ -453,7 +453,7 @@ def test_box_that_a_balancer_left_out_is_a_reroute_where_nobody_took_over() -> N
     assert phases(events, traffic(7.0), DEADLINE_S, 7.0)["reroute_s"] == 2.3
 
 
-@pytest.mark.parametrize("name", ["detect", "elect", "reroute"])
+@pytest.mark.parametrize("name", ["detect", "elect", "reroute", "alert"])
 @pytest.mark.parametrize(("at_s", "counts"), [(1.99, False), (2.0, True), (4.99, True), (5.0, False), (6.0, False)])
 def test_evidence_from_before_the_fault_or_after_healing_says_nothing_about_the_stage(
     name: str, at_s: float, counts: bool

@@ -10,6 +10,7 @@ import pytest
 
 from lab.availability import EVIDENCE, MEASURES, PHASE_OF_EVENT, decide, measure_trial, summarise
 from lab.errors import UsageError
+from lab.evidence import RESOLVED
 from lab.experiments import OPERATOR_ACTS
 from lab.faults import FAULTS
 from lab.journal import RunJournal
@@ -65,6 +66,8 @@ TRIAL = {
     "generator",
     "failed_expectations",
     "notes",
+    "alert_delay_s",
+    "alerts",
     "writable_databases",
     "address_holders",
     "degraded_redundancy_s",
@@ -74,7 +77,8 @@ SHARE = {"intended", "good", "availability_ratio"}
 OUTAGE = {"start_s", "end_s", "censored"}
 PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"}
 # Those that only some stages and experiments have.
-MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "operator_s", "promoted_s"}
+MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "alert_s", "operator_s", "promoted_s"}
+ALERT = {"name", "words", "fired_s", "resolved_s"}
 AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"}
 GENERATOR = {"intended", "recorded", "lag_p99_ms", "lag_max_ms", "cpu_ratio"}
 SUMMARY = {
@@ -117,14 +121,14 @@ def test_document_has_the_keys_that_are_promised() -> None:
 
 def test_every_key_is_described() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    keys = DOCUMENT | TRIAL | SHARE | OUTAGE | PHASES | MORE_PHASES | AUDIT | GENERATOR | SUMMARY
+    keys = DOCUMENT | TRIAL | SHARE | OUTAGE | PHASES | MORE_PHASES | AUDIT | GENERATOR | SUMMARY | ALERT
     assert sorted(key for key in keys if not re.search(rf"`{key}(\[\])?`", text)) == []
 
 
 def test_every_phase_and_every_event_is_described() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert {"impact_s", "recover_s", *PHASE_OF_EVENT.values(), *(f"{name}_s" for name in EVIDENCE)} == PHASES | MORE_PHASES
-    names = {*PHASE_OF_EVENT, *EVIDENCE, "no-bite", "stop", "databases", "address", "clock", "docker", "note"}
+    names = {*PHASE_OF_EVENT, *EVIDENCE, RESOLVED, "no-bite", "stop", "databases", "address", "clock", "docker", "note"}
     assert sorted(name for name in names if not re.search(rf"^\|[^|]*`{name}`", text, re.MULTILINE)) == []
 
 
@@ -171,6 +175,28 @@ def test_document_says_what_an_observer_saw_and_how_long_something_was_missing()
     assert (watched["degraded_redundancy_s"], watched["rejoin_s"]) == (None, None)
     assert watched["address_holders"] == {"none_s": 4.5, "several_s": 0.0}
     assert watched["phases"]["elect_s"] == 2.5
+
+
+def test_document_says_who_was_told_what_and_when() -> None:
+    (untold,) = document(result((2.0, 3.0)))["trials"]
+    assert (untold["alert_delay_s"], untold["alerts"]) == (None, [])
+    told = [
+        Event(1.0, "alert", "watch: alert firing (message 1): ErrorBudgetBurn page kind=read: reads fail"),
+        Event(3.5, "alert", "watch: alert firing (message 2): ServiceDown page kind=read: no read for 3.4 s"),
+        Event(5.5, "resolved", "watch: alert resolved (message 3): ServiceDown page kind=read: no read for 3.4 s"),
+        Event(6.0, "alert", "watch: alert firing (message 4): FailoverHappened info tier=database: another"),
+    ]
+    (trial,) = document(measure_trial(record(events=(*EVENTS, *told)), (), has_fault=True))["trials"]
+    assert trial["phases"]["alert_s"] == 3.5
+    assert trial["alert_delay_s"] == 1.5
+    assert [set(each) for each in trial["alerts"]] == [ALERT] * 2
+    assert [(each["name"], each["fired_s"], each["resolved_s"]) for each in trial["alerts"]] == [
+        ("ServiceDown", 3.5, 5.5),
+        ("FailoverHappened", 6.0, None),
+    ]
+    assert trial["notes"] == [
+        "1.00 s: before the fault: watch: alert firing (message 1): ErrorBudgetBurn page kind=read: reads fail"
+    ]
 
 
 def test_run_without_a_valid_trial_has_nulls_and_no_invented_zeros() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from lab.engine import Engine, _nanoseconds
 from lab.errors import UsageError
 from lab.evidence import LogLine
 from lab.model import Link
-from tests.unit.helpers import box
+from tests.unit.helpers import box, stage
 
 EDGE = Link("redundancy-lab-5_edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "redundancy-lab-5-lb1-1"))
 APP = Link("redundancy-lab-5_app", "", "", ("lb1",))
@@ -152,3 +153,23 @@ def test_foreign_containers_are_neither_cut_off_nor_removed() -> None:
         with pytest.raises(UsageError, match="lb1 is not a box of the lab"):
             work(LB1)
     assert api.done == []
+
+
+@pytest.mark.parametrize(("left_out", "scaled"), [((), []), (("watch",), ["--scale", "watch=0"])])
+def test_what_is_left_out_is_neither_started_nor_made(
+    monkeypatch: pytest.MonkeyPatch, left_out: tuple[str, ...], scaled: list[str]
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    _, engine = played()
+    engine.up(stage(left_out=left_out))
+    engine.create(stage(left_out=left_out))
+    engine.down(stage(left_out=left_out))
+    assert [command[command.index("never") + 1 :] for command in asked[:2]] == [scaled, scaled]
+    # What was started before it was left out goes too.
+    assert "--scale" not in asked[2]

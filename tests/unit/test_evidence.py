@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.evidence import DETECT, ELECT, REROUTE, LogLine, events_in
+from lab.evidence import ALERT, DETECT, ELECT, REROUTE, RESOLVED, LogLine, events_in
 from lab.model import Event
 
 START_NS = 1_800_000_000_000_000_000
@@ -49,6 +49,8 @@ def proved(text: str) -> list[str]:
         (ROUTER_LOST, [DETECT]),
         (LAST_RESORT, [DETECT]),
         (ROUTED, [REROUTE]),
+        ("alert firing (message 1): SplitBrain page tier=database: 2 databases accept writes", [ALERT]),
+        ("alert resolved (message 2): SplitBrain page tier=database: 2 databases accept writes", [RESOLVED]),
     ],
 )
 def test_what_a_line_proves(text: str, names: list[str]) -> None:

@@ -77,11 +77,11 @@ def test_change_in_a_base_outdates_what_is_built_on_it(root: Path) -> None:
 
 def test_missing_images_are_outdated_in_the_order_of_building(root: Path) -> None:
     _, engine = an_engine("web", "balancer")
-    assert outdated(engine) == ["base", "postgres", "monitor", "box", "internet", "network", "wan"]
+    assert outdated(engine) == ["base", "postgres", "monitor", "box", "internet", "network", "wan", "watch"]
 
 
 def test_build_makes_only_what_is_outdated(root: Path) -> None:
-    fake, engine = an_engine("base", "web", "postgres", "monitor", "balancer", "network", "wan")
+    fake, engine = an_engine("base", "web", "postgres", "monitor", "balancer", "network", "wan", "watch")
     said: list[str] = []
     assert build(engine, said.append) == ["box", "internet"]
     assert fake.done == ["base image", "box", "internet"]

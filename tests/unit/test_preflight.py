@@ -17,6 +17,7 @@ from lab.preflight import (
     check_port,
     check_tools,
     front_door,
+    watch_page,
 )
 from tests.unit.helpers import automatic, box, db, replicated, stage
 
@@ -50,6 +51,11 @@ def test_front_door_is_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     assert front_door() == "http://127.0.0.1:8080"
     monkeypatch.setenv("LAB_PORT", "9999")
     assert front_door() == "http://127.0.0.1:9999"
+
+
+def test_pages_of_the_monitoring_are_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_WATCH_PORT", "9998")
+    assert watch_page() == "http://127.0.0.1:9998"
 
 
 def test_memory_must_suffice() -> None:

@@ -1,4 +1,4 @@
-"""The order desk over HTTP. Every answer says which box gave it."""
+"""The order desk over HTTP. Every answer says which box gave it, and is counted."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from flask import Flask, Response, jsonify, render_template, request
 
 from orderdesk.config import Config
 from orderdesk.database import DatabaseUnavailable, Order, OrderBook, OutcomeUnknown
+from orderdesk.metrics import TEXT_TYPE, Answers
 
 KEY_MAX_CHARS = 100
 ITEM_MAX_CHARS = 100
 QUANTITY_MAX = 1_000
 LIST_MAX = 100
+# What users ask for, by the function that answers. A question about health is none.
+COUNTED = {"place": "write", "read": "read", "latest": "read"}
 
 Answer = tuple[Response, int]
 
@@ -22,9 +25,10 @@ def create_app(config: Config, book: OrderBook) -> Flask:
 
     POST /orders {key, item, quantity}: 201 after the commit; 400; 503 not placed; 504 outcome unknown.
     GET /orders/KEY: 200 or 404; GET /orders?limit=N: newest first; 503 when the database does not answer.
-    GET /healthz: this process answers; GET /readyz: its database answers too.
+    GET /healthz: this process answers; GET /readyz: its database answers too. GET /metrics: the answers so far, counted.
     """
     app = Flask(__name__)
+    answers = Answers()
 
     def answer(status: int, /, **body: Any) -> Answer:
         return jsonify(served_by=config.box, **body), status
@@ -33,6 +37,8 @@ def create_app(config: Config, book: OrderBook) -> Flask:
     def say_who(response: Response) -> Response:
         response.headers["X-Served-By"] = config.box
         response.headers["Cache-Control"] = "no-store"
+        if request.endpoint in COUNTED:
+            answers.count(COUNTED[request.endpoint], response.status_code)
         return response
 
     @app.errorhandler(DatabaseUnavailable)
@@ -71,6 +77,10 @@ def create_app(config: Config, book: OrderBook) -> Flask:
     def readyz() -> Answer:
         book.ping()
         return answer(200, status="ready")
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(answers.text(), content_type=TEXT_TYPE)
 
     @app.get("/")
     def page() -> str:

@@ -220,3 +220,25 @@ def test_settings_that_are_missing_or_malformed() -> None:
         Config.from_environment({})
     with pytest.raises(ValueError, match="soon"):
         Config.from_environment({"DATABASE": "host=db", "READ_DEADLINE_S": "soon"})
+
+
+def test_answers_to_users_are_counted_and_questions_about_health_are_not(client: FlaskClient, book: FakeBook) -> None:
+    client.post("/orders", json=COFFEE)
+    client.post("/orders", json={})
+    client.get("/orders/nobody-s")
+    client.get("/orders")
+    client.get("/healthz")
+    client.get("/nowhere")
+    book.failure = OutcomeUnknown("gone")
+    client.post("/orders", json=COFFEE)
+    told = client.get("/metrics")
+    assert told.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    lines = told.get_data(as_text=True).splitlines()
+    assert lines[1] == "# TYPE orderdesk_answers_total counter"
+    assert lines[2:] == [
+        'orderdesk_answers_total{kind="read",status="200"} 1',
+        'orderdesk_answers_total{kind="read",status="404"} 1',
+        'orderdesk_answers_total{kind="write",status="201"} 1',
+        'orderdesk_answers_total{kind="write",status="400"} 1',
+        'orderdesk_answers_total{kind="write",status="504"} 1',
+    ]

@@ -1,0 +1,88 @@
+"""The front door, as a user of our own finds it: a read and a write twice a second, each on a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass, field
+from time import monotonic
+
+DEADLINE_S = 1.0
+"""What a user waits."""
+HEAD_MAX_BYTES = 16384
+ITEM = "a question of the monitoring"
+
+
+@dataclass
+class Tally:
+    """What became of the requests of a kind. Before the first good one nothing counts: the stage is being started."""
+
+    good: int = 0
+    bad: int = 0
+    last_good: float | None = None
+    """Monotonic seconds."""
+
+    def count(self, good: bool, at: float) -> None:
+        """One has ended."""
+        if good:
+            self.good += 1
+            self.last_good = at
+        elif self.last_good is not None:
+            self.bad += 1
+
+
+@dataclass
+class Door:
+    """The front door, watched."""
+
+    host: str
+    port: int
+    tallies: dict[str, Tally] = field(default_factory=lambda: {"read": Tally(), "write": Tally()})
+    balancer: str = ""
+    """Which one answered last; empty where they do not say."""
+    changes: int = 0
+    """How often it was another one than before."""
+    _number: int = 0
+
+    async def knock(self, kind: str) -> None:
+        """Make one request and count what became of it. Raises nothing."""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                status, balancer = await self._ask(kind)
+        except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            self.tallies[kind].count(False, monotonic())
+            return
+        self.tallies[kind].count(status == (200 if kind == "read" else 201), monotonic())
+        if balancer and balancer != self.balancer:
+            self.changes += bool(self.balancer)
+            self.balancer = balancer
+
+    async def _ask(self, kind: str) -> tuple[int, str]:
+        """The status of the answer, and the balancer that it came through."""
+        reader, writer = await asyncio.open_connection(self.host, self.port, limit=HEAD_MAX_BYTES)
+        try:
+            writer.write(self._request(kind))
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        finally:
+            # Not to be asked to wait for the rest of an answer that will not come.
+            writer.transport.abort()
+        return read_head(head)
+
+    def _request(self, kind: str) -> bytes:
+        if kind == "read":
+            return f"GET /orders?limit=1 HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n".encode()
+        self._number += 1
+        body = json.dumps({"key": f"watch-{os.getpid()}-{self._number}", "item": ITEM, "quantity": 1})
+        head = f"POST /orders HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\nContent-Type: application/json"
+        return f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def read_head(head: str) -> tuple[int, str]:
+    """Status and balancer in the head of an answer. Raises ValueError for what is none."""
+    first, *lines = head.split("\r\n")
+    words = first.split(" ")
+    if len(words) < 2 or not words[0].startswith("HTTP/1."):
+        raise ValueError(f"no answer: {first[:40]!r}")
+    fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(words[1]), fields.get("x-balancer", "")
