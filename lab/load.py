@@ -107,6 +107,10 @@ class Load:
         if self._ended.wait(max(seconds, 0)):
             raise InconclusiveError(f"the load broke off: {self._last_words()}", "was the internet box stopped? see 'lab status'")
 
+    def show_fault(self, what: str) -> None:
+        """Have what is broken shown beside the load's own figures; empty for nothing any more. Raises nothing."""
+        self._tell({"do": "fault", "active": what})
+
     def stop(self) -> GeneratorReport:
         """Stop, wait for what is under way, and say how well the load was made. Raises InconclusiveError."""
         self._tell({"do": "stop"})

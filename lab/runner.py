@@ -278,6 +278,7 @@ class _Trial:
             strike.note(self.ledger)
             self.victims += strike.victims
             self._note("inject", f"{step.fault} {strike.names}")
+            self.load.show_fault(f"{step.fault} {', '.join(self._names())}")
             strike.inject()
             for bite in strike.bites():
                 self._note("bite" if bite.proved else "no-bite", bite.evidence)
@@ -295,6 +296,7 @@ class _Trial:
             healing.undo_all(self.engine, self.ledger)
         finally:
             self._note("heal", at=healing_since)
+            self.load.show_fault("")
             self.progress.phase("heal", "took the fault back, waiting until all is well")
         self._await_whole()
 

@@ -9,7 +9,8 @@ work), but the lines on standard output are the truth:
     {"event": "clock", "clock_ns": ...}         the answer to {"do": "clock"}
     {"event": "finished", ...}                  last line: counts, processor share
 
-Standard input takes {"do": "clock"} and {"do": "stop"}; its end means stop at once (the lab is gone).
+Standard input takes {"do": "clock"}, {"do": "stop"} and {"do": "fault", "active": "kill web1"}; its end means stop at once
+(the lab is gone). What it does can be seen on port 9100 while it runs (client.figures).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +32,10 @@ import gevent
 from gevent.event import Event
 from gevent.os import make_nonblocking, nb_read, nb_write
 from gevent.pool import Group
+from gevent.server import StreamServer
 
 from client.desk import Desk, Seen
+from client.figures import PORT, Figures
 from client.schedule import Intent, arrivals
 
 FIELDS = ("number", "kind", "at_s", "lag_s", "done_s", "class", "outcome", "status", "by", "via", "key", "new")
@@ -94,6 +98,7 @@ class Load:
         self._desk = Desk(plan.address, plan.prefix, plan.deadline_s)
         self._stop = Event()
         self._finished = Event()
+        self.figures = Figures()
         self._rows: list[list[Any]] = []
         self._in_flight = Group()
         self._intended = 0
@@ -126,6 +131,8 @@ class Load:
         while (message := self._line.hear()) is not None:
             if message["do"] == "clock":
                 self._line.say(event="clock", clock_ns=time.monotonic_ns(), id=message.get("id"))
+            elif message["do"] == "fault":
+                self.figures.fault = message["active"]
             elif message["do"] == "stop":
                 self._stop.set()
                 self._finished.wait()
@@ -139,6 +146,8 @@ class Load:
         done_s = time.monotonic() - start
         self._recorded += 1
         self._rows.append(row(intent, self._desk.key(intent), lag_s, done_s, seen))
+        good = seen.kind == "ok" and done_s - intent.at_s <= self._plan.deadline_s
+        self.figures.count("write" if intent.write else "read", good)
         self._environment.events.request.fire(
             request_type="POST" if intent.write else "GET",
             name="place an order" if intent.write else "read an order",
@@ -177,6 +186,19 @@ def row(intent: Intent, key: str, lag_s: float, done_s: float, seen: Seen) -> li
     ]
 
 
+def show(figures: Figures) -> None:
+    """Answer whoever asks for figures, from now on. Where the port is taken nobody is answered: a graph is not worth a run."""
+
+    def answer(connection: Any, _: Any) -> None:
+        with suppress(OSError):
+            connection.settimeout(1)
+            connection.recv(4096)
+            connection.sendall(figures.answer())
+
+    with suppress(OSError):
+        StreamServer(("0.0.0.0", PORT), answer).start()
+
+
 def main() -> None:
     """Run until told to stop."""
     plan = Plan.from_json(sys.argv[1])
@@ -191,6 +213,7 @@ def main() -> None:
 
     environment.user_classes = [Dispatcher]
     runner = environment.create_local_runner()
+    show(load.figures)
     if plan.web_port:
         environment.create_web_ui("0.0.0.0", plan.web_port)
     # What is imported stays: nothing of it need be looked at again while a measurement runs.
