@@ -25,6 +25,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         {
             "LAB_PORT": str(_free_port()),
             "LAB_LOCUST_PORT": str(_free_port()),
+            "LAB_WATCH_PORT": str(_free_port()),
             "LAB_RESULTS": str(tmp_path_factory.mktemp("results")),
         }
     )

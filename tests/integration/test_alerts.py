@@ -1,0 +1,115 @@
+"""Somebody is told, and told the right thing. What the monitoring box says is also asked of it directly, past the lab."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab import stages
+from lab.engine import Engine, wait_until
+from lab.healing import await_well, await_whole
+from tests.integration.driver import Lab, container, docker
+from tests.integration.prober import Prober
+
+pytestmark = pytest.mark.docker
+
+STAGE = stages.find("5")
+ALERT_CEILING_S = 10.0
+RESOLVED_WITHIN_S = 30.0
+CALM = "30s"
+MEMORY_MAX_MIB = 150
+QUERY = "count(ALERTS{alertstate='firing'}) or vector(0)"
+# What each fault must be worth, and what it may be worth if the outage is long enough.
+EXPECTED = {
+    "kill-web": ({"RedundancyLost web"}, set()),
+    "kill-lb-active": ({"RedundancyLost balancer", "FailoverHappened balancer"}, {"ErrorBudgetBurn"}),
+    "kill-lb-passive": ({"RedundancyLost balancer"}, set()),
+    "kill-primary": ({"RedundancyLost database", "FailoverHappened database"}, {"ErrorBudgetBurn"}),
+    "kill-standby": ({"RedundancyLost database"}, {"ErrorBudgetBurn"}),
+    "kill-monitor": ({"RedundancyLost monitor"}, set()),
+    "switchover": ({"FailoverHappened database"}, {"ErrorBudgetBurn"}),
+}
+
+
+@pytest.fixture(scope="module")
+def stage_5(lab: Lab) -> Iterator[Lab]:
+    lab.must("up", "5", "--replace", timeout_s=180)
+    yield lab
+    lab.must("down", "5")
+
+
+@pytest.fixture
+def calm(stage_5: Lab, engine: Engine) -> Lab:
+    await_whole(engine, STAGE)
+    assert wait_until(lambda: firing(stage_5) == 0, RESOLVED_WITHIN_S), "alerts of the last test are not over"
+    return stage_5
+
+
+def page(lab: Lab, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{lab.environment['LAB_WATCH_PORT']}{path}", timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def firing(lab: Lab) -> int:
+    """How many alerts fire now, as Prometheus says."""
+    query = urllib.parse.quote(QUERY)
+    found: dict[str, Any] = json.loads(page(lab, f"/api/v1/query?query={query}"))
+    return int(found["data"]["result"][0]["value"][1])
+
+
+def named(trial: dict[str, Any]) -> set[str]:
+    """The alerts that came before the healing, each with the tier that it is about."""
+    until_s = trial["phases"].get("heal_s", float("inf"))
+    words = [(each["name"], each["words"].partition(":")[0].split()) for each in trial["alerts"] if each["fired_s"] < until_s]
+    return {
+        " ".join([name, *(label.removeprefix("tier=") for label in labels if label.startswith("tier="))])
+        for name, labels in words
+    }
+
+
+@pytest.mark.parametrize("experiment", EXPECTED)
+def test_the_right_ones_are_told_in_time_and_it_is_over_when_it_is_over(calm: Lab, experiment: str) -> None:
+    trial = calm.valid_trial(5, experiment)
+    must, may = EXPECTED[experiment]
+    assert must <= named(trial) <= must | may
+    assert trial["alert_delay_s"] <= ALERT_CEILING_S
+    assert not [note for note in trial["notes"] if "before the fault" in note]
+    assert wait_until(lambda: firing(calm) == 0, RESOLVED_WITHIN_S)
+
+
+def test_calm_times_are_worth_no_alert(calm: Lab) -> None:
+    trial = calm.valid_trial(5, "baseline", "--observe", CALM)
+    assert trial["alerts"] == []
+    assert trial["alert_delay_s"] is None
+
+
+def test_nobody_misses_the_monitoring_box(calm: Lab, engine: Engine) -> None:
+    with Prober(calm.front_door) as reads, Prober(calm.front_door, writes=True) as writes:
+        docker("kill", container(5, "watch"))
+        assert wait_until(lambda: docker("inspect", "-f", "{{.State.Running}}", container(5, "watch")) == "false", 10)
+        docker("start", container(5, "watch"))
+        await_well(engine, 5, ["watch"])
+    assert reads.outage_s() == 0
+    assert writes.outage_s() == 0
+
+
+def test_its_pages_are_there_and_it_costs_what_it_may(calm: Lab) -> None:
+    assert "ServiceDown" in page(calm, "/alerts")
+    used = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container(5, "watch")).partition("MiB")[0]
+    assert 0 < float(used) <= MEMORY_MAX_MIB
+
+
+def test_a_stage_without_it_is_a_stage(lab: Lab) -> None:
+    # After the others: another stage takes the place of stage 5.
+    without = Lab({**lab.environment, "LAB_WATCH": "no"})
+    without.must("up", "3", "--replace", timeout_s=180)
+    assert "redundancy-lab-3-watch-1" not in docker("ps", "--all", "--format", "{{.Names}}").split()
+    trial = without.valid_trial(3, "kill-web")
+    assert (trial["alert_delay_s"], trial["alerts"]) == (None, [])
+    without.must("down", "3")
