@@ -83,8 +83,8 @@ def test_each_stage_is_started_anew_once_and_removed_when_it_is_through(tmp_path
 def test_the_matrix_has_what_was_measured_and_what_does_not_apply(tmp_path: Path) -> None:
     _, matrix = whole(tmp_path)
     assert [(row.name, row.boxes, row.memory_mib) for row in matrix.rows] == [
-        ("2-separate-database", 2, 300),
-        ("3-load-balancer", 4, 400),
+        ("2-separate-database", 2, 400),
+        ("3-load-balancer", 4, 500),
     ]
     second, third = matrix.rows
     lacks = second.cell("kill-lb")
