@@ -45,18 +45,22 @@ class Door:
     """How often it was another one than before."""
     _number: int = 0
 
-    async def knock(self, kind: str) -> None:
-        """Make one request and count what became of it. Raises nothing."""
+    async def knock(self, kind: str) -> str:
+        """Make one request and count what became of it; why it was not served, empty where it was. Raises nothing."""
+        why = await self._try(kind)
+        self.tallies[kind].count(not why, monotonic())
+        return why
+
+    async def _try(self, kind: str) -> str:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 status, balancer = await self._ask(kind)
-        except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            self.tallies[kind].count(False, monotonic())
-            return
-        self.tallies[kind].count(status == (200 if kind == "read" else 201), monotonic())
+        except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            return str(error) or type(error).__name__
         if balancer and balancer != self.balancer:
             self.changes += bool(self.balancer)
             self.balancer = balancer
+        return "" if status == (200 if kind == "read" else 201) else f"http-{status}"
 
     async def _ask(self, kind: str) -> tuple[int, str]:
         """The status of the answer, and the balancer that it came through."""

@@ -89,7 +89,7 @@ class Eyes:
         """Knock twice a second, whatever has become of the knock before: one that hangs must not hide the next."""
         async with asyncio.TaskGroup() as knocks:
             while True:
-                knocks.create_task(door.knock(kind))
+                knocks.create_task(_knock(door, kind))
                 await asyncio.sleep(PERIOD_S)
 
     def metrics(self) -> str:
@@ -131,6 +131,13 @@ class Eyes:
     def _address(self) -> list[str]:
         held: list[Sample] = [({}, holders(each.claim for each in self.holders))] if self.holders else []
         return [metric("address_holders", held, "How many balancers say that they have the users' address.")]
+
+
+async def _knock(door: Door, kind: str) -> None:
+    """Knock once; who looks for the cause of an alert reads in the log what a user would have read."""
+    counts = door.tallies[kind].last_good is not None
+    if (why := await door.knock(kind)) and counts:
+        print(f"front door: {kind} failed: {why}", flush=True)
 
 
 async def forever(look_once: Callable[[], Awaitable[None]]) -> None:
