@@ -37,6 +37,7 @@ def figures(result: RunResult) -> tuple[Figure, ...]:
         Figure("acknowledged writes lost", f"{lost:,}" if audited or lost else "unknown", f"of {acknowledged:,}", alarm=lost > 0),
         _split_figure(result.trials),
         _degraded_figure(good, result.info.has_fault),
+        *_told_figure(good),
     )
 
 
@@ -86,3 +87,19 @@ def _degraded_figure(good: Sequence[TrialResult], has_fault: bool) -> Figure:
         return Figure("nothing in reserve", "unknown", "it was not seen to end" if good else "no valid trial")
     median_s = median(known)
     return Figure("nothing in reserve", words.seconds(median_s), "served, but the next fault would have been an outage")
+
+
+def _told_figure(good: Sequence[TrialResult]) -> list[Figure]:
+    """How long it took until somebody was told; nothing where nobody ever was (nobody watches stage 1)."""
+    delays_s = [trial.alert_delay_s for trial in good if trial.alert_delay_s is not None]
+    if not delays_s:
+        return []
+    alerts = median(len(trial.alerts) for trial in good)
+    silent = f"; in {words.count(len(good) - len(delays_s), 'trial')} nobody was" if len(delays_s) < len(good) else ""
+    return [
+        Figure(
+            "somebody told after",
+            words.seconds(median(delays_s)),
+            f"{alerts:g} alert{'' if alerts == 1 else 's'} a trial, in the median{silent}",
+        )
+    ]

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lab.availability import Bin, decide, summarise
-from lab.model import Outage, RunResult, TrialRecord
-from lab.report.terminal import BAD, GOOD, NOTHING, SLOW, character, downtime, show, strip
-from tests.unit.helpers import record, result, run_info
+from lab.availability import Bin, decide, measure_trial, summarise
+from lab.model import Event, Outage, RunResult, TrialRecord
+from lab.report.figures import figures
+from lab.report.terminal import BAD, GOOD, NOTHING, SLOW, character, downtime, explain, show, strip
+from tests.unit.helpers import EVENTS, record, result, run_info
 
 
 def shown(*gone: tuple[float, float], folder: Path | None = None) -> str:
@@ -87,3 +88,20 @@ def test_run_that_nobody_noticed() -> None:
 
 def test_folder_with_brackets_is_shown_as_it_is() -> None:
     assert "kept in results/[old]/latest" in shown(folder=Path("results/[old]/latest"))
+
+
+def test_alerts_are_told_with_their_delay() -> None:
+    told = [
+        Event(4.5, "alert", "watch: alert firing (message 1): ErrorBudgetBurn page kind=read: reads fail"),
+        Event(5.25, "alert", "watch: alert firing (message 2): RedundancyLost ticket box=web1 tier=web: web1 is out"),
+    ]
+    trial = measure_trial(record(events=(*EVENTS, *told)), (), has_fault=True)
+    assert "alerts: ErrorBudgetBurn after 2.50 s, RedundancyLost after 3.25 s" in explain(trial)
+    assert not [line for line in explain(result()) if line.startswith("alerts")]
+    both = (trial, result())
+    told_figure = figures(RunResult(run_info(), decide(both), both, summarise(both)))[-1]
+    assert (told_figure.name, told_figure.value) == ("somebody told after", "2.50 s")
+    assert told_figure.detail == "1 alert a trial, in the median; in 1 trial nobody was"
+    assert "somebody told after" not in [
+        each.name for each in figures(RunResult(run_info(), decide(both[1:]), both[1:], summarise(both[1:])))
+    ]
