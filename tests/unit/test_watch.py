@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from watch import server, targets
 from watch.claims import Claim, holders
 from watch.databases import Cluster, Database, State
-from watch.door import DEADLINE_S, Door, Tally, read_head
+from watch.door import DEADLINE_S, STARTED_AFTER, Door, Tally, read_head
 from watch.exposition import metric
 from watch.eyes import Eyes
 from watch.receiver import Receiver
@@ -134,11 +134,24 @@ def test_who_says_nothing_holds_nothing(said: list[tuple[int, bool]]) -> None:
 # The door
 
 
-def test_nothing_counts_before_the_first_that_was_served() -> None:
+def started() -> Tally:
+    """Of a stage that has started, with nothing counted since."""
     tally = Tally()
-    for good in (False, False, True, False):
+    for _ in range(STARTED_AFTER):
+        tally.count(True, 0.0)
+    assert (tally.good, tally.bad) == (1, 0)
+    tally.good = 0
+    return tally
+
+
+def test_nothing_counts_before_the_stage_has_started() -> None:
+    tally = Tally()
+    for good in (False, *[True] * (STARTED_AFTER - 1), False, True):
         tally.count(good, 7.0)
-    assert (tally.good, tally.bad, tally.last_good) == (1, 1, 7.0)
+    assert (tally.good, tally.bad, tally.last_good) == (0, 0, None)
+    for good in (*[True] * (STARTED_AFTER - 1), False):
+        tally.count(good, 8.0)
+    assert (tally.good, tally.bad, tally.last_good) == (1, 1, 8.0)
 
 
 def test_head_of_an_answer() -> None:
@@ -171,7 +184,7 @@ def answer(status: int, balancer: str) -> bytes:
 
 
 def test_door_counts_what_a_user_gets_and_who_let_him_in() -> None:
-    door = Door("", 0)
+    door = Door("", 0, {"read": started(), "write": started()})
     assert asyncio.run(knock(door, "read", answer(200, "lb1"))).startswith(b"GET /orders?limit=1 ")
     assert asyncio.run(knock(door, "write", answer(201, "lb1"))).startswith(b"POST /orders ")
     asyncio.run(knock(door, "write", answer(503, "lb2")))
@@ -181,8 +194,7 @@ def test_door_counts_what_a_user_gets_and_who_let_him_in() -> None:
 
 
 def test_door_that_is_shut_is_no_error() -> None:
-    door = Door("127.0.0.1", 1)
-    door.tallies["read"].count(True, 0.0)
+    door = Door("127.0.0.1", 1, {"read": started()})
     asyncio.run(door.knock("read"))
     assert door.tallies["read"].bad == 1
 
@@ -268,8 +280,7 @@ def test_stage_that_starts_shows_nothing_to_be_judged() -> None:
 def test_every_metric_of_ours_that_a_rule_asks_for_is_shown() -> None:
     """A rule about what nobody says would never fire."""
     eyes = Eyes(targets.parse(TABLE + "database db2 198.18.3.32\nmonitor m 198.18.3.40\nholder lb1 198.18.0.11:8405\n"), "secret")
-    for tally in eyes.doors[0].tallies.values():
-        tally.count(True, 0.0)
+    eyes.doors[0].tallies["read"] = started()
     hear(eyes.cluster, LEADS, FOLLOWS, at=1.0)
     eyes.monitors[0].was_ready = True
     shown = {line.split()[2] for line in eyes.metrics().splitlines() if line.startswith("# TYPE")}

@@ -10,25 +10,31 @@ from time import monotonic
 
 DEADLINE_S = 1.0
 """What a user waits."""
+STARTED_AFTER = 6
+"""So many served in a row, and the stage has started."""
 HEAD_MAX_BYTES = 16384
 ITEM = "a question of the monitoring"
 
 
 @dataclass
 class Tally:
-    """What became of the requests of a kind. Before the first good one nothing counts: the stage is being started."""
+    """What became of the requests of a kind. Nothing counts before some in a row were served: the stage is being started."""
 
     good: int = 0
     bad: int = 0
     last_good: float | None = None
-    """Monotonic seconds."""
+    """Monotonic seconds; None while the stage is being started."""
+    _in_a_row: int = 0
 
     def count(self, good: bool, at: float) -> None:
         """One has ended."""
+        self._in_a_row = self._in_a_row + 1 if good else 0
+        if self.last_good is None and self._in_a_row < STARTED_AFTER:
+            return
         if good:
             self.good += 1
             self.last_good = at
-        elif self.last_good is not None:
+        else:
             self.bad += 1
 
 
