@@ -327,6 +327,8 @@ class Bite:
 
     proved: bool
     evidence: str
+    moot: bool = False
+    """Nothing was there to be broken at this box; it counts as hit where another box of the same fault was."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ class Strike:
         """The proof for each box, in order, with how far apart they were hit. That was the helpers' last work."""
         found = _results(_each(lambda victim: proof(self.fault, self.hands, victim), self.victims, PROVED_AT_ONCE))
         self.close()
+        bitten = any(bite.proved for bite in found)
+        found = [replace(bite, proved=bitten) if bite.moot else bite for bite in found]
         if len(found) == 1:
             return found
         apart = f"one of {len(found)} hit within {self.spread_s * 1000:.0f} ms"
