@@ -128,7 +128,8 @@ def explain(trial: TrialResult) -> list[str]:
     if trial.address.get("several_s"):
         lines.append(f"two balancers had the address for {trial.address['several_s']:.1f} s")
     lines += [*what_the_system_did(trial), *redundancy(trial)]
-    if "operator_s" in trial.phases and "impact_s" in trial.phases:
+    # An operator who acts while all is well (a planned change) is waited for by nobody.
+    if "impact_s" in trial.phases and trial.phases.get("operator_s", 0.0) > trial.phases["impact_s"]:
         lines.append(operators_share(trial.phases))
     return [*lines, *trial.failed_expectations, *trial.notes]
 

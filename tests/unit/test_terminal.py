@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from lab.availability import Bin, decide, summarise
 from lab.model import Outage, RunResult, TrialRecord
-from lab.report.terminal import BAD, GOOD, NOTHING, SLOW, character, downtime, show, strip
+from lab.report.terminal import BAD, GOOD, NOTHING, SLOW, character, downtime, explain, show, strip
 from tests.unit.helpers import record, result, run_info
 
 
@@ -87,3 +88,10 @@ def test_run_that_nobody_noticed() -> None:
 
 def test_folder_with_brackets_is_shown_as_it_is() -> None:
     assert "kept in results/[old]/latest" in shown(folder=Path("results/[old]/latest"))
+
+
+@pytest.mark.parametrize(("operator_s", "said"), [(4.0, True), (1.0, False)])
+def test_waiting_for_the_operator_is_told_where_users_did(operator_s: float, said: bool) -> None:
+    trial = result((2.0, 5.25))
+    trial = replace(trial, phases={**trial.phases, "operator_s": operator_s})
+    assert any("waiting for the operator" in line for line in explain(trial)) is said
