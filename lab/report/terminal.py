@@ -74,8 +74,9 @@ def bands(trial: TrialResult, start: int, length: int) -> list[tuple[str, str]]:
 
 
 def _band(tier: TierExposure, interval: int) -> str:
-    low_s, high_s = interval * BIN_S, (interval + 1) * BIN_S
-    return EXPOSED if any(start_s < high_s and end_s > low_s for start_s, end_s in tier.spans) else NOTHING
+    # Rounded first: 2.1 / 0.1 is a little more than 21.
+    spans = [(round(start_s / BIN_S, 6), round(end_s / BIN_S, 6)) for start_s, end_s in tier.spans]
+    return EXPOSED if any(start < interval + 1 and end > interval for start, end in spans) else NOTHING
 
 
 def show_reserves(console: Console, trials: Sequence[TrialResult]) -> None:
