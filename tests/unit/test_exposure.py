@@ -286,6 +286,15 @@ def test_reserve_that_is_not_back_when_the_load_ends_is_a_lower_bound() -> None:
     assert (found["web"].exposed_s, found["web"].censored) == (1.0, False)
 
 
+def test_what_was_left_is_what_there_was_for_most_of_the_time_and_not_in_passing() -> None:
+    at_work = ((0, 1, 2), (3, 0, 1), (3.2, 0, 0), (3.3, 0, 1), (8, 0, 0), (8.1, 0, 2), (9, 1, 2))
+    events = [as_event(Reserve(at_s, {DATABASE: margin}, {DATABASE: boxes}), 0.1) for at_s, margin, boxes in at_work]
+    assert exposures(*events)["database"].left == 1
+    in_passing = ((0, 1, 2), (3, 0, 0), (3.1, 0, 1), (3.2, 0, 0), (3.3, 0, 2), (5, 1, 2))
+    events = [as_event(Reserve(at_s, {DATABASE: margin}, {DATABASE: boxes}), 0.1) for at_s, margin, boxes in in_passing]
+    assert exposures(*events)["database"].left == 2
+
+
 def test_spans_that_meet_are_one() -> None:
     found = exposures(
         event(0, web=1, database=1), event(3, web=0, database=1), event(4, web=0, database=0), event(6, web=1, database=1)
