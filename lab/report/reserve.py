@@ -10,7 +10,7 @@ from lab.exposure import Summary
 from lab.model import TrialResult
 from lab.reliability import ExposureCost
 
-TITLES = ("tier", "survives", "then", "nothing in reserve for", "exposed a month", "costs a month", "repaired as assumed")
+TITLES = ("tier", "survives", "then", "none left for", "exposed a month", "costs a month", "repaired as assumed")
 NEVER = "never had any"
 NOTHING = "-"
 
@@ -42,7 +42,7 @@ def _exposed(found: Summary) -> str:
 
 def _short(value_s: float, bound: bool) -> str:
     """Seconds of a model: two digits say all that it knows."""
-    shown = f"{value_s:.2g}" if value_s < 100 else f"{value_s:,.0f}"
+    shown = f"{value_s:.2g}" if value_s < 99.5 else f"{value_s:,.0f}"
     return f"{'≥ ' if bound else ''}{shown} s"
 
 
@@ -53,12 +53,12 @@ def note(trials: Iterable[TrialResult]) -> str:
     looked = (
         f"looked every {period * 1000:.0f} ms, and a box that was gone is seen again up to {exposure.BACK_LATE_S:g} s late. "
         if period
-        else ""
+        else "no part of the stage has a second one. "
     )
     costs = reliability.exposure_costs(exposure.over_trials(trials), reliability.read())
     rate = f" ({costs[0].failures_per_month:.2g} a month)" if costs else ""
     return (
-        f"Of the median trial: how many more failures each tier survived at best, and from the fault on for how long none; {looked}"
+        f"How many more failures each tier survived at best, and from the fault on for how long none (median of the valid trials); {looked}"
         f"The right half is a model, none of it measured: what failed here fails as often as lab/assumptions.yaml says{rate}, and a "
         "second failure within that time takes the service away until it is repaired. Last: the same, were the first one repaired "
         "only as late as assumed."

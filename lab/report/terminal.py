@@ -39,7 +39,7 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
         show_strip(console, record, trial)
     console.print(
         f"one character is 100 ms: {GOOD} good  {SLOW} slow (over 250 ms)  {BAD} failed   {MARKS['inject']} broken  {MARKS['heal']} healed by the lab"
-        f"   {EXPOSED} this tier has nothing in reserve",
+        f"   {EXPOSED} none left in this tier",
         style="dim",
     )
     console.print(trials_table(result.trials))
