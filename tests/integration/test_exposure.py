@@ -60,10 +60,10 @@ def watching(service: str, database: str, query: str) -> Iterator[Watched]:
         found.rows += [(float(line[0]), line[1], line[2]) for line in lines if len(line) == 3]
 
 
-def died_at(service: str, since_s: float) -> float:
-    """When Docker saw a box die, on its wall clock."""
+def killed_at(service: str, since_s: float) -> float:
+    """When Docker killed a box, on its wall clock. That the box is dead it says only when it has cleared it away."""
     options = ["--since", f"{since_s:.3f}", "--until", f"{time():.3f}", "--filter", f"container={container(5, service)}"]
-    said = docker("events", *options, "--filter", "event=die", "--format", "{{.TimeNano}}").splitlines()
+    said = docker("events", *options, "--filter", "event=kill", "--format", "{{.TimeNano}}").splitlines()
     return int(said[0]) / 1e9
 
 
@@ -84,7 +84,7 @@ def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_ba
         watching("monitor", "pg_auto_failover", JUDGED.format(name=old)) as monitor,
     ):
         trial = redundant.valid_trial(5, "kill-primary")
-    begun_s = died_at(old, since_s)
+    begun_s = killed_at(old, since_s)
     followed_s = leader.first(begun_s, lambda standing_by, followers: (standing_by, followers) == ("f", "1"))
     judged_s = monitor.first(begun_s + 1, lambda state, health: (state, health) == ("secondary", "1"))
     exposed_s = max(followed_s, judged_s) - begun_s
