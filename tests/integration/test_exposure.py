@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import time
 
 import pytest
+from client.observer import PERIOD_S
 
 from lab import stages
 from lab.engine import Engine
@@ -83,7 +84,8 @@ def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_ba
         watching(new, "postgres", FOLLOWERS) as leader,
         watching("monitor", "pg_auto_failover", JUDGED.format(name=old)) as monitor,
     ):
-        trial = redundant.valid_trial(5, "kill-primary")
+        # Once: a second trial would kill the other one. That the machine was too busy for the load makes no difference here.
+        [trial] = redundant.run(5, "kill-primary")[1]["trials"]
     begun_s = killed_at(old, since_s)
     followed_s = leader.first(begun_s, lambda standing_by, followers: (standing_by, followers) == ("f", "1"))
     judged_s = monitor.first(begun_s + 1, lambda state, health: (state, health) == ("secondary", "1"))
@@ -100,9 +102,22 @@ def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_ba
     assert max(trial["exposure_s"][tier] for tier in ("web", "balancer", "monitor")) <= gone_s + AGREEMENT_S
 
 
-def test_report_of_it_is_made_again_without_docker(redundant: Lab, engine: Engine) -> None:
-    trial = redundant.valid_trial(5, "kill-web")
-    again = json.loads(redundant("report", "latest", "--json", DOCKER_HOST="unix:///nowhere").out)["trials"][0]
-    assert again["exposure_s"] == trial["exposure_s"]
-    assert again["exposure_s"]["web"] > 3
-    assert again["exposure_s"]["database"] == 0
+@pytest.fixture(params=["1", "3"])
+def early(lab: Lab, request: pytest.FixtureRequest) -> Iterator[tuple[Lab, int]]:
+    lab.must("up", request.param, "--replace", timeout_s=120)
+    yield lab, int(request.param)
+    lab.must("down", request.param)
+
+
+def test_tiers_that_never_had_anything_in_reserve_say_so_and_a_report_without_docker_says_the_same(
+    early: tuple[Lab, int],
+) -> None:
+    lab, number = early
+    trial = lab.valid_trial(number, "kill-box" if number == 1 else "kill-web", "--observe", "4s")
+    web_s = trial["exposure_s"]["web"]
+    assert trial["exposure_s"] == {"web": None, "database": None} | ({"balancer": None, "web": web_s} if number == 3 else {})
+    if number == 3:
+        assert trial["phases"]["heal_s"] - trial["phases"]["inject_s"] - AGREEMENT_S < web_s < 10
+    assert trial["exposure_period_s"] == PERIOD_S
+    done = lab("report", "latest", "--json", DOCKER_HOST="unix:///nowhere")
+    assert json.loads(done.out)["trials"][0]["exposure"] == trial["exposure"], done.err
