@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from lab import ledger
+from lab import exposure, ledger
 from lab.model import (
     Arrival,
     Event,
@@ -170,6 +170,8 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         writable=counted_seconds(record.events, "databases", writable_databases, stopped_at_s),
         address=counted_seconds(record.events, "address", holders, stopped_at_s),
         notes=tuple(f"{event.at_s:.2f} s: {event.detail}" for event in record.events if event.name == "note"),
+        exposure=exposure.measure(record.events, event_at(record.events, "inject"), stopped_at_s),
+        exposure_period_s=exposure.period_s(record.events),
     )
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
     undecided = [expectation for expectation in expectations if _is_undecided(result, expectation)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 INTERNET_ROLE = "internet"
 WAN_ROLE = "wan"
@@ -86,6 +87,8 @@ class ServiceSpec:
     name: str
     roles: tuple[str, ...]
     labels: dict[str, str]
+    addresses: tuple[str, ...] = ()
+    """On the networks where its file gives it one."""
 
     @property
     def is_system(self) -> bool:
@@ -292,6 +295,18 @@ class Survey:
     """What the monitor says of each database; None where it says nothing."""
     acknowledgers: int = 0
     """How many standbys the monitor has a commit wait for, whatever becomes of them; 0: for those that are there."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What somebody in a stage says from an instant on: beside what an observer sees, what margins rest on."""
+
+    at_ns: int
+    """On the monotonic clock of the internet box. Where it is silence: when the question was put that found it."""
+    kind: str
+    """database, balancer, route, statistics or monitor: apps/client/client/reserve.py says what each says."""
+    name: str
+    said: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -559,6 +574,25 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class TierExposure:
+    """For how long a tier had nothing in reserve in a trial."""
+
+    tier: str
+    boxes: int
+    """How many of its boxes (zones, regions) worked at most."""
+    left: int
+    """How many of them worked for most of the time in which any tier had nothing in reserve; all, where none ever had."""
+    margin: int
+    """How many more failures it survived at best."""
+    exposed_s: float | None
+    """Seconds with none left, from the fault on; None where it never had any, so that none was lost."""
+    spans: tuple[tuple[float, float], ...] = ()
+    """From when to when that was; seconds on the clock of the load."""
+    censored: bool = False
+    """It was still so when the load ended: a lower bound."""
+
+
+@dataclass(frozen=True)
 class TrialResult:
     """The figures of a trial."""
 
@@ -589,6 +623,10 @@ class TrialResult:
     address: dict[str, float] = field(default_factory=dict)
     """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
     notes: tuple[str, ...] = ()
+    exposure: tuple[TierExposure, ...] = ()
+    """The tiers that the stage has; empty where nobody looked, as in journals from before anybody did."""
+    exposure_period_s: float | None = None
+    """How often it was looked; None where nobody did."""
 
     @property
     def degraded_redundancy_s(self) -> float | None:

@@ -9,7 +9,7 @@ from random import Random
 from time import monotonic
 from typing import Protocol
 
-from lab import databases, evidence, healing, layout, roles, signals
+from lab import databases, evidence, exposure, healing, layout, roles, signals
 from lab.availability import decide, measure_trial, summarise
 from lab.engine import Engine, EngineEvent, wait_until
 from lab.errors import HealError, InconclusiveError
@@ -194,7 +194,7 @@ class _Trial:
         stop_watching = self.engine.watch(self.heard.append)
         try:
             with (
-                Observer(self.engine, stage) as observer,
+                Observer(self.engine, stage, reserve=True) as observer,
                 Load(
                     self.engine, internet, stage.entry, prefix, self.order.plan, self.seed, self._arrived, self.order.web_ui
                 ) as load,
@@ -212,6 +212,7 @@ class _Trial:
             stop_watching()
         self._note_what_docker_said()
         self._note_sights(observer)
+        self._note_reserves(observer)
         self._note_evidence(observer)
         self.progress.phase("audit", "reading every database")
         return TrialRecord(
@@ -329,6 +330,11 @@ class _Trial:
                 self._note_event(Event(at_s, "databases", f"{states} spare={stage.spare(sight)}"))
             if stage.balancers:
                 self._note_event(Event(at_s, "address", f"holders={','.join(sight.holders)} wire={sight.wire}"))
+
+    def _note_reserves(self, observer: Observer) -> None:
+        """How many more failures each tier survives: worked out only now, for that takes time which the load may need."""
+        for reserve in exposure.replay(self.order.stage, list(observer.findings), self.load.start_ns):
+            self._note_event(exposure.as_event(reserve, observer.period_s))
 
     def _note_evidence(self, observer: Observer) -> None:
         """What the boxes that watch others wrote in their logs, on the clock of the load."""

@@ -76,6 +76,9 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "rejoin_s": _rounded(trial.rejoin_s),
         "writable_databases": _rounded(trial.writable),
         "address_holders": _rounded(trial.address),
+        "exposure_s": {each.tier: _rounded(each.exposed_s) for each in trial.exposure},
+        "exposure": [_rounded(asdict(each)) for each in trial.exposure],
+        "exposure_period_s": trial.exposure_period_s,
         "notes": list(trial.notes),
     }
 

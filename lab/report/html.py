@@ -13,8 +13,9 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lab import exposure
 from lab.model import Outage, RunResult, TrialRecord, TrialResult, longest_s
-from lab.report import heat, palette, terminal, timeline, trialchart, words
+from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
 from lab.report.dots import Dot, DotRow, dots_chart
 from lab.report.figures import figures
 from lab.report.matrix import Cell, Column, Matrix, Row
@@ -62,6 +63,9 @@ def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
         figures=figures(result),
         dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
         rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
+        reserve_titles=reserve.TITLES,
+        reserves=reserve.lines(exposure.over_trials(result.trials)),
+        reserve_note=reserve.note(result.trials),
         sections=sections,
         not_drawn=len(result.trials) - len(sections),
     )

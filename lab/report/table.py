@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 
 from lab.model import RunResult, TrialResult, longest_s
+from lab.redundancy import Tier
 from lab.report import words
 from lab.report.matrix import Cell, Column, Matrix, Row
 
@@ -66,7 +67,12 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "generator_lag_p99_ms": trial.generator.lag_p99_ms,
         "generator_lag_max_ms": trial.generator.lag_max_ms,
         "generator_cpu_ratio": trial.generator.cpu_ratio,
+        **{_exposure(each.tier): each.exposed_s for each in trial.exposure},
     }
+
+
+def _exposure(tier: str) -> str:
+    return f"exposure_{tier}_s"
 
 
 # Of no trial there is a first line too.
@@ -79,6 +85,7 @@ TRIAL_COLUMNS = (
     *words.PHASE_WORDS,
     *("latency_p50_ms", "latency_p99_ms", "latency_max_ms", "latency_longest_ms"),
     *("generator_lag_p99_ms", "generator_lag_max_ms", "generator_cpu_ratio"),
+    *(_exposure(tier.value) for tier in Tier),
 )
 CELL_COLUMNS = (
     *("stage", "name", "failover", "boxes", "memory_mib", "column", "column_title", "experiment", "applicable", "verdict"),

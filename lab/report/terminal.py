@@ -9,13 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lab import exposure
 from lab.availability import Bin, bins
-from lab.model import Outage, RunResult, SoakOutcome, TrialRecord, TrialResult, Verdict
-from lab.report import words
+from lab.model import Outage, RunResult, SoakOutcome, TierExposure, TrialRecord, TrialResult, Verdict
+from lab.report import reserve, words
 from lab.report.matrix import Cell, Matrix
 
 BIN_S = 0.1
 GOOD, SLOW, BAD, NOTHING = "▁", "▄", "█", " "
+EXPOSED = "━"
 STYLES = {GOOD: "green", SLOW: "yellow", BAD: "bold red", NOTHING: ""}
 MARKS = {"inject": "▼", "heal": "▲"}
 STRIP_MARGIN = 9
@@ -36,10 +38,12 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     for record, trial in zip(records, result.trials, strict=True):
         show_strip(console, record, trial)
     console.print(
-        f"one character is 100 ms: {GOOD} good  {SLOW} slow (over 250 ms)  {BAD} failed   {MARKS['inject']} broken  {MARKS['heal']} healed by the lab",
+        f"one character is 100 ms: {GOOD} good  {SLOW} slow (over 250 ms)  {BAD} failed   {MARKS['inject']} broken  {MARKS['heal']} healed by the lab"
+        f"   {EXPOSED} none left in this tier",
         style="dim",
     )
     console.print(trials_table(result.trials))
+    show_reserves(console, result.trials)
     for trial in result.trials:
         for line in explain(trial):
             console.print(f"  trial {trial.number}: {line}", markup=False)
@@ -59,6 +63,35 @@ def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> Non
         if above.strip():
             console.print(" " * STRIP_MARGIN + above.rstrip(), style="bold magenta", highlight=False)
         console.print(Text(f"{start * BIN_S:6.1f} s ") + strip(row), soft_wrap=True)
+        for tier, line in bands(trial, start, len(row)):
+            console.print(Text(f"{tier:>{STRIP_MARGIN - 1}} {line.rstrip()}", style="yellow"), soft_wrap=True)
+
+
+def bands(trial: TrialResult, start: int, length: int) -> list[tuple[str, str]]:
+    """For each tier that has nothing in reserve in a row of intervals, where in the row that is."""
+    found = [(each.tier, "".join(_band(each, start + at) for at in range(length))) for each in trial.exposure]
+    return [(tier, line) for tier, line in found if line.strip()]
+
+
+def _band(tier: TierExposure, interval: int) -> str:
+    # Rounded first: 2.1 / 0.1 is a little more than 21.
+    spans = [(round(start_s / BIN_S, 6), round(end_s / BIN_S, 6)) for start_s, end_s in tier.spans]
+    return EXPOSED if any(start < interval + 1 and end > interval for start, end in spans) else NOTHING
+
+
+def show_reserves(console: Console, trials: Sequence[TrialResult]) -> None:
+    """How many more failures each tier survives, for how long none, and what that costs as modelled."""
+    lines = reserve.lines(exposure.over_trials(trials))
+    if not lines:
+        return
+    console.print()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in reserve.TITLES:
+        table.add_column(title, justify="left" if title == reserve.TITLES[0] else "right")
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+    console.print(reserve.note(trials), style="dim", highlight=False)
 
 
 def strip(row: Sequence[Bin]) -> Text:

@@ -69,6 +69,9 @@ TRIAL = {
     "address_holders",
     "degraded_redundancy_s",
     "rejoin_s",
+    "exposure_s",
+    "exposure",
+    "exposure_period_s",
 }
 SHARE = {"intended", "good", "availability_ratio"}
 OUTAGE = {"start_s", "end_s", "censored"}
