@@ -91,6 +91,8 @@ def info_of(order: Order) -> RunInfo:
         expectations=experiment.expectations,
         has_fault=experiment.breaks,
         started_at=utc_now(),
+        url=stage.page.url if stage.page else "",
+        contains=stage.page.contains if stage.page else "",
     )
 
 
@@ -152,7 +154,7 @@ class _Trial:
         try:
             healing.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
         except HealError as error:
-            raise InconclusiveError(f"stage {stage.number} does not settle: {error.message}", error.hint) from error
+            raise InconclusiveError(f"{stage.place} does not settle: {error.message}", error.hint) from error
         layout.bring_about(self.engine, stage, experiment.given, lambda text: self.progress.phase("given", text))
         try:
             self._break_before()
@@ -196,7 +198,15 @@ class _Trial:
             with (
                 Observer(self.engine, stage) as observer,
                 Load(
-                    self.engine, internet, stage.entry, prefix, self.order.plan, self.seed, self._arrived, self.order.web_ui
+                    self.engine,
+                    internet,
+                    stage.entry,
+                    prefix,
+                    self.order.plan,
+                    self.seed,
+                    self._arrived,
+                    self.order.web_ui,
+                    stage.page,
                 ) as load,
             ):
                 self.load, self.observer = load, observer
@@ -213,7 +223,8 @@ class _Trial:
         self._note_what_docker_said()
         self._note_sights(observer)
         self._note_evidence(observer)
-        self.progress.phase("audit", "reading every database")
+        if self.order.plan.has_writes:
+            self.progress.phase("audit", "reading every database")
         return TrialRecord(
             number=self.number,
             seed=self.seed,
@@ -222,7 +233,7 @@ class _Trial:
             arrivals=tuple(sorted(load.arrivals, key=lambda arrival: arrival.number)),
             events=tuple(sorted(self.events, key=lambda event: event.at_s)),
             generator=generator,
-            final_orders=self._audit(internet, prefix),
+            final_orders=self._audit(internet, prefix) if self.order.plan.has_writes else {},
         )
 
     def _break_and_heal(self) -> None:
