@@ -175,7 +175,9 @@ def experiment_of(step: Step | None, settings: Settings) -> Experiment:
     if step:
         target = step.target.removeprefix("service:")
         name = re.sub(r"[^\w.-]+", "-", f"{step.fault}-{target}")[:NAME_MAX_CHARACTERS]
-        what = f"{' and '.join(target.split(','))} {HAPPENS[step.fault]}"
+        names = target.split(",")
+        happens = HAPPENS[step.fault] if len(names) == 1 else HAPPENS[step.fault].replace("is ", "are ", 1)
+        what = f"{' and '.join(names)} {happens}"
         title, question = what[0].upper() + what[1:], f"What happens if {what}?"
     return Experiment(
         name=name,
