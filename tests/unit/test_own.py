@@ -170,7 +170,9 @@ def test_target_that_is_named(target: str) -> None:
     assert resolve(target, BOXES, Random(1))
 
 
-@pytest.mark.parametrize("target", ["random", "all:web", "label:a=b", "zone:a", "service:", "db", "service:db", "service:web", ""])
+@pytest.mark.parametrize(
+    "target", ["random", "all:web", "label:a=b", "zone:a", "service:", "db", "service:db", "service:web", ""]
+)
 def test_nothing_is_meant_without_being_named(target: str) -> None:
     refused("names no service|there is no service", check_target, target, SHOP, Settings(roles={"web": ("app",)}))
 

@@ -8,7 +8,12 @@ import pytest
 
 from lab.scope import GuestScope, Scope, is_ours
 
-OURS = {"lab.stage": "3", "lab.role": "web", "com.docker.compose.project": "redundancy-lab-3", "com.docker.compose.service": "web1"}
+OURS = {
+    "lab.stage": "3",
+    "lab.role": "web",
+    "com.docker.compose.project": "redundancy-lab-3",
+    "com.docker.compose.service": "web1",
+}
 THEIRS = {"com.docker.compose.project": "shop", "com.docker.compose.service": "app", "com.docker.compose.container-number": "1"}
 VISITOR = {
     "lab.stage": "0",
