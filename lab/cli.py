@@ -321,8 +321,11 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
         up_now = {box.project for box in engine.boxes()} & known if everything else set()
         upkeep.take_down(engine, [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)], output.say)
         if everything:
+            ledger = UndoLedger()
+            # What is gone is no longer broken; what is not the lab's stays, and is not left broken.
+            healing.undo_all(engine, ledger, [entry for entry in ledger.entries() if entry.undo.project])
             engine.remove_leftovers()
-            UndoLedger().clear()
+            ledger.clear()
             left = engine.leftovers()
             if left:
                 raise LabError(f"still there: {', '.join(left)}", "run 'lab down --all' again")

@@ -480,10 +480,10 @@ class Engine:
             self._remove_container(created)
             raise
 
-    def end_visits(self) -> int:
-        """Remove the internet boxes from all networks that are not the lab's; returns how many there were."""
+    def end_visits(self, project: str = "") -> int:
+        """Remove the internet box from the networks of a project (of all that are not the lab's); returns how many there were."""
         with _explained("remove the internet box"):
-            found = self._api.containers(all=True, filters={"label": [GUEST_LABEL]})
+            found = self._api.containers(all=True, filters={"label": [f"{GUEST_LABEL}={project}" if project else GUEST_LABEL]})
             ours = [entry["Id"] for entry in found if is_ours(entry["Labels"])]
             for container_id in ours:
                 self._remove_container(container_id)

@@ -178,7 +178,7 @@ def experiment_of(step: Step | None, settings: Settings) -> Experiment:
         names = target.split(",")
         happens = HAPPENS[step.fault] if len(names) == 1 else HAPPENS[step.fault].replace("is ", "are ", 1)
         what = f"{' and '.join(names)} {happens}"
-        title, question = what[0].upper() + what[1:], f"What happens if {what}?"
+        title, question = what, f"What happens if {what}?"
     return Experiment(
         name=name,
         title=title,

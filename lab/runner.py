@@ -12,7 +12,7 @@ from typing import Protocol
 from lab import databases, evidence, healing, layout, roles, signals
 from lab.availability import decide, measure_trial, summarise
 from lab.engine import Engine, EngineEvent, wait_until
-from lab.errors import HealError, InconclusiveError
+from lab.errors import HealError, InconclusiveError, LabError
 from lab.faults import Victim
 from lab.faults.strike import Strike
 from lab.journal import RunJournal, TrialJournal, UndoLedger, utc_now
@@ -348,7 +348,12 @@ class _Trial:
         start_realtime_ns = self.load.start_ns + observer.realtime_offset_ns
         for box in self.engine.boxes(self.order.stage.number):
             if box.is_system and {"lb", "monitor"} & set(box.roles):
-                lines = self.engine.log_lines(box, start_realtime_ns / 1e9)
+                try:
+                    lines = self.engine.log_lines(box, start_realtime_ns / 1e9)
+                except LabError:
+                    if not box.is_guest:
+                        raise
+                    continue  # somebody else's box need not keep a log that can be read
                 for event in evidence.events_in(lines, start_realtime_ns):
                     self._note_event(event)
 

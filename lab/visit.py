@@ -85,7 +85,7 @@ def visiting(engine: Engine, stage: Stage, network: str, say: Say) -> Iterator[E
     Raises PreflightError where the page does not answer. The box is removed whatever happens, an interrupt waits for that.
     """
     images.build(engine, say, among=IMAGES)
-    engine.end_visits()  # one that a killed controller has left
+    engine.end_visits(stage.project)  # one that a killed controller has left
     try:
         with signals.Deferred(lambda: say("one moment, please")):
             engine.visit(stage.project, network)
@@ -93,7 +93,7 @@ def visiting(engine: Engine, stage: Stage, network: str, say: Say) -> Iterator[E
         yield engine
     finally:
         with signals.Deferred(lambda: say("removing the internet box, please wait")):
-            engine.end_visits()
+            engine.end_visits(stage.project)
 
 
 def check_answers(engine: Engine, stage: Stage) -> None:

@@ -21,6 +21,7 @@ from lab.errors import PreflightError, UsageError
 from lab.faults.strike import Strike
 from lab.journal import UndoLedger
 from lab.model import Bite, Box, Direction, FaultKind, How, Step
+from lab.scope import STAGE_LABEL
 from tests.integration.driver import container, docker, left_over
 
 pytestmark = pytest.mark.docker

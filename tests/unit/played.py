@@ -50,7 +50,7 @@ class PlayedEngine:
     def image_source(self, _name: str) -> str | None:
         return None
 
-    def end_visits(self) -> int:
+    def end_visits(self, project: str = "") -> int:
         return self.visits
 
     def stop(self, box: Box) -> None:

@@ -186,7 +186,7 @@ def test_box_that_is_not_there_or_not_running_is_not_started() -> None:
 
 def test_experiment_is_one_fault_and_what_lab_yaml_expects() -> None:
     found = experiment_of(Step(FaultKind.KILL, "service:app#2,lb"), Settings(observe_s=3))
-    assert (found.name, found.title) == ("kill-app-2-lb", "App#2 and lb are killed")
+    assert (found.name, found.title) == ("kill-app-2-lb", "app#2 and lb are killed")
     assert (found.observe_s, len(found.faults)) == (3, 1)
     assert found.expectations == Settings().expectations
     assert {kind.value for kind in HAPPENS} == {"kill", "stop", "pause", "cutoff"}
