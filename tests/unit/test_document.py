@@ -17,7 +17,7 @@ from lab.experiments import OPERATOR_ACTS
 from lab.faults import FAULTS
 from lab.journal import RunJournal
 from lab.model import Event, FaultKind, LoadPlan, RunResult, TrialResult, Verdict
-from lab.report import markdown, table, terminal, words
+from lab.report import html, markdown, table, terminal, words
 from lab.report.document import as_document, rebuild
 from lab.report.figures import figures
 from lab.stages import ROOT
@@ -255,6 +255,10 @@ def test_every_report_says_that_it_is_not_measured() -> None:
     assert [each.value for each in figures(result_) if "losses" in each.name] == ["not measured"]
     assert "the service was gone for 2.0" in words.headline(result_)
     assert "write" not in words.headline(result_)
+    page = html.run_page(result_, [replace(record(), plan=READ)])
+    assert "not measured" in page
+    assert "all of them reads of http://lb/" in page
+    assert "longest outage of writes" not in page
     rows = markdown.run(result_)
     assert rows.count("not measured") >= 3
     line = dict(zip(*list(csv.reader(table.run(result_).splitlines()))[:2], strict=True))
