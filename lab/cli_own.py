@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from lab import own, visit
+from lab import own, preflight, visit
 from lab.engine import Engine, compose_config
 from lab.errors import UsageError
 from lab.experiments import observing
+from lab.journal import UndoLedger
 from lab.model import Experiment, Stage, Step
 
 Ground = Callable[[Callable[[str], None]], AbstractContextManager[Engine]]
@@ -93,6 +94,8 @@ def prepare(asked: Asked, observe_s: float | None) -> tuple[Stage, Experiment, G
     page = own.page_of(asked.url or settings.url, asked.contains or settings.contains)
     for step in asked.steps:
         own.check_target(step.target, project, settings)
+    # First: what a fault has left of the project is not what it is.
+    preflight.check_no_open_faults(UndoLedger())
     engine = Engine().visiting(project.name, settings.roles_of)
     boxes = visit.boxes_of(engine, project, is_named=bool(asked.project))
     for step in asked.steps:

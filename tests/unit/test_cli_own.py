@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from lab.cli import cli
-from lab.errors import EXIT_HELD, EXIT_USAGE, UsageError
+from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE, UsageError
+from lab.journal import UndoLedger
+from lab.model import Undo, UndoAction
 from lab.own import KEYS, page_of, project_of, read_settings
 from lab.stages import ROOT
 from tests.unit.helpers import box
@@ -32,12 +34,13 @@ def compose(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., PlayedVisit]:
+def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., PlayedVisit]:
     """The shop runs; Compose need not be there to say what is in its file."""
 
     def played() -> PlayedVisit:
         boxes = [guest("app", "web", addresses={BACK: "172.19.0.3"}), guest("lb", "entry", addresses={FRONT: "172.18.0.2"})]
         plays = PlayedVisit([*boxes, box("internet", ("internet",), stage=0)])
+        monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path)
         monkeypatch.setattr("lab.cli_own.Engine", lambda: plays)
         monkeypatch.setattr("lab.cli_own.compose_config", lambda *_: SAID)
         monkeypatch.setattr(PlayedVisit, "visiting", lambda self, *_: self, raising=False)
@@ -81,6 +84,19 @@ def test_wrong_usage_is_one_line(
     assert says in done.errors[0]
     assert done.out == ""
     assert plays.done == []
+
+
+def test_open_fault_comes_before_what_it_has_left_of_the_project(
+    lab: Lab,  # noqa: F811
+    runs: Callable[..., PlayedVisit],
+    compose: str,
+) -> None:
+    plays = runs()
+    plays.present = [each for each in plays.present if each.service != "lb"]
+    UndoLedger().open(Undo(UndoAction.START, "id-of-lb", "lb", 0, project="shop"), "kill")
+    done = lab("run", "--compose", compose, "--url", "http://lb/", "--kill", "lb")
+    assert done.code == EXIT_PREFLIGHT
+    assert "a fault is still in effect: kill of lb" in done.errors[0]
 
 
 def test_plan_is_shown_and_nothing_done(lab: Lab, runs: Callable[..., PlayedVisit], compose: str) -> None:  # noqa: F811
