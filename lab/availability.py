@@ -51,6 +51,10 @@ MEASURES = (
     "degraded_redundancy_s",
     "rejoin_s",
 )
+MEASURES_OF_READS = tuple(
+    name for name in MEASURES if not name.startswith("writes_") and name not in ("split_brain_s", "address_several_s")
+)
+"""Those that somebody else's system has too, of which only a page is read."""
 
 
 def find_outages(
@@ -144,7 +148,8 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
     windows = _Windows(*(find_outages(some, deadline_s, healed_at_s, stopped_at_s) for some in (arrivals, reads, writes)))
     audit = ledger.audit_writes(writes, record.final_orders)
     bitten = not has_fault or (event_at(record.events, "bite") is not None and event_at(record.events, "no-bite") is None)
-    reasons = _reasons(record, arrivals, windows.all, audit.complete, has_fault)
+    audited = audit.complete or not record.plan.has_writes
+    reasons = _reasons(record, arrivals, windows.all, audited, has_fault)
     result = TrialResult(
         number=record.number,
         seed=record.seed,
@@ -172,6 +177,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         notes=tuple(f"{event.at_s:.2f} s: {event.detail}" for event in record.events if event.name == "note"),
         exposure=exposure.measure(record.events, event_at(record.events, "inject"), stopped_at_s),
         exposure_period_s=exposure.period_s(record.events),
+        has_writes=record.plan.has_writes,
     )
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
     undecided = [expectation for expectation in expectations if _is_undecided(result, expectation)]

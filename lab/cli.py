@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from random import Random, SystemRandom
@@ -34,6 +35,7 @@ from lab import (
     upkeep,
 )
 from lab.cli_campaigns import compare, sweep
+from lab.cli_own import Asked, Ground, check_alone, prepare, with_own_stack
 from lab.engine import Engine, wait_until
 from lab.errors import (
     EXIT_BROKEN_PIPE,
@@ -49,7 +51,7 @@ from lab.errors import (
 from lab.faults import FAULTS
 from lab.faults.strike import Strike
 from lab.journal import UndoLedger
-from lab.model import Box, Direction, FaultKind, How, LoadPlan, RunResult, Stage, Step, Verdict
+from lab.model import Box, Direction, Experiment, FaultKind, How, LoadPlan, RunResult, Stage, Step, Verdict
 from lab.observer import Observer
 from lab.options import (
     EXIT_OF_VERDICT,
@@ -319,8 +321,11 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
         up_now = {box.project for box in engine.boxes()} & known if everything else set()
         upkeep.take_down(engine, [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)], output.say)
         if everything:
+            ledger = UndoLedger()
+            # What is gone is no longer broken; what is not the lab's stays, and is not left broken.
+            healing.undo_all(engine, ledger, [entry for entry in ledger.entries() if entry.undo.project])
             engine.remove_leftovers()
-            UndoLedger().clear()
+            ledger.clear()
             left = engine.leftovers()
             if left:
                 raise LabError(f"still there: {', '.join(left)}", "run 'lab down --all' again")
@@ -347,8 +352,8 @@ def list_(output: Output) -> None:
 
 
 @cli.command()
-@click.argument("stage_name", metavar="STAGE")
-@click.argument("experiment_name", metavar="EXPERIMENT")
+@click.argument("stage_name", metavar="[STAGE", required=False)
+@click.argument("experiment_name", metavar="EXPERIMENT]", required=False)
 @click.option("--trials", type=click.IntRange(1, TRIALS_MAX), default=1, show_default=True, help="How often.")
 @click.option("--rate", type=click.FloatRange(1, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second.")
 @click.option("--observe", type=Duration(), help="How long to watch before healing, instead of what the experiment says.")
@@ -357,11 +362,13 @@ def list_(output: Output) -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @json_option
 @with_failover
+@with_own_stack
 @pass_output
 def run(
     output: Output,
-    stage_name: str,
-    experiment_name: str,
+    /,
+    stage_name: str | None,
+    experiment_name: str | None,
     trials: int,
     rate: float,
     observe: float | None,
@@ -370,32 +377,38 @@ def run(
     dry_run: bool,
     as_json: bool,
     failover: str | None,
+    own_stack: Asked | None,
 ) -> None:
     """Run an experiment on a stage: break something, and show what a user saw.
 
     EXPERIMENT is a name ('lab list' shows them) or a path to a YAML file. The stage is started if need be.
+
+    With --compose instead, a Compose project of your own that runs: users read the --url, and --kill, --pause, --stop or
+    --cutoff names what fails. docs/own-stack.md says more.
     """
-    stage = stages.find(stage_name, failover)
-    experiment = experiments.observing(experiments.find(experiment_name), observe)
-    experiments.check_targets(experiment, stage)
+    if own_stack:
+        check_alone(stage_name, experiment_name, failover, web_ui)
+        stage, experiment, ground = prepare(own_stack, observe)
+    else:
+        stage, experiment, ground = _of_the_lab(stage_name, experiment_name, failover, observe)
     seed = SystemRandom().randrange(2**31) if seed is None else seed
-    order = Order(stage, experiment, LoadPlan(rate_per_s=rate), seed, trials, web_ui)
+    plan = LoadPlan(rate_per_s=rate, write_share=0.0) if own_stack else LoadPlan(rate_per_s=rate)
+    order = Order(stage, experiment, plan, seed, trials, web_ui)
     if dry_run:
         _show_plan(output, order, as_json)
         return
-    engine = Engine()
     ledger = UndoLedger()
-    with journal.exclusive(f"lab run {stage.number} {experiment.name}"):
+    with journal.exclusive(f"lab run {stage.number or stage.place} {experiment.name}"):
         preflight.check_no_open_faults(ledger)
-        upkeep.ensure_up(engine, stage, output.say)
-        if web_ui:
-            output.say(f"Locust's page while it runs: {preflight.locust_page()}")
-        silent = as_json or output.quiet
-        if silent:
-            result = run_experiment(engine, ledger, order, info_of(order), NoProgress())
-        else:
-            with ConsoleProgress(output.messages, trials, order.plan.deadline_s) as progress:
-                result = run_experiment(engine, ledger, order, info_of(order), progress)
+        with ground(output.say) as engine:
+            if web_ui:
+                output.say(f"Locust's page while it runs: {preflight.locust_page()}")
+            silent = as_json or output.quiet
+            if silent:
+                result = run_experiment(engine, ledger, order, info_of(order), NoProgress())
+            else:
+                with ConsoleProgress(output.messages, trials, order.plan.deadline_s) as progress:
+                    result = run_experiment(engine, ledger, order, info_of(order), progress)
     if as_json:
         output.document(document.as_document(result))
     else:
@@ -404,10 +417,33 @@ def run(
     sys.exit(EXIT_OF_VERDICT[result.verdict])
 
 
+def _of_the_lab(
+    stage_name: str | None, experiment_name: str | None, failover: str | None, observe: float | None
+) -> tuple[Stage, Experiment, Ground]:
+    """The stage and the experiment of these names, and how the stage is started. Raises UsageError."""
+    if not stage_name or not experiment_name:
+        raise UsageError(
+            "which experiment, on which stage?", "lab run 3 kill-web ('lab list' shows all); of your own: lab run --compose FILE"
+        )
+    stage = stages.find(stage_name, failover)
+    experiment = experiments.observing(experiments.find(experiment_name), observe)
+    experiments.check_targets(experiment, stage)
+
+    @contextmanager
+    def ground(say: Callable[[str], None]) -> Iterator[Engine]:
+        engine = Engine()
+        upkeep.ensure_up(engine, stage, say)
+        yield engine
+
+    return stage, experiment, ground
+
+
 def _show_plan(output: Output, order: Order, as_json: bool) -> None:
     experiment = order.experiment
     plan = {
-        "stage": order.stage.number,
+        "stage": order.stage.number or None,
+        "stage_folder": order.stage.folder,
+        "url": order.stage.page.url if order.stage.page else None,
         "failover": order.stage.failover,
         "experiment": experiment.name,
         "seed": order.seed,
@@ -423,7 +459,7 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
     if as_json:
         output.document(plan)
         return
-    output.data.print(f"stage {order.stage.number}, {experiment.name}: {experiment.question}", highlight=False)
+    output.data.print(f"{order.stage.place}, {experiment.name}: {experiment.question}", highlight=False)
     output.data.print(f"{order.trials} trials at {order.plan.rate_per_s:g} requests a second, seed {order.seed}", highlight=False)
     acts = [str(step) for step in experiment.faults]
     if experiment.operator:

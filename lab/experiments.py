@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ STEP_KEYS = (*FAULT_KEYS, "after_s")
 ROLES = (PRIMARY, ACTIVE)
 OPERATOR_ACTS = ("promote", "switchover", "failback")
 DURATION_MAX_S = 3600.0
+BASELINE_S, OBSERVE_S, AFTER_S = 2.0, 6.0, 1.5
 
 
 def names() -> list[str]:
@@ -43,17 +44,17 @@ def find(name: str) -> Experiment:
 def read(file: Path) -> Experiment:
     """The experiment in a file. Raises UsageError naming file and line."""
     document = yamlfile.load(file)
-    _only(document, KEYS)
+    only(document, KEYS)
     steps = _steps(document)
     return Experiment(
         name=file.stem,
         title=_text(document, "title"),
         question=_text(document, "question"),
         steps=steps,
-        baseline_s=_duration(document, "baseline_s", 2.0),
-        observe_s=_duration(document, "observe_s", 6.0),
-        after_s=_duration(document, "after_s", 1.5),
-        expectations=_expectations(document),
+        baseline_s=duration(document, "baseline_s", BASELINE_S),
+        observe_s=duration(document, "observe_s", OBSERVE_S),
+        after_s=duration(document, "after_s", AFTER_S),
+        expectations=expectations(document),
         operator=_operator(document),
         given=_given(document),
         before=_listed(document, "before") if "before" in document else (),
@@ -109,8 +110,8 @@ def _listed(document: yamlfile.Mapping, key: str) -> tuple[Step, ...]:
     if not isinstance(steps, list) or not steps or not all(isinstance(step, yamlfile.Mapping) for step in steps):
         raise document.error(key, f"{key} must be a list of mappings with fault, target and after_s")
     for step in steps:
-        _only(step, STEP_KEYS)
-    return tuple(_step(step, _duration(step, "after_s", 0.0)) for step in steps)
+        only(step, STEP_KEYS)
+    return tuple(_step(step, duration(step, "after_s", 0.0)) for step in steps)
 
 
 def _step(mapping: yamlfile.Mapping, after_s: float) -> Step:
@@ -137,14 +138,14 @@ def _operator(document: yamlfile.Mapping) -> Operator | None:
     operator = document["operator"]
     if not isinstance(operator, yamlfile.Mapping):
         raise document.error("operator", "operator must be a mapping", "operator: {delay_s: 20, does: promote}")
-    _only(operator, ("delay_s", "does", "to"))
+    only(operator, ("delay_s", "does", "to"))
     does = operator.get("does")
     if does not in OPERATOR_ACTS:
         raise operator.error("does", f"an operator can only {' or '.join(OPERATOR_ACTS)}", "does: promote")
     to = operator.get("to", "")
     if not isinstance(to, str) or (to and does == "promote"):
         raise operator.error("to", "a switchover or a failback can have a target, whom it makes the primary", "to: region:eu")
-    return Operator(_duration(operator, "delay_s", 20.0), str(does), to)
+    return Operator(duration(operator, "delay_s", 20.0), str(does), to)
 
 
 def _given(document: yamlfile.Mapping) -> dict[str, str]:
@@ -153,23 +154,24 @@ def _given(document: yamlfile.Mapping) -> dict[str, str]:
         return {}
     if not isinstance(given, yamlfile.Mapping):
         raise document.error("given", "given must be a mapping of roles to targets", "given: {db.primary: zone:a}")
-    _only(given, ROLES)
+    only(given, ROLES)
     for role, target in given.items():
         if not isinstance(target, str) or not target:
             raise given.error(role, f"{role} needs a target", f"{role}: zone:a")
     return dict(given)
 
 
-def _expectations(document: yamlfile.Mapping) -> tuple[Expectation, ...]:
+def expectations(document: yamlfile.Mapping, measures: Collection[str] = MEASURES) -> tuple[Expectation, ...]:
+    """What a document expects, of these measures. Raises UsageError naming file and line."""
     expect = document.get("expect")
     if not isinstance(expect, yamlfile.Mapping) or not expect:
         raise document.error("expect", "expect must name at least one measure with at_most or at_least")
-    return tuple(_expectation(expect, measure) for measure in expect)
+    return tuple(_expectation(expect, measure, measures) for measure in expect)
 
 
-def _expectation(expect: yamlfile.Mapping, measure: str) -> Expectation:
-    if measure not in MEASURES:
-        raise expect.error(measure, f"'{measure}' is not measured", f"measures are {', '.join(MEASURES)}")
+def _expectation(expect: yamlfile.Mapping, measure: str, measures: Collection[str]) -> Expectation:
+    if measure not in measures:
+        raise expect.error(measure, f"'{measure}' is not measured", f"measures are {', '.join(measures)}")
     bounds = expect[measure]
     if not isinstance(bounds, yamlfile.Mapping) or not bounds or not set(bounds) <= {"at_most", "at_least"}:
         raise expect.error(measure, f"'{measure}' needs at_most or at_least", f"{measure}: {{at_most: 1.0}}")
@@ -179,7 +181,8 @@ def _expectation(expect: yamlfile.Mapping, measure: str) -> Expectation:
     return Expectation(measure, bounds.get("at_most"), bounds.get("at_least"))
 
 
-def _only(mapping: yamlfile.Mapping, known: Iterable[str]) -> None:
+def only(mapping: yamlfile.Mapping, known: Iterable[str]) -> None:
+    """Raise UsageError, naming file and line, for a key that is not known."""
     for key in mapping:
         if key not in known:
             raise mapping.error(key, f"'{key}' is not known here", f"known are {', '.join(known)}")
@@ -192,7 +195,8 @@ def _text(mapping: yamlfile.Mapping, key: str) -> str:
     return " ".join(value.split())
 
 
-def _duration(mapping: yamlfile.Mapping, key: str, default: float) -> float:
+def duration(mapping: yamlfile.Mapping, key: str, default: float) -> float:
+    """A number of seconds. Raises UsageError naming file and line."""
     value = mapping.get(key, default)
     if not _is_number(value) or not 0 <= value <= DURATION_MAX_S:
         raise mapping.error(key, f"{key} must be a number of seconds from 0 to {DURATION_MAX_S:g}, not '{value}'")

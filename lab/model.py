@@ -10,7 +10,12 @@ from typing import Any
 
 INTERNET_ROLE = "internet"
 WAN_ROLE = "wan"
+HTTP_PORT = 80
 LINE_FORM = "line:"
+GUEST = 0
+"""The number of what is no stage of the lab's: a project of somebody else, which is only visited."""
+GUEST_FOLDER = "own-"
+"""What the folder of such a project's results begins with."""
 
 
 class Verdict(StrEnum):
@@ -80,6 +85,11 @@ def is_system(roles: Iterable[str]) -> bool:
     return not {INTERNET_ROLE, WAN_ROLE} & set(roles)
 
 
+def place(number: int, folder: str) -> str:
+    """What messages call a stage, or a project of somebody else."""
+    return folder if number == GUEST else f"stage {number}"
+
+
 @dataclass(frozen=True)
 class ServiceSpec:
     """A service of a stage file: a box before it is started."""
@@ -97,8 +107,31 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True)
+class Page:
+    """What users read of a system that has no order desk."""
+
+    host: str
+    """A name of one of its boxes, or an address, as seen from its network."""
+    port: int
+    path: str
+    """With the query, where there is one."""
+    contains: str = ""
+    """A text that a good answer has; empty: any answer that says that it is one (2xx)."""
+
+    @property
+    def url(self) -> str:
+        """As users would write it."""
+        return f"http://{self.authority}{self.path}"
+
+    @property
+    def authority(self) -> str:
+        """Whom a request names as its host."""
+        return self.host if self.port == HTTP_PORT else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
 class Stage:
-    """A stage as its file describes it."""
+    """A stage as its file describes it; or a project of somebody else, as it was found."""
 
     number: int
     folder: str
@@ -123,6 +156,18 @@ class Stage:
     """In several regions, whom a commit waits for: region (one in another region) or local (the neighbour)."""
     monitor: str = ""
     """The address at which the monitor is asked; empty where there is none."""
+    page: Page | None = None
+    """What is read where there is no order desk."""
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether it is somebody else's: never started, stopped or changed but by a fault that was asked for."""
+        return self.number == GUEST
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return place(self.number, self.folder)
 
     @property
     def name(self) -> str:
@@ -199,6 +244,11 @@ class Box:
     restarts: int = 0
     addresses: dict[str, str] = field(default_factory=dict)
     """The networks that it is on, and its address on each."""
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether it is of no stage of the lab's."""
+        return self.stage == GUEST
 
     @property
     def zone(self) -> str:
@@ -334,6 +384,8 @@ class Undo:
     """The table of packet rules to delete in the box's network."""
     setting: str = ""
     """What to tell the router between regions: a line, and what it was set to."""
+    project: str = ""
+    """Whose box it is, where it is none of the lab's: the name of the Compose project."""
 
 
 @dataclass(frozen=True)
@@ -548,6 +600,11 @@ class LoadPlan:
     write_share: float = 0.3
     new_connection_share: float = 0.1
 
+    @property
+    def has_writes(self) -> bool:
+        """Whether anything is written: of somebody else's system a page is only read."""
+        return self.write_share > 0
+
 
 @dataclass(frozen=True)
 class Event:
@@ -627,6 +684,8 @@ class TrialResult:
     """The tiers that the stage has; empty where nobody looked, as in journals from before anybody did."""
     exposure_period_s: float | None = None
     """How often it was looked; None where nobody did."""
+    has_writes: bool = True
+    """Whether anything was to be written; where not, all that is said of writes is not measured, which is not 0."""
 
     @property
     def degraded_redundancy_s(self) -> float | None:
@@ -689,6 +748,15 @@ class RunInfo:
     expectations: tuple[Expectation, ...]
     has_fault: bool
     started_at: str
+    url: str = ""
+    """What was read, where the system is somebody else's."""
+    contains: str = ""
+    """The text that a good answer had to have, where one was asked for."""
+
+    @property
+    def place(self) -> str:
+        """What messages call the stage."""
+        return place(self.stage, self.stage_folder)
 
 
 @dataclass(frozen=True)

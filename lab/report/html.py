@@ -127,8 +127,11 @@ def _tied(text: str) -> str:
 def _dot_rows(result: RunResult) -> list[DotRow]:
     limits = {each.measure: each.at_most for each in result.info.expectations}
     trials = result.trials
+    whole = _dot_row("longest outage", trials, [each.outages for each in trials], limits.get("downtime_longest_s"))
+    if not result.info.plan.has_writes:  # all were reads
+        return [whole]
     return [
-        _dot_row("longest outage", trials, [each.outages for each in trials], limits.get("downtime_longest_s")),
+        whole,
         _dot_row(
             "longest outage of reads", trials, [each.read_outages for each in trials], limits.get("reads_downtime_longest_s")
         ),
@@ -149,14 +152,17 @@ def _dot_row(name: str, trials: Sequence[TrialResult], outages: Sequence[tuple[O
 
 def _table_row(trial: TrialResult) -> dict[str, str]:
     """The figures of a trial, by the heading of their column."""
-    audit = trial.audit
     return {
         "trial": f"{trial.number}" + ("" if trial.valid else " (not valid)"),
         "broken": words.broken(trial) or "nothing",
         "gone for": terminal.downtime(trial.outages),
         "reads": f"{words.percent(trial.reads.ratio)}" if trial.reads.intended else "none",
-        "writes": f"{words.percent(trial.writes.ratio)}" if trial.writes.intended else "none",
-        "lost writes": f"{audit.lost:,} of {audit.acknowledged:,}" if audit.complete else "unknown",
+        "writes": f"{words.percent(trial.writes.ratio)}"
+        if trial.writes.intended
+        else "none"
+        if trial.has_writes
+        else words.NOT_MEASURED,
+        "lost writes": words.lost_of(trial),
         "median latency": f"{trial.latency_ms['p50']:.1f} ms",
         "99% within": f"{trial.latency_ms['p99']:.0f} ms",
         "nothing in reserve": words.seconds(trial.degraded_redundancy_s),

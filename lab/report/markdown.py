@@ -112,15 +112,14 @@ def _reserves(result: RunResult) -> list[str]:
 
 
 def _trial_cells(trial: TrialResult) -> tuple[str, ...]:
-    audit = trial.audit
     failed = [share.intended - share.good for share in (trial.reads, trial.writes)]
     return (
         str(trial.number) if trial.valid else f"{trial.number} (not valid)",
         words.broken(trial) or "-",
         terminal.downtime(trial.outages),
         f"{failed[0]:,} of {trial.reads.intended:,}",
-        f"{failed[1]:,} of {trial.writes.intended:,}",
-        f"{audit.lost:,} of {audit.acknowledged:,}" if audit.complete else "unknown",
+        f"{failed[1]:,} of {trial.writes.intended:,}" if trial.has_writes else words.NOT_MEASURED,
+        words.lost_of(trial),
         f"{trial.latency_ms['p99']:.0f} ms",
         "; ".join([*trial.reasons, *(words.measure_text(each) for each in trial.failed_expectations)]),
     )

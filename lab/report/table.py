@@ -26,9 +26,9 @@ def comparison(matrix: Matrix) -> str:
 
 
 def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
-    info, audit = result.info, trial.audit
+    info, audit, writes = result.info, trial.audit, trial.has_writes
     return {
-        "stage": info.stage,
+        "stage": info.stage or None,
         "stage_folder": info.stage_folder,
         "failover": info.failover,
         "experiment": info.experiment,
@@ -46,15 +46,15 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "availability_ratio": trial.total.ratio,
         "reads_intended": trial.reads.intended,
         "reads_good": trial.reads.good,
-        "writes_intended": trial.writes.intended,
-        "writes_good": trial.writes.good,
+        "writes_intended": trial.writes.intended if writes else None,
+        "writes_good": trial.writes.good if writes else None,
         "outages": len(trial.outages),
         "downtime_longest_s": trial.downtime_longest_s,
         "downtime_total_s": trial.downtime_total_s,
         "downtime_censored": trial.censored,
         "reads_downtime_longest_s": longest_s(trial.read_outages),
-        "writes_downtime_longest_s": longest_s(trial.write_outages),
-        "writes_acknowledged": audit.acknowledged,
+        "writes_downtime_longest_s": longest_s(trial.write_outages) if writes else None,
+        "writes_acknowledged": audit.acknowledged if writes else None,
         "writes_lost": audit.lost if audit.complete else None,
         "writes_unexpected": audit.unexpected if audit.complete else None,
         "writes_duplicate": audit.duplicate if audit.complete else None,

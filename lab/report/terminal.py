@@ -29,12 +29,16 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     """Print the whole result: the strip of each trial, the figures, the verdict."""
     info = result.info
     console.print()
-    console.print(Text(f"stage {info.stage} · {info.experiment} · {info.question}", style="bold"))
+    console.print(Text(f"{info.place} · {info.experiment} · {info.question}", style="bold"))
     deadline = f"{info.plan.deadline_s:g} s"
+    good = f"a 2xx{f' with {info.contains!r} in it' if info.contains else ''}" if info.url else "a correct answer"
     console.print(
-        f"{info.plan.rate_per_s:g} requests a second, good means a correct answer within {deadline}; seed {info.seed}",
+        f"{info.plan.rate_per_s:g} requests a second, good means {good} within {deadline}; seed {info.seed}",
         style="dim",
+        markup=False,
     )
+    if info.url:
+        console.print(f"only {info.url} is read: writes, losses and databases are not measured", style="dim", markup=False)
     for record, trial in zip(records, result.trials, strict=True):
         show_strip(console, record, trial)
     console.print(
@@ -113,8 +117,10 @@ def character(cell: Bin) -> str:
 
 def trials_table(trials: Sequence[TrialResult]) -> Table:
     """The figures of each trial."""
+    writes = any(trial.has_writes for trial in trials)
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("trial", "broken", "gone for", "failed reads", "failed writes", "lost writes", "p99", "served by"):
+    of_writes = ("failed writes", "lost writes") if writes else ()
+    for title in ("trial", "broken", "gone for", "failed reads", *of_writes, "p99", "served by"):
         table.add_column(title, justify="left" if title in ("broken", "served by") else "right")
     for trial in trials:
         table.add_row(
@@ -122,12 +128,16 @@ def trials_table(trials: Sequence[TrialResult]) -> Table:
             ", ".join(trial.targets) or "-",
             downtime(trial.outages),
             f"{trial.reads.intended - trial.reads.good} of {trial.reads.intended}",
-            f"{trial.writes.intended - trial.writes.good} of {trial.writes.intended}",
-            f"{trial.audit.lost} of {trial.audit.acknowledged}" if trial.audit.complete else "unknown",
+            *(_of_writes(trial) if writes else ()),
             f"{trial.latency_ms['p99']:.0f} ms",
             ", ".join(f"{box} {count}" for box, count in trial.served_by.items()),
         )
     return table
+
+
+def _of_writes(trial: TrialResult) -> tuple[str, str]:
+    lost = f"{trial.audit.lost} of {trial.audit.acknowledged}" if trial.audit.complete else "unknown"
+    return f"{trial.writes.intended - trial.writes.good} of {trial.writes.intended}", lost
 
 
 def downtime(outages: Sequence[Outage]) -> str:
@@ -204,9 +214,10 @@ def closing(result: RunResult) -> list[Text | str]:
         if summary.trials_valid > 1 and summary.downtime_ci_coverage_ratio is not None:
             low, high = summary.downtime_ci_s
             interval = f" ({summary.downtime_ci_coverage_ratio:.0%} interval {low:.2f} to {high:.2f} s)"
+        lost = f" · lost writes {summary.writes_lost_total}" if info.plan.has_writes else ""
         lines.append(
             f"{summary.trials_valid} of {summary.trials} trials valid · gone for {bound}{summary.downtime_median_s:.2f} s in the median{interval} · "
-            f"availability {summary.availability_ratio_median:.3%} · lost writes {summary.writes_lost_total}"
+            f"availability {summary.availability_ratio_median:.3%}{lost}"
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
     lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
