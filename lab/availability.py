@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from lab import ledger
+from lab import cascade, ledger
 from lab.model import (
     Arrival,
     Event,
@@ -171,6 +171,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         address=counted_seconds(record.events, "address", holders, stopped_at_s),
         notes=tuple(f"{event.at_s:.2f} s: {event.detail}" for event in record.events if event.name == "note"),
     )
+    result = replace(result, blows=cascade.blows(record.events, windows.all))
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
     undecided = [expectation for expectation in expectations if _is_undecided(result, expectation)]
     why = [f"healed too soon to say whether {expectation} (watch for longer)" for expectation in undecided]
@@ -271,6 +272,7 @@ PHASE_OF_EVENT = {
     "bite": "bite_s",
     "operator": "operator_s",
     "promoted": "promoted_s",
+    "repair": "repair_s",
     "heal": "heal_s",
     "well": "redundant_s",
 }

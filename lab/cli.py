@@ -33,6 +33,7 @@ from lab import (
     survey,
     upkeep,
 )
+from lab import repair as repairs
 from lab.cli_campaigns import compare, sweep
 from lab.engine import Engine, wait_until
 from lab.errors import (
@@ -49,7 +50,7 @@ from lab.errors import (
 from lab.faults import FAULTS
 from lab.faults.strike import Strike
 from lab.journal import UndoLedger
-from lab.model import Box, Direction, FaultKind, How, LoadPlan, RunResult, Stage, Step, Verdict
+from lab.model import Box, Direction, FaultKind, How, LoadPlan, RepairPolicy, RunResult, Stage, Step, Verdict
 from lab.observer import Observer
 from lab.options import (
     EXIT_OF_VERDICT,
@@ -62,6 +63,7 @@ from lab.options import (
     seed_option,
     with_failover,
 )
+from lab.repair import STAND_IN
 from lab.report import document, files, matrix, terminal
 from lab.report import map as map_
 from lab.report.progress import ConsoleProgress, NoProgress
@@ -352,6 +354,12 @@ def list_(output: Output) -> None:
 @click.option("--trials", type=click.IntRange(1, TRIALS_MAX), default=1, show_default=True, help="How often.")
 @click.option("--rate", type=click.FloatRange(1, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second.")
 @click.option("--observe", type=Duration(), help="How long to watch before healing, instead of what the experiment says.")
+@click.option(
+    "--repair",
+    type=click.Choice([policy.value for policy in RepairPolicy]),
+    help="What brings lost boxes back: nothing, the same box, or a new one with an empty disk. Default: what the experiment says.",
+)
+@click.option("--repair-after", type=Duration(), help="From the loss of a box until its repair begins.")
 @seed_option
 @click.option("--web-ui", is_flag=True, help="Show Locust's own page on loopback while it runs.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
@@ -365,6 +373,8 @@ def run(
     trials: int,
     rate: float,
     observe: float | None,
+    repair: str | None,
+    repair_after: float | None,
     seed: int | None,
     web_ui: bool,
     dry_run: bool,
@@ -377,6 +387,7 @@ def run(
     """
     stage = stages.find(stage_name, failover)
     experiment = experiments.observing(experiments.find(experiment_name), observe)
+    experiment = experiments.repairing(experiment, repair, repair_after)
     experiments.check_targets(experiment, stage)
     seed = SystemRandom().randrange(2**31) if seed is None else seed
     order = Order(stage, experiment, LoadPlan(rate_per_s=rate), seed, trials, web_ui)
@@ -415,6 +426,8 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
         "trials": [{"number": number, "seed": trial_seed(order.seed, number)} for number in range(1, order.trials + 1)],
         "steps": [_step_document(step) for step in experiment.faults],
         "operator": asdict(experiment.operator) if experiment.operator else None,
+        "repair": {"policy": experiment.repair.policy.value, "after_s": experiment.repair.after_s},
+        "foreseen": experiment.foreseen.get(experiment.repair.policy.value),
         "baseline_s": experiment.baseline_s,
         "observe_s": experiment.observe_s,
         "after_s": experiment.after_s,
@@ -429,6 +442,8 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
     if experiment.operator:
         acts.append(f"after {experiment.operator.delay_s:g} s an operator's {experiment.operator.does}")
     steps = ", then ".join(acts) or "break nothing"
+    if experiment.repair.acts:
+        steps += f"; repair: {experiment.repair}, by {STAND_IN}"
     output.data.print(
         f"each: {experiment.baseline_s:g} s as it is; {steps}; watch {experiment.observe_s:g} s; heal; {experiment.after_s:g} s more",
         highlight=False,
@@ -440,6 +455,7 @@ def _step_document(step: Step) -> dict[str, Any]:
     """A step with the parameters that were given for it, under the names they have in YAML."""
     given = {key: value for key, value in asdict(step.how).items() if value != getattr(How(), key)}
     given = {"from" if key == "source" else key: value for key, value in given.items()}
+    given |= {"once": step.once, "within_s": step.within_s} if step.once else {}
     return {"fault": step.fault.value, "target": step.target, "after_s": step.after_s, **given}
 
 
@@ -630,6 +646,27 @@ def heal(output: Output) -> None:
     with journal.exclusive("lab heal"), signals.Deferred(lambda: output.say("healing first, then the end")):
         mended = healing.heal(engine, UndoLedger(), output.say)
     output.say(f"healed: {mended} things mended, everything runs and answers" if mended else "nothing was broken")
+
+
+@cli.command("repair")
+@click.argument("stage_name", metavar="STAGE")
+@click.option("--replace", "new", is_flag=True, help="New boxes with empty disks, where the data is elsewhere too.")
+@with_failover
+@pass_output
+def repair_(output: Output, stage_name: str, new: bool, failover: str | None) -> None:
+    """Be the human who is called at night: bring back every box of a stage that is lost, until nothing is missing.
+
+    Boxes that run are left alone; what the network lost is for 'lab heal'. A disk whose content is nowhere else is never
+    thrown away. 'lab run --repair' has the lab do the same by itself, in place of an orchestrator.
+    """
+    stage = stages.find(stage_name, failover)
+    engine = Engine()
+    if not engine.boxes(stage.number):
+        raise UsageError(f"stage {stage.number} is not up", f"'lab up {stage.number}' starts it")
+    with journal.exclusive(f"lab repair {stage.number}"), signals.Deferred(lambda: output.say("repairing first, then the end")):
+        policy = RepairPolicy.REPLACE if new else RepairPolicy.RESTART
+        mended = repairs.by_hand(engine, UndoLedger(), stage, policy, output.say)
+    output.say(f"repaired: {mended} boxes, nothing is missing" if mended else "no box was lost")
 
 
 REPORTS = {

@@ -313,9 +313,9 @@ class Engine:
 
     # Stages
 
-    def up(self, stage: Stage) -> None:
-        """Create and start what of a stage is not there or not running. Raises LabError."""
-        self._compose(stage, "up", "--detach", "--no-build", "--pull", "never")
+    def up(self, stage: Stage, only: str = "") -> None:
+        """Create and start what of a stage (or only this service) is not there or not running. Raises LabError."""
+        self._compose(stage, "up", "--detach", "--no-build", "--pull", "never", *(("--no-deps", only) if only else ()))
 
     def create(self, stage: Stage) -> None:
         """Create what of a stage is not there, without starting it. Raises LabError."""

@@ -11,15 +11,31 @@ from typing import Any
 from lab import parameters, yamlfile
 from lab.availability import MEASURES
 from lab.errors import UsageError
-from lab.model import Expectation, Experiment, FaultKind, How, Operator, Stage, Step
+from lab.model import Expectation, Experiment, FaultKind, How, Operator, Repair, RepairPolicy, Stage, Step, Verdict
 from lab.targets import ACTIVE, PRIMARY, check, possible
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
 FAULT_KEYS = ("fault", "target", *parameters.NAMES)
-KEYS = ("title", "question", "given", "before", *FAULT_KEYS, "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
-STEP_KEYS = (*FAULT_KEYS, "after_s")
+KEYS = (
+    "title",
+    "question",
+    "given",
+    "before",
+    *FAULT_KEYS,
+    "steps",
+    "baseline_s",
+    "observe_s",
+    "after_s",
+    "operator",
+    "repair",
+    "foreseen",
+    "expect",
+)
+STEP_KEYS = (*FAULT_KEYS, "after_s", "once", "within_s")
 ROLES = (PRIMARY, ACTIVE)
 OPERATOR_ACTS = ("promote", "switchover", "failback")
+CONDITIONS = ("redundant", "served")
+WITHIN_S = 30.0
 DURATION_MAX_S = 3600.0
 
 
@@ -57,12 +73,26 @@ def read(file: Path) -> Experiment:
         operator=_operator(document),
         given=_given(document),
         before=_listed(document, "before") if "before" in document else (),
+        repair=_repair(document),
+        foreseen=_foreseen(document),
     )
 
 
 def observing(experiment: Experiment, observe_s: float | None) -> Experiment:
     """The experiment, watched for so long before it is healed; as it is without one."""
     return experiment if observe_s is None else replace(experiment, observe_s=observe_s)
+
+
+def repairing(experiment: Experiment, policy: str | None, after_s: float | None) -> Experiment:
+    """The experiment under another repair policy, or after another delay. Raises UsageError where an operator is modelled."""
+    repair = experiment.repair
+    repair = Repair(RepairPolicy(policy or repair.policy), repair.after_s if after_s is None else after_s)
+    if repair.acts and experiment.operator:
+        raise UsageError(
+            f"{experiment.name} has an operator already: nobody else repairs what is broken",
+            "without --repair, or another experiment",
+        )
+    return replace(experiment, repair=repair)
 
 
 def check_targets(experiment: Experiment, stage: Stage) -> None:
@@ -110,7 +140,17 @@ def _listed(document: yamlfile.Mapping, key: str) -> tuple[Step, ...]:
         raise document.error(key, f"{key} must be a list of mappings with fault, target and after_s")
     for step in steps:
         _only(step, STEP_KEYS)
-    return tuple(_step(step, _duration(step, "after_s", 0.0)) for step in steps)
+    return tuple(_waiting(step, _step(step, _duration(step, "after_s", 0.0))) for step in steps)
+
+
+def _waiting(mapping: yamlfile.Mapping, step: Step) -> Step:
+    """The step with what it waits for."""
+    once = mapping.get("once", "")
+    if once not in ("", *CONDITIONS):
+        raise mapping.error("once", f"a step can wait until all is {' or '.join(CONDITIONS)}, not '{once}'", "once: redundant")
+    if "within_s" in mapping and not once:
+        raise mapping.error("within_s", "within_s says for how long to wait, and there is nothing to wait for", "once: redundant")
+    return replace(step, once=once, within_s=_duration(mapping, "within_s", WITHIN_S)) if once else step
 
 
 def _step(mapping: yamlfile.Mapping, after_s: float) -> Step:
@@ -145,6 +185,33 @@ def _operator(document: yamlfile.Mapping) -> Operator | None:
     if not isinstance(to, str) or (to and does == "promote"):
         raise operator.error("to", "a switchover or a failback can have a target, whom it makes the primary", "to: region:eu")
     return Operator(_duration(operator, "delay_s", 20.0), str(does), to)
+
+
+def _repair(document: yamlfile.Mapping) -> Repair:
+    repair = document.get("repair", {})
+    if not repair:
+        return Repair()
+    if not isinstance(repair, yamlfile.Mapping):
+        raise document.error("repair", "repair must be a mapping", "repair: {policy: restart, after_s: 2}")
+    if "operator" in document:
+        raise document.error("repair", "an operator or a repair policy, not both")
+    _only(repair, ("policy", "after_s"))
+    if repair.get("policy") not in list(RepairPolicy):
+        raise repair.error("policy", f"policy must be one of {', '.join(RepairPolicy)}", "policy: restart")
+    return Repair(RepairPolicy(repair["policy"]), _duration(repair, "after_s", Repair().after_s))
+
+
+def _foreseen(document: yamlfile.Mapping) -> dict[str, str]:
+    foreseen = document.get("foreseen", {})
+    if not isinstance(foreseen, (yamlfile.Mapping, dict)):
+        raise document.error("foreseen", "foreseen must be a mapping of repair policies to verdicts", "foreseen: {none: refuted}")
+    for policy, verdict in foreseen.items():
+        if policy not in list(RepairPolicy) or verdict not in (Verdict.HELD, Verdict.REFUTED):
+            raise document.error(
+                "foreseen",
+                f"foreseen says {' or '.join((Verdict.HELD, Verdict.REFUTED))} of {', '.join(RepairPolicy)}, not '{policy}: {verdict}'",
+            )
+    return dict(foreseen)
 
 
 def _given(document: yamlfile.Mapping) -> dict[str, str]:

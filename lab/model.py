@@ -62,6 +62,17 @@ class DatabaseState(StrEnum):
     """It does not answer."""
 
 
+class RepairPolicy(StrEnum):
+    """What brings back a box that was lost, while nobody looks."""
+
+    NONE = "none"
+    """Nothing: a human would have to."""
+    RESTART = "restart"
+    """The same box is started again, with its disk."""
+    REPLACE = "replace"
+    """A new box with an empty disk takes its place."""
+
+
 class UndoAction(StrEnum):
     """What brings a box back."""
 
@@ -473,9 +484,15 @@ class Step:
     after_s: float = 0.0
     """Seconds after the step before it (after the jitter, for the first)."""
     how: How = How()
+    once: str = ""
+    """What is waited for before that: redundant (all is in reserve again that was when the trial began) or served (one
+    database accepts writes and users get an answer); nothing where it is empty."""
+    within_s: float = 0.0
+    """For how long at most; the step is done then all the same."""
 
     def __str__(self) -> str:
-        return f"{self.fault} {self.target} {self.how}".rstrip()
+        once = f" once {self.once}" if self.once else ""
+        return f"{self.fault} {self.target} {self.how}".rstrip() + once
 
 
 @dataclass(frozen=True)
@@ -489,6 +506,23 @@ class Operator:
     failback: heals what was broken before, waits until nothing is missing, and changes back."""
     to: str = ""
     """Whom to make the primary: one of the boxes of a target."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What an orchestrator would do about lost boxes; the lab stands in for it."""
+
+    policy: RepairPolicy = RepairPolicy.NONE
+    after_s: float = 2.0
+    """From the loss of a box until its repair begins: what it takes to be sure, and to get the order through."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether anybody comes."""
+        return self.policy is not RepairPolicy.NONE
+
+    def __str__(self) -> str:
+        return f"{self.policy} after {self.after_s:g} s" if self.acts else str(self.policy)
 
 
 @dataclass(frozen=True)
@@ -510,6 +544,9 @@ class Experiment:
     """Roles that change (db.primary, lb.active), and the boxes one of which shall play them when a trial begins."""
     before: tuple[Step, ...] = ()
     """What is broken already when the load begins; healed by the operator's failback, or as every fault is."""
+    repair: Repair = Repair()
+    foreseen: Mapping[str, str] = field(default_factory=dict)
+    """The verdict that its author expects under each repair policy; nothing is said of those left out."""
 
     @property
     def breaks(self) -> bool:
@@ -557,6 +594,19 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class Blow:
+    """One of several faults of a trial, and what users noticed of it before the next."""
+
+    at_s: float
+    what: str
+    reserve: bool | None
+    """Whether all was in reserve again just before; None where nobody looked (the first)."""
+    downtime_s: float
+    """The longest outage that began with it or after it, and before the next; a lower bound where censored."""
+    censored: bool
+
+
+@dataclass(frozen=True)
 class TrialResult:
     """The figures of a trial."""
 
@@ -587,6 +637,8 @@ class TrialResult:
     address: dict[str, float] = field(default_factory=dict)
     """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
     notes: tuple[str, ...] = ()
+    blows: tuple[Blow, ...] = ()
+    """Each fault by itself, where there were several."""
 
     @property
     def degraded_redundancy_s(self) -> float | None:
@@ -649,6 +701,11 @@ class RunInfo:
     expectations: tuple[Expectation, ...]
     has_fault: bool
     started_at: str
+    repair: str = RepairPolicy.NONE.value
+    """The policy under which it ran."""
+    repair_after_s: float = 0.0
+    foreseen: str = ""
+    """The verdict that the experiment's author expects under that policy; empty where nothing is said."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "experiment": info.experiment,
         "question": info.question,
         "verdict": result.verdict.value,
+        "repair": info.repair,
+        "repair_after_s": info.repair_after_s,
+        "foreseen": info.foreseen or None,
         "seed": info.seed,
         "rate_per_s": info.plan.rate_per_s,
         "deadline_s": info.plan.deadline_s,
@@ -77,6 +80,7 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "writable_databases": _rounded(trial.writable),
         "address_holders": _rounded(trial.address),
         "notes": list(trial.notes),
+        "blows": [_rounded(asdict(blow)) for blow in trial.blows],
     }
 
 

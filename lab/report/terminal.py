@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lab import cascade
 from lab.availability import Bin, bins
-from lab.model import Outage, RunResult, SoakOutcome, TrialRecord, TrialResult, Verdict
+from lab.model import Outage, RepairPolicy, RunInfo, RunResult, SoakOutcome, TrialRecord, TrialResult, Verdict
 from lab.report import words
 from lab.report.matrix import Cell, Matrix
 
@@ -41,7 +42,7 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     )
     console.print(trials_table(result.trials))
     for trial in result.trials:
-        for line in explain(trial):
+        for line in (*explain(trial), *cascade.explain(trial.blows, tolerance_s(info))):
             console.print(f"  trial {trial.number}: {line}", markup=False)
     for said in closing(result):
         console.print(said, markup=False)
@@ -133,6 +134,29 @@ def explain(trial: TrialResult) -> list[str]:
     return [*lines, *trial.failed_expectations, *trial.notes]
 
 
+def tolerance_s(info: RunInfo) -> float:
+    """For how long users may be without the service, as the experiment says; 0 where it does not."""
+    bounds = [each.at_most for each in info.expectations if each.measure == "downtime_longest_s" and each.at_most is not None]
+    return min(bounds, default=0.0)
+
+
+def repairing(info: RunInfo) -> list[str]:
+    """Under which repair policy a run went, and whether its verdict was foreseen."""
+    lines = []
+    if info.repair != RepairPolicy.NONE:
+        lines.append(f"repair: {info.repair} after {info.repair_after_s:g} s, by the lab in place of an orchestrator")
+    return lines
+
+
+def foreseen(result: RunResult) -> list[str]:
+    """Whether the verdict is the one that the experiment's author expects under this repair policy."""
+    info = result.info
+    if not info.foreseen or result.verdict is Verdict.INCONCLUSIVE:
+        return []
+    fits = "as was foreseen" if result.verdict.value == info.foreseen else f"where {info.foreseen} was foreseen"
+    return [f"under repair '{info.repair}': {result.verdict.value}, {fits}"]
+
+
 def what_the_system_did(trial: TrialResult) -> list[str]:
     """When it noticed, decided and took over, counted from the fault."""
     words = (("detect_s", "noticed"), ("elect_s", "decided"), ("reroute_s", "taken over"))
@@ -176,6 +200,7 @@ def closing(result: RunResult) -> list[Text | str]:
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
     lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
+    lines += [*repairing(info), *foreseen(result)]
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines

@@ -21,6 +21,7 @@ PHASE_WORDS = {
     "elect_s": "decided who takes over",
     "reroute_s": "taken over",
     "recover_s": "served again",
+    "repair_s": "repair begins",
     "heal_s": "healed by the lab",
     "operator_s": "operator acts",
     "promoted_s": "operator is done",

@@ -28,6 +28,9 @@ DOCUMENT = {
     "experiment",
     "question",
     "verdict",
+    "repair",
+    "repair_after_s",
+    "foreseen",
     "seed",
     "rate_per_s",
     "deadline_s",
@@ -65,6 +68,7 @@ TRIAL = {
     "generator",
     "failed_expectations",
     "notes",
+    "blows",
     "writable_databases",
     "address_holders",
     "degraded_redundancy_s",
@@ -74,7 +78,7 @@ SHARE = {"intended", "good", "availability_ratio"}
 OUTAGE = {"start_s", "end_s", "censored"}
 PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"}
 # Those that only some stages and experiments have.
-MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "operator_s", "promoted_s"}
+MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "operator_s", "promoted_s", "repair_s"}
 AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"}
 GENERATOR = {"intended", "recorded", "lag_p99_ms", "lag_max_ms", "cpu_ratio"}
 SUMMARY = {
