@@ -50,6 +50,7 @@ MEASURES = (
     "address_several_s",
     "degraded_redundancy_s",
     "rejoin_s",
+    "served_of_capacity_ratio",
 )
 
 
@@ -171,7 +172,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         address=counted_seconds(record.events, "address", holders, stopped_at_s),
         notes=tuple(f"{event.at_s:.2f} s: {event.detail}" for event in record.events if event.name == "note"),
     )
-    result = replace(result, blows=cascade.blows(record.events, windows.all))
+    result = replace(result, blows=cascade.blows(record.events, windows.all), served=served(record.events, arrivals, deadline_s))
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
     undecided = [expectation for expectation in expectations if _is_undecided(result, expectation)]
     why = [f"healed too soon to say whether {expectation} (watch for longer)" for expectation in undecided]
@@ -267,6 +268,27 @@ def _changed_at(events: Sequence[Event], name: str, what: Callable[[str], str], 
     return next((at_s for at_s, found in sights if at_s > since_s and found and found != before[-1]), None)
 
 
+SETTLED_S = 1.0
+"""From a fault until it is clear who serves."""
+
+
+def served(events: Sequence[Event], arrivals: Sequence[Arrival], deadline_s: float) -> dict[str, float]:
+    """What was served in an overload, beside what one box carries; empty where no capacity was measured."""
+    capacity = next((event.detail for event in events if event.name == "capacity"), "")
+    since_s, until_s = event_at(events, "bite"), event_at(events, "heal")
+    if not capacity or since_s is None or until_s is None or until_s - deadline_s <= since_s + SETTLED_S:
+        return {}
+    # What was intended within a deadline of the healing may owe its answer to that.
+    low_s, high_s = since_s + SETTLED_S, until_s - deadline_s
+    found = share((each for each in arrivals if low_s <= each.at_s < high_s), deadline_s)
+    length_s = high_s - low_s
+    return {
+        "capacity_per_s": float(capacity.split()[0]),
+        "offered_per_s": found.intended / length_s,
+        "served_per_s": found.good / length_s,
+    }
+
+
 PHASE_OF_EVENT = {
     "inject": "inject_s",
     "bite": "bite_s",
@@ -334,6 +356,7 @@ def measured(result: TrialResult, measure: str) -> float:
         "address_several_s": result.address.get("several_s", 0.0),
         "degraded_redundancy_s": result.degraded_redundancy_s or 0.0,
         "rejoin_s": result.rejoin_s or 0.0,
+        "served_of_capacity_ratio": result.served_ratio,
     }
     return values[measure]
 

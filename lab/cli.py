@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -23,6 +23,7 @@ from lab import (
     healing,
     images,
     journal,
+    overload,
     parameters,
     preflight,
     roles,
@@ -50,7 +51,7 @@ from lab.errors import (
 from lab.faults import FAULTS
 from lab.faults.strike import Strike
 from lab.journal import UndoLedger
-from lab.model import Box, Direction, FaultKind, How, LoadPlan, RepairPolicy, RunResult, Stage, Step, Verdict
+from lab.model import Box, Direction, FaultKind, How, LoadPlan, Overload, RepairPolicy, RunResult, Stage, Step, Verdict
 from lab.observer import Observer
 from lab.options import (
     EXIT_OF_VERDICT,
@@ -401,6 +402,8 @@ def run(
         upkeep.ensure_up(engine, stage, output.say)
         if web_ui:
             output.say(f"Locust's page while it runs: {preflight.locust_page()}")
+        if experiment.overload:
+            order = _overloading(engine, ledger, order, experiment.overload, output.say)
         silent = as_json or output.quiet
         if silent:
             result = run_experiment(engine, ledger, order, info_of(order), NoProgress())
@@ -413,6 +416,17 @@ def run(
         assert result.folder is not None
         terminal.show(output.data, result, document.rebuild(result.folder)[1])
     sys.exit(EXIT_OF_VERDICT[result.verdict])
+
+
+def _overloading(engine: Engine, ledger: UndoLedger, order: Order, wanted: Overload, say: Callable[[str], None]) -> Order:
+    """The order at the rate that an overload asks for, once it is known what one web box carries."""
+    with signals.Deferred(lambda: say("interrupted: putting everything back first")) as interrupts:
+        capacity_per_s = overload.measure(engine, ledger, order.stage, wanted, say, interrupts.open)
+    rate_per_s = round(wanted.rate_ratio * capacity_per_s, 1)
+    say(
+        f"one web box carries {capacity_per_s:.0f} requests a second; the load is {wanted.rate_ratio:g} times that, {rate_per_s:g}"
+    )
+    return replace(order, plan=LoadPlan(rate_per_s=rate_per_s), capacity_per_s=capacity_per_s)
 
 
 def _show_plan(output: Output, order: Order, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from lab import parameters, yamlfile
 from lab.availability import MEASURES
 from lab.errors import UsageError
-from lab.model import Expectation, Experiment, FaultKind, How, Operator, Repair, RepairPolicy, Stage, Step, Verdict
+from lab.model import Expectation, Experiment, FaultKind, How, Operator, Overload, Repair, RepairPolicy, Stage, Step, Verdict
 from lab.targets import ACTIVE, PRIMARY, check, possible
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
@@ -29,6 +29,7 @@ KEYS = (
     "operator",
     "repair",
     "foreseen",
+    "overload",
     "expect",
 )
 STEP_KEYS = (*FAULT_KEYS, "after_s", "once", "within_s")
@@ -36,6 +37,8 @@ ROLES = (PRIMARY, ACTIVE)
 OPERATOR_ACTS = ("promote", "switchover", "failback")
 CONDITIONS = ("redundant", "served")
 WITHIN_S = 30.0
+# The generator is not to be what is overloaded: a small box, and not many times what it carries.
+OVERLOAD_BOUNDS = {"cpus": (0.05, 0.5), "rate_ratio": (0.1, 3.0), "maxconn": (0, 500)}
 DURATION_MAX_S = 3600.0
 
 
@@ -75,6 +78,7 @@ def read(file: Path) -> Experiment:
         before=_listed(document, "before") if "before" in document else (),
         repair=_repair(document),
         foreseen=_foreseen(document),
+        overload=_overload(document),
     )
 
 
@@ -107,6 +111,8 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
             f"{experiment.name} needs a stage where an operator promotes; in {stage.file.name} a monitor does",
             f"without the operator: lab run {stage.number} kill-primary --failover automatic",
         )
+    if experiment.overload:
+        _check_overload(experiment, stage)
     try:
         for step in (*experiment.before, *experiment.faults):
             check(step.target, possible(stage), stage.number, step.how.source)
@@ -116,6 +122,13 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
             _check_given(PRIMARY, experiment.operator.to, stage)
     except UsageError as error:
         raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
+
+
+def _check_overload(experiment: Experiment, stage: Stage) -> None:
+    """Raise UsageError unless one of two web boxes behind a balancer can be left to carry it all."""
+    roles = [role for spec in stage.services for role in spec.roles]
+    if roles.count("web") != 2 or "lb" not in roles:
+        raise UsageError(f"{experiment.name} needs two web boxes behind a balancer", "stages 3, 4 and 5 have them")
 
 
 def _check_given(role: str, target: str, stage: Stage) -> None:
@@ -199,6 +212,20 @@ def _repair(document: yamlfile.Mapping) -> Repair:
     if repair.get("policy") not in list(RepairPolicy):
         raise repair.error("policy", f"policy must be one of {', '.join(RepairPolicy)}", "policy: restart")
     return Repair(RepairPolicy(repair["policy"]), _duration(repair, "after_s", Repair().after_s))
+
+
+def _overload(document: yamlfile.Mapping) -> Overload | None:
+    if "overload" not in document:
+        return None
+    wanted = document["overload"]
+    if not isinstance(wanted, yamlfile.Mapping):
+        raise document.error("overload", "overload must be a mapping", "overload: {cpus: 0.15, rate_ratio: 1.5, maxconn: 6}")
+    _only(wanted, OVERLOAD_BOUNDS)
+    for key, (low, high) in OVERLOAD_BOUNDS.items():
+        value = wanted.get(key, 0)
+        if not _is_number(value) or not low <= value <= high or (key == "maxconn" and value != int(value)):
+            raise wanted.error(key, f"{key} must be a number from {low:g} to {high:g}, not '{value}'", f"{key}: {high:g}")
+    return Overload(float(wanted["cpus"]), float(wanted["rate_ratio"]), int(wanted.get("maxconn", 0)))
 
 
 def _foreseen(document: yamlfile.Mapping) -> dict[str, str]:

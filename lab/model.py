@@ -83,6 +83,8 @@ class UndoAction(StrEnum):
     UNFILTER = "unfilter"
     UNSHAPE = "unshape"
     RETUNE = "retune"
+    RESIZE = "resize"
+    READMIT = "readmit"
 
 
 def is_system(roles: Iterable[str]) -> bool:
@@ -526,6 +528,18 @@ class Repair:
 
 
 @dataclass(frozen=True)
+class Overload:
+    """More than the boxes that are left can carry."""
+
+    cpus: float
+    """The share of a processor that each web box gets, so that it is small enough to be overloaded from here."""
+    rate_ratio: float
+    """The rate of the load, of what one such box carries."""
+    maxconn: int = 0
+    """How many requests a balancer lets a web box have at once, reads and writes apart; 0: any number."""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """What to break, for how long to watch, and what to expect."""
 
@@ -547,6 +561,7 @@ class Experiment:
     repair: Repair = Repair()
     foreseen: Mapping[str, str] = field(default_factory=dict)
     """The verdict that its author expects under each repair policy; nothing is said of those left out."""
+    overload: Overload | None = None
 
     @property
     def breaks(self) -> bool:
@@ -637,6 +652,9 @@ class TrialResult:
     address: dict[str, float] = field(default_factory=dict)
     """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
     notes: tuple[str, ...] = ()
+    served: dict[str, float] = field(default_factory=dict)
+    """Of an overload: what one box carries (capacity_per_s), what was asked for (offered_per_s) and served in time
+    (served_per_s) from a second after the fault until it was healed."""
     blows: tuple[Blow, ...] = ()
     """Each fault by itself, where there were several."""
 
@@ -646,6 +664,11 @@ class TrialResult:
         since = self.phases.get("recover_s", self.phases.get("inject_s"))
         until = self.phases.get("redundant_s")
         return max(until - since, 0.0) if since is not None and until is not None else None
+
+    @property
+    def served_ratio(self) -> float:
+        """Of what one box carries, how much was served in time in an overload; 0 where there was none."""
+        return self.served["served_per_s"] / self.served["capacity_per_s"] if self.served else 0.0
 
     @property
     def rejoin_s(self) -> float | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from time import monotonic
 
 from lab import databases, healing, redundancy, survey
-from lab.engine import Engine
+from lab.engine import Engine, wait_until
 from lab.errors import InconclusiveError, LabError
 from lab.journal import UndoLedger
 from lab.model import Box, DatabaseState, FaultKind, Repair, RepairPolicy, Sight, Stage, Step, Undo, UndoAction
@@ -25,6 +26,7 @@ DEAD = ("exited", "created", "dead")
 ELECTION_S = 10.0
 """How long an election may take before a lost database is started as it is, for its data may be needed."""
 LOOK_PERIOD_S = 0.3
+CALM_TIMEOUT_S = 10.0
 REPLACED = "replace"
 
 Note = Callable[[str, str], None]
@@ -92,7 +94,15 @@ class Reserve:
     def __init__(self, engine: Engine, stage: Stage, observer: Observer) -> None:
         """Look once: these are the calm times. Raises InconclusiveError when nobody can be asked."""
         self._engine, self._stage, self._observer = engine, stage, observer
-        self._calm = self._margins()
+        calm: list[dict[Tier, int]] = []
+
+        def looked() -> bool:
+            with suppress(InconclusiveError):
+                calm.append(self._margins())
+            return bool(calm)
+
+        # A machine that is busy starting a load may answer late.
+        self._calm = calm[0] if wait_until(looked, CALM_TIMEOUT_S) else self._margins()
 
     def is_back(self) -> bool:
         """Whether every box is well, the observer sees nothing missing, and every tier survives as many failures as before."""

@@ -10,10 +10,10 @@ from threading import Lock
 from time import monotonic
 from typing import Protocol
 
-from lab import databases, evidence, healing, layout, roles, signals
+from lab import databases, evidence, healing, layout, limits, roles, signals
 from lab.availability import decide, measure_trial, summarise
 from lab.engine import POLL_S, Engine, EngineEvent, wait_until
-from lab.errors import HealError, InconclusiveError
+from lab.errors import HealError, InconclusiveError, UsageError
 from lab.faults import Victim
 from lab.faults.strike import Strike
 from lab.journal import RunJournal, TrialJournal, UndoLedger, utc_now
@@ -78,6 +78,8 @@ class Order:
     seed: int
     trials: int = 1
     web_ui: bool = False
+    capacity_per_s: float = 0.0
+    """What one web box carries, where the experiment is an overload: measured before."""
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -171,6 +173,10 @@ class _Trial:
             raise InconclusiveError(f"stage {stage.number} does not settle: {error.message}", error.hint) from error
         layout.bring_about(self.engine, stage, experiment.given, lambda text: self.progress.phase("given", text))
         try:
+            if experiment.overload:
+                if not self.order.capacity_per_s:
+                    raise UsageError(f"{experiment.name} needs to know what a web box carries", "'lab run' measures that first")
+                limits.impose(self.engine, self.ledger, stage, experiment.overload)
             self._break_before()
             return self._under_load()
         finally:
@@ -218,6 +224,8 @@ class _Trial:
                 self.load, self.observer = load, observer
                 self.progress.phase("baseline", f"{self.order.plan.rate_per_s:g} requests a second, nothing broken")
                 self._note("clock", f"this host's clock is known to {load.clock.error_s * 1000:.2f} ms on the load's")
+                if self.order.capacity_per_s:
+                    self._note("capacity", f"{self.order.capacity_per_s:.1f} requests a second are what one web box carries")
                 self._get_repairs_ready(observer)
                 load.run_for(experiment.baseline_s)
                 self._break_and_heal()

@@ -80,6 +80,7 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "writable_databases": _rounded(trial.writable),
         "address_holders": _rounded(trial.address),
         "notes": list(trial.notes),
+        "served": _rounded(trial.served) if trial.served else None,
         "blows": [_rounded(asdict(blow)) for blow in trial.blows],
     }
 

@@ -128,6 +128,8 @@ def explain(trial: TrialResult) -> list[str]:
         lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
     if trial.address.get("several_s"):
         lines.append(f"two balancers had the address for {trial.address['several_s']:.1f} s")
+    if trial.served:
+        lines.append(overload(trial))
     lines += [*what_the_system_did(trial), *redundancy(trial)]
     if "operator_s" in trial.phases and "impact_s" in trial.phases:
         lines.append(operators_share(trial.phases))
@@ -155,6 +157,15 @@ def foreseen(result: RunResult) -> list[str]:
         return []
     fits = "as was foreseen" if result.verdict.value == info.foreseen else f"where {info.foreseen} was foreseen"
     return [f"under repair '{info.repair}': {result.verdict.value}, {fits}"]
+
+
+def overload(trial: TrialResult) -> str:
+    """What was asked for, what was served, and what could have been."""
+    offered, served, capacity = (trial.served[key] for key in ("offered_per_s", "served_per_s", "capacity_per_s"))
+    return (
+        f"one web box carries {capacity:.0f} requests a second; after the fault {offered:.0f} were asked for and {served:.0f} "
+        f"served in time: {trial.served_ratio:.0%} of what could be"
+    )
 
 
 def what_the_system_did(trial: TrialResult) -> list[str]:

@@ -69,6 +69,7 @@ TRIAL = {
     "failed_expectations",
     "notes",
     "blows",
+    "served",
     "writable_databases",
     "address_holders",
     "degraded_redundancy_s",

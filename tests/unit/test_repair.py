@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import repair, stages
+from lab import healing, repair, stages
 from lab.engine import wait_until
 from lab.errors import UsageError
 from lab.experiments import find, repairing
 from lab.journal import UndoLedger
-from lab.model import DatabaseState, FaultKind, Repair, RepairPolicy, Sight, Stage, Step, Undo, UndoAction
+from lab.model import Box, DatabaseState, FaultKind, Repair, RepairPolicy, Sight, Stage, Step, Undo, UndoAction
 from lab.redundancy import Tier
 from lab.repair import Remedy, Repairs, Reserve, remedy
 from tests.unit.helpers import automatic, box, db, replicated, sight, stage
@@ -124,15 +124,15 @@ def test_an_operator_and_a_policy_are_two_who_repair() -> None:
 class Played(PlayedEngine):
     """An engine whose boxes change with what is done to them."""
 
-    def kill(self, box: repair.Box) -> None:
+    def kill(self, box: Box) -> None:
         super().kill(box)
         self._now(box.service, "exited")
 
-    def start(self, box: repair.Box) -> None:
+    def start(self, box: Box) -> None:
         super().start(box)
         self._now(box.service, "running")
 
-    def remove(self, box: repair.Box) -> None:
+    def remove(self, box: Box) -> None:
         self.done.append(f"remove {box.service}")
         self.present = [each for each in self.present if each.service != box.service]
 
@@ -140,7 +140,7 @@ class Played(PlayedEngine):
         self.present = [replace(each, status=status) if each.service == service else each for each in self.present]
 
 
-def lost(service: str, status: str = "exited") -> repair.Box:
+def lost(service: str, status: str = "exited") -> Box:
     return db(service, status=status, project=automatic().project)
 
 
@@ -183,7 +183,12 @@ def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) ->
     plays = Played([lost("db1"), lost("db2", "running")], made=[lost("db1", "running")])
     seen = list[list[str]]()
     remove = plays.remove
-    plays.remove = lambda box: (seen.append([entry.fault for entry in ledger.entries()]), remove(box))[1]  # type: ignore[method-assign]
+
+    def noting(box: Box) -> None:
+        seen.append([entry.fault for entry in ledger.entries()])
+        remove(box)
+
+    plays.remove = noting  # type: ignore[method-assign]
     repairs = crew(plays, ledger, Repair(REPLACE, 0.0), [], lambda: True, sight("silent", "primary"))
     repairs.lost(["db1"], severed=False)
     assert wait_until(lambda: repairs.is_through, 5)
@@ -216,7 +221,7 @@ def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLedger) -> Non
 
 def test_a_human_brings_back_what_is_lost_and_leaves_the_rest(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     of, said = stage(), list[str]()
-    monkeypatch.setattr(repair.healing, "await_whole", lambda *_, **__: None)
+    monkeypatch.setattr(healing, "await_whole", lambda *_, **__: None)
     ledger.open(Undo(UndoAction.START, "id-of-web1", "web1", 3), "kill")
     ledger.open(Undo(UndoAction.UNFILTER, "id-of-web2", "web2", 3, table="t"), "isolate")
     plays = Played(
