@@ -36,6 +36,7 @@ from lab import (
 )
 from lab import repair as repairs
 from lab.cli_campaigns import compare, sweep
+from lab.cli_monkey import monkey_
 from lab.engine import Engine, wait_until
 from lab.errors import (
     EXIT_BROKEN_PIPE,
@@ -541,6 +542,7 @@ def _show_schedule(output: Output, planned: list[soak.Fault], seed: int, as_json
         output.data.print(f"{fault.number:4d}  {fault.experiment}", highlight=False)
 
 
+cli.add_command(monkey_)
 cli.add_command(sweep)
 cli.add_command(compare)
 

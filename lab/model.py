@@ -763,3 +763,16 @@ class SoakOutcome:
     def is_loss(self) -> bool:
         """Whether it shows what must never be: an acknowledged write lost, or two writable databases."""
         return self.lost > 0 or self.split_brain_s > 0
+
+
+@dataclass(frozen=True)
+class MonkeyOutcome:
+    """What became of a round of a monkey."""
+
+    fault: SoakOutcome
+    intended: int
+    good: int
+    downtime_s: float
+    """All outages of the round together."""
+    healed: bool
+    """Whether the lab had to heal what the repair policy could not."""

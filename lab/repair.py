@@ -22,6 +22,7 @@ from lab.redundancy import Tier
 
 STAND_IN = "the lab in place of an orchestrator"
 CUTTING = (FaultKind.CUTOFF, FaultKind.ISOLATE)
+LOSING = (FaultKind.KILL, FaultKind.CRASH, FaultKind.STOP, FaultKind.PAUSE, FaultKind.RESTART)
 DEAD = ("exited", "created", "dead")
 ELECTION_S = 10.0
 """How long an election may take before a lost database is started as it is, for its data may be needed."""
@@ -86,6 +87,13 @@ def _leaders(sight: Sight) -> set[str]:
 def is_severed(step: Step, hit: int) -> bool:
     """Whether a step takes the network from a single box: of a whole place, the place has failed, and no box is at fault."""
     return step.fault in CUTTING and hit == 1
+
+
+def can_repair(policy: RepairPolicy, step: Step, hit: int) -> bool:
+    """Whether a policy brings back what a step takes. Lines, and whole places without a network, are nobody's box."""
+    if step.fault is FaultKind.WIPE or is_severed(step, hit):
+        return policy is RepairPolicy.REPLACE
+    return policy is not RepairPolicy.NONE and step.fault in LOSING
 
 
 class Reserve:
@@ -155,6 +163,7 @@ class Repairs:
         self._end = threading.Event()
         self._acting = threading.Lock()
         self._open: set[str] = set()
+        self._beyond = False
         self.whole_at: float | None = None
         """When all was last seen in reserve again, after the last loss; monotonic seconds of this host."""
 
@@ -162,6 +171,19 @@ class Repairs:
     def is_through(self) -> bool:
         """Whether boxes were lost, and each is back with all in reserve again."""
         return bool(self._threads) and not self._open and self.whole_at is not None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether repairs will bring everything back that was struck: then it is worth waiting for."""
+        return bool(self._threads) and not self._beyond
+
+    def struck(self, step: Step, services: Sequence[str]) -> None:
+        """A step has hit these boxes just now."""
+        if can_repair(self._repair.policy, step, len(services)):
+            self.lost(services, is_severed(step, len(services)))
+        else:
+            self._beyond = True
+            self._note("note", f"{step}: nothing that the policy {self._repair.policy} could bring back; the lab heals it")
 
     def lost(self, services: Sequence[str], severed: bool) -> None:
         """These boxes were lost just now."""

@@ -34,7 +34,7 @@ from lab.model import (
     TrialResult,
 )
 from lab.observer import Observer
-from lab.repair import Repairs, Reserve, is_severed, wait_for
+from lab.repair import Repairs, Reserve, wait_for
 from lab.report.document import as_document
 from lab.targets import plays_somebody
 
@@ -297,7 +297,7 @@ class _Trial:
                 wait_until(lambda: plays_somebody(step, self._boxes()), ROLE_TIMEOUT_S)
 
     def _await_repairs(self) -> None:
-        if self.repairs and self.ledger.entries():
+        if self.repairs and self.repairs.is_awaited:
             self.progress.phase("repair", f"{self.order.experiment.repair}, until all is in reserve again")
             deadline = monotonic() + RESERVE_TIMEOUT_S
             while not self.repairs.is_through and monotonic() < deadline:
@@ -308,7 +308,7 @@ class _Trial:
         if not self.repairs:
             return
         self.repairs.stop()
-        if self.repairs.is_through:
+        if self.repairs.is_awaited and self.repairs.is_through:
             for entry in self.ledger.entries():
                 self.ledger.close(entry)
 
@@ -346,7 +346,7 @@ class _Trial:
             for bite in strike.bites():
                 self._note("bite" if bite.proved else "no-bite", bite.evidence)
             if self.repairs:
-                self.repairs.lost([victim.box.service for victim in strike.victims], is_severed(step, len(strike.victims)))
+                self.repairs.struck(step, [victim.box.service for victim in strike.victims])
 
     def _boxes(self) -> list[Box]:
         """The boxes with the roles that they play at this instant."""

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lab import cascade
 from lab.availability import Bin, bins
-from lab.model import Outage, RepairPolicy, RunInfo, RunResult, SoakOutcome, TrialRecord, TrialResult, Verdict
+from lab.model import MonkeyOutcome, Outage, RepairPolicy, RunInfo, RunResult, SoakOutcome, TrialRecord, TrialResult, Verdict
 from lab.report import words
 from lab.report.matrix import Cell, Matrix
 
@@ -250,6 +250,20 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
         f"writes gone {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s, lost {outcome.lost}, {rejoin}"
     )
     return line + "".join(f"\n              {why}" for why in outcome.why)
+
+
+def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
+    """One round of a monkey."""
+    line = soak_line(outcome.fault, rounds)
+    bad = outcome.intended - outcome.good
+    return f"{line}; {bad} of {outcome.intended} not served well" + (", healed by the lab" if outcome.healed else "")
+
+
+def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder: str) -> None:
+    """What a monkey came to."""
+    for line in said:
+        console.print(line, markup=False, highlight=False)
+    console.print(Text.assemble((verdict.value.upper(), VERDICT_STYLES[verdict]), f"  kept in {folder}"), soft_wrap=True)
 
 
 def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:
