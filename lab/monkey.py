@@ -90,16 +90,17 @@ def schedule(stage: Stage, for_s: float, every_s: float, seed: int, repair: Repa
     count = int(for_s // every_s)
     if not 1 <= count <= ROUNDS_MAX:
         raise UsageError(f"{for_s:g} s hold {count} rounds of {every_s:g} s", f"from 1 to {ROUNDS_MAX} rounds")
-    names, random = within_reach(stage, reckless), Random(f"monkey/{seed}")
-    rounds = tuple(_round(number, names, random, seed, reckless) for number in range(1, count + 1))
+    reach, random = within_reach(stage, reckless), Random(f"monkey/{seed}")
+    rounds = tuple(_round(number, reach, random, seed, reckless) for number in range(1, count + 1))
     return Schedule(stage.name, seed, every_s, repair, reckless, rounds)
 
 
-def within_reach(stage: Stage, reckless: bool) -> list[str]:
-    """The experiments that it draws from: a soak's, without those in which somebody acts; boxes only where two fall at once."""
+def within_reach(stage: Stage, reckless: bool) -> dict[str, str]:
+    """The experiments that it draws from, each with its tier: a soak's, without those in which somebody acts; and where two
+    fall at once, only those of a single box. Raises UsageError where there are too few."""
     names = [name for name in soak.eligible(stage) if not experiments.find(name).operator]
-    found = [name for name in names if not reckless or tier(name)]
-    if not found or (reckless and len({tier(name) for name in found}) < 2):
+    found = {name: found for name in names if (found := tier(name)) or not reckless}
+    if not found or (reckless and len(set(found.values())) < 2):
         raise UsageError(f"stage {stage.number} has not enough that a monkey may break", "try stage 5: 'lab monkey 5'")
     return found
 
@@ -110,11 +111,11 @@ def tier(name: str) -> str:
     return TIERS.get(step.target, "") if not step.how.source else ""
 
 
-def _round(number: int, names: list[str], random: Random, seed: int, reckless: bool) -> Round:
-    first = random.choice(names)
+def _round(number: int, reach: dict[str, str], random: Random, seed: int, reckless: bool) -> Round:
+    first = random.choice(list(reach))
     if not reckless:
         return Round(number, (first,), 0.0, trial_seed(seed, number + 1))
-    second = random.choice([name for name in names if tier(name) != tier(first)])
+    second = random.choice([name for name, found in reach.items() if found != reach[first]])
     return Round(number, (first, second), round(random.uniform(0.0, GAP_MAX_S), 1), trial_seed(seed, number + 1))
 
 

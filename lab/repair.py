@@ -113,23 +113,28 @@ class Reserve:
         self._calm = calm[0] if wait_until(looked, CALM_TIMEOUT_S) else self._margins()
 
     def is_back(self) -> bool:
-        """Whether every box is well, the observer sees nothing missing, and every tier survives as many failures as before."""
+        """Whether all is in reserve again."""
+        return not self.missing()
+
+    def missing(self) -> str:
+        """What is not as in calm times; nothing where every box is well, the observer sees nothing missing, and every tier
+        survives as many failures as it did then."""
         stage = self._stage
-        if stage.is_watched and not stage.is_redundant(self._observer.latest()):
-            return False
+        if stage.is_watched and not stage.is_redundant(sight := self._observer.latest()):
+            return healing.describe(sight)
         boxes = self._engine.boxes(stage.number)
-        if len(boxes) < len(stage.services) or not all(self._engine.is_well(box) for box in boxes):
-            return False
+        ill = {spec.name for spec in stage.services} - {box.service for box in boxes if self._engine.is_well(box)}
+        if ill:
+            return f"{', '.join(sorted(ill))} not well"
         try:
-            return covers(self._margins(), self._calm)
-        except InconclusiveError:
-            return False
+            return shortage(self._margins(), self._calm)
+        except InconclusiveError as error:
+            return error.message
 
     def describe(self) -> str:
-        """back; or missing, and what is seen."""
-        if self.is_back():
-            return "back"
-        return f"missing: {healing.describe(self._observer.latest())}" if self._stage.is_watched else "missing"
+        """back, or what is missing."""
+        missing = self.missing()
+        return f"missing: {missing}" if missing else "back"
 
     def is_served(self) -> bool:
         """Whether one database accepts writes and users get an answer from it."""
@@ -142,9 +147,12 @@ class Reserve:
         return redundancy.margins(redundancy.evidence(self._stage, boxes, survey.survey(self._engine, self._stage, boxes)))
 
 
-def covers(now: dict[Tier, int], calm: dict[Tier, int]) -> bool:
-    """Whether every tier survives at least as many failures as in calm times."""
-    return all(now.get(tier, 0) >= count for tier, count in calm.items())
+def shortage(now: dict[Tier, int], calm: dict[Tier, int]) -> str:
+    """The tiers that survive fewer failures than in calm times; nothing where none does."""
+    short = [
+        f"{tier} survives {now.get(tier, 0)} failures, not {count}" for tier, count in calm.items() if now.get(tier, 0) < count
+    ]
+    return ", ".join(short)
 
 
 class Repairs:

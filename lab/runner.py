@@ -41,7 +41,7 @@ from lab.targets import plays_somebody
 JITTER_S = 1.0
 SETTLE_TIMEOUT_S = 60.0
 AUDIT_TIMEOUT_S = 60.0
-RESERVE_TIMEOUT_S = 60.0
+RESERVE_TIMEOUT_S = 45.0
 """How long a repair may take before the lab heals instead."""
 ROLE_TIMEOUT_S = 10.0
 """How long a later step waits for somebody to play the role that it hits."""
@@ -302,6 +302,8 @@ class _Trial:
             deadline = monotonic() + RESERVE_TIMEOUT_S
             while not self.repairs.is_through and monotonic() < deadline:
                 self.load.run_for(POLL_S)
+            if not self.repairs.is_through and self.reserve:
+                self._note("note", f"not all is in reserve {RESERVE_TIMEOUT_S:g} s later: {self.reserve.describe()}")
 
     def _end_repairs(self) -> None:
         """No repair goes on while the lab heals. What was repaired needs no healing."""

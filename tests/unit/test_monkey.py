@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,12 @@ from tests.unit.helpers import result, run_info
 
 STAGE, ZONES = stages.find("5"), stages.find("6")
 RESTART = Repair(RepairPolicy.RESTART)
+WITHIN_REACH = monkey.within_reach
+
+
+@cache
+def _reach(folder: str, reckless: bool) -> dict[str, str]:
+    return WITHIN_REACH(stages.find(folder), reckless)
 
 
 def planned(of: Stage = STAGE, for_s: float = 1800.0, seed: int = 11, reckless: bool = False, every_s: float = 45.0) -> Schedule:
@@ -45,6 +53,14 @@ def outcome(number: int = 1, good: int = 4000, **changes: Any) -> MonkeyOutcome:
 
 
 # The schedule
+
+
+@pytest.fixture(autouse=True, scope="module")
+def reach_is_found_once() -> Iterator[None]:
+    """Some sixty files are read for it each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monkey, "within_reach", lambda of, reckless: _reach(of.folder, reckless))
+        yield
 
 
 def test_half_an_hour_of_a_fault_every_45_s_is_forty_rounds() -> None:

@@ -99,16 +99,16 @@ def test_a_place_that_is_cut_off_is_no_box_to_be_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "wanted"),
+    ("now", "said"),
     [
-        ({Tier.WEB: 1, Tier.DATABASE: 1}, True),
-        ({Tier.WEB: 2, Tier.DATABASE: 1}, True),
-        ({Tier.WEB: 1}, False),
-        ({Tier.WEB: 0, Tier.DATABASE: 1}, False),
+        ({Tier.WEB: 1, Tier.DATABASE: 1}, ""),
+        ({Tier.WEB: 2, Tier.DATABASE: 1}, ""),
+        ({Tier.WEB: 1}, "database survives 0 failures, not 1"),
+        ({Tier.WEB: 0, Tier.DATABASE: 1}, "web survives 0 failures, not 1"),
     ],
 )
-def test_all_is_in_reserve_when_no_tier_has_less_than_in_calm_times(now: dict[Tier, int], wanted: bool) -> None:
-    assert repair.covers(now, {Tier.WEB: 1, Tier.DATABASE: 1}) is wanted
+def test_all_is_in_reserve_when_no_tier_has_less_than_in_calm_times(now: dict[Tier, int], said: str) -> None:
+    assert repair.shortage(now, {Tier.WEB: 1, Tier.DATABASE: 1}) == said
 
 
 def test_an_operator_and_a_policy_are_two_who_repair() -> None:
