@@ -227,6 +227,7 @@ MEASURE_WORDS = {
     "address_several_s": "seconds with two holders of the address",
     "degraded_redundancy_s": "seconds with nothing in reserve",
     "rejoin_s": "seconds until it was of full use again",
+    "served_of_capacity_ratio": "share served in time of what one web box carries",
 }
 
 
