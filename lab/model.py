@@ -776,3 +776,5 @@ class MonkeyOutcome:
     """All outages of the round together."""
     healed: bool
     """Whether the lab had to heal what the repair policy could not."""
+    reserve_back_s: float | None = None
+    """From the (first) fault until all was in reserve again; None where that is not known."""

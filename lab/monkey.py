@@ -204,7 +204,15 @@ def outcome_of(each: Round, result: RunResult) -> MonkeyOutcome:
     """What a run of one trial says about a round."""
     [trial] = result.trials
     fault = soak.outcome_of(soak.Fault(each.number, result.info.experiment, each.seed), result)
-    return MonkeyOutcome(fault, trial.total.intended, trial.total.good, trial.downtime_total_s, "heal_s" in trial.phases)
+    since_s, until_s = trial.phases.get("inject_s"), trial.phases.get("redundant_s")
+    return MonkeyOutcome(
+        fault=fault,
+        intended=trial.total.intended,
+        good=trial.total.good,
+        downtime_s=trial.downtime_total_s,
+        healed="heal_s" in trial.phases,
+        reserve_back_s=None if since_s is None or until_s is None else until_s - since_s,
+    )
 
 
 # When to stop, and what it came to

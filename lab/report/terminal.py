@@ -254,9 +254,13 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
 
 def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
     """One round of a monkey."""
-    line = soak_line(outcome.fault, rounds)
-    bad = outcome.intended - outcome.good
-    return f"{line}; {bad} of {outcome.intended} not served well" + (", healed by the lab" if outcome.healed else "")
+    fault, bad = outcome.fault, outcome.intended - outcome.good
+    back = "" if outcome.reserve_back_s is None else f"; all in reserve after {outcome.reserve_back_s:.1f} s"
+    line = (
+        f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
+        f"gone {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} not served well, lost {fault.lost}{back}"
+    )
+    return line + (" (the lab healed it)" if outcome.healed else "") + "".join(f"\n              {why}" for why in fault.why)
 
 
 def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder: str) -> None:

@@ -244,14 +244,15 @@ def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
 
 
 def test_a_round_is_a_line() -> None:
-    line = terminal.monkey_line(replace(outcome(good=3990), healed=True), 40)
+    line = terminal.monkey_line(replace(outcome(good=3990), healed=True, reserve_back_s=6.2), 40)
     assert "kill-primary" in line
-    assert line.endswith("10 of 4000 not served well, healed by the lab")
+    assert line.endswith("10 of 4000 not served well, lost 0; all in reserve after 6.2 s (the lab healed it)")
 
 
 def test_a_run_becomes_an_outcome() -> None:
     each = planned().rounds[0]
     seen = monkey.outcome_of(each, run_of(each))
     assert (seen.fault.number, seen.fault.experiment, seen.healed) == (1, each.experiments[0], True)
+    assert seen.reserve_back_s == 3.5
     assert seen.intended == seen.good > 0
     assert all(name in experiments.names() for name in each.experiments)
