@@ -9,7 +9,7 @@ the `timeout queue` of the stage file. So a run with it and one without differ i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import Random
 
@@ -17,7 +17,7 @@ from lab import healing
 from lab.availability import share
 from lab.engine import Engine
 from lab.errors import InconclusiveError
-from lab.journal import OpenFault, UndoLedger
+from lab.journal import UndoLedger
 from lab.limits import WEB_ROLE, in_role, make_small
 from lab.load import Load
 from lab.model import LoadPlan, Overload, Stage, Undo, UndoAction
@@ -87,25 +87,23 @@ def measure(
     An interrupt is taken only within `open_`. Raises InconclusiveError where the ramp shows nothing, HealError.
     """
     bursts: list[Burst] = []
-    with ExitStack() as afterwards:
-        entries = make_small(engine, ledger, stage, wanted.cpus)
-        afterwards.callback(lambda: _put_back(engine, ledger, stage, entries))
+    try:
+        make_small(engine, ledger, stage, wanted.cpus)
         _, other = in_role(engine, stage, WEB_ROLE)
-        entries.append(ledger.open(Undo(UndoAction.START, other.id, other.service, stage.number), ALONE))
+        ledger.open(Undo(UndoAction.START, other.id, other.service, stage.number), ALONE)
         engine.stop(other)
         while (rate := next_rate(bursts)) is not None:
             healing.await_service(engine, stage)
             with open_():
                 bursts.append(_burst(engine, stage, rate))
             say(
-                f"one web box with {wanted.cpus:g} of a processor at {rate:.0f} requests a second: {bursts[-1].good_ratio:.1%} good"
+                f"one web box with {wanted.cpus:g} of a processor, {rate:.0f} requests a second: {bursts[-1].good_ratio:.1%} good"
             )
+    finally:
+        # Nothing else is open: a run does not begin while there is a fault.
+        healing.undo_all(engine, ledger)
+        healing.await_whole(engine, stage)
     return capacity_per_s(bursts)
-
-
-def _put_back(engine: Engine, ledger: UndoLedger, stage: Stage, entries: Sequence[OpenFault]) -> None:
-    healing.undo_all(engine, ledger, entries)
-    healing.await_whole(engine, stage)
 
 
 def _burst(engine: Engine, stage: Stage, rate_per_s: float) -> Burst:

@@ -279,6 +279,8 @@ def by_hand(engine: Engine, ledger: UndoLedger, stage: Stage, policy: RepairPoli
     mended: list[str] = []
     for spec in stage.services:
         box = box_of(engine, stage, spec.name)
+        if box and box.status == "running":
+            continue
         sight = look(engine, stage) if stage.is_watched else Sight(0, {}, 0, 0, (), "")
         asked = RepairPolicy.REPLACE if box is None else policy
         found = remedy(asked, stage, spec.name, box, sight)
