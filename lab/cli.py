@@ -361,7 +361,7 @@ def list_(output: Output) -> None:
     type=click.Choice([policy.value for policy in RepairPolicy]),
     help="What brings lost boxes back: nothing, the same box, or a new one with an empty disk. Default: what the experiment says.",
 )
-@click.option("--repair-after", type=Duration(), help="From the loss of a box until its repair begins.")
+@click.option("--repair-after", type=Duration(), help="From the proof that a box is lost until its repair begins.")
 @seed_option
 @click.option("--web-ui", is_flag=True, help="Show Locust's own page on loopback while it runs.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")

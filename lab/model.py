@@ -516,7 +516,7 @@ class Repair:
 
     policy: RepairPolicy = RepairPolicy.NONE
     after_s: float = 2.0
-    """From the loss of a box until its repair begins: what it takes to be sure, and to get the order through."""
+    """From the proof that a box is lost until its repair begins: what it takes to get the order through."""
 
     @property
     def acts(self) -> bool:
