@@ -292,9 +292,11 @@ class _Trial:
             self.load.run_for(step.after_s)
             if self.reserve and self.victims:
                 self._note("reserve", self.reserve.describe())
-            if self.victims:
-                # Between two primaries nobody plays the role that is to be hit.
-                wait_until(lambda: plays_somebody(step, self._boxes()), ROLE_TIMEOUT_S)
+            # Between two primaries nobody plays the role that is to be hit.
+            if self.victims and not wait_until(lambda: plays_somebody(step, self._boxes()), ROLE_TIMEOUT_S):
+                raise InconclusiveError(
+                    f"{step}: {ROLE_TIMEOUT_S:g} s after what was broken before, there is nobody to hit", "was this machine busy?"
+                )
 
     def _await_repairs(self) -> None:
         if self.repairs and self.repairs.is_awaited:
