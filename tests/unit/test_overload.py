@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import experiments, healing, limits, overload, soak, stages
+from lab import experiments, healing, limits, overload, plan, soak, stages
 from lab.availability import measure_trial
 from lab.engine import ExecResult
 from lab.errors import InconclusiveError, LabError, UsageError
@@ -133,3 +133,8 @@ def test_an_overload_needs_two_web_boxes_behind_a_balancer() -> None:
 
 def test_a_soak_overloads_nobody() -> None:
     assert not [name for name in soak.eligible(stages.find("5")) if experiments.find(name).overload]
+
+
+def test_a_comparison_leaves_an_overload_out() -> None:
+    [job] = plan.comparison(stages.find("3"), plan.wishes("overload-web"), plan.Terms(6.0, 5.0), 1)
+    assert "'lab run'" in job.missing

@@ -20,6 +20,7 @@ from lab.journal import UndoLedger
 from lab.model import Box, DatabaseState, FaultKind, Repair, RepairPolicy, Sight, Stage, Step, Undo, UndoAction
 from lab.redundancy import Tier
 from lab.repair import Remedy, Repairs, Reserve, remedy
+from lab.targets import plays_somebody
 from tests.unit.helpers import automatic, box, db, replicated, sight, stage
 from tests.unit.played import PlayedEngine, PlayedObserver
 
@@ -239,3 +240,36 @@ def test_a_step_waits_for_its_condition_and_not_for_ever() -> None:
     assert repair.wait_for("redundant", PlayedReserve(lambda: next(answers)).as_reserve, pauses.append, 5)
     assert len(pauses) == 2
     assert not repair.wait_for("redundant", PlayedReserve(lambda: False).as_reserve, pauses.append, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "hit", "policies"),
+    [
+        (FaultKind.KILL, 1, {RESTART, REPLACE}),
+        (FaultKind.PAUSE, 5, {RESTART, REPLACE}),
+        (FaultKind.WIPE, 1, {REPLACE}),
+        (FaultKind.CUTOFF, 1, {REPLACE}),
+        (FaultKind.CUTOFF, 5, set()),
+        (FaultKind.PARTITION, 2, set()),
+        (FaultKind.DELAY, 1, set()),
+    ],
+)
+def test_what_a_policy_can_bring_back(fault: FaultKind, hit: int, policies: set[RepairPolicy]) -> None:
+    assert {policy for policy in RepairPolicy if repair.can_repair(policy, Step(fault, "web"), hit)} == policies
+
+
+def test_what_nobody_can_repair_is_not_waited_for(ledger: UndoLedger) -> None:
+    notes = list[str]()
+    repairs = crew(Played([]), ledger, Repair(RESTART, 60.0), notes, lambda: True, sight())
+    repairs.struck(Step(FaultKind.PARTITION, "db.primary"), ["db1", "db2"])
+    assert (repairs.is_awaited, notes) == (False, ["note"])
+    repairs.struck(Step(FaultKind.KILL, "web"), ["web1"])
+    assert not repairs.is_awaited
+    repairs.stop()
+
+
+def test_a_role_is_played_by_somebody_or_by_nobody() -> None:
+    step = Step(FaultKind.KILL, "db.primary")
+    boxes = [replace(db("db1"), roles=("db", "db.standby")), replace(db("db2"), roles=("db",))]
+    assert not plays_somebody(step, boxes)
+    assert plays_somebody(replace(step, target="db.standby"), boxes)
