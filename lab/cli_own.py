@@ -72,12 +72,16 @@ def _asked(given: dict[str, str | None]) -> Asked | None:
     return Asked(Path(given["compose"]), given["project"] or "", given["url"] or "", given["contains"] or "", steps)
 
 
-def check_alone(stage_name: str | None, experiment_name: str | None, failover: str | None, web_ui: bool) -> None:
+def check_alone(
+    stage_name: str | None, experiment_name: str | None, failover: str | None, repair: str | None, web_ui: bool
+) -> None:
     """Raise UsageError for what a project of one's own is not asked together with."""
     if stage_name or experiment_name:
         raise UsageError("either STAGE and EXPERIMENT, or --compose", f"lab run {NEEDED}")
     if failover:
         raise UsageError("--failover is about a stage of the lab, not about --compose")
+    if repair:
+        raise UsageError("--repair is about a stage of the lab: of yours the lab heals what it broke, and repairs nothing else")
     if web_ui:
         raise UsageError("--web-ui needs a port on loopback, and with --compose none is published")
 

@@ -153,6 +153,16 @@ class Engine:
         """Freeze every process of the box."""
         self._act(box, "pause", self._api.pause)
 
+    def resize(self, box: Box, cpus: float) -> None:
+        """Give the box so much of a processor, from now on. Raises LabError."""
+        self._act(box, "resize", lambda id_: _update(id_, cpus))
+
+    def cpus(self, box: Box) -> float:
+        """How much of the processors the box may use; 0: all of them."""
+        with _explained(f"look at {box.service}"):
+            details = self._inspect(box.id) or {}
+        return int(details.get("HostConfig", {}).get("NanoCpus") or 0) / 1e9
+
     def unpause(self, box: Box) -> None:
         """Let a frozen box go on."""
         self._act(box, "unpause", self._api.unpause)
@@ -328,9 +338,9 @@ class Engine:
 
     # Stages
 
-    def up(self, stage: Stage) -> None:
-        """Create and start what of a stage is not there or not running. Raises LabError."""
-        self._compose(stage, "up", "--detach", "--no-build", "--pull", "never")
+    def up(self, stage: Stage, only: str = "") -> None:
+        """Create and start what of a stage (or only this service) is not there or not running. Raises LabError."""
+        self._compose(stage, "up", "--detach", "--no-build", "--pull", "never", *(("--no-deps", only) if only else ()))
 
     def create(self, stage: Stage) -> None:
         """Create what of a stage is not there, without starting it. Raises LabError."""
@@ -516,6 +526,14 @@ class Engine:
 def _as_user(box: Box) -> list[str]:
     """In the internet box nobody needs to be root, not even where its router is."""
     return ["--user", "lab"] if INTERNET_ROLE in box.roles else []
+
+
+def _update(container_id: str, cpus: float) -> None:
+    # The library has no word for this limit.
+    command = ["docker", "update", "--cpus", f"{cpus:g}", container_id]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise LabError(f"a box could not be resized: {_first_line(done.stderr)}", "see 'lab doctor'")
 
 
 def _helper_options(network: str) -> list[str]:

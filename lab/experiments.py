@@ -11,15 +11,34 @@ from typing import Any
 from lab import parameters, yamlfile
 from lab.availability import MEASURES
 from lab.errors import UsageError
-from lab.model import Expectation, Experiment, FaultKind, How, Operator, Stage, Step
+from lab.model import Expectation, Experiment, FaultKind, How, Operator, Overload, Repair, RepairPolicy, Stage, Step, Verdict
 from lab.targets import ACTIVE, PRIMARY, check, possible
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
 FAULT_KEYS = ("fault", "target", *parameters.NAMES)
-KEYS = ("title", "question", "given", "before", *FAULT_KEYS, "steps", "baseline_s", "observe_s", "after_s", "operator", "expect")
-STEP_KEYS = (*FAULT_KEYS, "after_s")
+KEYS = (
+    "title",
+    "question",
+    "given",
+    "before",
+    *FAULT_KEYS,
+    "steps",
+    "baseline_s",
+    "observe_s",
+    "after_s",
+    "operator",
+    "repair",
+    "foreseen",
+    "overload",
+    "expect",
+)
+STEP_KEYS = (*FAULT_KEYS, "after_s", "once", "within_s")
 ROLES = (PRIMARY, ACTIVE)
 OPERATOR_ACTS = ("promote", "switchover", "failback")
+CONDITIONS = ("redundant", "served")
+WITHIN_S = 30.0
+# The generator is not to be what is overloaded: a small box, and not many times what it carries.
+OVERLOAD_BOUNDS = {"cpus": (0.05, 0.5), "rate_ratio": (0.1, 3.0), "maxconn": (0, 500)}
 DURATION_MAX_S = 3600.0
 BASELINE_S, OBSERVE_S, AFTER_S = 2.0, 6.0, 1.5
 
@@ -58,12 +77,27 @@ def read(file: Path) -> Experiment:
         operator=_operator(document),
         given=_given(document),
         before=_listed(document, "before") if "before" in document else (),
+        repair=_repair(document),
+        foreseen=_foreseen(document),
+        overload=_overload(document),
     )
 
 
 def observing(experiment: Experiment, observe_s: float | None) -> Experiment:
     """The experiment, watched for so long before it is healed; as it is without one."""
     return experiment if observe_s is None else replace(experiment, observe_s=observe_s)
+
+
+def repairing(experiment: Experiment, policy: str | None, after_s: float | None) -> Experiment:
+    """The experiment under another repair policy, or after another delay. Raises UsageError where an operator is modelled."""
+    repair = experiment.repair
+    repair = Repair(RepairPolicy(policy or repair.policy), repair.after_s if after_s is None else after_s)
+    if repair.acts and experiment.operator:
+        raise UsageError(
+            f"{experiment.name} has an operator already: nobody else repairs what is broken",
+            "without --repair, or another experiment",
+        )
+    return replace(experiment, repair=repair)
 
 
 def check_targets(experiment: Experiment, stage: Stage) -> None:
@@ -78,6 +112,8 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
             f"{experiment.name} needs a stage where an operator promotes; in {stage.file.name} a monitor does",
             f"without the operator: lab run {stage.number} kill-primary --failover automatic",
         )
+    if experiment.overload:
+        _check_overload(experiment, stage)
     try:
         for step in (*experiment.before, *experiment.faults):
             check(step.target, possible(stage), stage.number, step.how.source)
@@ -87,6 +123,13 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
             _check_given(PRIMARY, experiment.operator.to, stage)
     except UsageError as error:
         raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
+
+
+def _check_overload(experiment: Experiment, stage: Stage) -> None:
+    """Raise UsageError unless one of two web boxes behind a balancer can be left to carry it all."""
+    roles = [role for spec in stage.services for role in spec.roles]
+    if roles.count("web") != 2 or "lb" not in roles:
+        raise UsageError(f"{experiment.name} needs two web boxes behind a balancer", "stages 3, 4 and 5 have them")
 
 
 def _check_given(role: str, target: str, stage: Stage) -> None:
@@ -111,7 +154,17 @@ def _listed(document: yamlfile.Mapping, key: str) -> tuple[Step, ...]:
         raise document.error(key, f"{key} must be a list of mappings with fault, target and after_s")
     for step in steps:
         only(step, STEP_KEYS)
-    return tuple(_step(step, duration(step, "after_s", 0.0)) for step in steps)
+    return tuple(_waiting(step, _step(step, duration(step, "after_s", 0.0))) for step in steps)
+
+
+def _waiting(mapping: yamlfile.Mapping, step: Step) -> Step:
+    """The step with what it waits for."""
+    once = mapping.get("once", "")
+    if once not in ("", *CONDITIONS):
+        raise mapping.error("once", f"a step can wait until all is {' or '.join(CONDITIONS)}, not '{once}'", "once: redundant")
+    if "within_s" in mapping and not once:
+        raise mapping.error("within_s", "within_s says for how long to wait, and there is nothing to wait for", "once: redundant")
+    return replace(step, once=once, within_s=duration(mapping, "within_s", WITHIN_S)) if once else step
 
 
 def _step(mapping: yamlfile.Mapping, after_s: float) -> Step:
@@ -146,6 +199,47 @@ def _operator(document: yamlfile.Mapping) -> Operator | None:
     if not isinstance(to, str) or (to and does == "promote"):
         raise operator.error("to", "a switchover or a failback can have a target, whom it makes the primary", "to: region:eu")
     return Operator(duration(operator, "delay_s", 20.0), str(does), to)
+
+
+def _repair(document: yamlfile.Mapping) -> Repair:
+    repair = document.get("repair", {})
+    if not repair:
+        return Repair()
+    if not isinstance(repair, yamlfile.Mapping):
+        raise document.error("repair", "repair must be a mapping", "repair: {policy: restart, after_s: 2}")
+    if "operator" in document:
+        raise document.error("repair", "an operator or a repair policy, not both")
+    only(repair, ("policy", "after_s"))
+    if repair.get("policy") not in list(RepairPolicy):
+        raise repair.error("policy", f"policy must be one of {', '.join(RepairPolicy)}", "policy: restart")
+    return Repair(RepairPolicy(repair["policy"]), duration(repair, "after_s", Repair().after_s))
+
+
+def _overload(document: yamlfile.Mapping) -> Overload | None:
+    if "overload" not in document:
+        return None
+    wanted = document["overload"]
+    if not isinstance(wanted, yamlfile.Mapping):
+        raise document.error("overload", "overload must be a mapping", "overload: {cpus: 0.15, rate_ratio: 1.5, maxconn: 6}")
+    only(wanted, OVERLOAD_BOUNDS)
+    for key, (low, high) in OVERLOAD_BOUNDS.items():
+        value = wanted.get(key, 0)
+        if not _is_number(value) or not low <= value <= high or (key == "maxconn" and value != int(value)):
+            raise wanted.error(key, f"{key} must be a number from {low:g} to {high:g}, not '{value}'", f"{key}: {high:g}")
+    return Overload(float(wanted["cpus"]), float(wanted["rate_ratio"]), int(wanted.get("maxconn", 0)))
+
+
+def _foreseen(document: yamlfile.Mapping) -> dict[str, str]:
+    foreseen = document.get("foreseen", {})
+    if not isinstance(foreseen, (yamlfile.Mapping, dict)):
+        raise document.error("foreseen", "foreseen must be a mapping of repair policies to verdicts", "foreseen: {none: refuted}")
+    for policy, verdict in foreseen.items():
+        if policy not in list(RepairPolicy) or verdict not in (Verdict.HELD, Verdict.REFUTED):
+            raise document.error(
+                "foreseen",
+                f"foreseen says {' or '.join((Verdict.HELD, Verdict.REFUTED))} of {', '.join(RepairPolicy)}, not '{policy}: {verdict}'",
+            )
+    return dict(foreseen)
 
 
 def _given(document: yamlfile.Mapping) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from lab import clearing, databases, stages
+from lab import clearing, databases, limits, stages
 from lab.engine import POLL_S, Engine, wait_until
 from lab.errors import HealError, LabError
 from lab.journal import OpenFault, UndoLedger
@@ -47,7 +47,9 @@ def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
                 make_again(engine, stages.of(boxes[0]), entry.undo.service)
         else:
             for box in boxes:
-                if box.service == entry.undo.service:
+                if box.service == entry.undo.service and entry.undo.action in limits.OF_AN_OVERLOAD:
+                    limits.undo(engine, box, entry.undo)
+                elif box.service == entry.undo.service:
                     engine.reconnect(box, entry.undo.links)
                     mend(engine, box)
                     retune(engine, box, entry.undo.setting)

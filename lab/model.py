@@ -68,6 +68,17 @@ class DatabaseState(StrEnum):
     """It does not answer."""
 
 
+class RepairPolicy(StrEnum):
+    """What brings back a box that was lost, while nobody looks."""
+
+    NONE = "none"
+    """Nothing: a human would have to."""
+    RESTART = "restart"
+    """The same box is started again, with its disk."""
+    REPLACE = "replace"
+    """A new box with an empty disk takes its place."""
+
+
 class UndoAction(StrEnum):
     """What brings a box back."""
 
@@ -78,6 +89,8 @@ class UndoAction(StrEnum):
     UNFILTER = "unfilter"
     UNSHAPE = "unshape"
     RETUNE = "retune"
+    RESIZE = "resize"
+    READMIT = "readmit"
 
 
 def is_system(roles: Iterable[str]) -> bool:
@@ -542,9 +555,15 @@ class Step:
     after_s: float = 0.0
     """Seconds after the step before it (after the jitter, for the first)."""
     how: How = How()
+    once: str = ""
+    """What is waited for before that: redundant (all is in reserve again that was when the trial began) or served (one
+    database accepts writes and users get an answer); nothing where it is empty."""
+    within_s: float = 0.0
+    """For how long at most; the step is done then all the same."""
 
     def __str__(self) -> str:
-        return f"{self.fault} {self.target} {self.how}".rstrip()
+        once = f" once {self.once}" if self.once else ""
+        return f"{self.fault} {self.target} {self.how}".rstrip() + once
 
 
 @dataclass(frozen=True)
@@ -558,6 +577,35 @@ class Operator:
     failback: heals what was broken before, waits until nothing is missing, and changes back."""
     to: str = ""
     """Whom to make the primary: one of the boxes of a target."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What an orchestrator would do about lost boxes; the lab stands in for it."""
+
+    policy: RepairPolicy = RepairPolicy.NONE
+    after_s: float = 2.0
+    """From the proof that a box is lost until its repair begins: what it takes to get the order through."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether anybody comes."""
+        return self.policy is not RepairPolicy.NONE
+
+    def __str__(self) -> str:
+        return f"{self.policy} after {self.after_s:g} s" if self.acts else str(self.policy)
+
+
+@dataclass(frozen=True)
+class Overload:
+    """More than the boxes that are left can carry."""
+
+    cpus: float
+    """The share of a processor that each web box gets, so that it is small enough to be overloaded from here."""
+    rate_ratio: float
+    """The rate of the load, of what one such box carries."""
+    maxconn: int = 0
+    """How many requests a balancer lets a web box have at once, reads and writes apart; 0: any number."""
 
 
 @dataclass(frozen=True)
@@ -579,6 +627,10 @@ class Experiment:
     """Roles that change (db.primary, lb.active), and the boxes one of which shall play them when a trial begins."""
     before: tuple[Step, ...] = ()
     """What is broken already when the load begins; healed by the operator's failback, or as every fault is."""
+    repair: Repair = Repair()
+    foreseen: Mapping[str, str] = field(default_factory=dict)
+    """The verdict that its author expects under each repair policy; nothing is said of those left out."""
+    overload: Overload | None = None
 
     @property
     def breaks(self) -> bool:
@@ -650,6 +702,19 @@ class TierExposure:
 
 
 @dataclass(frozen=True)
+class Blow:
+    """One of several faults of a trial, and what users noticed of it before the next."""
+
+    at_s: float
+    what: str
+    reserve: bool | None
+    """Whether all was in reserve again just before; None where nobody looked (the first)."""
+    downtime_s: float
+    """The longest outage that began with it or after it, and before the next; a lower bound where censored."""
+    censored: bool
+
+
+@dataclass(frozen=True)
 class TrialResult:
     """The figures of a trial."""
 
@@ -686,6 +751,11 @@ class TrialResult:
     """How often it was looked; None where nobody did."""
     has_writes: bool = True
     """Whether anything was to be written; where not, all that is said of writes is not measured, which is not 0."""
+    served: dict[str, float] = field(default_factory=dict)
+    """Of an overload: what one box carries (capacity_per_s), what was asked for (offered_per_s) and served in time
+    (served_per_s) from a second after the fault until it was healed."""
+    blows: tuple[Blow, ...] = ()
+    """Each fault by itself, where there were several."""
 
     @property
     def degraded_redundancy_s(self) -> float | None:
@@ -693,6 +763,11 @@ class TrialResult:
         since = self.phases.get("recover_s", self.phases.get("inject_s"))
         until = self.phases.get("redundant_s")
         return max(until - since, 0.0) if since is not None and until is not None else None
+
+    @property
+    def served_ratio(self) -> float:
+        """Of what one box carries, how much was served in time in an overload; 0 where there was none."""
+        return self.served["served_per_s"] / self.served["capacity_per_s"] if self.served else 0.0
 
     @property
     def rejoin_s(self) -> float | None:
@@ -752,6 +827,11 @@ class RunInfo:
     """What was read, where the system is somebody else's."""
     contains: str = ""
     """The text that a good answer had to have, where one was asked for."""
+    repair: str = RepairPolicy.NONE.value
+    """The policy under which it ran."""
+    repair_after_s: float = 0.0
+    foreseen: str = ""
+    """The verdict that the experiment's author expects under that policy; empty where nothing is said."""
 
     @property
     def place(self) -> str:
@@ -791,3 +871,18 @@ class SoakOutcome:
     def is_loss(self) -> bool:
         """Whether it shows what must never be: an acknowledged write lost, or two writable databases."""
         return self.lost > 0 or self.split_brain_s > 0
+
+
+@dataclass(frozen=True)
+class MonkeyOutcome:
+    """What became of a round of a monkey."""
+
+    fault: SoakOutcome
+    intended: int
+    good: int
+    downtime_s: float
+    """All outages of the round together."""
+    healed: bool
+    """Whether the lab had to heal what the repair policy could not."""
+    reserve_back_s: float | None = None
+    """From the (first) fault until all was in reserve again; None where that is not known."""

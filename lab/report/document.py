@@ -26,6 +26,9 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "experiment": info.experiment,
         "question": info.question,
         "verdict": result.verdict.value,
+        "repair": info.repair,
+        "repair_after_s": info.repair_after_s,
+        "foreseen": info.foreseen or None,
         "seed": info.seed,
         "rate_per_s": info.plan.rate_per_s,
         "deadline_s": info.plan.deadline_s,
@@ -93,6 +96,8 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "exposure": [_rounded(asdict(each)) for each in trial.exposure],
         "exposure_period_s": trial.exposure_period_s,
         "notes": list(trial.notes),
+        "served": _rounded(trial.served) if trial.served else None,
+        "blows": [_rounded(asdict(blow)) for blow in trial.blows],
     }
     return _measured(found, trial.has_writes)
 

@@ -9,9 +9,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab import exposure
+from lab import cascade, exposure
 from lab.availability import Bin, bins
-from lab.model import Outage, RunResult, SoakOutcome, TierExposure, TrialRecord, TrialResult, Verdict
+from lab.model import (
+    MonkeyOutcome,
+    Outage,
+    RepairPolicy,
+    RunInfo,
+    RunResult,
+    SoakOutcome,
+    TierExposure,
+    TrialRecord,
+    TrialResult,
+    Verdict,
+)
 from lab.report import reserve, words
 from lab.report.matrix import Cell, Matrix
 
@@ -49,7 +60,7 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     console.print(trials_table(result.trials))
     show_reserves(console, result.trials)
     for trial in result.trials:
-        for line in explain(trial):
+        for line in (*explain(trial), *cascade.explain(trial.blows, tolerance_s(info))):
             console.print(f"  trial {trial.number}: {line}", markup=False)
     for said in closing(result):
         console.print(said, markup=False)
@@ -170,11 +181,45 @@ def explain(trial: TrialResult) -> list[str]:
         lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
     if trial.address.get("several_s"):
         lines.append(f"two balancers had the address for {trial.address['several_s']:.1f} s")
+    if trial.served:
+        lines.append(overload(trial))
     lines += [*what_the_system_did(trial), *redundancy(trial)]
     # An operator who acts while all is well (a planned change) is waited for by nobody.
     if "impact_s" in trial.phases and trial.phases.get("operator_s", 0.0) > trial.phases["impact_s"]:
         lines.append(operators_share(trial.phases))
     return [*lines, *trial.failed_expectations, *trial.notes]
+
+
+def tolerance_s(info: RunInfo) -> float:
+    """For how long users may be without the service, as the experiment says; 0 where it does not."""
+    bounds = [each.at_most for each in info.expectations if each.measure == "downtime_longest_s" and each.at_most is not None]
+    return min(bounds, default=0.0)
+
+
+def repairing(info: RunInfo) -> list[str]:
+    """Under which repair policy a run went, and whether its verdict was foreseen."""
+    lines = []
+    if info.repair != RepairPolicy.NONE:
+        lines.append(f"repair: {info.repair} after {info.repair_after_s:g} s, by the lab in place of an orchestrator")
+    return lines
+
+
+def foreseen(result: RunResult) -> list[str]:
+    """Whether the verdict is the one that the experiment's author expects under this repair policy."""
+    info = result.info
+    if not info.foreseen or result.verdict is Verdict.INCONCLUSIVE:
+        return []
+    fits = "as was foreseen" if result.verdict.value == info.foreseen else f"where {info.foreseen} was foreseen"
+    return [f"under repair '{info.repair}': {result.verdict.value}, {fits}"]
+
+
+def overload(trial: TrialResult) -> str:
+    """What was asked for, what was served, and what could have been."""
+    offered, served, capacity = (trial.served[key] for key in ("offered_per_s", "served_per_s", "capacity_per_s"))
+    return (
+        f"one web box carries {capacity:.0f} requests a second; after the fault {offered:.0f} were asked for and {served:.0f} "
+        f"served in time: {trial.served_ratio:.0%} of what could be"
+    )
 
 
 def what_the_system_did(trial: TrialResult) -> list[str]:
@@ -221,6 +266,7 @@ def closing(result: RunResult) -> list[Text | str]:
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
     lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
+    lines += [*repairing(info), *foreseen(result)]
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines
@@ -259,6 +305,24 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
         f"writes gone {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s, lost {outcome.lost}, {rejoin}"
     )
     return line + "".join(f"\n              {why}" for why in outcome.why)
+
+
+def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
+    """One round of a monkey."""
+    fault, bad = outcome.fault, outcome.intended - outcome.good
+    back = "" if outcome.reserve_back_s is None else f"; all in reserve after {outcome.reserve_back_s:.1f} s"
+    line = (
+        f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
+        f"gone {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} not served well, lost {fault.lost}{back}"
+    )
+    return line + (" (the lab healed it)" if outcome.healed else "") + "".join(f"\n              {why}" for why in fault.why)
+
+
+def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder: str) -> None:
+    """What a monkey came to."""
+    for line in said:
+        console.print(line, markup=False, highlight=False)
+    console.print(Text.assemble((verdict.value.upper(), VERDICT_STYLES[verdict]), f"  kept in {folder}"), soft_wrap=True)
 
 
 def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:

@@ -21,6 +21,7 @@ PHASE_WORDS = {
     "elect_s": "decided who takes over",
     "reroute_s": "taken over",
     "recover_s": "served again",
+    "repair_s": "repair begins",
     "heal_s": "healed by the lab",
     "operator_s": "operator acts",
     "promoted_s": "operator is done",
@@ -237,6 +238,7 @@ MEASURE_WORDS = {
     "address_several_s": "seconds with two holders of the address",
     "degraded_redundancy_s": "seconds with nothing in reserve",
     "rejoin_s": "seconds until it was of full use again",
+    "served_of_capacity_ratio": "share served in time of what one web box carries",
 }
 
 

@@ -90,8 +90,8 @@ class PlayedEngine:
     def put_file(self, box: Box, path: str, content: str) -> None:
         self.done.append(f"{path.rpartition('/')[2]} {content} in {box.service}")
 
-    def up(self, stage: Stage) -> None:
-        self.done.append(f"up {stage.project}")
+    def up(self, stage: Stage, only: str = "") -> None:
+        self.done.append(f"up {stage.project} {only}".rstrip())
         self.present += self.made
 
     def create(self, stage: Stage) -> None:

@@ -60,6 +60,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Playe
         (("3", "--compose", "FILE"), "either STAGE and EXPERIMENT, or --compose"),
         (("--compose", "FILE", "--failover", "automatic"), "--failover is about a stage"),
         (("--compose", "FILE", "--web-ui"), "--web-ui needs a port"),
+        (("--compose", "FILE", "--repair", "restart"), "--repair is about a stage of the lab"),
         (("--compose", "FILE", "--kill", "lb", "--pause", "app"), "kill lb and pause app: one fault a run"),
         (("--compose", "no-such.yaml", "--kill", "lb"), "there is no file no-such.yaml"),
         (("--compose", ".", "--kill", "lb"), "there is no file ."),
@@ -166,7 +167,7 @@ def test_example_is_what_the_guide_says() -> None:
 
 def test_guide_names_every_option_and_every_key() -> None:
     options = [name for each in cli.commands["run"].params for name in each.opts if name.startswith("--")]
-    rest = {"--web-ui", "--failover"}
+    rest = {"--web-ui", "--failover", "--repair", "--repair-after"}
     assert [name for name in options if name not in rest and f"`{name}" not in GUIDE] == []
     assert [key for key in KEYS if not re.search(rf"`{key}`", GUIDE)] == []
 

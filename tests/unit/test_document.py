@@ -33,6 +33,9 @@ DOCUMENT = {
     "experiment",
     "question",
     "verdict",
+    "repair",
+    "repair_after_s",
+    "foreseen",
     "seed",
     "rate_per_s",
     "deadline_s",
@@ -72,6 +75,8 @@ TRIAL = {
     "generator",
     "failed_expectations",
     "notes",
+    "blows",
+    "served",
     "writable_databases",
     "address_holders",
     "degraded_redundancy_s",
@@ -84,7 +89,7 @@ SHARE = {"intended", "good", "availability_ratio"}
 OUTAGE = {"start_s", "end_s", "censored"}
 PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"}
 # Those that only some stages and experiments have.
-MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "operator_s", "promoted_s"}
+MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "operator_s", "promoted_s", "repair_s"}
 AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"}
 GENERATOR = {"intended", "recorded", "lag_p99_ms", "lag_max_ms", "cpu_ratio"}
 SUMMARY = {
