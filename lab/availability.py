@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from lab import ledger
+from lab import cascade, exposure, ledger
 from lab.model import (
     Alert,
     Arrival,
@@ -52,7 +52,12 @@ MEASURES = (
     "address_several_s",
     "degraded_redundancy_s",
     "rejoin_s",
+    "served_of_capacity_ratio",
 )
+MEASURES_OF_READS = tuple(
+    name for name in MEASURES if not name.startswith("writes_") and name not in ("split_brain_s", "address_several_s")
+)
+"""Those that somebody else's system has too, of which only a page is read."""
 
 
 def find_outages(
@@ -146,7 +151,8 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
     windows = _Windows(*(find_outages(some, deadline_s, healed_at_s, stopped_at_s) for some in (arrivals, reads, writes)))
     audit = ledger.audit_writes(writes, record.final_orders)
     bitten = not has_fault or (event_at(record.events, "bite") is not None and event_at(record.events, "no-bite") is None)
-    reasons = _reasons(record, arrivals, windows.all, audit.complete, has_fault)
+    audited = audit.complete or not record.plan.has_writes
+    reasons = _reasons(record, arrivals, windows.all, audited, has_fault)
     result = TrialResult(
         number=record.number,
         seed=record.seed,
@@ -173,7 +179,11 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         address=counted_seconds(record.events, "address", holders, stopped_at_s),
         notes=_notes(record.events),
         alerts=alerts(record.events),
+        exposure=exposure.measure(record.events, event_at(record.events, "inject"), stopped_at_s),
+        exposure_period_s=exposure.period_s(record.events),
+        has_writes=record.plan.has_writes,
     )
+    result = replace(result, blows=cascade.blows(record.events, windows.all), served=served(record.events, arrivals, deadline_s))
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
     undecided = [expectation for expectation in expectations if _is_undecided(result, expectation)]
     why = [f"healed too soon to say whether {expectation} (watch for longer)" for expectation in undecided]
@@ -278,11 +288,33 @@ def _changed_at(events: Sequence[Event], name: str, what: Callable[[str], str], 
     return next((at_s for at_s, found in sights if at_s > since_s and found and found != before[-1]), None)
 
 
+SETTLED_S = 1.0
+"""From a fault until it is clear who serves."""
+
+
+def served(events: Sequence[Event], arrivals: Sequence[Arrival], deadline_s: float) -> dict[str, float]:
+    """What was served in an overload, beside what one box carries; empty where no capacity was measured."""
+    capacity = next((event.detail for event in events if event.name == "capacity"), "")
+    since_s, until_s = event_at(events, "bite"), event_at(events, "heal")
+    if not capacity or since_s is None or until_s is None or until_s - deadline_s <= since_s + SETTLED_S:
+        return {}
+    # What was intended within a deadline of the healing may owe its answer to that.
+    low_s, high_s = since_s + SETTLED_S, until_s - deadline_s
+    found = share((each for each in arrivals if low_s <= each.at_s < high_s), deadline_s)
+    length_s = high_s - low_s
+    return {
+        "capacity_per_s": float(capacity.split()[0]),
+        "offered_per_s": found.intended / length_s,
+        "served_per_s": found.good / length_s,
+    }
+
+
 PHASE_OF_EVENT = {
     "inject": "inject_s",
     "bite": "bite_s",
     "operator": "operator_s",
     "promoted": "promoted_s",
+    "repair": "repair_s",
     "heal": "heal_s",
     "well": "redundant_s",
 }
@@ -361,6 +393,7 @@ def measured(result: TrialResult, measure: str) -> float:
         "address_several_s": result.address.get("several_s", 0.0),
         "degraded_redundancy_s": result.degraded_redundancy_s or 0.0,
         "rejoin_s": result.rejoin_s or 0.0,
+        "served_of_capacity_ratio": result.served_ratio,
     }
     return values[measure]
 

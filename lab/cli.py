@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -23,6 +24,7 @@ from lab import (
     healing,
     images,
     journal,
+    overload,
     parameters,
     preflight,
     roles,
@@ -33,7 +35,10 @@ from lab import (
     survey,
     upkeep,
 )
+from lab import repair as repairs
 from lab.cli_campaigns import compare, sweep
+from lab.cli_monkey import monkey_
+from lab.cli_own import Asked, Ground, check_alone, prepare, with_own_stack
 from lab.engine import Engine, wait_until
 from lab.errors import (
     EXIT_BROKEN_PIPE,
@@ -49,7 +54,21 @@ from lab.errors import (
 from lab.faults import FAULTS
 from lab.faults.strike import Strike
 from lab.journal import UndoLedger
-from lab.model import WATCH_ROLE, Box, Direction, FaultKind, How, LoadPlan, RunResult, Stage, Step, Verdict
+from lab.model import (
+    WATCH_ROLE,
+    Box,
+    Direction,
+    Experiment,
+    FaultKind,
+    How,
+    LoadPlan,
+    Overload,
+    RepairPolicy,
+    RunResult,
+    Stage,
+    Step,
+    Verdict,
+)
 from lab.observer import Observer
 from lab.options import (
     EXIT_OF_VERDICT,
@@ -62,6 +81,7 @@ from lab.options import (
     seed_option,
     with_failover,
 )
+from lab.repair import STAND_IN
 from lab.report import document, files, matrix, terminal
 from lab.report import map as map_
 from lab.report.progress import ConsoleProgress, NoProgress
@@ -320,8 +340,11 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
         up_now = {box.project for box in engine.boxes()} & known if everything else set()
         upkeep.take_down(engine, [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)], output.say)
         if everything:
+            ledger = UndoLedger()
+            # What is gone is no longer broken; what is not the lab's stays, and is not left broken.
+            healing.undo_all(engine, ledger, [entry for entry in ledger.entries() if entry.undo.project])
             engine.remove_leftovers()
-            UndoLedger().clear()
+            ledger.clear()
             left = engine.leftovers()
             if left:
                 raise LabError(f"still there: {', '.join(left)}", "run 'lab down --all' again")
@@ -348,55 +371,77 @@ def list_(output: Output) -> None:
 
 
 @cli.command()
-@click.argument("stage_name", metavar="STAGE")
-@click.argument("experiment_name", metavar="EXPERIMENT")
+@click.argument("stage_name", metavar="[STAGE", required=False)
+@click.argument("experiment_name", metavar="EXPERIMENT]", required=False)
 @click.option("--trials", type=click.IntRange(1, TRIALS_MAX), default=1, show_default=True, help="How often.")
 @click.option("--rate", type=click.FloatRange(1, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second.")
 @click.option("--observe", type=Duration(), help="How long to watch before healing, instead of what the experiment says.")
+@click.option(
+    "--repair",
+    type=click.Choice([policy.value for policy in RepairPolicy]),
+    help="What brings lost boxes back: nothing, the same box, or a new one with an empty disk. Default: what the experiment says.",
+)
+@click.option("--repair-after", type=Duration(), help="From the proof that a box is lost until its repair begins.")
 @seed_option
 @click.option("--web-ui", is_flag=True, help="Show Locust's own page on loopback while it runs.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @json_option
 @with_failover
+@with_own_stack
 @pass_output
 def run(
     output: Output,
-    stage_name: str,
-    experiment_name: str,
+    /,
+    stage_name: str | None,
+    experiment_name: str | None,
     trials: int,
     rate: float,
     observe: float | None,
+    repair: str | None,
+    repair_after: float | None,
     seed: int | None,
     web_ui: bool,
     dry_run: bool,
     as_json: bool,
     failover: str | None,
+    own_stack: Asked | None,
 ) -> None:
     """Run an experiment on a stage: break something, and show what a user saw.
 
     EXPERIMENT is a name ('lab list' shows them) or a path to a YAML file. The stage is started if need be.
+
+    With --compose instead, a Compose project of your own that runs: users read the --url, and --kill, --pause, --stop or
+    --cutoff names what fails. docs/own-stack.md says more.
     """
-    stage = stages.find(stage_name, failover)
-    experiment = experiments.observing(experiments.find(experiment_name), observe)
-    experiments.check_targets(experiment, stage)
+
+    def as_asked(experiment: Experiment) -> Experiment:
+        return experiments.repairing(experiments.observing(experiment, observe), repair, repair_after)
+
+    if own_stack:
+        check_alone(stage_name, experiment_name, failover, repair, web_ui)
+        stage, experiment, ground = prepare(own_stack, observe)
+    else:
+        stage, experiment, ground = _of_the_lab(stage_name, experiment_name, failover, as_asked)
     seed = SystemRandom().randrange(2**31) if seed is None else seed
-    order = Order(stage, experiment, LoadPlan(rate_per_s=rate), seed, trials, web_ui)
+    plan = LoadPlan(rate_per_s=rate, write_share=0.0) if own_stack else LoadPlan(rate_per_s=rate)
+    order = Order(stage, experiment, plan, seed, trials, web_ui)
     if dry_run:
         _show_plan(output, order, as_json)
         return
-    engine = Engine()
     ledger = UndoLedger()
-    with journal.exclusive(f"lab run {stage.number} {experiment.name}"):
+    with journal.exclusive(f"lab run {stage.number or stage.place} {experiment.name}"):
         preflight.check_no_open_faults(ledger)
-        upkeep.ensure_up(engine, stage, output.say)
-        if web_ui:
-            output.say(f"Locust's page while it runs: {preflight.locust_page()}")
-        silent = as_json or output.quiet
-        if silent:
-            result = run_experiment(engine, ledger, order, info_of(order), NoProgress())
-        else:
-            with ConsoleProgress(output.messages, trials, order.plan.deadline_s) as progress:
-                result = run_experiment(engine, ledger, order, info_of(order), progress)
+        with ground(output.say) as engine:
+            if web_ui:
+                output.say(f"Locust's page while it runs: {preflight.locust_page()}")
+            if experiment.overload:
+                order = _overloading(engine, ledger, order, experiment.overload, output.say)
+            silent = as_json or output.quiet
+            if silent:
+                result = run_experiment(engine, ledger, order, info_of(order), NoProgress())
+            else:
+                with ConsoleProgress(output.messages, trials, order.plan.deadline_s) as progress:
+                    result = run_experiment(engine, ledger, order, info_of(order), progress)
     if as_json:
         output.document(document.as_document(result))
     else:
@@ -405,10 +450,44 @@ def run(
     sys.exit(EXIT_OF_VERDICT[result.verdict])
 
 
+def _of_the_lab(
+    stage_name: str | None, experiment_name: str | None, failover: str | None, as_asked: Callable[[Experiment], Experiment]
+) -> tuple[Stage, Experiment, Ground]:
+    """The stage and the experiment of these names, and how the stage is started. Raises UsageError."""
+    if not stage_name or not experiment_name:
+        raise UsageError(
+            "which experiment, on which stage?", "lab run 3 kill-web ('lab list' shows all); of your own: lab run --compose FILE"
+        )
+    stage = stages.find(stage_name, failover)
+    experiment = as_asked(experiments.find(experiment_name))
+    experiments.check_targets(experiment, stage)
+
+    @contextmanager
+    def ground(say: Callable[[str], None]) -> Iterator[Engine]:
+        engine = Engine()
+        upkeep.ensure_up(engine, stage, say)
+        yield engine
+
+    return stage, experiment, ground
+
+
+def _overloading(engine: Engine, ledger: UndoLedger, order: Order, wanted: Overload, say: Callable[[str], None]) -> Order:
+    """The order at the rate that an overload asks for, once it is known what one web box carries."""
+    with signals.Deferred(lambda: say("interrupted: putting everything back first")) as interrupts:
+        capacity_per_s = overload.measure(engine, ledger, order.stage, wanted, say, interrupts.open)
+    rate_per_s = round(wanted.rate_ratio * capacity_per_s, 1)
+    say(
+        f"one web box carries {capacity_per_s:.0f} requests a second; the load is {wanted.rate_ratio:g} times that, {rate_per_s:g}"
+    )
+    return replace(order, plan=LoadPlan(rate_per_s=rate_per_s), capacity_per_s=capacity_per_s)
+
+
 def _show_plan(output: Output, order: Order, as_json: bool) -> None:
     experiment = order.experiment
     plan = {
-        "stage": order.stage.number,
+        "stage": order.stage.number or None,
+        "stage_folder": order.stage.folder,
+        "url": order.stage.page.url if order.stage.page else None,
         "failover": order.stage.failover,
         "experiment": experiment.name,
         "seed": order.seed,
@@ -416,6 +495,8 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
         "trials": [{"number": number, "seed": trial_seed(order.seed, number)} for number in range(1, order.trials + 1)],
         "steps": [_step_document(step) for step in experiment.faults],
         "operator": asdict(experiment.operator) if experiment.operator else None,
+        "repair": {"policy": experiment.repair.policy.value, "after_s": experiment.repair.after_s},
+        "foreseen": experiment.foreseen.get(experiment.repair.policy.value),
         "baseline_s": experiment.baseline_s,
         "observe_s": experiment.observe_s,
         "after_s": experiment.after_s,
@@ -424,12 +505,14 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
     if as_json:
         output.document(plan)
         return
-    output.data.print(f"stage {order.stage.number}, {experiment.name}: {experiment.question}", highlight=False)
+    output.data.print(f"{order.stage.place}, {experiment.name}: {experiment.question}", highlight=False)
     output.data.print(f"{order.trials} trials at {order.plan.rate_per_s:g} requests a second, seed {order.seed}", highlight=False)
     acts = [str(step) for step in experiment.faults]
     if experiment.operator:
         acts.append(f"after {experiment.operator.delay_s:g} s an operator's {experiment.operator.does}")
     steps = ", then ".join(acts) or "break nothing"
+    if experiment.repair.acts:
+        steps += f"; repair: {experiment.repair}, by {STAND_IN}"
     output.data.print(
         f"each: {experiment.baseline_s:g} s as it is; {steps}; watch {experiment.observe_s:g} s; heal; {experiment.after_s:g} s more",
         highlight=False,
@@ -441,6 +524,7 @@ def _step_document(step: Step) -> dict[str, Any]:
     """A step with the parameters that were given for it, under the names they have in YAML."""
     given = {key: value for key, value in asdict(step.how).items() if value != getattr(How(), key)}
     given = {"from" if key == "source" else key: value for key, value in given.items()}
+    given |= {"once": step.once, "within_s": step.within_s} if step.once else {}
     return {"fault": step.fault.value, "target": step.target, "after_s": step.after_s, **given}
 
 
@@ -512,6 +596,7 @@ def _show_schedule(output: Output, planned: list[soak.Fault], seed: int, as_json
         output.data.print(f"{fault.number:4d}  {fault.experiment}", highlight=False)
 
 
+cli.add_command(monkey_)
 cli.add_command(sweep)
 cli.add_command(compare)
 
@@ -631,6 +716,27 @@ def heal(output: Output) -> None:
     with journal.exclusive("lab heal"), signals.Deferred(lambda: output.say("healing first, then the end")):
         mended = healing.heal(engine, UndoLedger(), output.say)
     output.say(f"healed: {mended} things mended, everything runs and answers" if mended else "nothing was broken")
+
+
+@cli.command("repair")
+@click.argument("stage_name", metavar="STAGE")
+@click.option("--replace", "new", is_flag=True, help="New boxes with empty disks, where the data is elsewhere too.")
+@with_failover
+@pass_output
+def repair_(output: Output, stage_name: str, new: bool, failover: str | None) -> None:
+    """Be the human who is called at night: bring back every box of a stage that is lost, until nothing is missing.
+
+    Boxes that run are left alone; what the network lost is for 'lab heal'. A disk whose content is nowhere else is never
+    thrown away. 'lab run --repair' has the lab do the same by itself, in place of an orchestrator.
+    """
+    stage = stages.find(stage_name, failover)
+    engine = Engine()
+    if not engine.boxes(stage.number):
+        raise UsageError(f"stage {stage.number} is not up", f"'lab up {stage.number}' starts it")
+    with journal.exclusive(f"lab repair {stage.number}"), signals.Deferred(lambda: output.say("repairing first, then the end")):
+        policy = RepairPolicy.REPLACE if new else RepairPolicy.RESTART
+        mended = repairs.by_hand(engine, UndoLedger(), stage, policy, output.say)
+    output.say(f"repaired: {mended} boxes, nothing is missing" if mended else "no box was lost")
 
 
 REPORTS = {

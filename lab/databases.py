@@ -12,6 +12,7 @@ from lab.model import Box, DatabaseState, Sight, Stage, Undo, UndoAction
 from lab.observer import Observer, look
 
 PROMOTE_TIMEOUT_S = 20
+REFUSAL_TIMEOUT_S = 10.0
 MONITOR_ROLE = "monitor"
 FENCE = "fence"
 REJOIN_FILE = "/var/lib/lab/rejoin"
@@ -30,9 +31,17 @@ def switchover(engine: Engine, stage: Stage, say: Callable[[str], None], observe
     started = monotonic()
     call = f"perform_promotion('default', '{to}')" if to else "perform_failover()"
     command = [*PSQL, "-d", "pg_auto_failover", "-c", f"SELECT pgautofailover.{call}"]
-    done = engine.run_in(monitors[0], command, timeout_s=PROMOTE_TIMEOUT_S)
-    if done.exit_code:
-        raise InconclusiveError(f"the monitor refused: {done.output.strip()[-200:]}", "see 'lab status'; is the standby there?")
+    said = ""
+
+    def agreed() -> bool:
+        nonlocal said
+        done = engine.run_in(monitors[0], command, timeout_s=PROMOTE_TIMEOUT_S)
+        said = done.output.strip()[-200:]
+        return done.exit_code == 0
+
+    # It refuses for a moment while a primary takes up new settings, as it does when standbys come back.
+    if not wait_until(agreed, REFUSAL_TIMEOUT_S):
+        raise InconclusiveError(f"the monitor refused: {said}", "see 'lab status'; is the standby there?")
     now: list[str] = []
 
     def changed() -> bool:

@@ -1,15 +1,17 @@
-"""The only place that talks to Docker: boxes, images, Compose. Touches nothing without our labels."""
+"""The only place that talks to Docker: boxes, images, Compose. Touches nothing without our labels, or of a project that was named."""
 
 from __future__ import annotations
 
+import copy
 import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,14 +26,11 @@ from docker.errors import APIError, DockerException, NotFound
 from lab.errors import LabError, PreflightError, UsageError
 from lab.evidence import LogLine
 from lab.helper import SHELL, Helper
-from lab.model import INTERNET_ROLE, Box, Link, Stage
+from lab.model import GUEST, INTERNET_ROLE, Box, Link, Stage
+from lab.scope import GUEST_LABEL, PROJECT_LABEL, ROLE_LABEL, SERVICE_LABEL, STAGE_LABEL, GuestScope, Scope, is_ours
 from lab.stages import PROJECT_PREFIX, ROOT
 
-STAGE_LABEL = "lab.stage"
-ROLE_LABEL = "lab.role"
 SOURCE_LABEL = "lab.source"
-PROJECT_LABEL = "com.docker.compose.project"
-SERVICE_LABEL = "com.docker.compose.service"
 IMAGE_PREFIX = "redundancy-lab/"
 HELPER_IMAGE = "network"
 HELPER_NAME = "helper"
@@ -41,6 +40,8 @@ CHECK_TIMEOUT_S = 5.0
 CONFLICT = 409
 COMPOSE_MIN = (2, 26)
 POLL_S = 0.05
+INTERNET_CPU_SHARES = 8192
+"""As in the stage files: who measures gets the processor first."""
 
 NO_ENGINE_HINT = "start Docker (Desktop: open it; Linux: 'systemctl start docker'), or run 'make setup' to have one installed"
 
@@ -78,6 +79,8 @@ class EngineEvent:
 class Engine:
     """A Docker Engine that answers. Every failure to answer is a PreflightError or a LabError of one line."""
 
+    _scope = Scope()
+
     def __init__(self) -> None:
         """Raises PreflightError when no engine answers."""
         try:
@@ -105,21 +108,30 @@ class Engine:
             system=info.get("OperatingSystem", ""),
         )
 
+    def visiting(self, project: str, roles: Mapping[str, tuple[str, ...]] | None = None) -> Engine:
+        """The same engine, which sees and may touch this Compose project and the internet box in it, and nothing else."""
+        other = copy.copy(self)
+        other._scope = GuestScope(project, roles or {})
+        return other
+
     # Boxes
 
     def boxes(self, stage: int | None = None) -> list[Box]:
         """The boxes of a stage, or of all, in order of their names; whatever their state."""
-        labels = [STAGE_LABEL, ROLE_LABEL] if stage is None else [f"{STAGE_LABEL}={stage}", ROLE_LABEL]
         with _explained("list the lab's containers"):
-            found = self._api.containers(all=True, filters={"label": labels})
-            details = [self._inspect(entry["Id"]) for entry in found if _is_ours(entry["Labels"])]
-        return sorted((_box(each) for each in details if each), key=lambda box: (box.stage, box.service))
+            found = [
+                entry
+                for labels in self._scope.filters(stage)
+                for entry in self._api.containers(all=True, filters={"label": labels})
+            ]
+            details = [self._inspect(entry["Id"]) for entry in found if self._scope.owns(entry["Labels"])]
+        return sorted((_box(each, self._scope) for each in details if each), key=lambda box: (box.stage, box.service))
 
     def box(self, box: Box) -> Box | None:
         """The box as it is now; None when it is gone."""
         with _explained(f"look at {box.service}"):
             details = self._inspect(box.id)
-        return _box(details) if details else None
+        return _box(details, self._scope) if details else None
 
     def kill(self, box: Box) -> None:
         """SIGKILL to everything in the box; Docker then leaves it dead."""
@@ -140,6 +152,16 @@ class Engine:
     def pause(self, box: Box) -> None:
         """Freeze every process of the box."""
         self._act(box, "pause", self._api.pause)
+
+    def resize(self, box: Box, cpus: float) -> None:
+        """Give the box so much of a processor, from now on. Raises LabError."""
+        self._act(box, "resize", lambda id_: _update(id_, cpus))
+
+    def cpus(self, box: Box) -> float:
+        """How much of the processors the box may use; 0: all of them."""
+        with _explained(f"look at {box.service}"):
+            details = self._inspect(box.id) or {}
+        return int(details.get("HostConfig", {}).get("NanoCpus") or 0) / 1e9
 
     def unpause(self, box: Box) -> None:
         """Let a frozen box go on."""
@@ -174,7 +196,9 @@ class Engine:
         )
 
     def remove(self, box: Box) -> None:
-        """Remove the box and its disks: nothing of it is left."""
+        """Remove the box and its disks: nothing of it is left. Raises UsageError for a box of somebody else."""
+        if box.is_guest:
+            raise UsageError(f"{box.service} is not the lab's to remove", "its disk would be gone for good")
         with _explained(f"look at {box.service}"):
             mounts = (self._inspect(box.id) or {}).get("Mounts", [])
         self._act(box, "remove", lambda id_: self._api.remove_container(id_, force=True, v=True))
@@ -263,15 +287,16 @@ class Engine:
     def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
         """Call `heard`, in another thread, for each event of our boxes; returns how to stop that."""
         # Those with a role only: a helper comes and goes, and is no box.
-        stream = self._api.events(decode=True, filters={"type": "container", "label": [STAGE_LABEL, ROLE_LABEL]})
+        stream = self._api.events(decode=True, filters={"type": "container", "label": self._scope.filters()[0]})
 
         def listen() -> None:
             # Closing the stream is what ends this; how the library reports that differs by platform.
             try:
                 for event in stream:
                     labels = event.get("Actor", {}).get("Attributes", {})
-                    if _is_ours(labels) and event.get("Action") in ("die", "start", "pause", "unpause"):
-                        heard(EngineEvent(labels.get(SERVICE_LABEL, ""), event["Action"], monotonic()))
+                    if self._scope.owns(labels) and event.get("Action") in ("die", "start", "pause", "unpause"):
+                        service = self._scope.labels(labels).get(SERVICE_LABEL, "")
+                        heard(EngineEvent(service, event["Action"], monotonic()))
             except (DockerException, requests.RequestException, OSError, ValueError, AttributeError):
                 return
 
@@ -282,7 +307,7 @@ class Engine:
         with _explained(f"{verb} {box.service}"):
             details = self._inspect(box.id)
             # Asked again at the last moment: what is broken is a container of ours, or nothing.
-            if not details or not _is_ours(details["Config"]["Labels"]):
+            if not details or not self._scope.owns(details["Config"]["Labels"]):
                 raise UsageError(f"{box.service} is not a box of the lab (any more)", "see 'lab status'")
             call(box.id)
 
@@ -313,9 +338,10 @@ class Engine:
 
     # Stages
 
-    def up(self, stage: Stage) -> None:
-        """Create and start what of a stage is not there or not running. Raises LabError."""
-        self._compose(stage, "up", "--detach", "--no-build", "--pull", "never", *_without(stage))
+    def up(self, stage: Stage, only: str = "") -> None:
+        """Create and start what of a stage (or only this service) is not there or not running. Raises LabError."""
+        chosen = ["--no-deps", only] if only else _without(stage)
+        self._compose(stage, "up", "--detach", "--no-build", "--pull", "never", *chosen)
 
     def create(self, stage: Stage) -> None:
         """Create what of a stage is not there, without starting it. Raises LabError."""
@@ -332,12 +358,10 @@ class Engine:
             containers = [
                 (entry["Names"] or [entry["Id"]])[0].lstrip("/")
                 for entry in self._api.containers(all=True, filters=filters)
-                if _is_ours(entry["Labels"])
+                if is_ours(entry["Labels"])
             ]
-            networks = [entry["Name"] for entry in self._api.networks(filters=filters) if _is_ours(entry["Labels"])]
-            volumes = [
-                entry["Name"] for entry in self._api.volumes(filters=filters)["Volumes"] or [] if _is_ours(entry["Labels"])
-            ]
+            networks = [entry["Name"] for entry in self._api.networks(filters=filters) if is_ours(entry["Labels"])]
+            volumes = [entry["Name"] for entry in self._api.volumes(filters=filters)["Volumes"] or [] if is_ours(entry["Labels"])]
         return [*containers, *networks, *volumes]
 
     def remove_leftovers(self) -> None:
@@ -345,13 +369,13 @@ class Engine:
         filters = {"label": [STAGE_LABEL]}
         with _explained("remove what the lab has made"):
             for entry in self._api.containers(all=True, filters=filters):
-                if _is_ours(entry["Labels"]):
+                if is_ours(entry["Labels"]):
                     self._remove_container(entry["Id"])
             for entry in self._api.networks(filters=filters):
-                if _is_ours(entry["Labels"]):
+                if is_ours(entry["Labels"]):
                     self._api.remove_network(entry["Id"])
             for entry in self._api.volumes(filters=filters)["Volumes"] or []:
-                if _is_ours(entry["Labels"]):
+                if is_ours(entry["Labels"]):
                     self._api.remove_volume(entry["Name"], force=True)
 
     def _remove_container(self, container_id: str) -> None:
@@ -366,6 +390,8 @@ class Engine:
         wait_until(lambda: self._inspect(container_id) is None, API_TIMEOUT_S)
 
     def _compose(self, stage: Stage, *arguments: str) -> None:
+        if stage.is_guest:
+            raise UsageError(f"{stage.place} is not the lab's to start or stop", f"docker compose -f {stage.file} up -d")
         # The project by name: COMPOSE_PROJECT_NAME would outrank the file, and make somebody else's project ours.
         command = [
             "docker",
@@ -438,25 +464,77 @@ class Engine:
     def container(self, image: str, command: Sequence[str]) -> Iterator[Box]:
         """A container of its own, without a network, for as long as the context lasts (the self-test)."""
         labels = {STAGE_LABEL: "0", ROLE_LABEL: "internet", PROJECT_LABEL: PROJECT_PREFIX + "selftest", SERVICE_LABEL: "selftest"}
-        with _explained("start a container for the self-test"):
-            created = self._api.create_container(
-                IMAGE_PREFIX + image,
-                list(command),
-                labels=labels,
-                host_config=self._api.create_host_config(network_mode="none", cap_drop=["ALL"], pids_limit=256, mem_limit="512m"),
-            )
+        created = self._create(image, command, labels, network_mode="none")
         try:
-            self._api.start(created["Id"])
-            details = self._inspect(created["Id"])
-            assert details is not None
-            yield _box(details)
+            yield self._started(created)
         finally:
-            self._api.remove_container(created["Id"], force=True, v=True)
+            self._remove_container(created)
+
+    # Visits
+
+    def visit(self, project: str, network: str) -> Box:
+        """Put an internet box into a network of somebody else's project. Raises LabError, and leaves none then."""
+        labels = {
+            STAGE_LABEL: str(GUEST),
+            ROLE_LABEL: INTERNET_ROLE,
+            GUEST_LABEL: project,
+            PROJECT_LABEL: PROJECT_PREFIX + "visit",
+            SERVICE_LABEL: INTERNET_ROLE,
+        }
+        # Names of the project only, and at once: nobody else is asked for a name that its network does not know.
+        created = self._create(
+            "internet", ["sleep", "infinity"], labels, network_mode=network, dns=["127.0.0.1"], cpu_shares=INTERNET_CPU_SHARES
+        )
+        try:
+            return self._started(created)
+        except BaseException:
+            self._remove_container(created)
+            raise
+
+    def end_visits(self, project: str = "") -> int:
+        """Remove the internet box from the networks of a project (of all that are not the lab's); returns how many there were."""
+        with _explained("remove the internet box"):
+            found = self._api.containers(all=True, filters={"label": [f"{GUEST_LABEL}={project}" if project else GUEST_LABEL]})
+            ours = [entry["Id"] for entry in found if is_ours(entry["Labels"])]
+            for container_id in ours:
+                self._remove_container(container_id)
+        return len(ours)
+
+    def subnets(self, network: str) -> tuple[str, ...]:
+        """The ranges of addresses that a network has."""
+        with _explained(f"look at the network {network}"):
+            details = self._api.inspect_network(network)
+        return tuple(each["Subnet"] for each in (details.get("IPAM") or {}).get("Config") or [] if each.get("Subnet"))
+
+    def _create(self, image: str, command: Sequence[str], labels: dict[str, str], **host: Any) -> str:
+        with _explained(f"create a container of {IMAGE_PREFIX}{image}"):
+            config = self._api.create_host_config(cap_drop=["ALL"], pids_limit=256, mem_limit="512m", **host)
+            # The observer reads it, also where there is no database to be asked.
+            environment = {"AUDITOR_PASSWORD": ""}
+            created = self._api.create_container(
+                IMAGE_PREFIX + image, list(command), labels=labels, host_config=config, environment=environment
+            )
+        return str(created["Id"])
+
+    def _started(self, container_id: str) -> Box:
+        with _explained("start a container"):
+            self._api.start(container_id)
+            details = self._inspect(container_id)
+        assert details is not None
+        return _box(details, self._scope)
 
 
 def _as_user(box: Box) -> list[str]:
     """In the internet box nobody needs to be root, not even where its router is."""
     return ["--user", "lab"] if INTERNET_ROLE in box.roles else []
+
+
+def _update(container_id: str, cpus: float) -> None:
+    # The library has no word for this limit.
+    command = ["docker", "update", "--cpus", f"{cpus:g}", container_id]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise LabError(f"a box could not be resized: {_first_line(done.stderr)}", "see 'lab doctor'")
 
 
 def _helper_options(network: str) -> list[str]:
@@ -516,12 +594,30 @@ def compose_is_recent(version: str) -> bool:
     return bool(numbers) and tuple(int(number) for number in numbers.groups()) >= COMPOSE_MIN if numbers else False
 
 
-def _is_ours(labels: dict[str, str] | None) -> bool:
-    return bool(labels) and STAGE_LABEL in (labels or {}) and (labels or {}).get(PROJECT_LABEL, "").startswith(PROJECT_PREFIX)
+def compose_config(file: Path, project: str = "") -> dict[str, Any]:
+    """A Compose file as Compose itself reads it, with the name of the project; needs no engine.
+
+    Raises UsageError with Compose's word for a file that is malformed, PreflightError where there is no Compose.
+    """
+    command = ["docker", "compose", *(["--project-name", project] if project else []), "--file", str(file)]
+    try:
+        done = subprocess.run(
+            [*command, "config", "--format", "json"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+    except FileNotFoundError as error:
+        raise PreflightError("there is no 'docker' command", "install Docker's command line with its compose plugin") from error
+    if done.returncode:
+        raise UsageError(f"Docker Compose cannot read {file}: {_last_line(done.stderr)}", f"docker compose -f {file} config")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
-def _box(details: dict[str, Any]) -> Box:
-    labels, state = details["Config"]["Labels"], details["State"]
+def _last_line(text: str) -> str:
+    return ([line.strip() for line in text.splitlines() if line.strip()] or ["it said nothing"])[-1][:300]
+
+
+def _box(details: dict[str, Any], scope: Scope) -> Box:
+    labels, state = scope.labels(details["Config"]["Labels"]), details["State"]
     return Box(
         id=details["Id"],
         service=labels.get(SERVICE_LABEL, ""),

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
-from lab import clearing, databases, stages
+from lab import clearing, databases, limits, stages
 from lab.engine import POLL_S, Engine, wait_until
 from lab.errors import HealError, LabError
 from lab.journal import OpenFault, UndoLedger
-from lab.model import INTERNET_ROLE, Box, DatabaseState, FaultKind, Sight, Stage, UndoAction
+from lab.load import page_order
+from lab.model import GUEST, INTERNET_ROLE, Box, DatabaseState, FaultKind, Sight, Stage, UndoAction
 from lab.observer import Observer
 
 WELL_TIMEOUT_S = 60.0
 BOX_POLL_S = 0.02
 READY_PATH = "/readyz"
+ANSWER_TIMEOUT_S = 5.0
+_HINT_OF_A_GUEST = "'docker compose ps' and 'docker compose logs' say more; 'docker compose up -d' makes what is missing"
 
 
 def mend(engine: Engine, box: Box) -> bool:
     """Bring a box back, whatever was done to it; returns whether there was anything to do."""
     if box.status == "paused":
         engine.unpause(box)
-    elif box.status in ("exited", "created", "dead") and databases.needs_an_operator(stages.of(box), box.service):
+    elif (
+        box.status in ("exited", "created", "dead")
+        and not box.is_guest
+        and databases.needs_an_operator(stages.of(box), box.service)
+    ):
         databases.bring_back(engine, stages.of(box), box)
     elif box.status in ("exited", "created", "dead"):
         engine.start(box)
@@ -32,19 +40,27 @@ def mend(engine: Engine, box: Box) -> bool:
 def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
     """Take one fault back and close its entry. Raises HealError when the engine refuses."""
     try:
+        engine = where(engine, entry)
         boxes = engine.boxes(entry.undo.stage)
         if entry.undo.action is UndoAction.CREATE:
             if boxes:
                 make_again(engine, stages.of(boxes[0]), entry.undo.service)
         else:
             for box in boxes:
-                if box.service == entry.undo.service:
+                if box.service == entry.undo.service and entry.undo.action in limits.OF_AN_OVERLOAD:
+                    limits.undo(engine, box, entry.undo)
+                elif box.service == entry.undo.service:
                     engine.reconnect(box, entry.undo.links)
                     mend(engine, box)
                     retune(engine, box, entry.undo.setting)
     except LabError as error:
         raise could_not(entry, error) from error
     ledger.close(entry)
+
+
+def where(engine: Engine, entry: OpenFault) -> Engine:
+    """The engine as it sees the box of a fault, which may be in somebody else's project."""
+    return engine.visiting(entry.undo.project) if entry.undo.project else engine
 
 
 def retune(engine: Engine, router: Box, setting: str) -> None:
@@ -97,7 +113,13 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
     for entry in ledger.entries():
         say(f"undoing {entry.fault} of {entry.undo.service} ({entry.since})")
         end_what_is_under_way(engine, entry)
+    visited = [entry for entry in ledger.entries() if entry.undo.project]
     mended = undo_all(engine, ledger)
+    for entry in visited:
+        await_visited(engine, entry)
+    if engine.end_visits():
+        say("the internet box was still in a network that is not the lab's: removed")
+        mended += 1
     for box in engine.boxes():
         if box.stage and _mend_or_fail(engine, box):
             say(f"{box.service} of stage {box.stage} was {box.status}: brought back")
@@ -112,13 +134,21 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
     return mended
 
 
+def await_visited(engine: Engine, entry: OpenFault) -> None:
+    """Wait until a box of somebody else's project is well again, if it is still there. Raises HealError."""
+    view = where(engine, entry)
+    if any(box.service == entry.undo.service for box in view.boxes(GUEST)):
+        await_well(view, GUEST, [entry.undo.service])
+
+
 def end_what_is_under_way(engine: Engine, entry: OpenFault) -> None:
     """Wait for the end of a shutdown whose controller was killed: undone before its end, it would still come."""
     if entry.fault not in (FaultKind.STOP, FaultKind.RESTART):
         return
-    for box in engine.boxes(entry.undo.stage):
+    view = where(engine, entry)
+    for box in view.boxes(entry.undo.stage):
         if box.service == entry.undo.service and box.status == "running":
-            engine.stop(box)
+            view.stop(box)
 
 
 def _mend_or_fail(engine: Engine, box: Box) -> bool:
@@ -166,8 +196,10 @@ def await_service(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_
     if not wait_until(lambda: service_answers(engine, stage), timeout_s):
         broken = [f"{box.service} is {box.status}" for box in engine.boxes(stage.number) if not engine.is_well(box)]
         raise HealError(
-            f"stage {stage.number} does not answer ({', '.join(broken) or 'though every box runs'})",
-            f"'lab heal' mends boxes; 'lab down {stage.number}' and 'lab up {stage.number}' make it anew",
+            f"{stage.place} does not answer ({', '.join(broken) or 'though every box runs'})",
+            _HINT_OF_A_GUEST
+            if stage.is_guest
+            else f"'lab heal' mends boxes; 'lab down {stage.number}' and 'lab up {stage.number}' make it anew",
         )
 
 
@@ -187,7 +219,10 @@ def await_well(engine: Engine, number: int, services: Sequence[str], timeout_s: 
     if wait_until(all_well, timeout_s, POLL_S + BOX_POLL_S * len(services)):
         return
     if missing:
-        raise HealError(f"{', '.join(sorted(missing))} of stage {number} is not there", "'lab heal' makes it again")
+        gone = ", ".join(sorted(missing))
+        if number == GUEST:
+            raise HealError(f"{gone} has been removed, not by the lab", _HINT_OF_A_GUEST)
+        raise HealError(f"{gone} of stage {number} is not there", "'lab heal' makes it again")
     state = f"{ill[0].status}{', ' + ill[0].health if ill[0].health else ''}"
     raise HealError(f"{ill[0].service} is {state} after {timeout_s:g} s", f"its last words: {engine.logs(ill[0], 3) or '(none)'}")
 
@@ -247,8 +282,13 @@ def describe(sight: Sight) -> str:
 
 
 def service_answers(engine: Engine, stage: Stage) -> bool:
-    """Whether a user gets an answer from the database through the entry."""
+    """Whether a user gets an answer from the database through the entry; of somebody else's system, the page."""
+    return engine.run_in(engine.internet_box(stage), question(stage), timeout_s=ANSWER_TIMEOUT_S).exit_code == 0
+
+
+def question(stage: Stage) -> list[str]:
+    """What is run in the internet box to find out; its exit code is 0 for a good answer."""
     host, port = stage.entry
-    url = f"http://{host}:{port}{READY_PATH}"
-    done = engine.run_in(engine.internet_box(stage), ["curl", "-fsS", "-m", "1", "-o", "/dev/null", url], timeout_s=5)
-    return done.exit_code == 0
+    if stage.page:
+        return ["python", "-m", "client.page", json.dumps({"address": stage.entry, "page": page_order(stage.page)})]
+    return ["curl", "-fsS", "-m", "1", "-o", "/dev/null", f"http://{host}:{port}{READY_PATH}"]

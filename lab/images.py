@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from lab.engine import Engine, ca_bundle
@@ -54,14 +54,16 @@ def fingerprint(stage: Stage) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
-def outdated(engine: Engine) -> list[str]:
-    """The images that are missing or were built from other files, in the order of building."""
-    return [name for name in SOURCES if engine.image_source(name) != source_digest(name)]
+def outdated(engine: Engine, among: Collection[str] = tuple(SOURCES)) -> list[str]:
+    """The images (among these) that are missing or were built from other files, in the order of building."""
+    return [name for name in SOURCES if name in among and engine.image_source(name) != source_digest(name)]
 
 
-def build(engine: Engine, say: Callable[[str], None], everything: bool = False) -> list[str]:
-    """Build what is missing or outdated (or everything); returns what was built. Raises LabError."""
-    names = list(SOURCES) if everything else outdated(engine)
+def build(
+    engine: Engine, say: Callable[[str], None], everything: bool = False, among: Collection[str] = tuple(SOURCES)
+) -> list[str]:
+    """Build what is missing or outdated among these (or everything); returns what was built. Raises LabError."""
+    names = list(SOURCES) if everything else outdated(engine, among)
     if names:
         engine.ensure_base_image()
     for number, name in enumerate(names, 1):

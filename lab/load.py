@@ -13,7 +13,7 @@ from typing import Any
 from lab.availability import generator_report
 from lab.engine import Engine, end_process
 from lab.errors import InconclusiveError
-from lab.model import Arrival, Box, GeneratorReport, LoadPlan
+from lab.model import Arrival, Box, GeneratorReport, LoadPlan, Page
 
 START_TIMEOUT_S = 20.0
 FINISH_TIMEOUT_S = 20.0
@@ -55,6 +55,11 @@ def best_clock(samples: Sequence[tuple[float, float, int]], start_ns: int) -> Cl
     return Clock(zero=(asked + heard) / 2 - (there_ns - start_ns) / 1e9, error_s=(heard - asked) / 2)
 
 
+def page_order(page: Page) -> dict[str, str]:
+    """What to read, as the client is told."""
+    return {"path": page.path, "host": page.authority, "contains": page.contains}
+
+
 class Load:
     """A running load. Use as a context: it never outlives it."""
 
@@ -68,6 +73,7 @@ class Load:
         seed: int,
         heard: Callable[[Sequence[Arrival]], None] = lambda _: None,
         web_ui: bool = False,
+        page: Page | None = None,
     ) -> None:
         self._order = {
             "address": address,
@@ -75,6 +81,7 @@ class Load:
             "seed": seed,
             **asdict(plan),
             "web_port": LOCUST_PORT if web_ui else None,
+            "page": page_order(page) if page else None,
         }
         self._engine = engine
         self._box = box

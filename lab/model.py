@@ -6,11 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 INTERNET_ROLE = "internet"
 WAN_ROLE = "wan"
 WATCH_ROLE = "watch"
+HTTP_PORT = 80
 LINE_FORM = "line:"
+GUEST = 0
+"""The number of what is no stage of the lab's: a project of somebody else, which is only visited."""
+GUEST_FOLDER = "own-"
+"""What the folder of such a project's results begins with."""
 
 
 class Verdict(StrEnum):
@@ -63,6 +69,17 @@ class DatabaseState(StrEnum):
     """It does not answer."""
 
 
+class RepairPolicy(StrEnum):
+    """What brings back a box that was lost, while nobody looks."""
+
+    NONE = "none"
+    """Nothing: a human would have to."""
+    RESTART = "restart"
+    """The same box is started again, with its disk."""
+    REPLACE = "replace"
+    """A new box with an empty disk takes its place."""
+
+
 class UndoAction(StrEnum):
     """What brings a box back."""
 
@@ -73,11 +90,18 @@ class UndoAction(StrEnum):
     UNFILTER = "unfilter"
     UNSHAPE = "unshape"
     RETUNE = "retune"
+    RESIZE = "resize"
+    READMIT = "readmit"
 
 
 def is_system(roles: Iterable[str]) -> bool:
     """Whether who plays these roles is part of the system."""
     return not {INTERNET_ROLE, WAN_ROLE, WATCH_ROLE} & set(roles)
+
+
+def place(number: int, folder: str) -> str:
+    """What messages call a stage, or a project of somebody else."""
+    return folder if number == GUEST else f"stage {number}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +111,8 @@ class ServiceSpec:
     name: str
     roles: tuple[str, ...]
     labels: dict[str, str]
+    addresses: tuple[str, ...] = ()
+    """On the networks where its file gives it one."""
 
     @property
     def is_system(self) -> bool:
@@ -95,8 +121,31 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True)
+class Page:
+    """What users read of a system that has no order desk."""
+
+    host: str
+    """A name of one of its boxes, or an address, as seen from its network."""
+    port: int
+    path: str
+    """With the query, where there is one."""
+    contains: str = ""
+    """A text that a good answer has; empty: any answer that says that it is one (2xx)."""
+
+    @property
+    def url(self) -> str:
+        """As users would write it."""
+        return f"http://{self.authority}{self.path}"
+
+    @property
+    def authority(self) -> str:
+        """Whom a request names as its host."""
+        return self.host if self.port == HTTP_PORT else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
 class Stage:
-    """A stage as its file describes it."""
+    """A stage as its file describes it; or a project of somebody else, as it was found."""
 
     number: int
     folder: str
@@ -123,6 +172,23 @@ class Stage:
     """The address at which the monitor is asked; empty where there is none."""
     left_out: tuple[str, ...] = ()
     """Services of its file that are not to be started: the monitoring box, where it is not wanted."""
+    page: Page | None = None
+    """What is read where there is no order desk."""
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether it is somebody else's: never started, stopped or changed but by a fault that was asked for."""
+        return self.number == GUEST
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return place(self.number, self.folder)
+
+    @property
+    def needed(self) -> list[str]:
+        """The services without which it is not whole: all of them but who only watches, whom nothing depends on."""
+        return [spec.name for spec in self.services if WATCH_ROLE not in spec.roles]
 
     @property
     def name(self) -> str:
@@ -199,6 +265,11 @@ class Box:
     restarts: int = 0
     addresses: dict[str, str] = field(default_factory=dict)
     """The networks that it is on, and its address on each."""
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether it is of no stage of the lab's."""
+        return self.stage == GUEST
 
     @property
     def zone(self) -> str:
@@ -298,6 +369,18 @@ class Survey:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What somebody in a stage says from an instant on: beside what an observer sees, what margins rest on."""
+
+    at_ns: int
+    """On the monotonic clock of the internet box. Where it is silence: when the question was put that found it."""
+    kind: str
+    """database, balancer, route, statistics or monitor: apps/client/client/reserve.py says what each says."""
+    name: str
+    said: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
 class Link:
     """A box's connection to a network, as it was made."""
 
@@ -322,6 +405,8 @@ class Undo:
     """The table of packet rules to delete in the box's network."""
     setting: str = ""
     """What to tell the router between regions: a line, and what it was set to."""
+    project: str = ""
+    """Whose box it is, where it is none of the lab's: the name of the Compose project."""
 
 
 @dataclass(frozen=True)
@@ -330,6 +415,8 @@ class Bite:
 
     proved: bool
     evidence: str
+    moot: bool = False
+    """Nothing was there to be broken at this box; it counts as hit where another box of the same fault was."""
 
 
 @dataclass(frozen=True)
@@ -476,9 +563,15 @@ class Step:
     after_s: float = 0.0
     """Seconds after the step before it (after the jitter, for the first)."""
     how: How = How()
+    once: str = ""
+    """What is waited for before that: redundant (all is in reserve again that was when the trial began) or served (one
+    database accepts writes and users get an answer); nothing where it is empty."""
+    within_s: float = 0.0
+    """For how long at most; the step is done then all the same."""
 
     def __str__(self) -> str:
-        return f"{self.fault} {self.target} {self.how}".rstrip()
+        once = f" once {self.once}" if self.once else ""
+        return f"{self.fault} {self.target} {self.how}".rstrip() + once
 
 
 @dataclass(frozen=True)
@@ -492,6 +585,35 @@ class Operator:
     failback: heals what was broken before, waits until nothing is missing, and changes back."""
     to: str = ""
     """Whom to make the primary: one of the boxes of a target."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What an orchestrator would do about lost boxes; the lab stands in for it."""
+
+    policy: RepairPolicy = RepairPolicy.NONE
+    after_s: float = 2.0
+    """From the proof that a box is lost until its repair begins: what it takes to get the order through."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether anybody comes."""
+        return self.policy is not RepairPolicy.NONE
+
+    def __str__(self) -> str:
+        return f"{self.policy} after {self.after_s:g} s" if self.acts else str(self.policy)
+
+
+@dataclass(frozen=True)
+class Overload:
+    """More than the boxes that are left can carry."""
+
+    cpus: float
+    """The share of a processor that each web box gets, so that it is small enough to be overloaded from here."""
+    rate_ratio: float
+    """The rate of the load, of what one such box carries."""
+    maxconn: int = 0
+    """How many requests a balancer lets a web box have at once, reads and writes apart; 0: any number."""
 
 
 @dataclass(frozen=True)
@@ -513,6 +635,10 @@ class Experiment:
     """Roles that change (db.primary, lb.active), and the boxes one of which shall play them when a trial begins."""
     before: tuple[Step, ...] = ()
     """What is broken already when the load begins; healed by the operator's failback, or as every fault is."""
+    repair: Repair = Repair()
+    foreseen: Mapping[str, str] = field(default_factory=dict)
+    """The verdict that its author expects under each repair policy; nothing is said of those left out."""
+    overload: Overload | None = None
 
     @property
     def breaks(self) -> bool:
@@ -533,6 +659,11 @@ class LoadPlan:
     deadline_s: float = 1.0
     write_share: float = 0.3
     new_connection_share: float = 0.1
+
+    @property
+    def has_writes(self) -> bool:
+        """Whether anything is written: of somebody else's system a page is only read."""
+        return self.write_share > 0
 
 
 @dataclass(frozen=True)
@@ -573,6 +704,38 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class TierExposure:
+    """For how long a tier had nothing in reserve in a trial."""
+
+    tier: str
+    boxes: int
+    """How many of its boxes (zones, regions) worked at most."""
+    left: int
+    """How many of them worked for most of the time in which any tier had nothing in reserve; all, where none ever had."""
+    margin: int
+    """How many more failures it survived at best."""
+    exposed_s: float | None
+    """Seconds with none left, from the fault on; None where it never had any, so that none was lost."""
+    spans: tuple[tuple[float, float], ...] = ()
+    """From when to when that was; seconds on the clock of the load."""
+    censored: bool = False
+    """It was still so when the load ended: a lower bound."""
+
+
+@dataclass(frozen=True)
+class Blow:
+    """One of several faults of a trial, and what users noticed of it before the next."""
+
+    at_s: float
+    what: str
+    reserve: bool | None
+    """Whether all was in reserve again just before; None where nobody looked (the first)."""
+    downtime_s: float
+    """The longest outage that began with it or after it, and before the next; a lower bound where censored."""
+    censored: bool
+
+
+@dataclass(frozen=True)
 class TrialResult:
     """The figures of a trial."""
 
@@ -605,6 +768,17 @@ class TrialResult:
     notes: tuple[str, ...] = ()
     alerts: tuple[Alert, ...] = ()
     """Those that were delivered from the fault on (or at all, where there was none), in order."""
+    exposure: tuple[TierExposure, ...] = ()
+    """The tiers that the stage has; empty where nobody looked, as in journals from before anybody did."""
+    exposure_period_s: float | None = None
+    """How often it was looked; None where nobody did."""
+    has_writes: bool = True
+    """Whether anything was to be written; where not, all that is said of writes is not measured, which is not 0."""
+    served: dict[str, float] = field(default_factory=dict)
+    """Of an overload: what one box carries (capacity_per_s), what was asked for (offered_per_s) and served in time
+    (served_per_s) from a second after the fault until it was healed."""
+    blows: tuple[Blow, ...] = ()
+    """Each fault by itself, where there were several."""
 
     @property
     def alert_delay_s(self) -> float | None:
@@ -618,6 +792,11 @@ class TrialResult:
         since = self.phases.get("recover_s", self.phases.get("inject_s"))
         until = self.phases.get("redundant_s")
         return max(until - since, 0.0) if since is not None and until is not None else None
+
+    @property
+    def served_ratio(self) -> float:
+        """Of what one box carries, how much was served in time in an overload; 0 where there was none."""
+        return self.served["served_per_s"] / self.served["capacity_per_s"] if self.served else 0.0
 
     @property
     def rejoin_s(self) -> float | None:
@@ -673,6 +852,20 @@ class RunInfo:
     expectations: tuple[Expectation, ...]
     has_fault: bool
     started_at: str
+    url: str = ""
+    """What was read, where the system is somebody else's."""
+    contains: str = ""
+    """The text that a good answer had to have, where one was asked for."""
+    repair: str = RepairPolicy.NONE.value
+    """The policy under which it ran."""
+    repair_after_s: float = 0.0
+    foreseen: str = ""
+    """The verdict that the experiment's author expects under that policy; empty where nothing is said."""
+
+    @property
+    def place(self) -> str:
+        """What messages call the stage."""
+        return place(self.stage, self.stage_folder)
 
 
 @dataclass(frozen=True)
@@ -707,3 +900,18 @@ class SoakOutcome:
     def is_loss(self) -> bool:
         """Whether it shows what must never be: an acknowledged write lost, or two writable databases."""
         return self.lost > 0 or self.split_brain_s > 0
+
+
+@dataclass(frozen=True)
+class MonkeyOutcome:
+    """What became of a round of a monkey."""
+
+    fault: SoakOutcome
+    intended: int
+    good: int
+    downtime_s: float
+    """All outages of the round together."""
+    healed: bool
+    """Whether the lab had to heal what the repair policy could not."""
+    reserve_back_s: float | None = None
+    """From the (first) fault until all was in reserve again; None where that is not known."""

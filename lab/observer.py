@@ -11,11 +11,12 @@ from typing import Any
 
 from lab.engine import Engine, end_process
 from lab.errors import InconclusiveError
-from lab.model import DatabaseState, Sight, Stage
+from lab.model import DatabaseState, Finding, Sight, Stage
 
 FIRST_TIMEOUT_S = 10.0
 # It says something at least once a second.
 STALE_S = 5.0
+BALANCER_ROLE = "lb"
 
 
 def look(engine: Engine, stage: Stage) -> Sight:
@@ -28,6 +29,19 @@ def order(stage: Stage) -> dict[str, Any]:
     """What there is to look at in a stage, as the client is told."""
     databases = stage.databases if stage.is_replicated else {}
     return {"databases": databases, "balancers": stage.balancers, "entry": stage.entry[0], "announced": stage.announced}
+
+
+def statistics(stage: Stage) -> dict[str, str]:
+    """The addresses at which the balancers say whom they send requests to: the entry, where there is only one."""
+    alone = {spec.name: stage.entry[0] for spec in stage.services if BALANCER_ROLE in spec.roles}
+    return stage.balancers or alone
+
+
+def reserve_order(stage: Stage) -> dict[str, Any]:
+    """The same, and beside it whom to ask for what margins rest on. Without a balancer nothing has a margin: nobody is asked."""
+    found = statistics(stage)
+    alone = stage.databases if found and not stage.is_replicated else {}
+    return {**order(stage), "statistics": found, "monitor": stage.monitor, "alone": alone}
 
 
 def read_sight(message: dict[str, Any]) -> Sight:
@@ -44,21 +58,30 @@ def read_sight(message: dict[str, Any]) -> Sight:
 
 
 class Observer:
-    """Watches a stage for as long as the context lasts; where there is nothing to watch, it only tells the time."""
+    """Watches a stage for as long as the context lasts; where there is nothing to watch, it only tells the time.
 
-    def __init__(self, engine: Engine, stage: Stage) -> None:
+    With `reserve` it also asks for what margins rest on.
+    """
+
+    def __init__(self, engine: Engine, stage: Stage, reserve: bool = False) -> None:
         self._engine = engine
         self._stage = stage
+        self._reserve = reserve
         self._process: subprocess.Popen[bytes] | None = None
         self._seen = threading.Event()
         self._heard_at = 0.0
         self.sights: list[Sight] = []
         """Each change of what was seen."""
+        self.findings: list[Finding] = []
+        """Each change of what somebody said of what margins rest on, in the order in which it was known."""
+        self.period_s = 0.0
+        """How often it looks, as it says itself."""
         self.realtime_offset_ns = 0
         """What to take from the wall clock of the boxes to get their monotonic clock, which is that of the load."""
 
     def __enter__(self) -> Observer:
-        command = ["python", "-m", "client.observer", json.dumps(order(self._stage))]
+        asked = reserve_order(self._stage) if self._reserve else order(self._stage)
+        command = ["python", "-m", "client.reserve" if self._reserve else "client.observer", json.dumps(asked)]
         self._process = self._engine.talk_to(self._engine.internet_box(self._stage), command)
         threading.Thread(target=self._listen, args=(self._process,), daemon=True, name="observer").start()
         return self
@@ -86,6 +109,10 @@ class Observer:
                 message = json.loads(line)
                 if message["event"] == "clocks":
                     self.realtime_offset_ns = int(message["realtime_ns"]) - int(message["monotonic_ns"])
+                    self.period_s = float(message.get("period_s", 0.0))
+                    continue
+                if message["event"] == "finding":
+                    self.findings.append(Finding(int(message["at_ns"]), message["kind"], message["name"], message["said"]))
                     continue
                 sight = read_sight(message)
                 if not self.sights or not sight.is_like(self.sights[-1]):

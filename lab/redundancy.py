@@ -9,6 +9,7 @@ It is about whether anything is left that answers, not about how much that can c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -275,6 +276,17 @@ def margins(seen: Evidence) -> dict[Tier, int]:
     return {tier: margin(seen, groups) for tier, groups in _groups(seen).items()}
 
 
+def working(seen: Evidence) -> dict[Tier, int]:
+    """How many boxes (zones, regions) of each tier do their work."""
+    return {tier: len(groups) for tier, groups in _groups(seen).items()}
+
+
+def idle(seen: Evidence) -> Group:
+    """The boxes of the system that are not seen to do any work."""
+    at_work = frozenset[str]().union(*(group for groups in _groups(seen).values() for group in groups))
+    return frozenset(place.box for place in seen.places) - at_work
+
+
 def margin(seen: Evidence, groups: Iterable[Group]) -> int:
     """How many of the groups may fail, one after another in the worst order, until the service is gone for good."""
     known: dict[tuple[Evidence, frozenset[Group]], int] = {}
@@ -330,15 +342,31 @@ class TimedMargins:
     margins: dict[Tier, int]
 
 
-def exposure_s(seen: Sequence[TimedMargins], until_s: float) -> dict[Tier, float]:
-    """For how long each tier had no margin, in seconds; of those tiers that have one in calm times.
+def exposed(seen: Sequence[TimedMargins], since_s: float, until_s: float) -> dict[Tier, list[tuple[float, float]]]:
+    """From when to when each tier had no margin, between two instants; of those tiers that ever have one.
 
-    The first of what was seen is taken for calm. A tier whose margin is not known for a while counts as not exposed in it. While
-    the service itself is gone every tier is exposed: this is no measure of outages, and includes them.
+    A tier whose margin is not known for a while counts as not exposed in it. While the service itself is gone every tier is
+    exposed: this is no measure of outages, and includes them.
     """
-    if not seen:
-        return {}
-    ends = [*(each.at_s for each in seen[1:]), until_s]
-    spans = [(each.margins, max(end_s - each.at_s, 0.0)) for each, end_s in zip(seen, ends, strict=True)]
-    normal = [tier for tier, count in seen[0].margins.items() if count > 0]
-    return {tier: sum(length_s for found, length_s in spans if found.get(tier) == 0) for tier in normal}
+    found: dict[Tier, list[tuple[float, float]]] = {
+        tier: [] for tier in Tier if any(each.margins.get(tier, 0) > 0 for each in seen)
+    }
+    for each, end_s in zip(seen, [*(each.at_s for each in seen[1:]), until_s], strict=False):
+        start_s, stop_s = max(each.at_s, since_s), min(end_s, until_s)
+        for tier, spans in found.items():
+            if each.margins.get(tier) == 0 and start_s < stop_s:
+                _lengthen(spans, start_s, stop_s)
+    return found
+
+
+def _lengthen(spans: list[tuple[float, float]], start_s: float, end_s: float) -> None:
+    """Add a span; one that begins where the last one ends makes that longer."""
+    if spans and spans[-1][1] == start_s:
+        spans[-1] = (spans[-1][0], end_s)
+    else:
+        spans.append((start_s, end_s))
+
+
+def exposure_s(seen: Sequence[TimedMargins], until_s: float, since_s: float = -math.inf) -> dict[Tier, float]:
+    """For how long each tier had no margin, in seconds; see `exposed`."""
+    return {tier: sum(end_s - start_s for start_s, end_s in spans) for tier, spans in exposed(seen, since_s, until_s).items()}

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import plan, yamlfile
+from lab import exposure, plan, yamlfile
 from lab.model import Stage
+from lab.redundancy import Tier
 from lab.report.matrix import Cell, Row
 
 FILE = Path(__file__).resolve().parent / "assumptions.yaml"
@@ -23,6 +24,7 @@ HOURS_PER_MONTH = HOURS_PER_YEAR / 12
 KINDS = ("box", "web", "lb", "db", "monitor", "other")
 PLACES = ("zone", "region")
 FAILOVERS = ("web", "lb", "primary", "standby", "zone", "region", "other")
+ROLES = {Tier.BALANCER: "lb", Tier.WEB: "web", Tier.DATABASE: "db", Tier.MONITOR: "monitor"}
 DISAGREE_RATIO = 2.0
 DISAGREE_MIN_S = 0.3
 
@@ -291,3 +293,53 @@ def _disagreement(part: Part, predicted_s: float, observed_s: float, censored: b
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
+# What nothing in reserve costs
+
+
+@dataclass(frozen=True)
+class ExposureCost:
+    """What it costs in a month that a tier has nothing in reserve after each failure. A model: no second failure was seen."""
+
+    tier: str
+    failures_per_month: float
+    """Of what failed in the run, and all of its kind."""
+    exposed_s: float
+    """With nothing left in this tier, a month: each failure as long as in the run."""
+    outage_s: float
+    """Without the service, a month: a second failure meanwhile lasts until somebody has repaired it."""
+    unrepaired_outage_s: float
+    """The same, were each first failure repaired only when the assumptions say, and not when the lab did."""
+
+
+def exposure_costs(found: Sequence[exposure.Summary], assumed: Assumptions) -> tuple[ExposureCost, ...]:
+    """The cost for each tier that lost its reserve; none where nothing is known to have failed.
+
+    Any box left in the tier is taken to end the service when it fails: of a primary and a standby without votes that is too
+    many, so this is an upper bound. Failures are independent of each other; those that are not make it worse.
+    """
+    failed = exposure.causes(found)
+    per_month = sum(_rate_of(each.tier, assumed).failures_per_year * each.boxes for each in failed) / 12
+    repair_s = max((_rate_of(each.tier, assumed).repair_h * 3600 for each in failed), default=0.0)
+    return tuple(
+        _exposure_cost(each, each.exposed_s, per_month, repair_s, assumed) for each in found if each.exposed_s and per_month
+    )
+
+
+def _exposure_cost(
+    found: exposure.Summary, exposed_s: float, per_month: float, repair_s: float, assumed: Assumptions
+) -> ExposureCost:
+    rate = _rate_of(found.tier, assumed)
+    second_per_s = rate.failures_per_year * found.left / (HOURS_PER_YEAR * 3600)
+
+    def outage_s(each_s: float) -> float:
+        # Within a time that is long beside the rate it fails more than once; once is enough to be gone.
+        return per_month * -math.expm1(-second_per_s * each_s) * rate.repair_h * 3600
+
+    return ExposureCost(found.tier, per_month, per_month * exposed_s, outage_s(exposed_s), outage_s(max(repair_s, exposed_s)))
+
+
+def _rate_of(tier: str, assumed: Assumptions) -> Rate:
+    role = ROLES.get(Tier(tier))
+    return assumed.rate(role) if role else assumed.places[tier]

@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
+from threading import Lock
 from time import monotonic
 from typing import Protocol
 
-from lab import databases, evidence, healing, layout, roles, signals
+from lab import databases, evidence, exposure, healing, layout, limits, roles, signals
 from lab.availability import decide, measure_trial, summarise
-from lab.engine import Engine, EngineEvent, wait_until
-from lab.errors import HealError, InconclusiveError
+from lab.engine import POLL_S, Engine, EngineEvent, wait_until
+from lab.errors import HealError, InconclusiveError, LabError, UsageError
 from lab.faults import Victim
 from lab.faults.strike import Strike
 from lab.journal import RunJournal, TrialJournal, UndoLedger, utc_now
@@ -34,11 +35,19 @@ from lab.model import (
     TrialResult,
 )
 from lab.observer import Observer
+from lab.repair import Repairs, Reserve, wait_for
 from lab.report.document import as_document
+from lab.targets import plays_somebody
 
 JITTER_S = 1.0
 SETTLE_TIMEOUT_S = 60.0
 AUDIT_TIMEOUT_S = 60.0
+RESERVE_TIMEOUT_S = 45.0
+"""How long a repair may take before the lab heals instead."""
+ROLE_TIMEOUT_S = 10.0
+"""How long a later step waits for somebody to play the role that it hits."""
+NOBODY_COMES_S = 8.0
+"""How long a step waits for a return to redundancy that nobody works at: some things come back by themselves."""
 
 
 class Progress(Protocol):
@@ -70,6 +79,8 @@ class Order:
     seed: int
     trials: int = 1
     web_ui: bool = False
+    capacity_per_s: float = 0.0
+    """What one web box carries, where the experiment is an overload: measured before."""
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -92,6 +103,11 @@ def info_of(order: Order) -> RunInfo:
         expectations=experiment.expectations,
         has_fault=experiment.breaks,
         started_at=utc_now(),
+        url=stage.page.url if stage.page else "",
+        contains=stage.page.contains if stage.page else "",
+        repair=experiment.repair.policy.value,
+        repair_after_s=experiment.repair.after_s,
+        foreseen=experiment.foreseen.get(experiment.repair.policy.value, ""),
     )
 
 
@@ -137,6 +153,10 @@ class _Trial:
     events: list[Event] = field(default_factory=list)
     victims: list[Victim] = field(default_factory=list)
     heard: list[EngineEvent] = field(default_factory=list)
+    noting: Lock = field(default_factory=Lock)
+    """Repairs note things too, from threads of their own."""
+    reserve: Reserve | None = None
+    repairs: Repairs | None = None
 
     def run(self) -> TrialRecord:
         record = None
@@ -153,9 +173,13 @@ class _Trial:
         try:
             healing.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
         except HealError as error:
-            raise InconclusiveError(f"stage {stage.number} does not settle: {error.message}", error.hint) from error
+            raise InconclusiveError(f"{stage.place} does not settle: {error.message}", error.hint) from error
         layout.bring_about(self.engine, stage, experiment.given, lambda text: self.progress.phase("given", text))
         try:
+            if experiment.overload:
+                if not self.order.capacity_per_s:
+                    raise UsageError(f"{experiment.name} needs to know what a web box carries", "'lab run' measures that first")
+                limits.impose(self.engine, self.ledger, stage, experiment.overload)
             self._break_before()
             return self._under_load()
         finally:
@@ -195,14 +219,25 @@ class _Trial:
         stop_watching = self.engine.watch(self.heard.append)
         try:
             with (
-                Observer(self.engine, stage) as observer,
+                Observer(self.engine, stage, reserve=True) as observer,
                 Load(
-                    self.engine, internet, stage.entry, prefix, self.order.plan, self.seed, self._arrived, self.order.web_ui
+                    self.engine,
+                    internet,
+                    stage.entry,
+                    prefix,
+                    self.order.plan,
+                    self.seed,
+                    self._arrived,
+                    self.order.web_ui,
+                    stage.page,
                 ) as load,
             ):
                 self.load, self.observer = load, observer
                 self.progress.phase("baseline", f"{self.order.plan.rate_per_s:g} requests a second, nothing broken")
                 self._note("clock", f"this host's clock is known to {load.clock.error_s * 1000:.2f} ms on the load's")
+                if self.order.capacity_per_s:
+                    self._note("capacity", f"{self.order.capacity_per_s:.1f} requests a second are what one web box carries")
+                self._get_repairs_ready(observer)
                 load.run_for(experiment.baseline_s)
                 self._break_and_heal()
                 self.progress.phase("after", "a while longer under load")
@@ -213,8 +248,10 @@ class _Trial:
             stop_watching()
         self._note_what_docker_said()
         self._note_sights(observer)
+        self._note_reserves(observer)
         self._note_evidence(observer)
-        self.progress.phase("audit", "reading every database")
+        if self.order.plan.has_writes:
+            self.progress.phase("audit", "reading every database")
         return TrialRecord(
             number=self.number,
             seed=self.seed,
@@ -223,7 +260,7 @@ class _Trial:
             arrivals=tuple(sorted(load.arrivals, key=lambda arrival: arrival.number)),
             events=tuple(sorted(self.events, key=lambda event: event.at_s)),
             generator=generator,
-            final_orders=self._audit(internet, prefix),
+            final_orders=self._audit(internet, prefix) if self.order.plan.has_writes else {},
         )
 
     def _break_and_heal(self) -> None:
@@ -234,19 +271,64 @@ class _Trial:
         with signals.Deferred(lambda: self.progress.notice("interrupted: healing first")) as interrupts:
             try:
                 for step in experiment.faults:
-                    with interrupts.open():
-                        self.load.run_for(step.after_s)
+                    self._await_turn(step, interrupts)
                     self._strike(step)
                 if experiment.operator:
                     self._call(experiment.operator, interrupts)
                 self.progress.phase("observe", f"for {experiment.observe_s:g} s")
                 with interrupts.open():
                     self.load.run_for(experiment.observe_s)
+                    self._await_repairs()
             finally:
+                self._end_repairs()
                 if self.ledger.entries():
                     self._heal()
-                elif experiment.operator:
+                elif experiment.operator or self.repairs:
                     self._await_whole()
+
+    def _get_repairs_ready(self, observer: Observer) -> None:
+        experiment, stage = self.order.experiment, self.order.stage
+        if experiment.repair.acts or len(experiment.faults) > 1:
+            self.reserve = Reserve(self.engine, stage, observer)
+        if experiment.repair.acts and self.reserve:
+            self.repairs = Repairs(self.engine, self.ledger, stage, experiment.repair, observer, self.reserve, self._note)
+
+    def _await_turn(self, step: Step, interrupts: signals.Deferred) -> None:
+        """Wait for what a step waits for, and note whether it strikes a system that has all in reserve."""
+        with interrupts.open():
+            if step.once and self.reserve:
+                self.progress.phase("wait", f"until all is {step.once}, {step.within_s:g} s at most")
+                hopeless = step.once == "redundant" and not self.repairs
+                wait_for(
+                    step.once, self.reserve, self.load.run_for, min(step.within_s, NOBODY_COMES_S) if hopeless else step.within_s
+                )
+            self.load.run_for(step.after_s)
+            if self.reserve and self.victims:
+                self._note("reserve", self.reserve.describe())
+            # Between two primaries nobody plays the role that is to be hit.
+            if self.victims and not wait_until(lambda: plays_somebody(step, self._boxes()), ROLE_TIMEOUT_S):
+                raise InconclusiveError(
+                    f"{step}: {ROLE_TIMEOUT_S:g} s after what was broken before, there is nobody to hit", "was this machine busy?"
+                )
+
+    def _await_repairs(self) -> None:
+        if self.repairs and self.repairs.is_awaited:
+            self.progress.phase("repair", f"{self.order.experiment.repair}, until all is in reserve again")
+            deadline = monotonic() + RESERVE_TIMEOUT_S
+            while not self.repairs.is_through and monotonic() < deadline:
+                self.load.run_for(POLL_S)
+            if not self.repairs.is_through and self.reserve:
+                self._note("note", f"not all is in reserve {RESERVE_TIMEOUT_S:g} s later: {self.reserve.describe()}")
+
+    def _end_repairs(self) -> None:
+        """No repair goes on while the lab heals. What was repaired needs no healing."""
+        if not self.repairs:
+            return
+        self.repairs.stop()
+        if self.repairs.is_awaited and self.repairs.is_through:
+            for entry in self.ledger.entries():
+                self.ledger.close(entry)
+            self.load.show_fault("")
 
     def _call(self, operator: Operator, interrupts: signals.Deferred) -> None:
         """The operator who is modelled: arrives after a delay, and acts."""
@@ -282,6 +364,8 @@ class _Trial:
             strike.inject()
             for bite in strike.bites():
                 self._note("bite" if bite.proved else "no-bite", bite.evidence)
+            if self.repairs:
+                self.repairs.struck(step, [victim.box.service for victim in strike.victims])
 
     def _boxes(self) -> list[Box]:
         """The boxes with the roles that they play at this instant."""
@@ -305,7 +389,9 @@ class _Trial:
         healing.await_well(self.engine, self.order.stage.number, self._names())
         healing.await_service(self.engine, self.order.stage)
         healing.await_sight(self.engine, self.order.stage, self.observer, say=lambda text: self._note("note", text))
-        self._note("well", "every box that was broken is well again, the service answers, nothing is missing")
+        # Where repairs went before, since when nothing is missing is known better than by this look.
+        since = self.repairs.whole_at if self.repairs and self.repairs.is_through else None
+        self._note("well", "every box that was broken is well again, the service answers, nothing is missing", since)
 
     def _note(self, name: str, detail: str = "", at: float | None = None) -> None:
         self._note_event(Event(round(self.load.clock.at(monotonic() if at is None else at), 6), name, detail))
@@ -333,6 +419,11 @@ class _Trial:
             if stage.balancers:
                 self._note_event(Event(at_s, "address", f"holders={','.join(sight.holders)} wire={sight.wire}"))
 
+    def _note_reserves(self, observer: Observer) -> None:
+        """How many more failures each tier survives: worked out only now, for that takes time which the load may need."""
+        for reserve in exposure.replay(self.order.stage, list(observer.findings), self.load.start_ns):
+            self._note_event(exposure.as_event(reserve, observer.period_s))
+
     def _note_evidence(self, observer: Observer) -> None:
         """What the boxes that watch others wrote in their logs, on the clock of the load."""
         if not observer.realtime_offset_ns:
@@ -340,13 +431,19 @@ class _Trial:
         start_realtime_ns = self.load.start_ns + observer.realtime_offset_ns
         for box in self.engine.boxes(self.order.stage.number):
             if {"lb", "monitor", WATCH_ROLE} & set(box.roles):
-                lines = self.engine.log_lines(box, start_realtime_ns / 1e9)
+                try:
+                    lines = self.engine.log_lines(box, start_realtime_ns / 1e9)
+                except LabError:
+                    if not box.is_guest:
+                        raise
+                    continue  # somebody else's box need not keep a log that can be read
                 for event in evidence.events_in(lines, start_realtime_ns):
                     self._note_event(event)
 
     def _note_event(self, event: Event) -> None:
-        self.events.append(event)
-        self.journal.event(event)
+        with self.noting:
+            self.events.append(event)
+            self.journal.event(event)
 
     def _audit(self, internet: Box, prefix: str) -> dict[str, dict[str, int] | None]:
         addresses = self.order.stage.databases

@@ -51,7 +51,7 @@ def eligible(stage: Stage) -> list[str]:
 
 
 def _suits(experiment: Experiment, stage: Stage) -> bool:
-    if len(experiment.steps) != 1 or (experiment.operator and experiment.operator.does != "switchover"):
+    if len(experiment.steps) != 1 or experiment.overload or (experiment.operator and experiment.operator.does != "switchover"):
         return False
     if not experiment.breaks or not all(_can_be_spared(target, stage) for target in _targets(experiment)):
         return False
@@ -123,11 +123,16 @@ class SoakJournal:
 
     def keep_evidence(self, engine: Engine, stage: Stage) -> Path:
         """The last words of every box, into a folder of their own."""
-        folder = self.folder / "evidence"
-        folder.mkdir(parents=True, exist_ok=True)
-        for box in engine.boxes(stage.number):
-            (folder / f"{box.service}.log").write_text(engine.logs(box, LOG_LINES) + "\n", encoding="utf-8")
-        return folder
+        return keep_evidence(self.folder, engine, stage)
+
+
+def keep_evidence(parent: Path, engine: Engine, stage: Stage) -> Path:
+    """The last words of every box, into the folder `evidence` below another."""
+    folder = parent / "evidence"
+    folder.mkdir(parents=True, exist_ok=True)
+    for box in engine.boxes(stage.number):
+        (folder / f"{box.service}.log").write_text(engine.logs(box, LOG_LINES) + "\n", encoding="utf-8")
+    return folder
 
 
 def outcome_of(fault: Fault, result: RunResult) -> SoakOutcome:

@@ -97,7 +97,12 @@ def watch_is_wanted() -> bool:
 
 def _service(name: str, body: yamlfile.Mapping) -> ServiceSpec:
     labels = {key: str(value) for key, value in _section(body, "labels").items()}
-    return ServiceSpec(name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels)
+    networks = body.get("networks")
+    joined = networks.values() if isinstance(networks, yamlfile.Mapping) else ()
+    addresses = tuple(
+        str(each["ipv4_address"]) for each in joined if isinstance(each, yamlfile.Mapping) and "ipv4_address" in each
+    )
+    return ServiceSpec(name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels, addresses=addresses)
 
 
 def _addresses(about: yamlfile.Mapping, key: str) -> dict[str, str]:

@@ -16,7 +16,6 @@ from lab.model import INTERNET_ROLE, Box, Copy, DatabaseState, Judgement, Sight,
 # Who is asked has 0.5 s to answer, twice at most; the rest is for the command to start.
 SURVEY_TIMEOUT_S = 2.0
 EXAMINATION_TIMEOUT_S = 1.0
-BALANCER_ROLE = "lb"
 
 
 def survey(engine: Engine, stage: Stage, boxes: Sequence[Box]) -> Survey:
@@ -24,7 +23,7 @@ def survey(engine: Engine, stage: Stage, boxes: Sequence[Box]) -> Survey:
 
     Raises InconclusiveError when nobody can be asked: the box in which the question is put does not answer.
     """
-    statistics = _statistics(stage)
+    statistics = observer.statistics(stage)
     if not stage.is_watched and not statistics:
         return Survey(roles.standing_alone(stage))
     order = {**observer.order(stage), "statistics": statistics, "monitor": stage.monitor}
@@ -50,12 +49,6 @@ def examined(engine: Engine, boxes: Sequence[Box]) -> list[Box]:
 
     with ThreadPoolExecutor(max_workers=max(len(boxes), 1)) as threads:
         return list(threads.map(now, boxes))
-
-
-def _statistics(stage: Stage) -> dict[str, str]:
-    """The addresses at which the balancers say whom they send requests to: the entry, where there is only one."""
-    alone = {spec.name: stage.entry[0] for spec in stage.services if BALANCER_ROLE in spec.roles}
-    return stage.balancers or alone
 
 
 def _read(stage: Stage, boxes: Sequence[Box], found: dict[str, Any]) -> Survey:

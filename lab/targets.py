@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 
 from lab.errors import UsageError
-from lab.model import LINE_FORM, WAN_ROLE, Box, ServiceSpec, Stage
+from lab.model import LINE_FORM, WAN_ROLE, Box, ServiceSpec, Stage, Step
 
 FORMS = "a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, line:REGION, label:KEY=VALUE, all:ROLE, random or random:ROLE,ROLE"
 PRIMARY, STANDBY = "db.primary", "db.standby"
@@ -70,6 +70,15 @@ def resolve_sides(target: str, source: str, boxes: Sequence[Box], random: Random
         return members, resolve(source, rest, random)
     except UsageError as error:
         raise UsageError(f"from: {error.message} apart from {', '.join(box.service for box in members)}", error.hint) from error
+
+
+def plays_somebody(step: Step, boxes: Sequence[Box]) -> bool:
+    """Whether there is a box now for each side of a step."""
+    try:
+        resolve_sides(step.target, step.how.source, boxes, Random(0))
+    except UsageError:
+        return False
+    return True
 
 
 def _known(system: Sequence[Box]) -> str:

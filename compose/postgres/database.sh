@@ -9,13 +9,14 @@ CHEAP_PASSWORDS="SET scram_iterations = 256;"
 # A new cluster with the order desk's tables and roles. Arguments: more statements, each in one string.
 initialise() {
   rm -rf "$new"
-  initdb --pgdata="$new" --username=postgres --auth-local=peer --auth-host=scram-sha-256 \
+  # Small segments of the log: whoever joins or rejoins copies them whole, filled or not, and across a slow line that shows.
+  initdb --pgdata="$new" --username=postgres --auth-local=peer --auth-host=scram-sha-256 --wal-segsize=1 \
     --encoding=UTF8 --locale=C.UTF-8 --no-sync >/dev/null
   printf 'host all,replication all 198.18.0.0/15 scram-sha-256\n' >>"$new/pg_hba.conf"
   # Single-user mode: nobody can connect to a half-made database.
   {
     echo "$CHEAP_PASSWORDS"
-    printf "CREATE ROLE orderdesk LOGIN PASSWORD '%s';\n" "$ORDERDESK_PASSWORD"
+    printf "CREATE ROLE orderdesk LOGIN PASSWORD '%s' IN ROLE pg_read_all_stats;\n" "$ORDERDESK_PASSWORD"
     printf "CREATE ROLE auditor LOGIN PASSWORD '%s' IN ROLE pg_monitor;\n" "$AUDITOR_PASSWORD"
     [ -z "$REPLICATOR_PASSWORD" ] || printf "CREATE ROLE replicator LOGIN REPLICATION PASSWORD '%s';\n" "$REPLICATOR_PASSWORD"
     [ $# -eq 0 ] || printf '%s;\n' "$@"

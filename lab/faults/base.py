@@ -98,6 +98,8 @@ class Victim:
     """The region whose line is meant, where the box is the router between regions."""
     before: str = ""
     """What that line was set to."""
+    lost_before: int = 0
+    """How many packets it had lost already."""
     far: Box | None = None
     """The box that the witness reaches over it."""
 

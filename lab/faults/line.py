@@ -54,7 +54,8 @@ class OnLine(BoxFault):
     def prepare(self, hands: Hands, victim: Victim) -> Victim:
         """See how the line is, and find two boxes that hear each other over it."""
         victim = super().prepare(hands, victim)
-        victim = replace(victim, before=setting(hands, victim.box, victim.line).words)
+        now = setting(hands, victim.box, victim.line)
+        victim = replace(victim, before=now.words, lost_before=now.dropped)
         for near, far, address in _pairs(victim):
             took_ms = ask(hands, near, address)
             if took_ms is not None and took_ms < SILENCE:
@@ -111,8 +112,9 @@ class LossyLine(OnLine):
         if victim.witness:
             ask_often(hands, victim.witness, victim.reached_at)
         now = setting(hands, victim.box, victim.line)
-        lost = now.dropped > 0 and now.loss_percent >= victim.aim.how.loss_percent
-        return Bite(lost, f"{now.dropped} packets to {victim.line} were lost, {now.loss_percent:g} % are asked for")
+        lost = now.dropped - victim.lost_before
+        bitten = lost > 0 and now.loss_percent >= victim.aim.how.loss_percent
+        return Bite(bitten, f"{lost} packets to {victim.line} were lost, {now.loss_percent:g} % are asked for")
 
 
 def _pairs(victim: Victim) -> list[tuple[Box, Box, str]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lab import packets
-from lab.faults.base import Victim
+from lab.faults.base import Hands, Victim
 from lab.faults.network import Severed, addresses, other_side
-from lab.model import Direction, FaultKind
+from lab.model import Bite, Direction, FaultKind
 
 OPPOSITE = {Direction.OUT: Direction.IN, Direction.IN: Direction.OUT, Direction.BOTH: Direction.BOTH}
 
@@ -20,3 +22,8 @@ class Partition(Severed):
         wanted = victim.aim.how.direction
         direction = wanted if victim.box in victim.aim.members else OPPOSITE[wanted]
         return packets.partition(victim.aim.table, addresses(other_side(victim)), direction)
+
+    def prove(self, hands: Hands, victim: Victim) -> Bite:
+        """As for all of them. A box that the other side never had a way to has nothing to lose by it."""
+        bite = super().prove(hands, victim)
+        return replace(bite, moot=victim.witness is None and not bite.proved)

@@ -15,7 +15,7 @@ from lab.errors import LabError
 from lab.faults import fault_of
 from lab.faults.base import Aim, Fault, Hands, Victim, proof
 from lab.journal import OpenFault, UndoLedger
-from lab.model import Bite, Box, Stage, Step
+from lab.model import Bite, Box, Stage, Step, Undo
 from lab.packets import TABLE_PREFIX
 from lab.targets import resolve_sides
 
@@ -63,7 +63,7 @@ class Strike:
 
     def note(self, ledger: UndoLedger) -> list[OpenFault]:
         """Put every undo on the disk."""
-        return [ledger.open(self.fault.undo(victim), self.step.fault) for victim in self.victims]
+        return [ledger.open(_placed(self.fault.undo(victim), victim.box), self.step.fault) for victim in self.victims]
 
     def inject(self) -> None:
         """Hit all boxes together. Raises the first failure, when all have been hit or have failed."""
@@ -77,6 +77,8 @@ class Strike:
         """The proof for each box, in order, with how far apart they were hit. That was the helpers' last work."""
         found = _results(_each(lambda victim: proof(self.fault, self.hands, victim), self.victims, PROVED_AT_ONCE))
         self.close()
+        bitten = any(bite.proved for bite in found)
+        found = [replace(bite, proved=bitten) if bite.moot else bite for bite in found]
         if len(found) == 1:
             return found
         apart = f"one of {len(found)} hit within {self.spread_s * 1000:.0f} ms"
@@ -104,6 +106,11 @@ def aimed(step: Step, boxes: Sequence[Box], stage: Stage, random: Random) -> tup
     all_share = bool(stage.balancers) and set(stage.balancers) <= {box.service for box in members}
     aim = Aim(step.how, members, others, outside, stage.entry[0] if all_share else "", TABLE_PREFIX + token_hex(4))
     return tuple(Victim.of(box, step.target, aim) for box in (*members, *others))
+
+
+def _placed(undo: Undo, box: Box) -> Undo:
+    """An undo that also says whose box it is, where it is none of the lab's."""
+    return replace(undo, project=box.project) if box.is_guest else undo
 
 
 def _each(work: Callable[[Victim], Result], victims: Sequence[Victim], at_once: int) -> list[Future[Result]]:

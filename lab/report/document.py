@@ -18,19 +18,24 @@ def as_document(result: RunResult) -> dict[str, Any]:
     info = result.info
     return {
         "schema_version": SCHEMA_VERSION,
-        "stage": info.stage,
+        "stage": info.stage or None,
         "stage_folder": info.stage_folder,
         "failover": info.failover,
+        "url": info.url or None,
+        "contains": info.contains or None,
         "experiment": info.experiment,
         "question": info.question,
         "verdict": result.verdict.value,
+        "repair": info.repair,
+        "repair_after_s": info.repair_after_s,
+        "foreseen": info.foreseen or None,
         "seed": info.seed,
         "rate_per_s": info.plan.rate_per_s,
         "deadline_s": info.plan.deadline_s,
         "started_at": info.started_at,
         "expectations": [asdict(expectation) for expectation in info.expectations],
         "trials": [_trial(trial) for trial in result.trials],
-        "summary": _rounded(asdict(result.summary)),
+        "summary": _measured(_rounded(asdict(result.summary)), info.plan.has_writes),
         "folder": str(result.folder) if result.folder else None,
     }
 
@@ -42,10 +47,21 @@ def rebuild(folder: Path) -> tuple[RunResult, tuple[TrialRecord, ...]]:
     return RunResult(info, decide(trials), trials, summarise(trials), folder), records
 
 
+NEEDS_WRITES = (
+    *("writes", "write_outages", "writes_latency_ms", "writes_audit", "writable_databases", "address_holders"),
+    *("writes_failed_total", "writes_lost_total"),
+)
+
+
+def _measured(content: dict[str, Any], has_writes: bool) -> dict[str, Any]:
+    """What was measured; null for what nobody looked at, where only a page was read."""
+    return content if has_writes else {key: None if key in NEEDS_WRITES else value for key, value in content.items()}
+
+
 def _trial(trial: TrialResult) -> dict[str, Any]:
     audit = asdict(trial.audit)
     audit["lost_keys"] = audit["lost_keys"][:100]
-    return {
+    found = {
         "number": trial.number,
         "seed": trial.seed,
         "valid": trial.valid,
@@ -76,10 +92,16 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "rejoin_s": _rounded(trial.rejoin_s),
         "writable_databases": _rounded(trial.writable),
         "address_holders": _rounded(trial.address),
+        "exposure_s": {each.tier: _rounded(each.exposed_s) for each in trial.exposure},
+        "exposure": [_rounded(asdict(each)) for each in trial.exposure],
+        "exposure_period_s": trial.exposure_period_s,
         "notes": list(trial.notes),
         "alert_delay_s": _rounded(trial.alert_delay_s),
         "alerts": [_rounded(asdict(alert)) for alert in trial.alerts],
+        "served": _rounded(trial.served) if trial.served else None,
+        "blows": [_rounded(asdict(blow)) for blow in trial.blows],
     }
+    return _measured(found, trial.has_writes)
 
 
 def _share(share: Share) -> dict[str, Any]:

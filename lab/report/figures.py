@@ -27,17 +27,26 @@ def figures(result: RunResult) -> tuple[Figure, ...]:
     """The numbers of a run: medians over its valid trials, sums and maxima over all where one is too many."""
     good = words.valid(result.trials)
     whole = words.downtimes([trial.outages for trial in good]) if good else None
-    lost, acknowledged = words.lost_writes(result.trials)
-    audited = all(trial.audit.complete for trial in result.trials)
+    writes = result.info.plan.has_writes
     return (
         _share_figure("reads answered in time", [(trial.reads.good, trial.reads.intended) for trial in good]),
-        _share_figure("writes answered in time", [(trial.writes.good, trial.writes.intended) for trial in good]),
+        *([_share_figure("writes answered in time", [(trial.writes.good, trial.writes.intended) for trial in good])] * writes),
         Figure("longest outage", whole.text if whole else "unknown", _spread(whole, len(good))),
         _total_figure(good),
-        Figure("acknowledged writes lost", f"{lost:,}" if audited or lost else "unknown", f"of {acknowledged:,}", alarm=lost > 0),
-        _split_figure(result.trials),
+        *([_lost_figure(result.trials), _split_figure(result.trials)] if writes else [UNMEASURED]),
         _degraded_figure(good, result.info.has_fault),
         *_told_figure(good),
+    )
+
+
+UNMEASURED = Figure("writes, losses, split brain", words.NOT_MEASURED, "a page was read, and nothing written")
+
+
+def _lost_figure(trials: Sequence[TrialResult]) -> Figure:
+    lost, acknowledged = words.lost_writes(trials)
+    audited = all(trial.audit.complete for trial in trials)
+    return Figure(
+        "acknowledged writes lost", f"{lost:,}" if audited or lost else "unknown", f"of {acknowledged:,}", alarm=lost > 0
     )
 
 

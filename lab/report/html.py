@@ -13,8 +13,9 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lab import exposure
 from lab.model import Outage, RunResult, TrialRecord, TrialResult, longest_s
-from lab.report import heat, palette, terminal, timeline, trialchart, words
+from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
 from lab.report.dots import Dot, DotRow, dots_chart
 from lab.report.figures import figures
 from lab.report.matrix import Cell, Column, Matrix, Row
@@ -62,6 +63,9 @@ def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
         figures=figures(result),
         dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
         rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
+        reserve_titles=reserve.TITLES,
+        reserves=reserve.lines(exposure.over_trials(result.trials)),
+        reserve_note=reserve.note(result.trials),
         sections=sections,
         not_drawn=len(result.trials) - len(sections),
     )
@@ -123,8 +127,11 @@ def _tied(text: str) -> str:
 def _dot_rows(result: RunResult) -> list[DotRow]:
     limits = {each.measure: each.at_most for each in result.info.expectations}
     trials = result.trials
+    whole = _dot_row("longest outage", trials, [each.outages for each in trials], limits.get("downtime_longest_s"))
+    if not result.info.plan.has_writes:  # all were reads
+        return [whole]
     return [
-        _dot_row("longest outage", trials, [each.outages for each in trials], limits.get("downtime_longest_s")),
+        whole,
         _dot_row(
             "longest outage of reads", trials, [each.read_outages for each in trials], limits.get("reads_downtime_longest_s")
         ),
@@ -145,14 +152,17 @@ def _dot_row(name: str, trials: Sequence[TrialResult], outages: Sequence[tuple[O
 
 def _table_row(trial: TrialResult) -> dict[str, str]:
     """The figures of a trial, by the heading of their column."""
-    audit = trial.audit
     return {
         "trial": f"{trial.number}" + ("" if trial.valid else " (not valid)"),
         "broken": words.broken(trial) or "nothing",
         "gone for": terminal.downtime(trial.outages),
         "reads": f"{words.percent(trial.reads.ratio)}" if trial.reads.intended else "none",
-        "writes": f"{words.percent(trial.writes.ratio)}" if trial.writes.intended else "none",
-        "lost writes": f"{audit.lost:,} of {audit.acknowledged:,}" if audit.complete else "unknown",
+        "writes": f"{words.percent(trial.writes.ratio)}"
+        if trial.writes.intended
+        else "none"
+        if trial.has_writes
+        else words.NOT_MEASURED,
+        "lost writes": words.lost_of(trial),
         "median latency": f"{trial.latency_ms['p50']:.1f} ms",
         "99% within": f"{trial.latency_ms['p99']:.0f} ms",
         "nothing in reserve": words.seconds(trial.degraded_redundancy_s),

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from lab import exposure
 from lab.availability import bins
 from lab.model import RunResult, TrialRecord, TrialResult, Verdict
-from lab.report import heat, terminal, words
+from lab.report import heat, reserve, terminal, words
 from lab.report.figures import figures
 from lab.report.matrix import Cell, Matrix
 
@@ -37,8 +38,11 @@ def run(result: RunResult, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str:
 def summary(result: RunResult, records: Sequence[TrialRecord], limit_bytes: int = SUMMARY_MAX_BYTES) -> str:
     """A run for the summary of a CI step: the same, and each trial along its time."""
     whole = run(result, limit_bytes // 2)
-    key = f"One character is 100 ms: `{terminal.GOOD}` good, `{terminal.SLOW}` slow, `{terminal.BAD}` failed."
-    strips = [_strip(record) for record in records]
+    key = (
+        f"One character is 100 ms: `{terminal.GOOD}` good, `{terminal.SLOW}` slow, `{terminal.BAD}` failed, "
+        f"`{terminal.EXPOSED}` the tier has nothing in reserve."
+    )
+    strips = [_strip(record, trial) for record, trial in zip(records, result.trials, strict=True)]
     return _fitted([whole, key], strips, limit_bytes)
 
 
@@ -87,20 +91,35 @@ def _run_head(result: RunResult) -> list[str]:
         _rule(3),
         *(_row((figure.name, figure.value, figure.detail)) for figure in figures(result)),
         "",
+        *_reserves(result),
         f"Seed {result.info.seed}, {result.info.plan.rate_per_s:g} requests a second, begun {plain(result.info.started_at)}.",
     ]
 
 
+def _reserves(result: RunResult) -> list[str]:
+    """A row a tier: how many more failures it survives, and for how long none."""
+    rows = [_row(line) for line in reserve.lines(exposure.over_trials(result.trials))]
+    if not rows:
+        return []
+    return [
+        _row(reserve.TITLES),
+        _rule(len(reserve.TITLES)),
+        *rows,
+        "",
+        plain(reserve.note(result.trials), SENTENCE_MAX_CHARACTERS),
+        "",
+    ]
+
+
 def _trial_cells(trial: TrialResult) -> tuple[str, ...]:
-    audit = trial.audit
     failed = [share.intended - share.good for share in (trial.reads, trial.writes)]
     return (
         str(trial.number) if trial.valid else f"{trial.number} (not valid)",
         words.broken(trial) or "-",
         terminal.downtime(trial.outages),
         f"{failed[0]:,} of {trial.reads.intended:,}",
-        f"{failed[1]:,} of {trial.writes.intended:,}",
-        f"{audit.lost:,} of {audit.acknowledged:,}" if audit.complete else "unknown",
+        f"{failed[1]:,} of {trial.writes.intended:,}" if trial.has_writes else words.NOT_MEASURED,
+        words.lost_of(trial),
         f"{trial.latency_ms['p99']:.0f} ms",
         "; ".join([*trial.reasons, *(words.measure_text(each) for each in trial.failed_expectations)]),
     )
@@ -122,11 +141,14 @@ def _rule(columns: int) -> str:
     return "|" + "---|" * columns
 
 
-def _strip(record: TrialRecord) -> str:
+def _strip(record: TrialRecord, trial: TrialResult) -> str:
     """A trial as characters; of ours alone, so nothing in it needs escaping."""
     characters = "".join(terminal.character(cell) for cell in bins(record.arrivals, record.plan.deadline_s, terminal.BIN_S))
     lines = [characters[start : start + STRIP_CHARACTERS] for start in range(0, len(characters), STRIP_CHARACTERS)]
-    timed = [f"{at * STRIP_CHARACTERS * terminal.BIN_S:7.1f} s {line}" for at, line in enumerate(lines)]
+    timed = []
+    for at, line in enumerate(lines):
+        timed.append(f"{at * STRIP_CHARACTERS * terminal.BIN_S:7.1f} s {line}")
+        timed += [f"{tier:>9} {band.rstrip()}" for tier, band in terminal.bands(trial, at * STRIP_CHARACTERS, len(line))]
     return "\n".join([f"\nTrial {record.number}:\n", "```text", *timed, "```"])
 
 

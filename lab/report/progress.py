@@ -59,9 +59,8 @@ class ConsoleProgress:
     def done(self, result: TrialResult, record: TrialRecord) -> None:
         """A trial has its figures."""
         valid = "" if result.valid else "  not valid: " + "; ".join(result.reasons)
-        self._console.print(
-            f"  {'gone for':<9}{downtime(result.outages)}, lost writes {result.audit.lost}{valid}", highlight=False
-        )
+        lost = f", lost writes {result.audit.lost}" if result.has_writes else ""
+        self._console.print(f"  {'gone for':<9}{downtime(result.outages)}{lost}{valid}", highlight=False)
 
     def notice(self, text: str) -> None:
         """Something worth a line."""

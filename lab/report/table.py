@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 
 from lab.model import RunResult, TrialResult, longest_s
+from lab.redundancy import Tier
 from lab.report import words
 from lab.report.matrix import Cell, Column, Matrix, Row
 
@@ -25,9 +26,9 @@ def comparison(matrix: Matrix) -> str:
 
 
 def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
-    info, audit = result.info, trial.audit
+    info, audit, writes = result.info, trial.audit, trial.has_writes
     return {
-        "stage": info.stage,
+        "stage": info.stage or None,
         "stage_folder": info.stage_folder,
         "failover": info.failover,
         "experiment": info.experiment,
@@ -45,15 +46,15 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "availability_ratio": trial.total.ratio,
         "reads_intended": trial.reads.intended,
         "reads_good": trial.reads.good,
-        "writes_intended": trial.writes.intended,
-        "writes_good": trial.writes.good,
+        "writes_intended": trial.writes.intended if writes else None,
+        "writes_good": trial.writes.good if writes else None,
         "outages": len(trial.outages),
         "downtime_longest_s": trial.downtime_longest_s,
         "downtime_total_s": trial.downtime_total_s,
         "downtime_censored": trial.censored,
         "reads_downtime_longest_s": longest_s(trial.read_outages),
-        "writes_downtime_longest_s": longest_s(trial.write_outages),
-        "writes_acknowledged": audit.acknowledged,
+        "writes_downtime_longest_s": longest_s(trial.write_outages) if writes else None,
+        "writes_acknowledged": audit.acknowledged if writes else None,
         "writes_lost": audit.lost if audit.complete else None,
         "writes_unexpected": audit.unexpected if audit.complete else None,
         "writes_duplicate": audit.duplicate if audit.complete else None,
@@ -61,12 +62,18 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "address_several_s": trial.address.get("several_s"),
         "degraded_redundancy_s": trial.degraded_redundancy_s,
         "rejoin_s": trial.rejoin_s,
+        "served_of_capacity_ratio": trial.served_ratio if trial.served else None,
         **{name: trial.phases.get(name) for name in words.PHASE_WORDS},
         **{f"latency_{name}_ms": trial.latency_ms[name] for name in ("p50", "p99", "max", "longest")},
         "generator_lag_p99_ms": trial.generator.lag_p99_ms,
         "generator_lag_max_ms": trial.generator.lag_max_ms,
         "generator_cpu_ratio": trial.generator.cpu_ratio,
+        **{_exposure(each.tier): each.exposed_s for each in trial.exposure},
     }
+
+
+def _exposure(tier: str) -> str:
+    return f"exposure_{tier}_s"
 
 
 # Of no trial there is a first line too.
@@ -75,10 +82,11 @@ TRIAL_COLUMNS = (
     *("reasons", "failed_expectations", "targets", "intended", "good", "availability_ratio", "reads_intended", "reads_good"),
     *("writes_intended", "writes_good", "outages", "downtime_longest_s", "downtime_total_s", "downtime_censored"),
     *("reads_downtime_longest_s", "writes_downtime_longest_s", "writes_acknowledged", "writes_lost", "writes_unexpected"),
-    *("writes_duplicate", "split_brain_s", "address_several_s", "degraded_redundancy_s", "rejoin_s"),
+    *("writes_duplicate", "split_brain_s", "address_several_s", "degraded_redundancy_s", "rejoin_s", "served_of_capacity_ratio"),
     *words.PHASE_WORDS,
     *("latency_p50_ms", "latency_p99_ms", "latency_max_ms", "latency_longest_ms"),
     *("generator_lag_p99_ms", "generator_lag_max_ms", "generator_cpu_ratio"),
+    *(_exposure(tier.value) for tier in Tier),
 )
 CELL_COLUMNS = (
     *("stage", "name", "failover", "boxes", "memory_mib", "column", "column_title", "experiment", "applicable", "verdict"),

@@ -9,13 +9,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lab import cascade, exposure
 from lab.availability import Bin, bins
-from lab.model import Outage, RunResult, SoakOutcome, TrialRecord, TrialResult, Verdict
-from lab.report import words
+from lab.model import (
+    MonkeyOutcome,
+    Outage,
+    RepairPolicy,
+    RunInfo,
+    RunResult,
+    SoakOutcome,
+    TierExposure,
+    TrialRecord,
+    TrialResult,
+    Verdict,
+)
+from lab.report import reserve, words
 from lab.report.matrix import Cell, Matrix
 
 BIN_S = 0.1
 GOOD, SLOW, BAD, NOTHING = "▁", "▄", "█", " "
+EXPOSED = "━"
 STYLES = {GOOD: "green", SLOW: "yellow", BAD: "bold red", NOTHING: ""}
 MARKS = {"inject": "▼", "heal": "▲"}
 STRIP_MARGIN = 9
@@ -27,21 +40,27 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     """Print the whole result: the strip of each trial, the figures, the verdict."""
     info = result.info
     console.print()
-    console.print(Text(f"stage {info.stage} · {info.experiment} · {info.question}", style="bold"))
+    console.print(Text(f"{info.place} · {info.experiment} · {info.question}", style="bold"))
     deadline = f"{info.plan.deadline_s:g} s"
+    good = f"a 2xx{f' with {info.contains!r} in it' if info.contains else ''}" if info.url else "a correct answer"
     console.print(
-        f"{info.plan.rate_per_s:g} requests a second, good means a correct answer within {deadline}; seed {info.seed}",
+        f"{info.plan.rate_per_s:g} requests a second, good means {good} within {deadline}; seed {info.seed}",
         style="dim",
+        markup=False,
     )
+    if info.url:
+        console.print(f"only {info.url} is read: writes, losses and databases are not measured", style="dim", markup=False)
     for record, trial in zip(records, result.trials, strict=True):
         show_strip(console, record, trial)
     console.print(
-        f"one character is 100 ms: {GOOD} good  {SLOW} slow (over 250 ms)  {BAD} failed   {MARKS['inject']} broken  {MARKS['heal']} healed by the lab",
+        f"one character is 100 ms: {GOOD} good  {SLOW} slow (over 250 ms)  {BAD} failed   {MARKS['inject']} broken  {MARKS['heal']} healed by the lab"
+        f"   {EXPOSED} none left in this tier",
         style="dim",
     )
     console.print(trials_table(result.trials))
+    show_reserves(console, result.trials)
     for trial in result.trials:
-        for line in explain(trial):
+        for line in (*explain(trial), *cascade.explain(trial.blows, tolerance_s(info))):
             console.print(f"  trial {trial.number}: {line}", markup=False)
     for said in closing(result):
         console.print(said, markup=False)
@@ -59,6 +78,35 @@ def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> Non
         if above.strip():
             console.print(" " * STRIP_MARGIN + above.rstrip(), style="bold magenta", highlight=False)
         console.print(Text(f"{start * BIN_S:6.1f} s ") + strip(row), soft_wrap=True)
+        for tier, line in bands(trial, start, len(row)):
+            console.print(Text(f"{tier:>{STRIP_MARGIN - 1}} {line.rstrip()}", style="yellow"), soft_wrap=True)
+
+
+def bands(trial: TrialResult, start: int, length: int) -> list[tuple[str, str]]:
+    """For each tier that has nothing in reserve in a row of intervals, where in the row that is."""
+    found = [(each.tier, "".join(_band(each, start + at) for at in range(length))) for each in trial.exposure]
+    return [(tier, line) for tier, line in found if line.strip()]
+
+
+def _band(tier: TierExposure, interval: int) -> str:
+    # Rounded first: 2.1 / 0.1 is a little more than 21.
+    spans = [(round(start_s / BIN_S, 6), round(end_s / BIN_S, 6)) for start_s, end_s in tier.spans]
+    return EXPOSED if any(start < interval + 1 and end > interval for start, end in spans) else NOTHING
+
+
+def show_reserves(console: Console, trials: Sequence[TrialResult]) -> None:
+    """How many more failures each tier survives, for how long none, and what that costs as modelled."""
+    lines = reserve.lines(exposure.over_trials(trials))
+    if not lines:
+        return
+    console.print()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in reserve.TITLES:
+        table.add_column(title, justify="left" if title == reserve.TITLES[0] else "right")
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+    console.print(reserve.note(trials), style="dim", highlight=False)
 
 
 def strip(row: Sequence[Bin]) -> Text:
@@ -80,8 +128,10 @@ def character(cell: Bin) -> str:
 
 def trials_table(trials: Sequence[TrialResult]) -> Table:
     """The figures of each trial."""
+    writes = any(trial.has_writes for trial in trials)
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("trial", "broken", "gone for", "failed reads", "failed writes", "lost writes", "p99", "served by"):
+    of_writes = ("failed writes", "lost writes") if writes else ()
+    for title in ("trial", "broken", "gone for", "failed reads", *of_writes, "p99", "served by"):
         table.add_column(title, justify="left" if title in ("broken", "served by") else "right")
     for trial in trials:
         table.add_row(
@@ -89,12 +139,16 @@ def trials_table(trials: Sequence[TrialResult]) -> Table:
             ", ".join(trial.targets) or "-",
             downtime(trial.outages),
             f"{trial.reads.intended - trial.reads.good} of {trial.reads.intended}",
-            f"{trial.writes.intended - trial.writes.good} of {trial.writes.intended}",
-            f"{trial.audit.lost} of {trial.audit.acknowledged}" if trial.audit.complete else "unknown",
+            *(_of_writes(trial) if writes else ()),
             f"{trial.latency_ms['p99']:.0f} ms",
             ", ".join(f"{box} {count}" for box, count in trial.served_by.items()),
         )
     return table
+
+
+def _of_writes(trial: TrialResult) -> tuple[str, str]:
+    lost = f"{trial.audit.lost} of {trial.audit.acknowledged}" if trial.audit.complete else "unknown"
+    return f"{trial.writes.intended - trial.writes.good} of {trial.writes.intended}", lost
 
 
 def downtime(outages: Sequence[Outage]) -> str:
@@ -127,10 +181,45 @@ def explain(trial: TrialResult) -> list[str]:
         lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
     if trial.address.get("several_s"):
         lines.append(f"two balancers had the address for {trial.address['several_s']:.1f} s")
+    if trial.served:
+        lines.append(overload(trial))
     lines += [*what_the_system_did(trial), *who_was_told(trial), *redundancy(trial)]
-    if "operator_s" in trial.phases and "impact_s" in trial.phases:
+    # An operator who acts while all is well (a planned change) is waited for by nobody.
+    if "impact_s" in trial.phases and trial.phases.get("operator_s", 0.0) > trial.phases["impact_s"]:
         lines.append(operators_share(trial.phases))
     return [*lines, *trial.failed_expectations, *trial.notes]
+
+
+def tolerance_s(info: RunInfo) -> float:
+    """For how long users may be without the service, as the experiment says; 0 where it does not."""
+    bounds = [each.at_most for each in info.expectations if each.measure == "downtime_longest_s" and each.at_most is not None]
+    return min(bounds, default=0.0)
+
+
+def repairing(info: RunInfo) -> list[str]:
+    """Under which repair policy a run went, and whether its verdict was foreseen."""
+    lines = []
+    if info.repair != RepairPolicy.NONE:
+        lines.append(f"repair: {info.repair} after {info.repair_after_s:g} s, by the lab in place of an orchestrator")
+    return lines
+
+
+def foreseen(result: RunResult) -> list[str]:
+    """Whether the verdict is the one that the experiment's author expects under this repair policy."""
+    info = result.info
+    if not info.foreseen or result.verdict is Verdict.INCONCLUSIVE:
+        return []
+    fits = "as was foreseen" if result.verdict.value == info.foreseen else f"where {info.foreseen} was foreseen"
+    return [f"under repair '{info.repair}': {result.verdict.value}, {fits}"]
+
+
+def overload(trial: TrialResult) -> str:
+    """What was asked for, what was served, and what could have been."""
+    offered, served, capacity = (trial.served[key] for key in ("offered_per_s", "served_per_s", "capacity_per_s"))
+    return (
+        f"one web box carries {capacity:.0f} requests a second; after the fault {offered:.0f} were asked for and {served:.0f} "
+        f"served in time: {trial.served_ratio:.0%} of what could be"
+    )
 
 
 def what_the_system_did(trial: TrialResult) -> list[str]:
@@ -177,12 +266,14 @@ def closing(result: RunResult) -> list[Text | str]:
         if summary.trials_valid > 1 and summary.downtime_ci_coverage_ratio is not None:
             low, high = summary.downtime_ci_s
             interval = f" ({summary.downtime_ci_coverage_ratio:.0%} interval {low:.2f} to {high:.2f} s)"
+        lost = f" · lost writes {summary.writes_lost_total}" if info.plan.has_writes else ""
         lines.append(
             f"{summary.trials_valid} of {summary.trials} trials valid · gone for {bound}{summary.downtime_median_s:.2f} s in the median{interval} · "
-            f"availability {summary.availability_ratio_median:.3%} · lost writes {summary.writes_lost_total}"
+            f"availability {summary.availability_ratio_median:.3%}{lost}"
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
     lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
+    lines += [*repairing(info), *foreseen(result)]
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines
@@ -221,6 +312,24 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
         f"writes gone {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s, lost {outcome.lost}, {rejoin}"
     )
     return line + "".join(f"\n              {why}" for why in outcome.why)
+
+
+def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
+    """One round of a monkey."""
+    fault, bad = outcome.fault, outcome.intended - outcome.good
+    back = "" if outcome.reserve_back_s is None else f"; all in reserve after {outcome.reserve_back_s:.1f} s"
+    line = (
+        f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
+        f"gone {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} not served well, lost {fault.lost}{back}"
+    )
+    return line + (" (the lab healed it)" if outcome.healed else "") + "".join(f"\n              {why}" for why in fault.why)
+
+
+def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder: str) -> None:
+    """What a monkey came to."""
+    for line in said:
+        console.print(line, markup=False, highlight=False)
+    console.print(Text.assemble((verdict.value.upper(), VERDICT_STYLES[verdict]), f"  kept in {folder}"), soft_wrap=True)
 
 
 def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from lab import exposure
 from lab.availability import SLOW_S
 from lab.model import Arrival, Event, TrialRecord
 
@@ -134,6 +135,17 @@ def database_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
 def address_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
     """Which balancer held the address, and answered there."""
     return _spans(events, "address", _address_states, end_s)
+
+
+def reserve_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
+    """How many more failures each tier survived that ever had anything in reserve."""
+    found = exposure.levels(events, end_s)
+    return tuple(Span(start_s, until_s, tier, survives(level)) for tier, start_s, until_s, level in found)
+
+
+def survives(level: int) -> str:
+    """How many more failures, in words."""
+    return f"{level} more" if level else "none"
 
 
 def _spans(events: Sequence[Event], name: str, states: Callable[[str], dict[str, str]], end_s: float) -> tuple[Span, ...]:

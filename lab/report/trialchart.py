@@ -24,6 +24,7 @@ MARKED = ("impact_s", "detect_s", "elect_s", "reroute_s", "alert_s", "recover_s"
 BOLD = ("inject_s", "heal_s")
 STATE_CLASSES = {"primary": "st-primary", "waiting": "st-waiting", "standby": "st-standby", "silent": "st-silent"}
 STATE_CLASSES |= {"answers": "st-primary", "holds": "st-waiting"}
+STATE_CLASSES |= {timeline.survives(0): "st-none"} | {timeline.survives(level): "st-standby" for level in range(1, 100)}
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,7 @@ def _box_panels(record: TrialRecord, arrivals: Sequence[Arrival], frame: Frame) 
         *_lanes_panel("passed on by", arrivals, lambda each: each.via, frame),
         *_spans_panel("databases", timeline.database_spans(record.events, until_s), frame),
         *_spans_panel("the address", timeline.address_spans(record.events, until_s), frame),
+        *_spans_panel("survives", timeline.reserve_spans(record.events, until_s), frame),
     ]
 
 

@@ -22,6 +22,7 @@ PHASE_WORDS = {
     "reroute_s": "taken over",
     "recover_s": "served again",
     "alert_s": "somebody told",
+    "repair_s": "repair begins",
     "heal_s": "healed by the lab",
     "operator_s": "operator acts",
     "promoted_s": "operator is done",
@@ -92,7 +93,7 @@ def listed(words: Sequence[str]) -> str:
 
 def stage_name(info: RunInfo) -> str:
     """Which stage, and which file of it."""
-    return f"stage {info.stage}" + ("" if info.failover == "none" else f" ({info.failover} failover)")
+    return info.place + ("" if info.failover == "none" else f" ({info.failover} failover)")
 
 
 def broken(trial: TrialResult) -> str:
@@ -105,7 +106,7 @@ def headline(result: RunResult) -> str:
     good = valid(result.trials)
     if not good:
         return f"{result.info.title}: nothing can be said{_because(result.trials)}."
-    said = [_gone(result, good), *_split(result.trials), _lost(result.trials)]
+    said = [_gone(result, good), *_split(result.trials), *([_lost(result.trials)] if result.info.plan.has_writes else [])]
     return f"{result.info.title}: {listed(said)}."
 
 
@@ -126,9 +127,9 @@ def _gone(result: RunResult, good: Sequence[TrialResult]) -> str:
     if whole.median_s == 0:
         return f"{_most(len(good))} saw no outage, the worst one of {seconds(whole.longest_s, whole.censored)}"
     about = f" (median of {count(len(good), 'trial')})" if len(good) > 1 else ""
-    if reads.longest_s == 0:
+    if result.info.plan.has_writes and reads.longest_s == 0:
         return f"nothing could be ordered for {_long(writes)}{about} while reading went on"
-    if writes.longest_s == 0:
+    if result.info.plan.has_writes and writes.longest_s == 0:
         return f"nothing could be read for {_long(reads)}{about} while ordering went on"
     return f"the service was gone for {_long(whole)}{about}"
 
@@ -155,6 +156,17 @@ def _lost(trials: Sequence[TrialResult]) -> str:
     if not all(trial.audit.complete for trial in trials):
         return "whether a write was lost is not known"
     return "no acknowledged write was lost" if acknowledged else "no write was acknowledged"
+
+
+NOT_MEASURED = "not measured"
+
+
+def lost_of(trial: TrialResult) -> str:
+    """Lost of acknowledged writes, as far as anybody knows."""
+    if not trial.has_writes:
+        return NOT_MEASURED
+    audit = trial.audit
+    return f"{audit.lost:,} of {audit.acknowledged:,}" if audit.complete else "unknown"
 
 
 def lost_writes(trials: Iterable[TrialResult]) -> tuple[int, int]:
@@ -227,6 +239,7 @@ MEASURE_WORDS = {
     "address_several_s": "seconds with two holders of the address",
     "degraded_redundancy_s": "seconds with nothing in reserve",
     "rejoin_s": "seconds until it was of full use again",
+    "served_of_capacity_ratio": "share served in time of what one web box carries",
 }
 
 

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from lab import clearing, healing, images, stages
-from lab.engine import STAGE_LABEL, Engine, ca_bundle, wait_until
+from lab.engine import Engine, ca_bundle, wait_until
 from lab.errors import PreflightError, UsageError
 from lab.faults.strike import Strike
 from lab.journal import UndoLedger
 from lab.model import Bite, Box, Direction, FaultKind, How, Step
+from lab.scope import STAGE_LABEL
 from tests.integration.driver import container, docker, left_over
 
 pytestmark = pytest.mark.docker
@@ -58,6 +59,7 @@ from lab.engine import Engine
 from lab.faults.strike import Strike
 from lab.journal import UndoLedger
 from lab.model import FaultKind, How, Step
+from lab.scope import STAGE_LABEL
 from tests.integration.test_network_faults import NUMBER, STAGE
 engine = Engine()
 step = Step(FaultKind.PARTITION, "zone:a", how=How(source="zone:b"))

@@ -17,7 +17,7 @@ from watch.targets import Target
 from lab import stages
 from lab.engine import IMAGE_PREFIX
 from lab.errors import UsageError
-from lab.model import INTERNET_ROLE, WATCH_ROLE, is_system
+from lab.model import INTERNET_ROLE, WATCH_ROLE, Stage, is_system
 from lab.stages import PROJECT_PREFIX, ROOT, STAGES_FOLDER
 from lab.targets import PLACES
 
@@ -501,3 +501,12 @@ def test_balancer_knows_every_web_box_on_both_roads(folder: str) -> None:
     for backend in ("reads", "writes"):
         servers = [line.split() for line in sections[f"backend {backend}"] if line.startswith("server ")]
         assert {(words[1], words[2].removesuffix(":8080")) for words in servers} == web
+
+
+@pytest.mark.parametrize("stage", stages.all_stages(), ids=lambda stage: stage.project)
+def test_every_database_has_the_addresses_by_which_its_primary_knows_it(stage: Stage) -> None:
+    """Those of its file, however broken it is; the one at which it is audited is among them, and no two share one."""
+    found = {spec.name: spec.addresses for spec in stage.services if spec.is_system}
+    every = [address for addresses in found.values() for address in addresses]
+    assert len(every) == len(set(every))
+    assert all(address in found[name] for name, address in stage.databases.items())

@@ -36,10 +36,25 @@ class PlayedEngine:
     made: list[Box] = field(default_factory=list)
     """The boxes that Compose would create where they are missing."""
     done: list[str] = field(default_factory=list)
+    visits: int = 0
+    """How many internet boxes were left in networks that are not the lab's."""
 
     @property
     def as_engine(self) -> Engine:
         return cast(Engine, self)
+
+    def visiting(self, project: str, roles: object = None) -> PlayedEngine:
+        self.done.append(f"visiting {project}")
+        return self
+
+    def image_source(self, _name: str) -> str | None:
+        return None
+
+    def end_visits(self, project: str = "") -> int:
+        return self.visits
+
+    def stop(self, box: Box) -> None:
+        self.done.append(f"stop {box.service}")
 
     def boxes(self, stage: int | None = None) -> list[Box]:
         return [each for each in self.present if stage in (None, each.stage)]
@@ -75,8 +90,8 @@ class PlayedEngine:
     def put_file(self, box: Box, path: str, content: str) -> None:
         self.done.append(f"{path.rpartition('/')[2]} {content} in {box.service}")
 
-    def up(self, stage: Stage) -> None:
-        self.done.append(f"up {stage.project}")
+    def up(self, stage: Stage, only: str = "") -> None:
+        self.done.append(f"up {stage.project} {only}".rstrip())
         self.present += self.made
 
     def create(self, stage: Stage) -> None:

@@ -22,6 +22,9 @@ WATCHED = (
     Event(2.9, "databases", "db1=silent db2=primary spare=0"),
     Event(0.0, "address", "holders=lb1 wire=lb1"),
     Event(2.5, "address", "holders=lb1,lb2 wire=lb2"),
+    Event(-0.2, "redundancy", "balancer=1/2 web=1/2 database=1/2 monitor=1/1 without=- period_s=0.1"),
+    Event(2.1, "redundancy", "balancer=1/2 web=1/2 database=0/1 monitor=1/1 without=db1 period_s=0.1"),
+    Event(5.35, "redundancy", "balancer=1/2 web=1/2 database=1/2 monitor=1/1 without=- period_s=0.1"),
 )
 
 
@@ -53,6 +56,8 @@ def hostile() -> tuple[RunResult, tuple[TrialRecord, ...]]:
         Event(5.0, "note", HOSTILE),
         Event(0.0, "databases", f"{HOSTILE.replace(' ', '')}={HOSTILE.replace(' ', '')}"),
         Event(0.0, "address", f"holders={HOSTILE.replace(' ', '')} wire=lb1"),
+        Event(0.0, "redundancy", f"web=1/2 {HOSTILE}=1/2 without={HOSTILE.replace(' ', '')} period_s=0.1"),
+        Event(3.0, "redundancy", "web=0/1 period_s=9e9"),
     )
     whole = record(
         arrivals=tuple(arrivals), events=events, targets=(HOSTILE, HOSTILE), generator=generator_report(arrivals, 120, 120, 0.1)

@@ -233,6 +233,14 @@ def test_down_all_takes_what_is_up_by_its_file_and_the_rest_by_its_labels(lab: L
     assert UndoLedger().entries() == []
 
 
+def test_down_all_takes_back_what_was_done_to_somebody_elses_box(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
+    plays = up(box("app", ("app",), stage=0, project="shop", status="exited"))
+    UndoLedger().open(Undo(UndoAction.START, "id-of-app", "app", 0, project="shop"), "kill")
+    assert lab("down", "--all").code == EXIT_HELD
+    assert plays.done == ["visiting shop", "start app", "remove leftovers"]
+    assert UndoLedger().entries() == []
+
+
 def test_promotion_is_asked_of_the_monitor_where_there_is_one(
     lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:

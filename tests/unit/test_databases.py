@@ -143,7 +143,16 @@ def test_switchover_needs_a_monitor() -> None:
     assert plays.done == []
 
 
-def test_switchover_that_the_monitor_refuses() -> None:
+def test_switchover_is_asked_for_again_where_the_monitor_refuses_for_a_moment() -> None:
+    answers = iter([ExecResult(3, "ERROR: no primary"), ExecResult(3, "ERROR: no primary"), ExecResult(0, "")])
+    boxes = [db("db1"), db("db2"), MONITOR, INTERNET]
+    plays = PlayedEngine(boxes, answer=lambda _box, _command: next(answers))
+    assert change_over(plays, sight("primary", "standby"), sight("standby", "primary")) == "db2"
+    assert plays.done == [f"in monitor: {SWITCH}"] * 3
+
+
+def test_switchover_that_the_monitor_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(databases, "REFUSAL_TIMEOUT_S", 0.1)
     plays = with_monitor(1, "ERROR: standby node is not in a stable state\n")
     with pytest.raises(InconclusiveError, match="the monitor refused: ERROR: standby node is not in a stable state"):
         databases.switchover(plays.as_engine, automatic(), quiet, PlayedObserver([sight()]).as_observer)

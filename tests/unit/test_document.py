@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from dataclasses import replace
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from lab.availability import EVIDENCE, MEASURES, PHASE_OF_EVENT, decide, measure_trial, summarise
 from lab.errors import UsageError
@@ -14,8 +17,10 @@ from lab.evidence import RESOLVED
 from lab.experiments import OPERATOR_ACTS
 from lab.faults import FAULTS
 from lab.journal import RunJournal
-from lab.model import Event, FaultKind, RunResult, TrialResult, Verdict
+from lab.model import Event, FaultKind, LoadPlan, RunResult, TrialResult, Verdict
+from lab.report import html, markdown, table, terminal, words
 from lab.report.document import as_document, rebuild
+from lab.report.figures import figures
 from lab.stages import ROOT
 from lab.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
 from tests.unit.helpers import EVENTS, record, result, run_info
@@ -29,9 +34,14 @@ DOCUMENT = {
     "experiment",
     "question",
     "verdict",
+    "repair",
+    "repair_after_s",
+    "foreseen",
     "seed",
     "rate_per_s",
     "deadline_s",
+    "url",
+    "contains",
     "started_at",
     "expectations",
     "trials",
@@ -68,16 +78,21 @@ TRIAL = {
     "notes",
     "alert_delay_s",
     "alerts",
+    "blows",
+    "served",
     "writable_databases",
     "address_holders",
     "degraded_redundancy_s",
     "rejoin_s",
+    "exposure_s",
+    "exposure",
+    "exposure_period_s",
 }
 SHARE = {"intended", "good", "availability_ratio"}
 OUTAGE = {"start_s", "end_s", "censored"}
 PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"}
 # Those that only some stages and experiments have.
-MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "alert_s", "operator_s", "promoted_s"}
+MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "alert_s", "operator_s", "promoted_s", "repair_s"}
 ALERT = {"name", "words", "fired_s", "resolved_s"}
 AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"}
 GENERATOR = {"intended", "recorded", "lag_p99_ms", "lag_max_ms", "cpu_ratio"}
@@ -234,3 +249,59 @@ def test_run_is_rebuilt_from_its_journal(tmp_path: Path) -> None:
 def test_rebuild_of_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not the folder of a run"):
         rebuild(tmp_path)
+
+
+# A page that was only read
+
+READ = LoadPlan(write_share=0.0)
+NOT_MEASURED = ("writes", "write_outages", "writes_latency_ms", "writes_audit", "writable_databases", "address_holders")
+
+
+def visited() -> RunResult:
+    """Of somebody else's project, a page was read."""
+    whole = record((2.5, 4.5))
+    reads = tuple(each for each in whole.arrivals if each.kind == "read")
+    generator = replace(whole.generator, intended=len(reads), recorded=len(reads))
+    trial = measure_trial(replace(whole, plan=READ, arrivals=reads, generator=generator, final_orders={}), (), has_fault=True)
+    info = run_info(stage=0, stage_folder="own-shop", plan=READ, url="http://lb/", contains="Welcome", expectations=())
+    return RunResult(info, decide([trial]), (trial,), summarise([trial]))
+
+
+def test_what_nobody_looked_at_is_null_and_not_zero() -> None:
+    content = as_document(visited())
+    [trial] = content["trials"]
+    assert trial["valid"], trial["reasons"]
+    assert {name: trial[name] for name in NOT_MEASURED} == dict.fromkeys(NOT_MEASURED)
+    assert (content["summary"]["writes_lost_total"], content["summary"]["writes_failed_total"]) == (None, None)
+    assert (content["stage"], content["stage_folder"], content["url"], content["contains"]) == (
+        None,
+        "own-shop",
+        "http://lb/",
+        "Welcome",
+    )
+    assert trial["reads"]["intended"] == trial["intended"] > 0
+    assert trial["downtime_longest_s"] == pytest.approx(2.0, abs=0.05)
+    assert set(trial) == TRIAL
+
+
+def test_every_report_says_that_it_is_not_measured() -> None:
+    result_ = visited()
+    assert [each.value for each in figures(result_) if "losses" in each.name] == ["not measured"]
+    assert "the service was gone for 2.0" in words.headline(result_)
+    assert "write" not in words.headline(result_)
+    page = html.run_page(result_, [replace(record(), plan=READ)])
+    assert "not measured" in page
+    assert "all of them reads of http://lb/" in page
+    assert "longest outage of writes" not in page
+    rows = markdown.run(result_)
+    assert rows.count("not measured") >= 3
+    line = dict(zip(*list(csv.reader(table.run(result_).splitlines()))[:2], strict=True))
+    assert {name: line[name] for name in line if name.startswith("writes_")} == dict.fromkeys(
+        [name for name in line if name.startswith("writes_")], ""
+    )
+    console = Console(width=160, record=True, file=io.StringIO())
+    terminal.show(console, result_, [replace(record(), plan=READ)])
+    said = console.export_text()
+    assert "own-shop · kill-web" in said
+    assert "only http://lb/ is read: writes, losses and databases are not measured" in said
+    assert "lost writes" not in said

@@ -162,7 +162,7 @@ def test_a_line_gets_longer_and_a_box_at_its_other_end_notices() -> None:
 
 
 def test_a_line_loses_packets_and_the_router_counts_them() -> None:
-    router, fault = Router(), fault_of(Step(FaultKind.LOSS, "line:us"))
+    router, fault = Router(dropped=2), fault_of(Step(FaultKind.LOSS, "line:us"))
     prepared = fault.prepare(router, victim(How(loss_percent=30.0)))  # type: ignore[arg-type]
     fault.inject(router, prepared)  # type: ignore[arg-type]
     assert router.told == ["set us delay=20ms loss=30%"]

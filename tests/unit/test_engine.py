@@ -173,3 +173,51 @@ def test_what_is_left_out_is_neither_started_nor_made(
     assert [command[command.index("never") + 1 :] for command in asked[:2]] == [scaled, scaled]
     # What was started before it was left out goes too.
     assert "--scale" not in asked[2]
+
+
+# Somebody else's project
+
+SHOP = {"com.docker.compose.project": "shop", "com.docker.compose.service": "lb", "com.docker.compose.container-number": "2"}
+
+
+def test_on_a_visit_one_project_may_be_touched_and_nothing_of_it_removed() -> None:
+    api, engine = played()
+    api.details["Config"]["Labels"] = dict(SHOP)
+    guest = box("lb#2", stage=0, project="shop", id="id-of-lb1")
+    with pytest.raises(UsageError, match="not a box of the lab"):
+        engine.disconnect(guest)
+    engine.visiting("shop").disconnect(guest)
+    assert len(api.done) == 2
+    for project in ("shop2", "", "redundancy-lab-5"):
+        with pytest.raises(UsageError, match="not a box of the lab"):
+            engine.visiting(project).reconnect(guest, (EDGE,))
+    with pytest.raises(UsageError, match="not the lab's to remove"):
+        engine.visiting("shop").remove(guest)
+    assert len(api.done) == 2
+
+
+def test_on_a_visit_no_box_of_the_lab_is_touched() -> None:
+    api, engine = played()
+    with pytest.raises(UsageError, match="not a box of the lab"):
+        engine.visiting("shop").disconnect(LB1)
+    assert api.done == []
+    # The engine itself is as it was.
+    engine.disconnect(LB1)
+
+
+def test_visited_project_is_never_started_or_stopped() -> None:
+    _, engine = played()
+    shop = stage(number=0, folder="own-shop", project="shop")
+    for work in (engine.up, engine.down, engine.create):
+        with pytest.raises(UsageError, match="own-shop is not the lab's to start or stop"):
+            work(shop)
+
+
+def test_box_of_a_visited_project_has_the_labs_words() -> None:
+    api, engine = played()
+    api.details |= {"Config": {"Labels": dict(SHOP)}, "State": {"Status": "running"}}
+    found = engine.visiting("shop", {"lb": ("entry",)}).box(LB1)
+    assert found
+    assert (found.service, found.stage, found.roles, found.project) == ("lb#2", 0, ("lb", "entry"), "shop")
+    assert found.is_guest
+    assert found.is_system

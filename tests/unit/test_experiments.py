@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from lab import experiments, stages
 from lab.availability import MEASURES
 from lab.errors import UsageError
-from lab.model import Expectation, Experiment, FaultKind, Operator, Stage, Step
+from lab.model import Expectation, Experiment, FaultKind, Operator, Overload, Repair, RepairPolicy, Stage, Step
 from tests.unit.helpers import BALANCERS, automatic, replicated, stage
 
 GOOD = """\
@@ -244,3 +245,53 @@ def test_roles_of_the_moment_are_targets_where_a_box_can_come_to_play_them(
 def test_whatever_is_measured_can_be_expected(tmp_path: Path, measure: str) -> None:
     experiment = read(tmp_path, GOOD[: GOOD.index("  writes_lost")] + f"  {measure}: {{at_most: 0}}\n")
     assert Expectation(measure, 0, None) in experiment.expectations
+
+
+# Repair, cascades, overload
+
+STEPS = "steps:\n  - {fault: kill, target: web}\n  - {fault: kill, target: web, once: redundant, within_s: 12, after_s: 1}\n"
+
+
+def test_a_step_may_wait_and_a_policy_may_repair(tmp_path: Path) -> None:
+    more = "repair: {policy: replace}\nforeseen: {none: refuted, replace: held}\n"
+    experiment = read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", STEPS) + more)
+    assert experiment.steps[1] == Step(FaultKind.KILL, "web", 1.0, once="redundant", within_s=12.0)
+    assert experiment.repair == Repair(RepairPolicy.REPLACE, 2.0)
+    assert experiment.foreseen == {"none": "refuted", "replace": "held"}
+
+
+def test_an_overload_is_read(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD + "overload: {cpus: 0.2, rate_ratio: 1.5}\n").overload == Overload(0.2, 1.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("repair: restart\n", "line 9: repair must be a mapping"),
+        ("repair: {policy: pray}\n", "line 9: policy must be one of none, restart, replace"),
+        ("repair: {policy: restart, at: 3}\n", "line 9: 'at' is not known here"),
+        ("repair: {policy: restart}\noperator: {does: promote}\n", "line 9: an operator or a repair policy, not both"),
+        ("foreseen: {none: maybe}\n", "line 9: foreseen says held or refuted"),
+        ("foreseen: {prayer: held}\n", "line 9: foreseen says held or refuted"),
+        ("foreseen: held\n", "line 9: foreseen must be a mapping"),
+        ("overload: 3\n", "line 9: overload must be a mapping"),
+        ("overload: {rate_ratio: 1.5}\n", "line 9: cpus must be a number from 0.05 to 0.5"),
+        ("overload: {cpus: 0.1, rate_ratio: 9}\n", "line 9: rate_ratio must be a number from 0.1 to 3"),
+        ("overload: {cpus: 0.1, rate_ratio: 1, maxconn: 1.5}\n", "line 9: maxconn must be a number"),
+    ],
+)
+def test_what_is_wrong_about_repair_is_named(tmp_path: Path, more: str, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        read(tmp_path, GOOD + more)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("once: redundant", "once: whenever", "redundant or served, not 'whenever'"),
+        ("once: redundant, ", "", "there is nothing to wait for"),
+    ],
+)
+def test_what_a_step_cannot_wait_for_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", STEPS).replace(old, new))

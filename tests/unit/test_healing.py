@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from lab import databases, healing
 from lab.engine import ExecResult
 from lab.errors import HealError, UsageError
 from lab.journal import UndoLedger
-from lab.model import Box, Link, Sight, Stage, Undo, UndoAction
+from lab.model import Box, Link, Page, Sight, Stage, Undo, UndoAction
 from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, sight, stage
 from tests.unit.played import PlayedEngine, PlayedObserver
+from tests.unit.test_own import guest
 
 LINKS = (Link("edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb",)), Link("app", "", "", ()))
 INTERNET = box("internet", ("internet",))
@@ -188,3 +190,66 @@ def test_stage_in_which_nothing_can_move_is_not_watched() -> None:
     """Its observer has nothing to say, and is not asked."""
     healing.await_sight(PlayedEngine().as_engine, stage(), PlayedObserver([]).as_observer, timeout_s=0.1)
     healing.await_redundant(PlayedEngine().as_engine, stage(), timeout_s=0.1)
+
+
+# Somebody else's project
+
+
+def opened_in_the_shop(ledger: UndoLedger, fault: str = "kill", action: UndoAction = UndoAction.START) -> None:
+    ledger.open(Undo(action, "id-of-app", "app", 0, project="shop"), fault)
+
+
+def test_box_of_somebody_else_is_healed_on_a_visit_and_no_stage_is_looked_for(ledger: UndoLedger) -> None:
+    opened_in_the_shop(ledger)
+    assert ledger.entries()[0].undo.project == "shop"
+    plays = PlayedEngine([guest("app", status="exited"), guest("lb", status="exited")])
+    assert healing.undo_all(plays.as_engine, ledger) == 1
+    # What was not broken by the lab stays as it is.
+    assert plays.done == ["visiting shop", "start app"]
+    assert ledger.entries() == []
+
+
+def test_heal_takes_back_what_a_killed_controller_did_to_somebody_else(ledger: UndoLedger) -> None:
+    opened_in_the_shop(ledger, "stop")
+    frozen = guest("app", status="paused")
+    plays = PlayedEngine([frozen, guest("job", status="exited")], visits=1)
+
+    def unpause(box: Box) -> None:
+        plays.present[0] = guest(box.service)
+        plays.done.append(f"unpause {box.service}")
+
+    plays.unpause = unpause  # type: ignore[method-assign]
+    said: list[str] = []
+    assert healing.heal(plays.as_engine, ledger, said.append) == 2
+    assert [each for each in plays.done if not each.startswith("visiting")] == ["unpause app"]
+    assert any("internet box was still" in each for each in said)
+    assert ledger.entries() == []
+
+
+def test_heal_waits_for_the_end_of_a_shutdown_at_somebody_elses(ledger: UndoLedger) -> None:
+    opened_in_the_shop(ledger, "stop")
+    plays = PlayedEngine([guest("app")])
+    healing.heal(plays.as_engine, ledger, lambda _: None)
+    assert plays.done[:2] == ["visiting shop", "stop app"]
+
+
+def test_project_that_is_gone_keeps_no_fault_open(ledger: UndoLedger) -> None:
+    opened_in_the_shop(ledger)
+    assert healing.heal(PlayedEngine().as_engine, ledger, lambda _: None) == 1
+    assert ledger.entries() == []
+
+
+def test_box_of_somebody_else_that_does_not_come_back_is_not_made_again(ledger: UndoLedger) -> None:
+    with pytest.raises(HealError, match="app has been removed, not by the lab") as caught:
+        healing.await_well(PlayedEngine().as_engine, 0, ["app"], timeout_s=0)
+    assert "docker compose up -d" in caught.value.hint
+    assert "lab heal" not in caught.value.hint
+
+
+def test_page_is_asked_for_by_the_client_and_the_order_desk_by_its_health() -> None:
+    page = Page("lb", 8080, "/a", "Welcome")
+    command = healing.question(stage(entry=("lb", 8080), page=page))
+    assert command[:3] == ["python", "-m", "client.page"]
+    wanted = {"path": "/a", "host": "lb:8080", "contains": "Welcome"}
+    assert json.loads(command[3]) == {"address": ["lb", 8080], "page": wanted}
+    assert healing.question(stage())[-1] == "http://198.18.0.10:8080/readyz"

@@ -254,6 +254,24 @@ def test_who_was_not_answered_before_is_no_witness() -> None:
     assert "nobody could reach web1 before either; 7 packets lost there" in bite.evidence
 
 
+@pytest.mark.parametrize("others_bit", [True, False])
+def test_a_box_without_a_way_to_the_other_side_counts_as_cut_off_where_another_was(others_bit: bool) -> None:
+    """A balancer and the failover manager never spoke: between them there is nothing to break."""
+
+    def told(witness: Box, command: str) -> ExecResult:
+        to_lb = any(address in command for address in BOXES[3].addresses.values())
+        return SILENT if to_lb or witness.service == "lb" else ANSWERED
+
+    hands = FakeHands(told, LOST if others_bit else NO_RULES)
+    with prepare(hands, FaultKind.PARTITION, "zone:a", source="zone:b") as strike:
+        hands.answers = lambda _w, _c: SILENT
+        lb = next(victim for victim in strike.victims if victim.box.service == "lb")
+        assert lb.witness is None
+        hands.replies = {"list table": Reply(0, 0.0, "")} if others_bit else NO_RULES
+        assert strike.fault.prove(hands, lb).moot
+        assert {bite.proved for bite in strike.bites()} == {others_bit}
+
+
 def test_the_next_witness_is_asked_where_the_first_is_not_answered() -> None:
     hands = FakeHands(lambda witness, _command: ANSWERED if witness.service == "web2" else SILENT)
     with prepare(hands, FaultKind.LOSS) as strike:

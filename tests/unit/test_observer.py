@@ -13,8 +13,9 @@ import pytest
 
 from lab.engine import Engine, wait_until
 from lab.errors import InconclusiveError
-from lab.model import Box, DatabaseState, Stage
-from lab.observer import Observer, look
+from lab.model import Box, DatabaseState, Finding, Stage
+from lab.observer import Observer, look, order, reserve_order
+from lab.stages import find
 from tests.unit.helpers import BALANCERS, automatic, box, sight, stage
 from tests.unit.played import line, saying
 
@@ -107,3 +108,36 @@ def test_observer_is_told_what_there_is_to_see() -> None:
         # A database that stands alone has no state that could change.
         {"databases": {}, "balancers": {}, "entry": "198.18.0.10", "announced": False},
     ]
+
+
+# What margins rest on
+
+FINDING = '{"event": "finding", "at_ns": 7, "kind": "monitor", "name": "monitor", "said": null}'
+
+
+def test_findings_are_kept_in_order_and_are_no_sights() -> None:
+    period = '{"event": "clocks", "monotonic_ns": 1000, "realtime_ns": 5000, "period_s": 0.1}'
+    later = FINDING.replace("7", "5").replace("null", '{"needed": 0}')
+    internet = Internet([period, FINDING, later, line(sight(clock_ns=9))])
+    with Observer(cast(Engine, internet), automatic(), reserve=True) as observer:
+        observer.latest()
+    assert observer.findings == [Finding(7, "monitor", "monitor", None), Finding(5, "monitor", "monitor", {"needed": 0})]
+    assert [seen.clock_ns for seen in observer.sights] == [9]
+    assert observer.period_s == 0.1
+    assert internet.asked[0][2] == "client.reserve"
+
+
+def test_observer_that_does_not_say_how_often_it_looks_is_one_from_before() -> None:
+    with observing(Internet([CLOCKS, line(sight())])) as observer:
+        observer.latest()
+    assert (observer.period_s, observer.findings) == (0.0, [])
+
+
+@pytest.mark.parametrize(
+    ("number", "statistics", "alone"),
+    [("1", {}, {}), ("2", {}, {}), ("3", {"lb": "198.18.0.10"}, {"db": "198.18.3.31"}), ("5", BALANCERS, {})],
+)
+def test_whom_there_is_to_ask_for_what_margins_rest_on(number: str, statistics: dict[str, str], alone: dict[str, str]) -> None:
+    of = find(number)
+    asked = reserve_order(of)
+    assert asked == {**order(of), "statistics": statistics, "alone": alone, "monitor": of.monitor}

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from lab import reliability, stages
 from lab.errors import UsageError
+from lab.exposure import Summary
 from lab.model import ServiceSpec, Stage
-from lab.reliability import Assumptions, Part, Rate, at_least, series
+from lab.reliability import Assumptions, ExposureCost, Part, Rate, at_least, exposure_costs, series
 from lab.report.matrix import Row
 from tests.unit.matrices import cell, row
 
@@ -221,3 +222,60 @@ def test_what_is_wrong_in_it_is_named_with_its_line(tmp_path: Path, old: str, ne
         reliability.read(tmp_path / "mine.yaml")
     assert f"{tmp_path / 'mine.yaml'}, line " in error.value.message
     assert said in error.value.message
+
+
+# What nothing in reserve costs
+
+
+def tier(name: str, exposed_s: float | None, boxes: int = 2, left: int = 1) -> Summary:
+    return Summary(name, boxes, left, 1, exposed_s, exposed_s or 0.0, exposed_s or 0.0, censored=False)
+
+
+def cost(*found: Summary, assumed: Assumptions = ASSUMED) -> dict[str, ExposureCost]:
+    return {each.tier: each for each in exposure_costs(found, assumed)}
+
+
+def assuming(failures_per_year: float = 12.0, repair_h: float = 2.0) -> Assumptions:
+    return replace(ASSUMED, boxes={**ASSUMED.boxes, "db": Rate(failures_per_year, repair_h)})
+
+
+def test_cost_of_two_databases_that_fail_once_a_month_each() -> None:
+    """Two failures a month, each with 36.525 s (a 72,000th of a month) in which the other one may fail: 2 h gone, if so."""
+    found = cost(tier("database", 36.525, boxes=2, left=1), tier("web", 0.0, left=2), assumed=assuming())["database"]
+    assert found.failures_per_month == pytest.approx(2)
+    assert found.exposed_s == pytest.approx(73.05)
+    assert found.outage_s == pytest.approx(2 / 72_000 * 7200, rel=1e-4)
+    # Had nobody come for 2 h, a 365.25th of a month.
+    assert found.unrepaired_outage_s == pytest.approx(2 * (1 - math.exp(-1 / 365.25)) * 7200)
+
+
+def test_what_failed_decides_how_often_and_what_is_left_what_a_second_failure_is() -> None:
+    without_monitor = cost(tier("monitor", 60.0, boxes=1, left=0), tier("database", 60.0, left=2))
+    monitor, database = ASSUMED.boxes["monitor"], ASSUMED.boxes["db"]
+    assert without_monitor["database"].failures_per_month == pytest.approx(monitor.failures_per_year / 12)
+    assert without_monitor["database"].outage_s == pytest.approx(
+        monitor.failures_per_year / 12 * 60 * 2 * database.failures_per_year / (8766 * 3600) * database.repair_h * 3600, rel=1e-3
+    )
+    assert without_monitor["monitor"].outage_s == 0
+    place = cost(tier("zone", 60.0, boxes=3, left=2), tier("database", 60.0, boxes=3, left=2))
+    assert place["database"].failures_per_month == pytest.approx(3 * ASSUMED.places["zone"].failures_per_year / 12)
+
+
+def test_where_nothing_failed_or_nothing_was_exposed_there_is_no_cost() -> None:
+    assert cost(tier("database", 0.0, left=2), tier("balancer", None, boxes=1)) == {}
+    assert cost(tier("database", 5.0, left=2)) == {}
+    assert cost(tier("database", 0.0), tier("web", None)) == {}
+
+
+@given(rates, st.floats(0.1, 1e6), st.floats(0.1, 1e6), st.integers(1, 9))
+def test_longer_exposure_never_costs_less_and_never_more_than_an_outage_each_time(
+    rate: Rate, one_s: float, other_s: float, left: int
+) -> None:
+    assumed = replace(ASSUMED, boxes={**ASSUMED.boxes, "db": rate})
+    shorter, longer = (cost(tier("database", each, 10, left), assumed=assumed) for each in sorted((one_s, other_s)))
+    if not rate.failures_per_year:
+        assert shorter == longer == {}
+        return
+    assert shorter["database"].outage_s <= longer["database"].outage_s
+    assert longer["database"].outage_s <= longer["database"].unrepaired_outage_s
+    assert longer["database"].unrepaired_outage_s <= longer["database"].failures_per_month * rate.repair_h * 3600 + 1e-9

@@ -181,6 +181,17 @@ def test_markdown_says_verdict_sentence_and_figures() -> None:
     assert "left out" not in text
 
 
+def test_markdown_has_a_row_for_each_tier_and_a_band_where_nothing_is_left() -> None:
+    run, records = a_run(record((2.0, 3.0), events=WATCHED))
+    text = markdown.summary(run, records)
+    assert "| tier | survives | then | none left for | exposed a month | costs a month | repaired as assumed |" in text
+    assert "| database | 1 more | 1 of 2 at work | 3.2 s | 1.1 s | 0.00099 s | 4.4 s |" in text
+    assert "| web | 1 more | all at work | 0.0 s | &#45; | &#45; | &#45; |" in text
+    [band] = [line for line in text.splitlines() if "━" in line and line.startswith(" ")]
+    assert band == " database " + " " * 21 + "━" * 33
+    assert "| tier |" not in markdown.run(a_run(record((2.0, 3.0)))[0])
+
+
 def test_markdown_of_a_comparison_is_its_table() -> None:
     text = markdown.comparison(a_matrix())
     assert "| stage | a web box is lost | the balancer is lost | the database freezes | costs |" in text

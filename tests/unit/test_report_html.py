@@ -136,9 +136,20 @@ def test_marks_bands_and_boxes_of_a_failover() -> None:
         "served again +1.01 s",
     ):
         assert said in content
-    for class_ in ("band-fault", "band-healed", "st-primary", "st-standby", "st-waiting"):
+    for class_ in ("band-fault", "band-healed", "st-primary", "st-standby", "st-waiting", "st-none"):
         assert f'class="{class_}"' in content
-    assert {"served by", "passed on by", "databases", "the address"} <= set(re.findall(r'class="name">([^<]+)<', content))
+    assert "database: none 2.1 to 5.3 s" in content
+    assert {"served by", "passed on by", "databases", "the address", "survives"} <= set(
+        re.findall(r'class="name">([^<]+)<', content)
+    )
+
+
+def test_row_for_each_tier_says_for_how_long_nothing_was_left_and_what_that_costs() -> None:
+    page = Page(run_page(*a_run(record((2.0, 3.0), events=WATCHED))))
+    assert "What was left in reserve" in page.text
+    assert "1 of 2 at work" in page.text
+    assert "is a model, none of it measured" in page.text
+    assert "What was left in reserve" not in Page(run_page(*a_run(record((2.0, 3.0))))).text
 
 
 def test_steps_follow_each_other() -> None:

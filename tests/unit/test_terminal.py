@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -11,14 +13,19 @@ from lab.model import Event, Outage, RunResult, TrialRecord
 from lab.report.figures import figures
 from lab.report.terminal import BAD, GOOD, NOTHING, SLOW, character, downtime, explain, show, strip
 from tests.unit.helpers import EVENTS, record, result, run_info
+from tests.unit.reports import WATCHED, a_run
 
 
 def shown(*gone: tuple[float, float], folder: Path | None = None) -> str:
     """What a run of one trial looks like without colours."""
-    records: list[TrialRecord] = [record(*gone)]
     trials = (result(*gone),)
+    return printed(RunResult(run_info(), decide(trials), trials, summarise(trials), folder), [record(*gone)])
+
+
+def printed(run: RunResult, records: Sequence[TrialRecord]) -> str:
+    """What a run looks like without colours."""
     console = Console(file=StringIO(), width=100)
-    show(console, RunResult(run_info(), decide(trials), trials, summarise(trials), folder), records)
+    show(console, run, records)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -75,6 +82,42 @@ def test_run_shows_strip_figures_and_verdict() -> None:
     assert "kept in results/3-load-balancer/kill-web/latest" in text
 
 
+def test_band_under_the_strip_and_a_row_for_each_tier() -> None:
+    run, records = a_run(record((2.0, 3.0), events=WATCHED))
+    text = printed(run, records)
+    lines = text.splitlines()
+    below = lines[[line.startswith("   0.0 s ") for line in lines].index(True) + 1]
+    assert below == "database" + " " * 22 + "━" * 33
+    [row] = [line for line in lines if line.startswith("database  ") and "more" in line]
+    assert row.split() == [
+        "database",
+        "1",
+        "more",
+        "1",
+        "of",
+        "2",
+        "at",
+        "work",
+        "3.2",
+        "s",
+        "1.1",
+        "s",
+        "0.00099",
+        "s",
+        "4.4",
+        "s",
+    ]
+    assert "0.33 a month" in text
+    assert "looked every 100 ms" in text
+
+
+def test_tier_that_never_had_anything_in_reserve_says_so_and_is_no_band() -> None:
+    bare = Event(0.0, "redundancy", "balancer=0/1 web=1/2 database=0/1 without=- period_s=0.1")
+    text = printed(*a_run(record((2.0, 3.0), events=(*EVENTS, bare))))
+    assert len([line for line in text.splitlines() if "never had any" in line]) == 2
+    assert not [line for line in text.splitlines() if line.startswith("balancer ━") or "  ━━" in line]
+
+
 def test_run_that_only_healing_ended_is_shown_as_a_bound() -> None:
     text = shown((2.0, 5.25))
     assert "≥ 3.00 s" in text
@@ -105,3 +148,10 @@ def test_alerts_are_told_with_their_delay() -> None:
     assert "somebody told after" not in [
         each.name for each in figures(RunResult(run_info(), decide(both[1:]), both[1:], summarise(both[1:])))
     ]
+
+
+@pytest.mark.parametrize(("operator_s", "said"), [(4.0, True), (1.0, False)])
+def test_waiting_for_the_operator_is_told_where_users_did(operator_s: float, said: bool) -> None:
+    trial = result((2.0, 5.25))
+    trial = replace(trial, phases={**trial.phases, "operator_s": operator_s})
+    assert any("waiting for the operator" in line for line in explain(trial)) is said

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from client.connections import Connections
 from client.http import Connection, RequestFailed, Response
 from client.schedule import Intent
 
 REMEMBERED_ORDERS = 200
-IDLE_CONNECTIONS_MAX = 200
 LIST_PATH = "/orders?limit=1"
 
 
@@ -30,17 +30,15 @@ class Seen:
     via: str = ""
 
 
-class Desk:
+class Desk(Connections):
     """Sends requests to one address; keeps idle connections and acknowledged orders."""
 
     def __init__(
         self, address: tuple[str, int], prefix: str, deadline_s: float, connect: Callable[..., Connection] = Connection
     ) -> None:
-        self._address = address
+        super().__init__(lambda deadline: connect(address, deadline))
         self._prefix = prefix
         self._deadline_s = deadline_s
-        self._connect = connect
-        self._idle: list[Connection] = []
         self._acknowledged: deque[str] = deque(maxlen=REMEMBERED_ORDERS)
 
     def key(self, intent: Intent) -> str:
@@ -75,57 +73,37 @@ class Desk:
             body = json.dumps({"key": self.key(intent), "item": "coffee", "quantity": 1}).encode()
         else:
             method, path, body = "GET", f"/orders/{wanted}" if wanted else LIST_PATH, b""
-        connection = self._connection(intent.new_connection, deadline)
-        try:
-            response = connection.request(method, path, body, deadline, close=intent.new_connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._release(connection, response, intent.new_connection)
-        return response
-
-    def _connection(self, new: bool, deadline: float) -> Connection:
-        while self._idle and not new:
-            connection = self._idle.pop()
-            if not connection.is_stale():
-                return connection
-            connection.close()
-        return self._connect(self._address, deadline)
-
-    def _release(self, connection: Connection, response: Response, new: bool) -> None:
-        if new or not response.keeps_alive or len(self._idle) >= IDLE_CONNECTIONS_MAX:
-            connection.close()
-        else:
-            self._idle.append(connection)
+        return self.exchange(method, path, body, deadline, intent.new_connection)
 
 
 def judge_write(key: str, response: Response) -> Seen:
     """What the answer to a placed order means."""
-    who = _who(response)
+    boxes = who(response)
     body = _json(response)
     if response.status == 201:
         good = isinstance(body.get("order"), dict) and body["order"].get("key") == key
         # Acknowledged all the same: a 201 says that the order stands.
-        return Seen("ok" if good else "wrong-body", "ok", 201, *who)
+        return Seen("ok" if good else "wrong-body", "ok", 201, *boxes)
     surely_not = body.get("outcome") == "not-placed"
-    return Seen(f"http-{response.status}", "fail" if surely_not else "info", response.status, *who)
+    return Seen(f"http-{response.status}", "fail" if surely_not else "info", response.status, *boxes)
 
 
 def judge_read(wanted: str | None, response: Response) -> Seen:
     """What the answer to a read means; an acknowledged order that is not found is stale."""
-    who = _who(response)
+    boxes = who(response)
     if response.status == 404 and wanted:
-        return Seen("stale", "fail", 404, *who)
+        return Seen("stale", "fail", 404, *boxes)
     if response.status != 200:
-        return Seen(f"http-{response.status}", "fail", response.status, *who)
+        return Seen(f"http-{response.status}", "fail", response.status, *boxes)
     orders = _json(response).get("orders")
     good = isinstance(orders, list) and (
         wanted is None or any(isinstance(order, dict) and order.get("key") == wanted for order in orders)
     )
-    return Seen("ok" if good else "wrong-body", "ok" if good else "fail", 200, *who)
+    return Seen("ok" if good else "wrong-body", "ok" if good else "fail", 200, *boxes)
 
 
-def _who(response: Response) -> tuple[str, str]:
+def who(response: Response) -> tuple[str, str]:
+    """The box that gave an answer, and the balancer that passed it on, as far as it says."""
     return response.headers.get("x-served-by", ""), response.headers.get("x-balancer", "")
 
 

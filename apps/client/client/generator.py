@@ -1,5 +1,7 @@
 """The open-loop load: `python -m client.generator '{"address": ["198.18.0.10", 8080], ...}'`.
 
+With a "page" in it ({"path": ..., "host": ..., "contains": ...}) it reads that, and no order desk is needed.
+
 One Locust user is the dispatcher; each arrival is a greenlet of its own that starts at its intended
 instant whatever became of the earlier ones. Locust gets every request too (its page and statistics
 work), but the lines on standard output are the truth:
@@ -10,7 +12,7 @@ work), but the lines on standard output are the truth:
     {"event": "finished", ...}                  last line: counts, processor share
 
 Standard input takes {"do": "clock"}, {"do": "stop"} and {"do": "fault", "active": "kill web1"}; its end means stop at once
-(the lab is gone). What it does can be seen on port 9100 while it runs (client.figures).
+(the lab is gone). What it does can be seen on port 9100 while it runs (client.figures), but not where a page is read.
 """
 
 from __future__ import annotations
@@ -36,10 +38,12 @@ from gevent.server import StreamServer
 
 from client.desk import Desk, Seen
 from client.figures import PORT, Figures
+from client.page import Name, Page, Wanted
 from client.schedule import Intent, arrivals
 
 FIELDS = ("number", "kind", "at_s", "lag_s", "done_s", "class", "outcome", "status", "by", "via", "key", "new")
 FLUSH_S = 0.1
+NAME_PERIOD_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,16 @@ class Plan:
     write_share: float
     new_connection_share: float
     web_port: int | None = None
+    page: Wanted | None = None
+    """What is read of a system that has no order desk."""
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
         """Raises TypeError or ValueError for what is no plan."""
         fields = json.loads(text)
         host, port = fields.pop("address")
-        return cls(address=(host, port), **fields)
+        page = fields.pop("page", None)
+        return cls(address=(host, port), page=Wanted(**page) if page else None, **fields)
 
 
 class Line:
@@ -95,7 +102,10 @@ class Load:
         self._plan = plan
         self._line = line
         self._environment = environment
-        self._desk = Desk(plan.address, plan.prefix, plan.deadline_s)
+        self._name = Name(*plan.address)
+        self._user: Desk | Page = (
+            Page(self._name, plan.page, plan.deadline_s) if plan.page else Desk(plan.address, plan.prefix, plan.deadline_s)
+        )
         self._stop = Event()
         self._finished = Event()
         self.figures = Figures()
@@ -106,6 +116,9 @@ class Load:
 
     def dispatch(self) -> None:
         """Start every arrival at its instant until told to stop, then wait for those under way."""
+        if self._plan.page:
+            self._name.look()
+            gevent.spawn(self._look_for_ever)
         self._start = time.monotonic()
         processor_start = time.process_time()
         self._line.say(event="started", clock_ns=int(self._start * 1e9))
@@ -142,20 +155,25 @@ class Load:
     def _arrive(self, intent: Intent) -> None:
         start = self._start
         lag_s = time.monotonic() - start - intent.at_s
-        seen = self._desk.perform(intent, start + intent.at_s)
+        seen = self._user.perform(intent, start + intent.at_s)
         done_s = time.monotonic() - start
         self._recorded += 1
-        self._rows.append(row(intent, self._desk.key(intent), lag_s, done_s, seen))
+        self._rows.append(row(intent, self._user.key(intent), lag_s, done_s, seen))
         good = seen.kind == "ok" and done_s - intent.at_s <= self._plan.deadline_s
         self.figures.count("write" if intent.write else "read", good)
         self._environment.events.request.fire(
             request_type="POST" if intent.write else "GET",
-            name="place an order" if intent.write else "read an order",
+            name=self._plan.page.path if self._plan.page else "place an order" if intent.write else "read an order",
             response_time=(done_s - intent.at_s) * 1000,
             response_length=0,
             exception=None if seen.kind == "ok" else RuntimeError(seen.kind),
             context={},
         )
+
+    def _look_for_ever(self) -> None:
+        while True:
+            gevent.sleep(NAME_PERIOD_S)
+            self._name.look()
 
     def _flush_for_ever(self) -> None:
         while True:
@@ -213,7 +231,8 @@ def main() -> None:
 
     environment.user_classes = [Dispatcher]
     runner = environment.create_local_runner()
-    show(load.figures)
+    if not plan.page:  # in the network of somebody else nothing listens that he did not ask for
+        show(load.figures)
     if plan.web_port:
         environment.create_web_ui("0.0.0.0", plan.web_port)
     # What is imported stays: nothing of it need be looked at again while a measurement runs.

@@ -3,7 +3,7 @@
 Libraries resend silently when a connection breaks, which hides failures and doubles writes; here every
 failure has one class, and nothing is repeated. Works on plain and on gevent's sockets.
 
-Classes of failure: connect-refused, connect-timeout, connect-unreachable, connect-reset (nothing was
+Classes of failure: connect-refused, connect-timeout, connect-unreachable, connect-unresolved, connect-reset (nothing was
 sent); reset, closed, timeout, malformed (sent, no whole answer).
 """
 
@@ -17,6 +17,7 @@ from time import monotonic
 
 RECEIVE_BYTES = 65536
 ANSWER_MAX_BYTES = 1 << 20
+NO_BODY = (204, 304)
 
 
 class RequestFailed(Exception):
@@ -49,9 +50,9 @@ class Response:
 class Connection:
     """One TCP connection to the system's entry."""
 
-    def __init__(self, address: tuple[str, int], deadline: float) -> None:
-        """Connect before `deadline` (monotonic seconds), or raise RequestFailed."""
-        self._host = f"{address[0]}:{address[1]}"
+    def __init__(self, address: tuple[str, int], deadline: float, host: str = "") -> None:
+        """Connect before `deadline` (monotonic seconds), or raise RequestFailed. `host` is whom to ask for, if by a name."""
+        self._host = host or f"{address[0]}:{address[1]}"
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -100,19 +101,62 @@ class Connection:
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._more(deadline, len(data))
         status, headers = parse_head(data[:end])
+        if data.startswith(b"HTTP/1.0"):
+            headers.setdefault("connection", "close")
+        return Response(status, headers, self._body(status, headers, data[end + 4 :], deadline))
+
+    def _body(self, status: int, headers: dict[str, str], body: bytes, deadline: float) -> bytes:
+        """What follows the head, of which `body` has come already: in chunks, of a given length, or all until the end."""
+        if status in NO_BODY:
+            return b""
+        if "transfer-encoding" in headers:
+            return self._chunks(headers["transfer-encoding"], body, deadline)
+        if "content-length" not in headers and headers.get("connection", "").lower() == "close":
+            return self._rest(body, deadline)
         length = number(headers.get("content-length", "0"))
-        if length < 0 or "transfer-encoding" in headers:
+        if length < 0:
             raise RequestFailed("malformed")
-        body = data[end + 4 :]
         while len(body) < length:
             body += self._more(deadline, len(body))
-        return Response(status, headers, body[:length])
+        return body[:length]
+
+    def _chunks(self, encoding: str, data: bytes, deadline: float) -> bytes:
+        if encoding.lower() != "chunked":
+            raise RequestFailed("malformed")
+        body = b""
+        while True:
+            while (end := data.find(b"\r\n")) < 0:
+                data += self._more(deadline, len(data))
+            size = hexadecimal(data[:end].partition(b";")[0].strip())
+            if size < 0 or len(body) + size > ANSWER_MAX_BYTES:
+                raise RequestFailed("malformed")
+            # The last one is empty; trailers may follow it, and an empty line ends all.
+            if size == 0:
+                self._end_of_chunks(data[end:], deadline)
+                return body
+            while len(data) < end + 2 + size + 2:
+                data += self._more(deadline, len(data))
+            body += data[end + 2 : end + 2 + size]
+            data = data[end + 2 + size + 2 :]
+
+    def _end_of_chunks(self, data: bytes, deadline: float) -> None:
+        while b"\r\n\r\n" not in data:
+            data += self._more(deadline, len(data))
+
+    def _rest(self, body: bytes, deadline: float) -> bytes:
+        while data := self._some(deadline, len(body)):
+            body += data
+        return body
 
     def _more(self, deadline: float, so_far: int) -> bytes:
-        self._socket.settimeout(_remaining(deadline, "timeout"))
-        data = self._socket.recv(RECEIVE_BYTES)
+        data = self._some(deadline, so_far)
         if not data:
             raise RequestFailed("closed")
+        return data
+
+    def _some(self, deadline: float, so_far: int) -> bytes:
+        self._socket.settimeout(_remaining(deadline, "timeout"))
+        data = self._socket.recv(RECEIVE_BYTES)
         if so_far > ANSWER_MAX_BYTES:
             raise RequestFailed("malformed")
         return data
@@ -131,6 +175,11 @@ def parse_head(head: bytes) -> tuple[int, dict[str, str]]:
 def number(text: str) -> int:
     """The number that ASCII digits spell; -1 for anything else."""
     return int(text) if text.isascii() and text.isdigit() else -1
+
+
+def hexadecimal(digits: bytes) -> int:
+    """The number that hexadecimal digits spell; -1 for anything else."""
+    return int(digits, 16) if digits and all(digit in b"0123456789abcdefABCDEF" for digit in digits) else -1
 
 
 def _remaining(deadline: float, kind: str) -> float:

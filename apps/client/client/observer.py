@@ -1,8 +1,10 @@
 """The observer: asks every database ten times a second whether it accepts writes, and who has the entry's address.
 
+What else margins rest on is asked beside it by `client.reserve`.
+
 `python -m client.observer '{"databases": {"db1": "198.18.3.31", ...}, "balancers": {"lb1": "198.18.0.11", ...},
-"entry": "198.18.0.10", "announced": false}'` first prints how its clocks stand, {"event": "clocks", "monotonic_ns": ..., "realtime_ns": ...},
-and then, for each change and at least once a second,
+"entry": "198.18.0.10", "announced": false}'` first prints how its clocks stand and how often it looks,
+{"event": "clocks", "monotonic_ns": ..., "realtime_ns": ..., "period_s": 0.1}, and then, for each change and at least once a second,
 
     {"event": "sight", "clock_ns": ..., "databases": {"db1": "primary", "db2": "standby"}, "standbys": 1,
      "synchronous": 1, "holders": ["lb1"], "answering": ["lb1", "lb2"], "wire": "lb1"}
@@ -26,7 +28,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import psycopg
 import psycopg.waiting
@@ -41,14 +43,24 @@ LOOKS_MIN = 2
 HOLDER_PORT = 8405
 HEALTH_PORT = 8404
 REGION_PATH = "/region"
-STATE_QUERY = """
+_STATE = """
     SELECT CASE
              WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::bool THEN 'standby'
              WHEN current_setting('synchronous_standby_names') <> '' AND synchronous = 0 THEN 'waiting'
-             ELSE 'primary' END, standbys, synchronous
+             ELSE 'primary' END, standbys, synchronous{followers}
     FROM (SELECT count(*) AS standbys, count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) AS synchronous
           FROM pg_stat_replication WHERE state = 'streaming' AND application_name <> 'pg_basebackup')
 """
+STATE_QUERY = _STATE.format(followers="")
+# In the same breath, who they are. It is the primary that knows whether it sends to somebody and waits for him.
+FOLLOWERS_QUERY = _STATE.format(
+    followers=""",
+           (SELECT coalesce(json_agg(json_build_object(
+                     'address', host(client_addr), 'streams', state = 'streaming',
+                     'awaited', sync_state IN ('sync', 'quorum')) ORDER BY client_addr), '[]')
+            FROM pg_stat_replication
+            WHERE client_addr IS NOT NULL AND application_name <> 'pg_basebackup') AS followers"""
+)
 
 
 class Connection(psycopg.AsyncConnection[Any]):
@@ -74,6 +86,8 @@ class Claim:
         self.looks = 0
         self.since = 0.0
         self.confirmed = 0.0
+        self.asked_ns = self.answered_ns = 0
+        """When the last question that is settled was put, and when it was: answered, or given up."""
 
     def say(self, claimed: bool) -> None:
         """It has answered, or failed to."""
@@ -100,38 +114,52 @@ class Watch(Protocol):
 
 
 @dataclass
-class DatabaseWatch:
-    """One database, watched."""
+class RowWatch:
+    """What one row of a server says; its connection is kept from one look to the next."""
 
     host: str
     password: str
-    state: str = ""
-    standbys: int = 0
-    synchronous: int = 0
     claim: Claim = field(default_factory=Claim)
-    """That it accepts writes."""
+    query: str = STATE_QUERY
     _connection: Connection | None = None
+    database: ClassVar[str] = "postgres"
 
-    async def look(self) -> None:
-        """Ask once; sets the state and the counts."""
+    async def answer(self) -> tuple[Any, ...] | None:
+        """Ask once; None where no answer comes in time."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                self.state, self.standbys, self.synchronous = await self._ask()
+                return await self._ask()
         except (TimeoutError, psycopg.Error, OSError):
-            self.state, self.standbys, self.synchronous = "silent", 0, 0
             if self._connection:
                 # What hangs is not worth a farewell: close() only closes the socket.
                 await self._connection.close()
                 self._connection = None
-        self.claim.say(self.state == "primary")
+            return None
 
-    async def _ask(self) -> tuple[str, int, int]:
+    async def _ask(self) -> tuple[Any, ...]:
         if self._connection is None:
-            address = f"host={self.host} dbname=postgres user=auditor password={self.password} application_name=observer"
+            address = f"host={self.host} dbname={self.database} user=auditor password={self.password} application_name=observer"
             self._connection = await Connection.connect(address, autocommit=True)
-        row = await (await self._connection.execute(STATE_QUERY)).fetchone()
+        row = await (await self._connection.execute(self.query)).fetchone()
         assert row is not None  # an aggregate
-        return row[0], row[1], row[2]
+        return tuple(row)
+
+
+@dataclass
+class DatabaseWatch(RowWatch):
+    """One database, watched. Its claim: that it accepts writes."""
+
+    state: str = ""
+    standbys: int = 0
+    synchronous: int = 0
+    followers: list[dict[str, Any]] = field(default_factory=list)
+    """Where they are asked for: their addresses, and whether each is sent to and waited for."""
+
+    async def look(self) -> None:
+        """Ask once; sets the state, the counts and the followers."""
+        self.state, self.standbys, self.synchronous, *more = await self.answer() or ("silent", 0, 0)
+        self.followers = more[0] if more else []
+        self.claim.say(self.state == "primary")
 
 
 @dataclass
@@ -210,6 +238,15 @@ class Observer:
         address = [*self._balancers.values(), self._wire] if self._balancers else []
         return [*self._databases.values(), *address, *([self._route] if self._route else [])]
 
+    @property
+    def more(self) -> list[Watch]:
+        """What is looked at beside that and is no part of a sight: nothing here."""
+        return []
+
+    def findings(self) -> list[dict[str, Any]]:
+        """What has been found since this was last asked, beside sights: nothing here."""
+        return []
+
     def sight(self) -> dict[str, Any] | None:
         """What is seen now; None until everything has been looked at twice: one look cannot tell two claims apart."""
         if any(watch.claim.looks < LOOKS_MIN for watch in self.watches):
@@ -243,17 +280,20 @@ def say(event: str, **content: Any) -> None:
 async def watch(what: Watch) -> None:
     """Look for ever."""
     while True:
-        started = time.monotonic()
+        asked_ns = time.monotonic_ns()
         await what.look()
-        await asyncio.sleep(max(started + PERIOD_S - time.monotonic(), 0))
+        what.claim.asked_ns, what.claim.answered_ns = asked_ns, time.monotonic_ns()
+        await asyncio.sleep(max(asked_ns / 1e9 + PERIOD_S - time.monotonic(), 0))
 
 
 async def for_ever(observer: Observer) -> None:
     """Print each change, until standard input ends."""
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    tasks = [asyncio.create_task(watch(each)) for each in observer.watches]
+    tasks = [asyncio.create_task(watch(each)) for each in (*observer.watches, *observer.more)]
     said, said_at = None, 0.0
     while not ended.done():
+        for finding in observer.findings():
+            say("finding", **finding)
         seen = observer.sight()
         if seen and (seen != said or time.monotonic() - said_at >= REPEAT_S):
             say("sight", clock_ns=time.monotonic_ns(), **seen)
@@ -263,10 +303,10 @@ async def for_ever(observer: Observer) -> None:
         task.cancel()
 
 
-async def main() -> None:
+async def main(kind: type[Observer] = Observer) -> None:
     """Watch what the command line names."""
-    observer = Observer(json.loads(sys.argv[-1]), os.environ["AUDITOR_PASSWORD"])
-    say("clocks", monotonic_ns=time.monotonic_ns(), realtime_ns=time.time_ns())
+    observer = kind(json.loads(sys.argv[-1]), os.environ["AUDITOR_PASSWORD"])
+    say("clocks", monotonic_ns=time.monotonic_ns(), realtime_ns=time.time_ns(), period_s=PERIOD_S)
     await for_ever(observer)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from .loopback import Behaviour, Loopback, reply, reset, say, say_and_hang_up, say_nothing, serving
 
 SOON_S = 0.15
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 PATIENCE_S = 5.0
 
 
@@ -71,6 +72,36 @@ def test_answer_without_a_body() -> None:
         assert get(connect(loopback)) == Response(204, {}, b"")
 
 
+@pytest.mark.parametrize("size", [1, 7, 65536])
+def test_answer_in_chunks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(http, "RECEIVE_BYTES", size)
+    with serving(say(CHUNKED + b"5\r\nhello\r\nB; a=b\r\n, you there\r\n0\r\nTrailer: t\r\n\r\n")) as loopback:
+        connection = connect(loopback)
+        for _ in range(2):  # nothing of the first is left over
+            assert get(connection).body == b"hello, you there"
+        assert loopback.connections == 1
+
+
+def test_old_server_answers_until_it_hangs_up() -> None:
+    with serving(say_and_hang_up(b"HTTP/1.0 200 OK\r\n\r\nhello\r\n\r\nthere")) as loopback:
+        response = get(connect(loopback))
+        assert response.body == b"hello\r\n\r\nthere"
+        assert not response.keeps_alive
+
+
+def test_old_server_that_says_how_long_is_not_waited_for() -> None:
+    with serving(say(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")) as loopback:
+        response = get(connect(loopback))
+        assert response.body == b"hello"
+        assert not response.keeps_alive
+
+
+def test_name_of_the_host_is_sent_as_it_was_given() -> None:
+    with serving(say(reply())) as loopback:
+        get(Connection(loopback.address, monotonic() + PATIENCE_S, "web:8080"))
+        assert b"\r\nHost: web:8080\r\n" in loopback.requests[0]
+
+
 def test_side_that_says_close_does_not_keep_the_connection() -> None:
     with serving(say(reply(200, {}, "Connection: Close"))) as loopback:
         assert not get(connect(loopback)).keeps_alive
@@ -88,7 +119,12 @@ def test_side_that_says_close_does_not_keep_the_connection() -> None:
         (say(b"HTTP/1.1 OK 200\r\n\r\n"), "malformed"),
         (say(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), "malformed"),
         (say(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"), "malformed"),
-        (say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "malformed"),
+        (say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n"), "malformed"),
+        (say(CHUNKED + b"-1\r\n\r\n"), "malformed"),
+        (say(CHUNKED + b"\r\n\r\n"), "malformed"),
+        (say(CHUNKED + b"FFFFFFFF\r\n"), "malformed"),
+        (say_and_hang_up(CHUNKED + b"5\r\nhel"), "closed"),
+        (say_and_hang_up(CHUNKED + b"5\r\nhello\r\n"), "closed"),
         (say(b"x" * (http.ANSWER_MAX_BYTES + 2 * http.RECEIVE_BYTES)), "malformed"),
     ],
 )

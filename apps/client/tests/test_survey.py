@@ -95,7 +95,13 @@ def test_balancer_is_asked_for_its_table(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     "behave",
-    [reset, say_and_hang_up(b""), say_and_hang_up(b"HTTP/1.0 503 Service Unavailable\r\n\r\nno"), say_and_hang_up(b"not HTTP")],
+    [
+        reset,
+        say_and_hang_up(b""),
+        say_and_hang_up(b"HTTP/1.0 503 Service Unavailable\r\n\r\nno"),
+        say_and_hang_up(b"not HTTP"),
+        *(say_and_hang_up(b"HTTP/1.0 200 OK\r\n\r\n" + TABLE.encode()[:length]) for length in (0, 20, 60, 66)),
+    ],
 )
 def test_balancer_without_a_table_has_no_answer_at_once(monkeypatch: pytest.MonkeyPatch, behave: Behaviour) -> None:
     found, took_s = table(behave, monkeypatch)

@@ -92,7 +92,7 @@ class FakePostgres:
             state = [
                 "ft"[self.in_recovery],
                 "ft"[self.in_recovery or self.read_only],
-                str(0 if self.in_recovery else self.timeline),
+                str(self.timeline),
             ]
             return [("a", BOOL), ("b", BOOL), ("c", INT4)], state
         if statement.startswith(("INSERT", "SELECT id")):

@@ -395,3 +395,25 @@ def test_reads_go_to_a_standby_nearby_before_one_far_away(db1: FakePostgres) -> 
         # The far one stands before it in the list, and would have answered as well.
         eventually(lambda: succeeds(lambda: read_from(book)))
         assert read_from(book) == "near"
+
+
+def test_reads_go_to_a_standby_that_follows_before_one_that_was_left_behind(db1: FakePostgres) -> None:
+    def far_away(_: str) -> str:
+        sleep(FAR_S)
+        return ANSWER
+
+    db1.promote(timeline=2)
+    with (
+        serving(far_away, name="follows", in_recovery=True, timeline=2) as follows,
+        serving(name="behind", in_recovery=True, timeline=1) as behind,
+        a_book(db1, follows, behind, read_patience_s=0.3) as book,
+    ):
+        placed_by(book)
+        eventually(lambda: follows.statements(WHAT_ARE_YOU) > 1 and behind.statements(WHAT_ARE_YOU) > 1)
+        db1.kill()
+        eventually(lambda: succeeds(lambda: read_from(book)))
+        assert read_from(book) == "follows"
+        # An old answer is better than none.
+        follows.kill()
+        eventually(lambda: succeeds(lambda: read_from(book)))
+        assert read_from(book) == "behind"

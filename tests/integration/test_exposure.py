@@ -1,0 +1,123 @@
+"""Nothing in reserve: what a trial says of it, and what plain Docker and SQL say who share nothing with the lab."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import time
+
+import pytest
+from client.observer import PERIOD_S
+
+from lab import stages
+from lab.engine import Engine
+from lab.healing import await_whole
+from lab.model import DatabaseState
+from lab.observer import look
+from tests.integration.driver import Lab, container, docker
+
+pytestmark = pytest.mark.docker
+
+STAGE = stages.find("5")
+AGREEMENT_S = 0.5
+LATE_ROWS_TIMEOUT_S = 5
+FOLLOWERS = """
+    SELECT extract(epoch FROM clock_timestamp()), pg_is_in_recovery(),
+           (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum'))
+"""
+JUDGED = "SELECT extract(epoch FROM clock_timestamp()), reportedstate, health FROM pgautofailover.node WHERE nodename = '{name}'"
+
+
+@dataclass
+class Watched:
+    """What a query said again and again, a row a tenth of a second: the instant on the wall clock, then the rest."""
+
+    process: subprocess.Popen[str]
+    rows: list[tuple[float, ...] | tuple[float, str, str]]
+
+    def first(self, since_s: float, is_so: Callable[[str, str], bool]) -> float:
+        """When it was so for the first time after an instant."""
+        return next(float(row[0]) for row in self.rows if row[0] > since_s and is_so(str(row[1]), str(row[2])))
+
+
+@contextmanager
+def watching(service: str, database: str, query: str) -> Iterator[Watched]:
+    """Ask again and again from within a box, by nothing but psql; the rows are there when the context ends."""
+    command = ["docker", "exec", "-i", container(5, service), "psql", "-X", "-At", "-q", "-h", "/run/postgresql", "-d", database]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdin is not None
+    process.stdin.write(f"{query} \\watch 0.1\n")
+    process.stdin.flush()
+    found = Watched(process, [])
+    try:
+        yield found
+    finally:
+        process.terminate()
+        out, _ = process.communicate(timeout=LATE_ROWS_TIMEOUT_S)
+        lines = [line.split("|") for line in out.splitlines()]
+        found.rows += [(float(line[0]), line[1], line[2]) for line in lines if len(line) == 3]
+
+
+def killed_at(service: str, since_s: float) -> float:
+    """When Docker killed a box, on its wall clock. That the box is dead it says only when it has cleared it away."""
+    options = ["--since", f"{since_s:.3f}", "--until", f"{time():.3f}", "--filter", f"container={container(5, service)}"]
+    said = docker("events", *options, "--filter", "event=kill", "--format", "{{.TimeNano}}").splitlines()
+    return int(said[0]) / 1e9
+
+
+@pytest.fixture
+def redundant(lab: Lab, engine: Engine) -> Iterator[Lab]:
+    lab.must("up", "5", "--replace", timeout_s=180)
+    await_whole(engine, STAGE)
+    yield lab
+    lab.must("down", "5")
+
+
+def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_back(redundant: Lab, engine: Engine) -> None:
+    sight = look(engine, STAGE)
+    [old], [new] = sight.named(DatabaseState.PRIMARY), sight.named(DatabaseState.STANDBY)
+    since_s = time()
+    with (
+        watching(new, "postgres", FOLLOWERS) as leader,
+        watching("monitor", "pg_auto_failover", JUDGED.format(name=old)) as monitor,
+    ):
+        # Once: a second trial would kill the other one. That the machine was too busy for the load makes no difference here.
+        [trial] = redundant.run(5, "kill-primary")[1]["trials"]
+    begun_s = killed_at(old, since_s)
+    followed_s = leader.first(begun_s, lambda standing_by, followers: (standing_by, followers) == ("f", "1"))
+    judged_s = monitor.first(begun_s + 1, lambda state, health: (state, health) == ("secondary", "1"))
+    exposed_s = max(followed_s, judged_s) - begun_s
+    assert trial["targets"] == [old]
+    assert trial["exposure_s"]["database"] == pytest.approx(exposed_s, abs=AGREEMENT_S)
+    found = {each["tier"]: each for each in trial["exposure"]}
+    assert (found["database"]["boxes"], found["database"]["left"], found["database"]["margin"]) == (2, 1, 1)
+    assert not found["database"]["censored"]
+    inject_s, bite_s = trial["phases"]["inject_s"], trial["phases"]["bite_s"]
+    assert inject_s < found["database"]["spans"][0][0] < bite_s + AGREEMENT_S
+    # It is about the databases: everything else had something in reserve but while nobody could write.
+    gone_s = sum(outage["end_s"] - outage["start_s"] for outage in trial["write_outages"])
+    assert max(trial["exposure_s"][tier] for tier in ("web", "balancer", "monitor")) <= gone_s + AGREEMENT_S
+
+
+@pytest.fixture(params=["1", "3"])
+def early(lab: Lab, request: pytest.FixtureRequest) -> Iterator[tuple[Lab, int]]:
+    lab.must("up", request.param, "--replace", timeout_s=120)
+    yield lab, int(request.param)
+    lab.must("down", request.param)
+
+
+def test_tiers_that_never_had_anything_in_reserve_say_so_and_a_report_without_docker_says_the_same(
+    early: tuple[Lab, int],
+) -> None:
+    lab, number = early
+    trial = lab.valid_trial(number, "kill-box" if number == 1 else "kill-web", "--observe", "4s")
+    web_s = trial["exposure_s"]["web"]
+    assert trial["exposure_s"] == {"web": None, "database": None} | ({"balancer": None, "web": web_s} if number == 3 else {})
+    if number == 3:
+        assert trial["phases"]["heal_s"] - trial["phases"]["inject_s"] - AGREEMENT_S < web_s < 10
+    assert trial["exposure_period_s"] == PERIOD_S
+    done = lab("report", "latest", "--json", DOCKER_HOST="unix:///nowhere")
+    assert json.loads(done.out)["trials"][0]["exposure"] == trial["exposure"], done.err

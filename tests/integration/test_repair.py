@@ -1,0 +1,147 @@
+"""Repair policies and cascades on real stages. Ceilings are generous: a CI machine is busy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab import stages
+from lab.engine import Engine
+from lab.errors import EXIT_REFUTED
+from lab.healing import await_whole
+from lab.journal import UndoLedger
+from lab.model import DatabaseState
+from lab.observer import look
+from tests.integration.driver import Lab, container, docker, longest
+
+pytestmark = pytest.mark.docker
+
+STAGE = stages.find("5")
+FAILOVER_CEILING_S = 4.0
+RETURN_CEILING_S = {"restart": 25.0, "replace": 45.0}
+LARGE_MIB = 200
+
+
+@pytest.fixture(scope="module")
+def stage_5(lab: Lab) -> Iterator[Lab]:
+    lab.must("up", "5", "--replace", timeout_s=180)
+    yield lab
+    lab.must("down", "5")
+
+
+@pytest.fixture
+def redundant(stage_5: Lab, engine: Engine) -> Lab:
+    await_whole(engine, STAGE)
+    return stage_5
+
+
+def primary(engine: Engine) -> str:
+    [name] = look(engine, STAGE).named(DatabaseState.PRIMARY)
+    return name
+
+
+def machine(service: str) -> str:
+    """The identity of a box: a new one has the same name."""
+    return docker("inspect", container(5, service), "--format", "{{.Id}}")
+
+
+def disk(service: str) -> str:
+    """When the disk of a box was made: the identity of what is on it is the same in every copy."""
+    return docker("volume", "inspect", f"{STAGE.project}_{service}", "--format", "{{.CreatedAt}}")
+
+
+def one_trial(lab: Lab, experiment: str, *options: str) -> dict[str, Any]:
+    trial = lab.valid_trial(5, experiment, *options)
+    assert trial["writes_audit"]["lost"] == 0
+    assert trial["writable_databases"]["several_s"] == 0
+    return trial
+
+
+@pytest.mark.parametrize("policy", ["restart", "replace"])
+def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(redundant: Lab, engine: Engine, policy: str) -> None:
+    lost = primary(engine)
+    before, disk_before = machine(lost), disk(lost)
+    trial = one_trial(redundant, "kill-primary", "--repair", policy, "--observe", "3s")
+    phases = trial["phases"]
+    assert phases["inject_s"] + 2 <= phases["repair_s"] < phases["redundant_s"]
+    assert "heal_s" not in phases
+    assert longest(trial, "write_outages") < FAILOVER_CEILING_S
+    assert not any(outage["censored"] for outage in trial["outages"])
+    assert phases["redundant_s"] - phases["repair_s"] < RETURN_CEILING_S[policy]
+    assert STAGE.is_redundant(look(engine, STAGE))
+    # The same box, or another one with another disk.
+    assert (machine(lost) == before) == (policy == "restart")
+    assert (disk(lost) == disk_before) == (policy == "restart")
+    assert UndoLedger().entries() == []
+
+
+@pytest.mark.parametrize("policy", ["restart", "replace"])
+def test_the_second_primary_is_survived_where_the_first_was_repaired(redundant: Lab, policy: str) -> None:
+    trial = one_trial(redundant, "cascade-primary", "--repair", policy)
+    first, second = trial["blows"]
+    assert first["what"] != second["what"]
+    assert first["downtime_s"] < FAILOVER_CEILING_S
+    assert second["reserve"] is True
+    assert second["downtime_s"] < FAILOVER_CEILING_S
+
+
+def test_the_second_primary_is_an_outage_where_nobody_repairs(redundant: Lab, engine: Engine) -> None:
+    code, document = redundant.run(5, "cascade-primary", "--observe", "4s")
+    [trial] = document["trials"]
+    assert (document["repair"], document["foreseen"]) == ("none", "refuted")
+    assert trial["writes_audit"]["lost"] == 0
+    assert code == EXIT_REFUTED or not trial["valid"]
+    second = trial["blows"][1]
+    assert second["reserve"] is False
+    assert second["censored"]
+    assert second["downtime_s"] >= 3.0
+    assert STAGE.is_redundant(look(engine, STAGE))
+
+
+def test_with_a_large_database_a_new_box_is_redundant_again(redundant: Lab, engine: Engine) -> None:
+    leader = primary(engine)
+    psql = ["psql", "-X", "-q", "-h", "/run/postgresql", "-d", "postgres", "-c"]
+    fill = f"CREATE TABLE filler AS SELECT repeat(md5(n::text), 32) AS text FROM generate_series(1, {LARGE_MIB * 1024}) AS n"
+    docker("exec", container(5, leader), *psql, fill)
+    trial = one_trial(redundant, "kill-primary", "--repair", "replace", "--observe", "3s")
+    assert "heal_s" not in trial["phases"]
+    assert trial["phases"]["redundant_s"] - trial["phases"]["repair_s"] < RETURN_CEILING_S["replace"]
+    docker("exec", container(5, primary(engine)), *psql, "DROP TABLE filler")
+
+
+def test_a_human_repairs_what_nobody_else_did(redundant: Lab, engine: Engine) -> None:
+    redundant.must("chaos", "kill", "db.standby")
+    redundant.must("chaos", "kill", "web")
+    done = redundant.must("repair", "5")
+    assert "repaired: 2 boxes, nothing is missing" in done.err
+    assert UndoLedger().entries() == []
+    assert STAGE.is_redundant(look(engine, STAGE))
+    assert "no box was lost" in redundant.must("repair", "5").err
+
+
+def test_a_monkey_goes_on_where_it_stopped_and_states_a_budget(redundant: Lab) -> None:
+    options = ("monkey", "5", "--for", "50s", "--every", "25s", "--seed", "4", "--floor", "0.5")
+    plan = json.loads(redundant.must(*options, "--print-schedule", "--json").out)
+    first = json.loads(redundant(*options, "--json").out)
+    assert [each["fault"]["experiment"] for each in first["rounds"]] == [each["experiments"][0] for each in plan["rounds"]]
+    assert sum(each["fault"]["lost"] for each in first["rounds"]) == 0
+    again = json.loads(redundant(*options, "--json", timeout_s=20).out)
+    assert again == first
+
+
+def test_what_one_box_carries_is_served_in_an_overload_and_not_without_admission(lab: Lab) -> None:
+    lab.must("up", "3", "--replace", timeout_s=120)
+    held = lab.valid_trial(3, "overload-web")
+    collapsed = lab.valid_trial(3, "overload-web-unlimited")
+    ratios = [each["served"]["served_per_s"] / each["served"]["capacity_per_s"] for each in (held, collapsed)]
+    assert ratios[0] > 0.75
+    assert ratios[1] < ratios[0]
+    assert held["writes_audit"]["lost"] == collapsed["writes_audit"]["lost"] == 0
+    # Everything is as its file says again.
+    for service in ("web1", "web2"):
+        assert docker("inspect", container(3, service), "--format", "{{.HostConfig.NanoCpus}}") == "1000000000"
+    assert UndoLedger().entries() == []
+    lab.must("down", "3")

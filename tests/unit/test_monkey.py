@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab import experiments, monkey, soak, stages
+from lab.availability import summarise
+from lab.errors import UsageError
+from lab.model import MonkeyOutcome, Repair, RepairPolicy, RunResult, SoakOutcome, Stage, Verdict
+from lab.monkey import Kept, Round, Schedule
+from lab.report import terminal
+from lab.targets import check, possible
+from tests.unit.helpers import result, run_info
+
+STAGE, ZONES = stages.find("5"), stages.find("6")
+RESTART = Repair(RepairPolicy.RESTART)
+WITHIN_REACH = monkey.within_reach
+
+
+@cache
+def _reach(folder: str, reckless: bool) -> dict[str, str]:
+    return WITHIN_REACH(stages.find(folder), reckless)
+
+
+def planned(of: Stage = STAGE, for_s: float = 1800.0, seed: int = 11, reckless: bool = False, every_s: float = 45.0) -> Schedule:
+    return monkey.schedule(of, for_s, every_s, seed, RESTART, reckless)
+
+
+def outcome(number: int = 1, good: int = 4000, **changes: Any) -> MonkeyOutcome:
+    values: dict[str, Any] = {
+        "number": number,
+        "experiment": "kill-primary",
+        "targets": ("db1",),
+        "verdict": "held",
+        "valid": True,
+        "lost": 0,
+        "split_brain_s": 0.0,
+        "writes_downtime_s": 0.9,
+        "reads_downtime_s": 0.0,
+        "rejoin_s": None,
+        "why": (),
+        "folder": "",
+    }
+    return MonkeyOutcome(SoakOutcome(**{**values, **changes}), 4000, good, 0.9, False)
+
+
+# The schedule
+
+
+@pytest.fixture(autouse=True, scope="module")
+def reach_is_found_once() -> Iterator[None]:
+    """Some sixty files are read for it each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monkey, "within_reach", lambda of, reckless: _reach(of.folder, reckless))
+        yield
+
+
+def test_half_an_hour_of_a_fault_every_45_s_is_forty_rounds() -> None:
+    assert [each.number for each in planned().rounds] == list(range(1, 41))
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(1, 30), st.integers(1, 30), st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_the_same_seed_gives_the_same_schedule_and_a_longer_one_begins_as_the_shorter(
+    seed: int, few: int, more: int, reckless: bool
+) -> None:
+    short, long = (
+        planned(for_s=45.0 * few, seed=seed, reckless=reckless),
+        planned(for_s=45.0 * (few + more), seed=seed, reckless=reckless),
+    )
+    assert long.rounds[:few] == short.rounds
+    assert planned(for_s=45.0 * few, seed=seed, reckless=reckless) == short
+
+
+def test_another_seed_gives_another_schedule() -> None:
+    assert planned(seed=1).rounds != planned(seed=2).rounds
+
+
+def test_one_tier_is_hit_at_a_time() -> None:
+    for of in (STAGE, ZONES):
+        for each in planned(of).rounds:
+            assert len(each.experiments) == 1
+            assert len(monkey.experiment_of(each, planned(of)).faults) == 1
+
+
+def test_a_reckless_one_hits_two_tiers_one_shortly_after_the_other() -> None:
+    everything = planned(ZONES, reckless=True)
+    for each in everything.rounds:
+        first, second = each.experiments
+        assert monkey.tier(first) != monkey.tier(second)
+        assert 0 <= each.gap_s <= monkey.GAP_MAX_S
+        steps = monkey.experiment_of(each, everything).faults
+        assert [step.after_s for step in steps] == [0.0, each.gap_s]
+        for step in steps:
+            check(step.target, possible(ZONES), 6, step.how.source)
+
+
+def test_nobody_acts_but_the_policy() -> None:
+    assert "switchover" in soak.eligible(STAGE)
+    assert "switchover" not in monkey.within_reach(STAGE, reckless=False)
+    experiment = monkey.experiment_of(planned().rounds[0], planned())
+    assert experiment.repair == RESTART
+    assert experiment.operator is None
+
+
+def test_a_round_is_as_long_as_faults_are_apart() -> None:
+    experiment = monkey.experiment_of(planned().rounds[0], planned())
+    assert experiment.baseline_s + experiment.observe_s + experiment.after_s + monkey.OVERHEAD_S == pytest.approx(45.0)
+
+
+@pytest.mark.parametrize(("for_s", "every_s", "said"), [(1800, 5, "leaves no time"), (30, 45, "hold 0 rounds")])
+def test_what_cannot_be_scheduled_is_refused(for_s: float, every_s: float, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        planned(for_s=for_s, every_s=every_s)
+
+
+def test_a_stage_without_partners_has_nothing_for_a_monkey() -> None:
+    with pytest.raises(UsageError, match="stage 1"):
+        planned(stages.find("1"))
+
+
+@given(st.integers(0, 2**31 - 1), st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_a_printed_schedule_is_replayed_as_it_was(tmp_path_factory: pytest.TempPathFactory, seed: int, reckless: bool) -> None:
+    file = tmp_path_factory.mktemp("schedule") / "schedule.json"
+    before = planned(seed=seed, reckless=reckless)
+    file.write_text(json.dumps(before.to_document()), encoding="utf-8")
+    assert monkey.read_schedule(file, STAGE) == before
+    assert monkey.read_schedule(file, STAGE).digest == before.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schema_version": 2}, "another version"),
+        ({"rounds": []}, "not numbered from 1"),
+        ({"every_s": 1}, "out of bounds"),
+        ({"repair": {"policy": "pray", "after_s": 2}}, "is no schedule"),
+        ({"stage": "6-multi-az"}, "is a schedule for 6-multi-az"),
+        ({"rounds": [{"number": 1, "experiments": ["kill-box"], "gap_s": 0, "seed": 1}]}, "out of a monkey's reach"),
+        ({"rounds": [{"number": 1, "experiments": [], "gap_s": 0, "seed": 1}]}, "one or two experiments"),
+    ],
+)
+def test_a_file_that_is_no_schedule_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    file = tmp_path / "schedule.json"
+    file.write_text(json.dumps({**planned().to_document(), **changes}), encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        monkey.read_schedule(file, STAGE)
+
+
+# Going on, and stopping
+
+
+def run_of(each: Round, **changes: Any) -> RunResult:
+    trial = result(**changes)
+    return RunResult(run_info(experiment=each.experiments[0]), Verdict.HELD, (trial,), summarise([trial]))
+
+
+def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    plan = planned(for_s=180.0)
+    kept, ran = Kept(STAGE, plan, tmp_path), list[int]()
+
+    def run(each: Round) -> RunResult:
+        ran.append(each.number)
+        if ran == [1, 2, 3]:
+            raise KeyboardInterrupt
+        return run_of(each)
+
+    with pytest.raises(KeyboardInterrupt):
+        monkey.play(plan, kept, 0.5, run, lambda _: None)
+    outcomes = monkey.play(plan, Kept(STAGE, plan, tmp_path), 0.5, run, lambda _: None)
+    assert ran == [1, 2, 3, 3, 4]
+    assert [each.fault.number for each in outcomes] == [1, 2, 3, 4]
+    assert kept.outcomes() == outcomes
+    assert json.loads((kept.folder / "schedule.json").read_text()) == json.loads(json.dumps(plan.to_document()))
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (outcome(lost=2), "2 acknowledged writes were lost"),
+        (outcome(lost=1, valid=False), "1 acknowledged writes were lost"),
+        (outcome(split_brain_s=0.4), "split brain"),
+        (outcome(good=3000), "availability fell to 75.000%, below the floor of 95.000%"),
+    ],
+)
+def test_it_stops_at_what_must_not_be_and_stays_stopped(tmp_path: Path, bad: MonkeyOutcome, said: str) -> None:
+    plan = planned(for_s=180.0)
+    kept = Kept(STAGE, plan, tmp_path)
+    kept.append(bad)
+
+    def run(each: Round) -> RunResult:
+        raise AssertionError(f"round {each.number} after the end")
+
+    outcomes = monkey.play(plan, kept, 0.95, run, lambda _: None)
+    assert said in monkey.stop_reason(outcomes, 0.95)
+    assert monkey.verdict(outcomes, 0.95) is Verdict.REFUTED
+
+
+def test_a_round_that_was_not_measured_well_says_nothing_of_availability() -> None:
+    doubtful = outcome(good=0, valid=False)
+    assert monkey.stop_reason([doubtful], 0.95) == ""
+    assert monkey.verdict([doubtful], 0.95) is Verdict.INCONCLUSIVE
+    assert monkey.account([doubtful, outcome()]).availability_ratio == 1.0
+
+
+ROUNDS = st.lists(st.tuples(st.integers(0, 4000), st.booleans(), st.integers(0, 2)), max_size=8)
+
+
+@given(ROUNDS, st.floats(0, 1))
+def test_it_goes_on_only_while_nothing_is_lost_and_the_floor_holds(rounds: list[tuple[int, bool, int]], floor: float) -> None:
+    outcomes = [outcome(number, good, valid=valid, lost=lost) for number, (good, valid, lost) in enumerate(rounds, 1)]
+    goes_on = not monkey.stop_reason(outcomes, floor)
+    counted = [good for good, valid, _ in rounds if valid]
+    assert goes_on == (not any(lost for _, _, lost in rounds) and (sum(counted) >= floor * 4000 * len(counted)))
+
+
+# The budget
+
+
+def test_a_budget_is_said_in_faults_a_month() -> None:
+    # 36 of 4000 at 100 a second: 0.36 s of the traffic; 259.2 s a month are 720 of them.
+    lines = monkey.statement([outcome(good=3964), outcome(2, good=3964)], 100.0)
+    assert lines[0].startswith("2 rounds, 8000 requests, 72 not served well: availability 99.1000%")
+    assert "0.36 s of the whole traffic" in lines[1]
+    assert (
+        "99.99% allows 4.32 minutes a month: 720 of them; where a human has to be woken (30 minutes each): one in 7 months"
+        in lines[3]
+    )
+    assert "99.90% allows 43.20 minutes a month: 7200 of them; where a human has to be woken (30 minutes each): 1.4" in lines[2]
+
+
+def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
+    assert "any number of them" in monkey.statement([outcome()], 100.0)[-1]
+    assert monkey.statement([], 100.0) == ["no round was measured well enough to say anything about a budget"]
+
+
+def test_a_round_is_a_line() -> None:
+    line = terminal.monkey_line(replace(outcome(good=3990), healed=True, reserve_back_s=6.2), 40)
+    assert "kill-primary" in line
+    assert line.endswith("10 of 4000 not served well, lost 0; all in reserve after 6.2 s (the lab healed it)")
+
+
+def test_a_run_becomes_an_outcome() -> None:
+    each = planned().rounds[0]
+    seen = monkey.outcome_of(each, run_of(each))
+    assert (seen.fault.number, seen.fault.experiment, seen.healed) == (1, each.experiments[0], True)
+    assert seen.reserve_back_s == 3.5
+    assert seen.intended == seen.good > 0
+    assert all(name in experiments.names() for name in each.experiments)

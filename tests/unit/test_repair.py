@@ -1,0 +1,275 @@
+"""What is done about lost boxes, against an engine that is only played."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab import healing, repair, stages
+from lab.engine import wait_until
+from lab.errors import UsageError
+from lab.experiments import find, repairing
+from lab.journal import UndoLedger
+from lab.model import Box, DatabaseState, FaultKind, Repair, RepairPolicy, Sight, Stage, Step, Undo, UndoAction
+from lab.redundancy import Tier
+from lab.repair import Remedy, Repairs, Reserve, remedy
+from lab.targets import plays_somebody
+from tests.unit.helpers import automatic, box, db, replicated, sight, stage
+from tests.unit.played import PlayedEngine, PlayedObserver
+
+RESTART, REPLACE, NONE = RepairPolicy.RESTART, RepairPolicy.REPLACE, RepairPolicy.NONE
+NOTHING_SEEN = Sight(0, {}, 0, 0, (), "")
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "wanted"),
+    [
+        (NONE, "exited", Remedy.NOTHING),
+        (RESTART, "exited", Remedy.START),
+        (RESTART, "paused", Remedy.POWER_CYCLE),
+        (RESTART, "running", Remedy.NOTHING),
+        (REPLACE, "exited", Remedy.REPLACE),
+        (REPLACE, "paused", Remedy.REPLACE),
+        (REPLACE, "running", Remedy.NOTHING),
+    ],
+)
+def test_what_is_done_about_a_web_box(policy: RepairPolicy, status: str, wanted: Remedy) -> None:
+    assert remedy(policy, stage(), "web1", box(status=status), NOTHING_SEEN) is wanted
+
+
+def test_only_a_new_box_has_new_cables() -> None:
+    assert remedy(RESTART, stage(), "web1", box(), NOTHING_SEEN, severed=True) is Remedy.NOTHING
+    assert remedy(REPLACE, stage(), "web1", box(), NOTHING_SEEN, severed=True) is Remedy.REPLACE
+
+
+def test_a_box_that_is_gone_cannot_be_started() -> None:
+    assert remedy(RESTART, stage(), "web1", None, NOTHING_SEEN) is Remedy.NOTHING
+    assert remedy(REPLACE, stage(), "web1", None, NOTHING_SEEN) is Remedy.REPLACE
+
+
+@pytest.mark.parametrize(
+    ("db2", "wanted"),
+    [("primary", Remedy.REPLACE), ("waiting", Remedy.REPLACE), ("standby", Remedy.WAIT), ("silent", Remedy.START)],
+)
+def test_a_database_is_replaced_only_while_another_one_leads(db2: str, wanted: Remedy) -> None:
+    assert remedy(REPLACE, automatic(), "db1", db("db1", status="exited"), sight("silent", db2)) is wanted
+
+
+def test_where_an_operator_promotes_nobody_waits_for_an_election() -> None:
+    assert remedy(REPLACE, replicated(), "db1", db("db1", status="exited"), sight("silent", "standby")) is Remedy.START
+
+
+@pytest.mark.parametrize(("number", "service"), [("3", "db"), ("5", "monitor"), ("2", "db")])
+def test_what_only_one_box_has_is_not_thrown_away(number: str, service: str) -> None:
+    of = stages.find(number)
+    assert repair.only_copy(of, service)
+    lost = box(service, ("monitor",) if service == "monitor" else ("db",), status="exited")
+    assert remedy(REPLACE, of, service, lost, NOTHING_SEEN) is Remedy.START
+
+
+EVERY_STAGE = st.sampled_from([each for each in stages.all_stages() if each.databases])
+STATES = st.sampled_from(list(DatabaseState))
+
+
+@given(st.data(), EVERY_STAGE, st.sampled_from(list(RepairPolicy)), st.booleans())
+def test_no_policy_ever_throws_away_the_last_copy(data: st.DataObject, of: Stage, policy: RepairPolicy, severed: bool) -> None:
+    seen = Sight(0, {name: data.draw(STATES) for name in of.databases}, 0, 0, (), "")
+    service = data.draw(st.sampled_from(sorted(of.databases)))
+    status = data.draw(st.sampled_from(["running", "exited", "paused", "created", "dead"]))
+    found = remedy(policy, of, service, db(service, status=status), seen, severed)
+    others = [name for name, state in seen.databases.items() if name != service and state in ("primary", "waiting")]
+    if found is Remedy.REPLACE:
+        assert others
+        assert policy is REPLACE
+    if policy is NONE:
+        assert found is Remedy.NOTHING
+
+
+def test_a_place_that_is_cut_off_is_no_box_to_be_replaced() -> None:
+    cut = Step(FaultKind.CUTOFF, "db.primary")
+    assert repair.is_severed(cut, 1)
+    assert not repair.is_severed(cut, 3)
+    assert not repair.is_severed(replace(cut, fault=FaultKind.PARTITION), 1)
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({Tier.WEB: 1, Tier.DATABASE: 1}, ""),
+        ({Tier.WEB: 2, Tier.DATABASE: 1}, ""),
+        ({Tier.WEB: 1}, "database survives 0 failures, not 1"),
+        ({Tier.WEB: 0, Tier.DATABASE: 1}, "web survives 0 failures, not 1"),
+    ],
+)
+def test_all_is_in_reserve_when_no_tier_has_less_than_in_calm_times(now: dict[Tier, int], said: str) -> None:
+    assert repair.shortage(now, {Tier.WEB: 1, Tier.DATABASE: 1}) == said
+
+
+def test_an_operator_and_a_policy_are_two_who_repair() -> None:
+    with pytest.raises(UsageError, match="has an operator already"):
+        repairing(find("kill-primary-operator"), "restart", None)
+    assert repairing(find("kill-web"), "replace", 0.5).repair == Repair(REPLACE, 0.5)
+    assert repairing(find("kill-web"), None, None) == find("kill-web")
+
+
+# Carried out
+
+
+class Played(PlayedEngine):
+    """An engine whose boxes change with what is done to them."""
+
+    def kill(self, box: Box) -> None:
+        super().kill(box)
+        self._now(box.service, "exited")
+
+    def start(self, box: Box) -> None:
+        super().start(box)
+        self._now(box.service, "running")
+
+    def remove(self, box: Box) -> None:
+        self.done.append(f"remove {box.service}")
+        self.present = [each for each in self.present if each.service != box.service]
+
+    def _now(self, service: str, status: str) -> None:
+        self.present = [replace(each, status=status) if each.service == service else each for each in self.present]
+
+
+def lost(service: str, status: str = "exited") -> Box:
+    return db(service, status=status, project=automatic().project)
+
+
+@dataclass
+class PlayedReserve:
+    is_back: Callable[[], bool]
+    is_served: Callable[[], bool] = lambda: False
+
+    @property
+    def as_reserve(self) -> Reserve:
+        return cast(Reserve, self)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> UndoLedger:
+    return UndoLedger(tmp_path / "undo.jsonl")
+
+
+def crew(plays: Played, ledger: UndoLedger, policy: Repair, notes: list[str], back: Callable[[], bool], sees: Sight) -> Repairs:
+    observer = PlayedObserver([sees]).as_observer
+    return Repairs(
+        plays.as_engine, ledger, automatic(), policy, observer, PlayedReserve(back).as_reserve, lambda name, _: notes.append(name)
+    )
+
+
+def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: UndoLedger) -> None:
+    plays, notes, back = Played([lost("db1"), lost("db2", "running")]), list[str](), threading.Event()
+    repairs = crew(plays, ledger, Repair(RESTART, 0.05), notes, back.is_set, sight("silent", "primary"))
+    repairs.lost(["db1"], severed=False)
+    assert plays.done == []
+    assert wait_until(lambda: plays.done == ["start db1"], 5)
+    assert not repairs.is_through
+    back.set()
+    assert wait_until(lambda: repairs.is_through, 5)
+    repairs.stop()
+    assert notes == ["repair", "repaired"]
+
+
+def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) -> None:
+    plays = Played([lost("db1"), lost("db2", "running")], made=[lost("db1", "running")])
+    seen = list[list[str]]()
+    remove = plays.remove
+
+    def noting(box: Box) -> None:
+        seen.append([entry.fault for entry in ledger.entries()])
+        remove(box)
+
+    plays.remove = noting  # type: ignore[method-assign]
+    repairs = crew(plays, ledger, Repair(REPLACE, 0.0), [], lambda: True, sight("silent", "primary"))
+    repairs.lost(["db1"], severed=False)
+    assert wait_until(lambda: repairs.is_through, 5)
+    repairs.stop()
+    assert seen == [["replace"]]
+    assert plays.done == ["remove db1", "up redundancy-lab-4-automatic db1"]
+
+
+def test_nothing_is_begun_after_the_end(ledger: UndoLedger) -> None:
+    plays = Played([lost("db1"), lost("db2", "running")])
+    repairs = crew(plays, ledger, Repair(RESTART, 60.0), [], lambda: True, sight("silent", "primary"))
+    repairs.lost(["db1"], severed=False)
+    repairs.stop()
+    assert plays.done == []
+    assert not repairs.is_through
+
+
+def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLedger) -> None:
+    plays = Played([lost("db1"), lost("db2", "running")])
+    repairs = crew(plays, ledger, Repair(RESTART, 0.0), [], lambda: True, sight("silent", "primary"))
+    repairs.lost(["db1"], severed=False)
+    assert wait_until(lambda: repairs.is_through, 5)
+    plays._now("db2", "exited")
+    repairs.lost(["db2"], severed=False)
+    assert not repairs.is_through
+    assert wait_until(lambda: repairs.is_through, 5)
+    assert plays.done == ["start db1", "start db2"]
+    repairs.stop()
+
+
+def test_a_human_brings_back_what_is_lost_and_leaves_the_rest(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    of, said = stage(), list[str]()
+    monkeypatch.setattr(healing, "await_whole", lambda *_, **__: None)
+    ledger.open(Undo(UndoAction.START, "id-of-web1", "web1", 3), "kill")
+    ledger.open(Undo(UndoAction.UNFILTER, "id-of-web2", "web2", 3, table="t"), "isolate")
+    plays = Played(
+        [box("lb", ("lb",)), box("web1", status="exited"), box("web2"), box("db", ("db",)), box("internet", ("internet",))]
+    )
+    assert repair.by_hand(plays.as_engine, ledger, of, RESTART, said.append) == 1
+    assert plays.done == ["start web1"]
+    assert said == ["start web1, which was dead"]
+    assert [entry.fault for entry in ledger.entries()] == ["isolate"]
+
+
+def test_a_step_waits_for_its_condition_and_not_for_ever() -> None:
+    answers = iter([False, False, True])
+    pauses = list[float]()
+    assert repair.wait_for("redundant", PlayedReserve(lambda: next(answers)).as_reserve, pauses.append, 5)
+    assert len(pauses) == 2
+    assert not repair.wait_for("redundant", PlayedReserve(lambda: False).as_reserve, pauses.append, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "hit", "policies"),
+    [
+        (FaultKind.KILL, 1, {RESTART, REPLACE}),
+        (FaultKind.PAUSE, 5, {RESTART, REPLACE}),
+        (FaultKind.WIPE, 1, {REPLACE}),
+        (FaultKind.CUTOFF, 1, {REPLACE}),
+        (FaultKind.CUTOFF, 5, set()),
+        (FaultKind.PARTITION, 2, set()),
+        (FaultKind.DELAY, 1, set()),
+    ],
+)
+def test_what_a_policy_can_bring_back(fault: FaultKind, hit: int, policies: set[RepairPolicy]) -> None:
+    assert {policy for policy in RepairPolicy if repair.can_repair(policy, Step(fault, "web"), hit)} == policies
+
+
+def test_what_nobody_can_repair_is_not_waited_for(ledger: UndoLedger) -> None:
+    notes = list[str]()
+    repairs = crew(Played([]), ledger, Repair(RESTART, 60.0), notes, lambda: True, sight())
+    repairs.struck(Step(FaultKind.PARTITION, "db.primary"), ["db1", "db2"])
+    assert (repairs.is_awaited, notes) == (False, ["note"])
+    repairs.struck(Step(FaultKind.KILL, "web"), ["web1"])
+    assert not repairs.is_awaited
+    repairs.stop()
+
+
+def test_a_role_is_played_by_somebody_or_by_nobody() -> None:
+    step = Step(FaultKind.KILL, "db.primary")
+    boxes = [replace(db("db1"), roles=("db", "db.standby")), replace(db("db2"), roles=("db",))]
+    assert not plays_somebody(step, boxes)
+    assert plays_somebody(replace(step, target="db.standby"), boxes)
