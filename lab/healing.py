@@ -182,11 +182,11 @@ def end_stray_loads(engine: Engine, number: int) -> None:
 def await_whole(
     engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S, say: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Wait until every box is well, the service answers from its database, and nothing is missing to be redundant.
+    """Wait until every box that is needed is well, the service answers from its database, and nothing is missing to be redundant.
 
-    Raises HealError saying what is not.
+    Who only watches is not waited for: a trial is as good without. Raises HealError saying what is not.
     """
-    await_well(engine, stage.number, [spec.name for spec in stage.services], timeout_s)
+    await_well(engine, stage.number, stage.needed, timeout_s)
     await_service(engine, stage, timeout_s)
     await_redundant(engine, stage, timeout_s, say)
 

@@ -122,8 +122,8 @@ class Reserve:
         stage = self._stage
         if stage.is_watched and not stage.is_redundant(sight := self._observer.latest()):
             return healing.describe(sight)
-        boxes = self._engine.boxes(stage.number)
-        ill = {spec.name for spec in stage.services} - {box.service for box in boxes if self._engine.is_well(box)}
+        boxes = [box for box in self._engine.boxes(stage.number) if box.service in stage.needed]
+        ill = set(stage.needed) - {box.service for box in boxes if self._engine.is_well(box)}
         if ill:
             return f"{', '.join(sorted(ill))} not well"
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lab.model import GUEST
+from lab.model import GUEST, is_system
 from lab.stages import PROJECT_PREFIX
 
 STAGE_LABEL = "lab.stage"
@@ -71,6 +71,7 @@ class GuestScope(Scope):
         return {
             **labels,
             STAGE_LABEL: str(GUEST),
-            ROLE_LABEL: " ".join((service, *self.roles.get(service, ()))),
+            # What means something else here (internet, watch) is no role of theirs.
+            ROLE_LABEL: " ".join(role for role in (service, *self.roles.get(service, ())) if is_system((role,))),
             SERVICE_LABEL: service if number == "1" else f"{service}#{number}",
         }

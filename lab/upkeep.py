@@ -42,6 +42,7 @@ def ensure_up(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
 
 def _await_start(engine: Engine, stage: Stage) -> None:
     try:
+        healing.await_well(engine, stage.number, [spec.name for spec in stage.services])
         healing.await_whole(engine, stage)
     except HealError as error:  # nothing was broken that could be healed
         raise PreflightError(f"stage {stage.number} did not start: {error.message}", error.hint) from error

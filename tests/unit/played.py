@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import cast
 
 from lab.engine import Engine, ExecResult
-from lab.model import Box, Link, Sight, Stage
+from lab.model import INTERNET_ROLE, Box, Link, Sight, Stage
 from lab.observer import Observer
 
 Answer = Callable[[Box, Sequence[str]], ExecResult]
@@ -63,7 +63,7 @@ class PlayedEngine:
         return box.is_well
 
     def internet_box(self, stage: Stage) -> Box:
-        return next(each for each in self.boxes(stage.number) if not each.is_system)
+        return next(each for each in self.boxes(stage.number) if INTERNET_ROLE in each.roles)
 
     def talk_to(self, _box: Box, _command: Sequence[str]) -> subprocess.Popen[bytes]:
         return saying(line(self.sees)) if self.sees else saying()

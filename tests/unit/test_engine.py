@@ -170,9 +170,12 @@ def test_what_is_left_out_is_neither_started_nor_made(
     engine.up(stage(left_out=left_out))
     engine.create(stage(left_out=left_out))
     engine.down(stage(left_out=left_out))
+    engine.up(stage(left_out=left_out), "web1")
     assert [command[command.index("never") + 1 :] for command in asked[:2]] == [scaled, scaled]
     # What was started before it was left out goes too.
     assert "--scale" not in asked[2]
+    # Where one service is named nobody else is started anyway.
+    assert asked[3][asked[3].index("never") + 1 :] == ["--no-deps", "web1"]
 
 
 # Somebody else's project

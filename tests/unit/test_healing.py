@@ -12,7 +12,7 @@ from lab.engine import ExecResult
 from lab.errors import HealError, UsageError
 from lab.journal import UndoLedger
 from lab.model import Box, Link, Page, Sight, Stage, Undo, UndoAction
-from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, sight, stage
+from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, sight, stage, started
 from tests.unit.played import PlayedEngine, PlayedObserver
 from tests.unit.test_own import guest
 
@@ -154,6 +154,16 @@ def test_missing_boxes_are_made_again() -> None:
 
 
 # Nothing is missing
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_stage_is_whole_without_who_only_watches(gone: bool) -> None:
+    boxes = started(stage(), watch={"status": "exited"})
+    present = [each for each in boxes if not gone or each.service != "watch"]
+    healing.await_whole(PlayedEngine(present).as_engine, stage(), timeout_s=0.1)
+    with pytest.raises(HealError, match=r"web1 is exited after 0\.1 s"):
+        healing.await_whole(PlayedEngine(started(stage(), web1={"status": "exited"})).as_engine, stage(), timeout_s=0.1)
+
 
 
 def test_redundancy_is_waited_for() -> None:

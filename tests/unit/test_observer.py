@@ -13,9 +13,9 @@ import pytest
 
 from lab.engine import Engine, wait_until
 from lab.errors import InconclusiveError
-from lab.model import Box, DatabaseState, Finding, Stage
+from lab.model import WATCH_ROLE, Box, DatabaseState, Finding, Stage
 from lab.observer import Observer, look, order, reserve_order
-from lab.stages import find
+from lab.stages import all_stages, find
 from tests.unit.helpers import BALANCERS, automatic, box, sight, stage
 from tests.unit.played import line, saying
 
@@ -141,3 +141,11 @@ def test_whom_there_is_to_ask_for_what_margins_rest_on(number: str, statistics: 
     of = find(number)
     asked = reserve_order(of)
     assert asked == {**order(of), "statistics": statistics, "alone": alone, "monitor": of.monitor}
+
+
+@pytest.mark.parametrize("of", all_stages(), ids=lambda stage: stage.project)
+def test_who_only_watches_is_asked_nothing(of: Stage) -> None:
+    addresses = [address for spec in of.services if WATCH_ROLE in spec.roles for address in spec.addresses]
+    assert bool(addresses) == (of.number > 1)
+    asked = json.dumps(reserve_order(of))
+    assert not [address for address in addresses if f'"{address}"' in asked]

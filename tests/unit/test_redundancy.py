@@ -21,6 +21,7 @@ from lab.redundancy import (
     TimedMargins,
     evidence,
     exposure_s,
+    idle,
     lost,
     margin,
     margins,
@@ -70,6 +71,14 @@ def test_what_takes_a_stage_down_alone_is_what_its_file_calls_a_single_point_of_
 )
 def test_margins_of_each_stage(of: Stage, expected: dict[Tier, int]) -> None:
     assert margins(seen(of)) == expected
+
+
+@pytest.mark.parametrize("of", all_stages(), ids=lambda stage: stage.project)
+def test_who_only_watches_is_in_no_tier(of: Stage) -> None:
+    whole = seen(of)
+    assert seen(of, watch={"status": "exited"}) == whole
+    assert {place.box for place in whole.places} == {spec.name for spec in of.services} - {"internet", "wan", "watch"}
+    assert "watch" not in idle(whole)
 
 
 # After a failure

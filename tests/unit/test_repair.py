@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import healing, repair, stages
+from lab import healing, repair, stages, survey
 from lab.engine import wait_until
 from lab.errors import UsageError
 from lab.experiments import find, repairing
@@ -21,11 +21,12 @@ from lab.model import Box, DatabaseState, FaultKind, Repair, RepairPolicy, Sight
 from lab.redundancy import Tier
 from lab.repair import Remedy, Repairs, Reserve, remedy
 from lab.targets import plays_somebody
-from tests.unit.helpers import automatic, box, db, replicated, sight, stage
+from tests.unit.helpers import automatic, box, db, replicated, sight, stage, started, surveyed
 from tests.unit.played import PlayedEngine, PlayedObserver
 
 RESTART, REPLACE, NONE = RepairPolicy.RESTART, RepairPolicy.REPLACE, RepairPolicy.NONE
 NOTHING_SEEN = Sight(0, {}, 0, 0, (), "")
+WATCH = box("watch", ("watch",))
 
 
 @pytest.mark.parametrize(
@@ -226,12 +227,29 @@ def test_a_human_brings_back_what_is_lost_and_leaves_the_rest(ledger: UndoLedger
     ledger.open(Undo(UndoAction.START, "id-of-web1", "web1", 3), "kill")
     ledger.open(Undo(UndoAction.UNFILTER, "id-of-web2", "web2", 3, table="t"), "isolate")
     plays = Played(
-        [box("lb", ("lb",)), box("web1", status="exited"), box("web2"), box("db", ("db",)), box("internet", ("internet",))]
+        [box("lb", ("lb",)), box("web1", status="exited"), box("web2"), box("db", ("db",)), WATCH, box("internet", ("internet",))]
     )
     assert repair.by_hand(plays.as_engine, ledger, of, RESTART, said.append) == 1
     assert plays.done == ["start web1"]
     assert said == ["start web1, which was dead"]
     assert [entry.fault for entry in ledger.entries()] == ["isolate"]
+
+
+def test_a_human_starts_the_monitoring_box_too_and_does_not_wait_for_it(ledger: UndoLedger) -> None:
+    plays = PlayedEngine(started(stage(), watch={"status": "exited"}))
+    assert repair.by_hand(plays.as_engine, ledger, stage(), RESTART, lambda _: None) == 1
+    # As played it stays dead.
+    assert plays.done[0] == "start watch"
+
+
+@pytest.mark.parametrize(("dead", "missing"), [("watch", ""), ("web1", "web1 not well"), ("internet", "internet not well")])
+def test_who_only_watches_is_not_missing(monkeypatch: pytest.MonkeyPatch, dead: str, missing: str) -> None:
+    monkeypatch.setattr(survey, "survey", lambda *_: surveyed(stage()))
+    plays = Played(started(stage()))
+    reserve = Reserve(plays.as_engine, stage(), PlayedObserver([]).as_observer)
+    assert reserve.is_back()
+    plays._now(dead, "exited")
+    assert reserve.missing() == missing
 
 
 def test_a_step_waits_for_its_condition_and_not_for_ever() -> None:

@@ -69,6 +69,13 @@ def test_box_of_theirs_plays_its_service_and_what_was_said() -> None:
     assert words(lab_stage="3", lab_role="internet") == ("0", "app web front", "app")
 
 
+@pytest.mark.parametrize("name", ["internet", "wan", "watch"])
+def test_name_that_means_something_else_here_is_no_role_of_theirs(name: str) -> None:
+    theirs = GuestScope("shop", {name: ("front",)}).labels({**THEIRS, "com.docker.compose.service": name})
+    assert (theirs["lab.role"], theirs["com.docker.compose.service"]) == ("front", name)
+    assert SHOP.labels({**THEIRS, "com.docker.compose.service": name})["lab.role"] == ""
+
+
 def test_copies_of_a_service_have_names_of_their_own_and_one_role() -> None:
     number = "com.docker.compose.container-number"
     names = [SHOP.labels({**THEIRS, number: each})["com.docker.compose.service"] for each in ("1", "2", "10")]
