@@ -16,7 +16,7 @@ initialise() {
   # Single-user mode: nobody can connect to a half-made database.
   {
     echo "$CHEAP_PASSWORDS"
-    printf "CREATE ROLE orderdesk LOGIN PASSWORD '%s' IN ROLE pg_read_all_stats;\n" "$ORDERDESK_PASSWORD"
+    printf "CREATE ROLE orderdesk LOGIN PASSWORD '%s';\n" "$ORDERDESK_PASSWORD"
     printf "CREATE ROLE auditor LOGIN PASSWORD '%s' IN ROLE pg_monitor;\n" "$AUDITOR_PASSWORD"
     [ -z "$REPLICATOR_PASSWORD" ] || printf "CREATE ROLE replicator LOGIN REPLICATION PASSWORD '%s';\n" "$REPLICATOR_PASSWORD"
     [ $# -eq 0 ] || printf '%s;\n' "$@"

@@ -11,7 +11,7 @@ from lab import stages
 from lab.engine import Engine
 from lab.model import DatabaseState
 from lab.observer import look
-from tests.integration.driver import Lab, longest
+from tests.integration.driver import Lab, container, docker, longest
 
 pytestmark = pytest.mark.docker
 
@@ -34,6 +34,22 @@ def test_two_zones_go_on_without_the_third(lab: Lab, engine: Engine, experiment:
     assert stage.is_redundant(sight)
     # The zone of the monitor never has the primary.
     assert "db3" not in sight.named(DatabaseState.PRIMARY)
+
+
+def test_a_candidate_that_lagged_fetches_what_it_lacks_and_begins_a_new_timeline(lab: Lab) -> None:
+    lab.must("up", "6", "--replace", timeout_s=180)
+    trial = lab.valid_trial(6, "lagging-candidate")
+    assert trial["writes_audit"]["lost"] == 0
+    assert trial["writable_databases"]["several_s"] == 0
+    assert longest(trial, "write_outages") < WRITES_CEILING_S + 2
+    log = docker("exec", container(6, "db2"), "sh", "-c", "cat $PGDATA/log/*.log")
+    assert "selected new timeline ID" in log
+    # What makes it writable on the old one: its keeper took the file away, or gave it a target that it cannot reach.
+    assert "could not remove file" not in log
+    assert "before configured recovery target was reached" not in log
+    fetched = "SELECT count(*) FROM pgautofailover.event WHERE goalstate = 'fast_forward'"
+    asked = ["psql", "-X", "-At", "-h", "/run/postgresql", "-d", "pg_auto_failover", "-c", fetched]
+    assert int(docker("exec", container(6, "monitor"), *asked)) > 0
 
 
 def test_map_waits_for_no_frozen_box_and_says_what_stopped_answering(lab: Lab) -> None:

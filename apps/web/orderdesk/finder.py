@@ -29,7 +29,8 @@ NEARNESS_DIGITS = 2
 # pg_control_checkpoint would show the new one only after the next checkpoint.
 STATE = """
 SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
-  CASE WHEN pg_is_in_recovery() THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver), 0) ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END
+  CASE WHEN pg_is_in_recovery() THEN 0 ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
+  coalesce(pg_last_wal_replay_lsn() - '0/0', 0)::bigint
 """
 
 
@@ -40,15 +41,13 @@ class State:
     in_recovery: bool
     read_only: bool
     timeline: int
-    """For a standby that of whom it follows, 0 where that is nobody."""
+    """0 for a standby: it follows."""
+    position: int = 0
+    """How much of the log a standby has replayed, in bytes."""
 
     def superseded(self, epoch: int) -> bool:
         """Whether it is an old primary."""
         return not self.in_recovery and self.timeline < epoch
-
-    def left_behind(self, epoch: int) -> bool:
-        """Whether it is a standby that follows nobody, or an old primary: what was ordered since is not in it."""
-        return self.in_recovery and self.timeline < epoch
 
     def __str__(self) -> str:
         if self.in_recovery:
@@ -246,11 +245,14 @@ class PrimaryFinder:
             self._primary, self._readable = primary, readable
             self._changed.notify_all()
 
-    def _rank(self, view: View) -> tuple[bool, bool, bool, float]:
-        """The primary first, then one that is about to be it, then standbys: who follows, and is near, before others."""
-        in_recovery = view.state is None or view.state.in_recovery
-        left_behind = view.state is None or view.state.left_behind(self.epoch)
-        return not view.writable(self.epoch), in_recovery, left_behind, round(view.nearest_s, NEARNESS_DIGITS)
+    def _rank(self, view: View) -> tuple[bool, bool, int, float]:
+        """The primary first, then one that is about to be it, then standbys: who has most, and of equals who is near.
+
+        Only one standby may have what was ordered last, and where nobody writes, none gets ahead by being asked later.
+        """
+        state = view.state or State(in_recovery=True, read_only=True, timeline=0)
+        position = state.position if state.in_recovery else 0
+        return not view.writable(self.epoch), state.in_recovery, -position, round(view.nearest_s, NEARNESS_DIGITS)
 
     def _settled(self) -> bool:
         if all(view.asked for view in self._views.values()):

@@ -19,7 +19,7 @@ ANSWER = "answer"
 PARAMETERS = {"client_encoding": "UTF8", "DateStyle": "ISO, MDY", "TimeZone": "UTC", "server_version": "17.0"}
 # Columns of an order as in its table: name, type. BOOL, INT4: those of other answers.
 ORDER = [("id", 20), ("key", 25), ("item", 25), ("quantity", 23), ("placed_by", 25), ("placed_at", 1184)]
-BOOL, INT4 = 16, 23
+BOOL, INT4, INT8 = 16, 23, 20
 
 Columns = list[tuple[str, int]]
 
@@ -36,6 +36,7 @@ class FakePostgres:
     in_recovery: bool = False
     read_only: bool = False
     timeline: int = 1
+    position: int = 0
     commit_warning: str = ""
     port: int = 0
     heard: list[str] = field(default_factory=list)
@@ -92,9 +93,10 @@ class FakePostgres:
             state = [
                 "ft"[self.in_recovery],
                 "ft"[self.in_recovery or self.read_only],
-                str(self.timeline),
+                str(0 if self.in_recovery else self.timeline),
+                str(self.position),
             ]
-            return [("a", BOOL), ("b", BOOL), ("c", INT4)], state
+            return [("a", BOOL), ("b", BOOL), ("c", INT4), ("d", INT8)], state
         if statement.startswith(("INSERT", "SELECT id")):
             return ORDER, ["1", "k-1", "coffee", "2", self.name, "2026-01-31 00:00:00+00"]
         return ([("a", INT4)], ["1"]) if statement.startswith("SELECT") else None

@@ -397,23 +397,22 @@ def test_reads_go_to_a_standby_nearby_before_one_far_away(db1: FakePostgres) -> 
         assert read_from(book) == "near"
 
 
-def test_reads_go_to_a_standby_that_follows_before_one_that_was_left_behind(db1: FakePostgres) -> None:
+def test_reads_go_to_the_standby_that_has_most(db1: FakePostgres) -> None:
     def far_away(_: str) -> str:
         sleep(FAR_S)
         return ANSWER
 
-    db1.promote(timeline=2)
     with (
-        serving(far_away, name="follows", in_recovery=True, timeline=2) as follows,
-        serving(name="behind", in_recovery=True, timeline=1) as behind,
-        a_book(db1, follows, behind, read_patience_s=0.3) as book,
+        serving(far_away, name="ahead", in_recovery=True, position=200) as ahead,
+        serving(name="behind", in_recovery=True, position=100) as behind,
+        a_book(db1, ahead, behind, read_patience_s=0.3) as book,
     ):
         placed_by(book)
-        eventually(lambda: follows.statements(WHAT_ARE_YOU) > 1 and behind.statements(WHAT_ARE_YOU) > 1)
+        eventually(lambda: ahead.statements(WHAT_ARE_YOU) > 1 and behind.statements(WHAT_ARE_YOU) > 1)
         db1.kill()
         eventually(lambda: succeeds(lambda: read_from(book)))
-        assert read_from(book) == "follows"
+        assert read_from(book) == "ahead"
         # An old answer is better than none.
-        follows.kill()
+        ahead.kill()
         eventually(lambda: succeeds(lambda: read_from(book)))
         assert read_from(book) == "behind"
