@@ -34,6 +34,7 @@ CPU_LIMIT_RATIO = 0.70
 SLOW_S = 0.25
 CONFIDENCE = 0.95
 
+SERVED_RATIO = "served_of_capacity_ratio"
 MEASURES = (
     "downtime_longest_s",
     "downtime_total_s",
@@ -52,7 +53,7 @@ MEASURES = (
     "address_several_s",
     "degraded_redundancy_s",
     "rejoin_s",
-    "served_of_capacity_ratio",
+    SERVED_RATIO,
 )
 MEASURES_OF_READS = tuple(
     name for name in MEASURES if not name.startswith("writes_") and name not in ("split_brain_s", "address_several_s")
@@ -187,7 +188,9 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
     undecided = [expectation for expectation in expectations if _is_undecided(result, expectation)]
     why = [f"healed too soon to say whether {expectation} (watch for longer)" for expectation in undecided]
-    valid = result.valid and not undecided
+    if any(expectation.measure == SERVED_RATIO for expectation in expectations) and not result.served:
+        why.append("too short to say what was served of what a box carries (watch for longer)")
+    valid = result.valid and not why
     return replace(result, valid=valid, reasons=(*result.reasons, *why), failed_expectations=failed)
 
 

@@ -58,6 +58,8 @@ def _line(number: int, blow: Blow, tolerance_s: float) -> str:
     reserve = {None: "", True: ", with all in reserve", False: ", with nothing in reserve for it"}[blow.reserve]
     gone = f"gone for {'≥ ' if blow.censored else ''}{blow.downtime_s:.2f} s" if blow.downtime_s else "no user noticed"
     fate = "survived" if blow.downtime_s <= tolerance_s else "an outage"
+    if blow.censored and blow.downtime_s <= tolerance_s:
+        fate = "not known: the next fault came"
     return f"fault {number} ({blow.what}{reserve}): {gone}: {fate}"
 
 

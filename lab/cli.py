@@ -565,7 +565,8 @@ def soak_(
     with journal.exclusive(f"lab soak {stage.number}"):
         preflight.check_no_open_faults(ledger)
         upkeep.ensure_up(engine, stage, output.say)
-        output.say(f"seed {seed}; kept in {kept.folder}; {len(kept.outcomes())} of {faults} are through already")
+        through = len(kept.outcomes())
+        output.say(f"seed {seed}; kept in {kept.folder}; {through} of {faults} are through already")
 
         def run_one(fault: soak.Fault) -> RunResult:
             order = Order(
@@ -578,7 +579,8 @@ def soak_(
         except HealError:
             output.say(f"not healed: the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
             raise
-        if soak.verdict(outcomes) is Verdict.REFUTED:
+        # The logs of a loss are not to be written over by those of today.
+        if soak.verdict(outcomes) is Verdict.REFUTED and len(outcomes) > through:
             output.say(f"the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
     if as_json:
         output.document({"verdict": soak.verdict(outcomes).value, "seed": seed, "faults": [asdict(each) for each in outcomes]})

@@ -143,7 +143,9 @@ def _let_loose(
         except HealError:
             output.say(f"not healed: the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
             raise
-        if monkey.stop_reason(outcomes, floor_ratio):
+        if len(outcomes) == through:
+            output.say(f"nothing was left to do; remove {kept.folder} to have it all again")
+        elif monkey.stop_reason(outcomes, floor_ratio):
             output.say(f"stopped, and everything is healed; the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
     return outcomes
 

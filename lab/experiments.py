@@ -97,6 +97,11 @@ def repairing(experiment: Experiment, policy: str | None, after_s: float | None)
             f"{experiment.name} has an operator already: nobody else repairs what is broken",
             "without --repair, or another experiment",
         )
+    if repair.acts and experiment.overload:
+        raise UsageError(
+            f"{experiment.name} is about what is left when a box is lost: repaired, it would be no overload",
+            "without --repair, or another experiment",
+        )
     return replace(experiment, repair=repair)
 
 

@@ -47,6 +47,8 @@ def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
                 make_again(engine, stages.of(boxes[0]), entry.undo.service)
         else:
             for box in boxes:
+                if box.is_guest and box.id != entry.undo.box_id:
+                    continue  # its owner has made it anew meanwhile: nothing was done to this one
                 if box.service == entry.undo.service and entry.undo.action in limits.OF_AN_OVERLOAD:
                     limits.undo(engine, box, entry.undo)
                 elif box.service == entry.undo.service:
@@ -147,7 +149,8 @@ def end_what_is_under_way(engine: Engine, entry: OpenFault) -> None:
         return
     view = where(engine, entry)
     for box in view.boxes(entry.undo.stage):
-        if box.service == entry.undo.service and box.status == "running":
+        is_the_one = box.service == entry.undo.service and (not box.is_guest or box.id == entry.undo.box_id)
+        if is_the_one and box.status == "running":
             view.stop(box)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -48,6 +49,10 @@ TIERS = {
     "db.standby": "database",
     "monitor": "monitor",
 }
+
+
+ROUNDING = 1e-6
+"""What a whole number may be short of one by, as it was calculated."""
 
 
 @dataclass(frozen=True)
@@ -256,10 +261,11 @@ def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float) -> str:
 
 
 def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float) -> Verdict:
-    """Refuted where it was stopped; inconclusive where no round was measured well."""
+    """Refuted where it was stopped; inconclusive where fewer than half of the rounds were measured well."""
     if stop_reason(outcomes, floor_ratio):
         return Verdict.REFUTED
-    return Verdict.HELD if account(outcomes).rounds else Verdict.INCONCLUSIVE
+    rounds = account(outcomes).rounds
+    return Verdict.HELD if rounds and 2 * rounds >= len(outcomes) else Verdict.INCONCLUSIVE
 
 
 def play(
@@ -299,7 +305,13 @@ def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]
 def _objective(objective: float, cost_s: float) -> str:
     budget_s = (1 - objective) * MONTH_S
     count = affordable(cost_s, objective)
-    many = "any number of them" if count == float("inf") else f"{count:.0f} of them" if count >= 1 else "not one of them"
+    many = (
+        "any number of them"
+        if count == float("inf")
+        else f"{math.floor(count + ROUNDING)} of them"
+        if count >= 1
+        else "not one of them"
+    )
     human = affordable(HUMAN_S, objective)
     by_hand = f"{human:.1f}" if human >= 1 else f"one in {1 / human:.0f} months"
     return f"{objective:.2%} allows {budget_s / 60:.2f} minutes a month: {many}; where a human has to be woken (30 minutes each): {by_hand}"

@@ -32,6 +32,7 @@ HAPPENS = {
 }
 """What may be done to somebody else's boxes: all of it can be taken back, and leaves nothing in them."""
 NAME_MAX_CHARACTERS = 60
+ANY_BOX = "random"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Settings:
         return {service: tuple(role for role, each in self.roles.items() if service in each) for service in sorted(services)}
 
 
+def is_free(name: str) -> bool:
+    """Whether a service or a role may be called so: some names mean a box of the lab's own, or any box at all."""
+    return name != ANY_BOX and is_of_the_system([name])
+
+
 def project_of(file: Path, said: Mapping[str, Any]) -> Project:
     """The project that Compose has read from a file. Raises UsageError for what is no project, or is the lab's."""
     name, services = str(said.get("name", "")), said.get("services")
@@ -79,6 +85,10 @@ def project_of(file: Path, said: Mapping[str, Any]) -> Project:
         raise UsageError(f"{file} has no services", "name the Compose file of the project that runs")
     if name.startswith(PROJECT_PREFIX):
         raise UsageError(f"{file} is a stage of the lab", "lab run STAGE EXPERIMENT, such as lab run 3 kill-web")
+    if taken := [each for each in services if not is_free(each)]:
+        raise UsageError(
+            f"a service cannot be called '{taken[0]}' here: it means something else to the lab", "give it another name"
+        )
     networks = {key: str((each or {}).get("name", key)) for key, each in (said.get("networks") or {}).items()}
     return Project(name, file, tuple(sorted(services)), networks)
 
@@ -120,7 +130,7 @@ def _roles(document: yamlfile.Mapping, project: Project) -> dict[str, tuple[str,
         unknown = [each for each in services if each not in project.services]
         if unknown:
             raise found.error(role, f"there is no service '{unknown[0]}' in {project.name}", _known(project))
-        if (role in project.services and services != [role]) or re.search(r"[\s:,#]", role) or not is_of_the_system([role]):
+        if (role in project.services and services != [role]) or re.search(r"[\s:,#]", role) or not is_free(role):
             raise found.error(role, f"'{role}' cannot be a role: it means something else already", "choose another name")
     return {role: tuple(services) for role, services in found.items()}
 

@@ -7,7 +7,7 @@ nowhere else is never thrown away. An orchestrator that replaced the last copy w
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from time import monotonic
@@ -29,6 +29,9 @@ ELECTION_S = 10.0
 LOOK_PERIOD_S = 0.3
 CALM_TIMEOUT_S = 10.0
 REPLACED = "replace"
+BROUGHT_BACK = (UndoAction.START, UndoAction.UNPAUSE, UndoAction.CREATE)
+"""What a repair has undone; of a new box also what was done to the cables of the old one."""
+OF_CABLES = (UndoAction.RECONNECT, UndoAction.UNFILTER, UndoAction.UNSHAPE)
 
 Note = Callable[[str, str], None]
 
@@ -171,6 +174,7 @@ class Repairs:
         self._end = threading.Event()
         self._acting = threading.Lock()
         self._open: set[str] = set()
+        self._done: dict[str, Remedy] = {}
         self._beyond = False
         self.whole_at: float | None = None
         """When all was last seen in reserve again, after the last loss; monotonic seconds of this host."""
@@ -208,6 +212,10 @@ class Repairs:
         for thread in self._threads:
             thread.join()
 
+    def settle(self) -> None:
+        """Close what the repairs have undone; every other entry is for the lab to heal."""
+        close(self._ledger, self._stage, self._done)
+
     def _work(self, services: tuple[str, ...], severed: bool, due: float) -> None:
         if self._end.wait(max(due - monotonic(), 0.0)):
             return
@@ -230,6 +238,7 @@ class Repairs:
                 if found not in (Remedy.WAIT, Remedy.NOTHING):
                     self._note("repair", f"{found} {service} ({STAND_IN})")
                     act(self._engine, self._ledger, self._stage, service, box, found)
+                    self._done[service] = found
             self._end.wait(LOOK_PERIOD_S if found is Remedy.WAIT else 0.0)
 
     def _await_reserve(self, services: tuple[str, ...]) -> None:
@@ -276,7 +285,7 @@ def by_hand(engine: Engine, ledger: UndoLedger, stage: Stage, policy: RepairPoli
 
     Returns how many were. Boxes that run are left alone, so are faults of the network. Raises HealError, UsageError.
     """
-    mended: list[str] = []
+    mended: dict[str, Remedy] = {}
     for spec in stage.services:
         box = box_of(engine, stage, spec.name)
         if box and box.status == "running":
@@ -289,15 +298,20 @@ def by_hand(engine: Engine, ledger: UndoLedger, stage: Stage, policy: RepairPoli
             continue
         say(f"{found} {spec.name}, which was {box.condition if box else 'gone'}")
         act(engine, ledger, stage, spec.name, box, found)
-        mended.append(spec.name)
-    _close(ledger, stage, mended)
+        mended[spec.name] = found
+    close(ledger, stage, mended)
     healing.await_whole(engine, stage, say=say)
     return len(mended)
 
 
-def _close(ledger: UndoLedger, stage: Stage, services: Sequence[str]) -> None:
+def close(ledger: UndoLedger, stage: Stage, done: Mapping[str, Remedy]) -> None:
+    """Close the entries that these remedies have made good. A limit or a line is not mended by a box that is back."""
     for entry in ledger.entries():
-        if entry.undo.stage == stage.number and entry.undo.service in services:
+        undo = entry.undo
+        if undo.stage != stage.number or undo.service not in done:
+            continue
+        renewed = done[undo.service] is Remedy.REPLACE and undo.action in OF_CABLES
+        if undo.action in BROUGHT_BACK or renewed:
             ledger.close(entry)
 
 

@@ -219,7 +219,7 @@ class _Trial:
         stop_watching = self.engine.watch(self.heard.append)
         try:
             with (
-                Observer(self.engine, stage, reserve=True) as observer,
+                Observer(self.engine, stage, reserve=not stage.is_guest) as observer,
                 Load(
                     self.engine,
                     internet,
@@ -314,7 +314,7 @@ class _Trial:
     def _await_repairs(self) -> None:
         if self.repairs and self.repairs.is_awaited:
             self.progress.phase("repair", f"{self.order.experiment.repair}, until all is in reserve again")
-            deadline = monotonic() + RESERVE_TIMEOUT_S
+            deadline = monotonic() + self.order.experiment.repair.after_s + RESERVE_TIMEOUT_S
             while not self.repairs.is_through and monotonic() < deadline:
                 self.load.run_for(POLL_S)
             if not self.repairs.is_through and self.reserve:
@@ -326,9 +326,9 @@ class _Trial:
             return
         self.repairs.stop()
         if self.repairs.is_awaited and self.repairs.is_through:
-            for entry in self.ledger.entries():
-                self.ledger.close(entry)
-            self.load.show_fault("")
+            self.repairs.settle()
+            if not self.ledger.entries():
+                self.load.show_fault("")
 
     def _call(self, operator: Operator, interrupts: signals.Deferred) -> None:
         """The operator who is modelled: arrives after a delay, and acts."""
@@ -420,7 +420,12 @@ class _Trial:
                 self._note_event(Event(at_s, "address", f"holders={','.join(sight.holders)} wire={sight.wire}"))
 
     def _note_reserves(self, observer: Observer) -> None:
-        """How many more failures each tier survives: worked out only now, for that takes time which the load may need."""
+        """How many more failures each tier survives: worked out only now, for that takes time which the load may need.
+
+        Of somebody else's project nobody was asked.
+        """
+        if self.order.stage.is_guest:
+            return
         for reserve in exposure.replay(self.order.stage, list(observer.findings), self.load.start_ns):
             self._note_event(exposure.as_event(reserve, observer.period_s))
 

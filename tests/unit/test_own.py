@@ -195,3 +195,9 @@ def test_experiment_is_one_fault_and_what_lab_yaml_expects() -> None:
 def test_without_a_fault_nothing_is_broken() -> None:
     found = experiment_of(None, Settings())
     assert (found.name, found.breaks) == ("baseline", False)
+
+
+@pytest.mark.parametrize("name", ["random", "internet", "wan"])
+def test_a_service_is_not_called_what_means_another_box_to_the_lab(name: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot be called '{name}'"):
+        project_of(Path("compose.yaml"), {"name": "shop", "services": {"app": {}, name: {}}})

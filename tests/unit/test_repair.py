@@ -291,3 +291,17 @@ def test_a_role_is_played_by_somebody_or_by_nobody() -> None:
     boxes = [replace(db("db1"), roles=("db", "db.standby")), replace(db("db2"), roles=("db",))]
     assert not plays_somebody(step, boxes)
     assert plays_somebody(replace(step, target="db.standby"), boxes)
+
+
+def test_a_repair_closes_what_it_has_undone_and_nothing_else(ledger: UndoLedger) -> None:
+    actions = {"web1": UndoAction.START, "web2": UndoAction.RESIZE, "lb": UndoAction.READMIT, "db": UndoAction.RECONNECT}
+    for service, action in actions.items():
+        ledger.open(Undo(action, f"id-{service}", service, 3), "fault")
+    of = automatic()
+    all_started = dict.fromkeys(actions, Remedy.START)
+    repair.close(ledger, replace(of, number=3), all_started)
+    assert {entry.undo.service for entry in ledger.entries()} == {"web2", "lb", "db"}
+    repair.close(ledger, replace(of, number=3), {**all_started, "db": Remedy.REPLACE})
+    assert {entry.undo.service for entry in ledger.entries()} == {"web2", "lb"}
+    repair.close(ledger, of, all_started)
+    assert len(ledger.entries()) == 2
