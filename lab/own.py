@@ -16,7 +16,20 @@ from lab import yamlfile
 from lab.availability import MEASURES_OF_READS
 from lab.errors import UsageError
 from lab.experiments import AFTER_S, BASELINE_S, OBSERVE_S, duration, expectations, only
-from lab.model import GUEST, GUEST_FOLDER, HTTP_PORT, Box, Expectation, Experiment, FaultKind, Page, ServiceSpec, Stage, Step
+from lab.model import (
+    GUEST,
+    GUEST_FOLDER,
+    HTTP_PORT,
+    WATCH_ROLE,
+    Box,
+    Expectation,
+    Experiment,
+    FaultKind,
+    Page,
+    ServiceSpec,
+    Stage,
+    Step,
+)
 from lab.model import is_system as is_of_the_system
 from lab.stages import PROJECT_PREFIX
 
@@ -85,7 +98,8 @@ def project_of(file: Path, said: Mapping[str, Any]) -> Project:
         raise UsageError(f"{file} has no services", "name the Compose file of the project that runs")
     if name.startswith(PROJECT_PREFIX):
         raise UsageError(f"{file} is a stage of the lab", "lab run STAGE EXPERIMENT, such as lab run 3 kill-web")
-    if taken := [each for each in services if not is_free(each)]:
+    # Nobody watches on a visit: there the name of the monitoring box means nothing (lab.scope).
+    if taken := [each for each in services if each != WATCH_ROLE and not is_free(each)]:
         raise UsageError(
             f"a service cannot be called '{taken[0]}' here: it means something else to the lab", "give it another name"
         )

@@ -201,3 +201,8 @@ def test_without_a_fault_nothing_is_broken() -> None:
 def test_a_service_is_not_called_what_means_another_box_to_the_lab(name: str) -> None:
     with pytest.raises(UsageError, match=f"cannot be called '{name}'"):
         project_of(Path("compose.yaml"), {"name": "shop", "services": {"app": {}, name: {}}})
+
+
+def test_a_service_may_be_called_as_the_monitoring_box_is_which_is_not_there_on_a_visit() -> None:
+    services = {"app": {}, "watch": {}}
+    assert project_of(Path("compose.yaml"), {"name": "shop", "services": services}).services == ("app", "watch")
