@@ -334,7 +334,8 @@ def phases(
     inject_s: the fault was asked for; bite_s: proof that it bit; impact_s: the first bad arrival that the
     fault can have caused was intended; detect_s: a part of the system noticed; elect_s: it chose who takes
     over; reroute_s: the observer saw another take over (or a balancer left a box out); recover_s: users were
-    served again (also where the lab had to heal for that); alert_s: the first alert was delivered; heal_s: the lab began to heal; redundant_s: every
+    served again (also where the lab had to heal for that); alert_s: the first alert was delivered; repair_s: a
+    policy began to bring back a lost box; heal_s: the lab began to heal; redundant_s: every
     box was well again and nothing missing to survive the next fault. Phases that did not happen are left out.
     """
     found = {phase: at_s for name, phase in PHASE_OF_EVENT.items() if (at_s := event_at(events, name)) is not None}

@@ -204,5 +204,5 @@ def test_a_service_is_not_called_what_means_another_box_to_the_lab(name: str) ->
 
 
 def test_a_service_may_be_called_as_the_monitoring_box_is_which_is_not_there_on_a_visit() -> None:
-    services = {"app": {}, "watch": {}}
-    assert project_of(Path("compose.yaml"), {"name": "shop", "services": services}).services == ("app", "watch")
+    found = project_of(Path("compose.yaml"), {"name": "shop", "services": {"app": {}, "watch": {}}})
+    assert found.services == ("app", "watch")
