@@ -183,8 +183,9 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         exposure=exposure.measure(record.events, event_at(record.events, "inject"), stopped_at_s),
         exposure_period_s=exposure.period_s(record.events),
         has_writes=record.plan.has_writes,
+        blows=cascade.blows(record.events, windows.all),
+        served=served(record.events, arrivals, deadline_s),
     )
-    result = replace(result, blows=cascade.blows(record.events, windows.all), served=served(record.events, arrivals, deadline_s))
     failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
     undecided = [expectation for expectation in expectations if _is_undecided(result, expectation)]
     why = [f"healed too soon to say whether {expectation} (watch for longer)" for expectation in undecided]
@@ -397,7 +398,7 @@ def measured(result: TrialResult, measure: str) -> float:
         "address_several_s": result.address.get("several_s", 0.0),
         "degraded_redundancy_s": result.degraded_redundancy_s or 0.0,
         "rejoin_s": result.rejoin_s or 0.0,
-        "served_of_capacity_ratio": result.served_ratio,
+        SERVED_RATIO: result.served_ratio,
     }
     return values[measure]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from lab.model import Blow, Event, Outage, longest_s
 
@@ -61,8 +60,3 @@ def _line(number: int, blow: Blow, tolerance_s: float) -> str:
     if blow.censored and blow.downtime_s <= tolerance_s:
         fate = "not known: the next fault came"
     return f"fault {number} ({blow.what}{reserve}): {gone}: {fate}"
-
-
-def gaps_s(found: Sequence[Blow]) -> list[float]:
-    """How far apart the faults came, in seconds."""
-    return [later.at_s - earlier.at_s for earlier, later in pairwise(found)]

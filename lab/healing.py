@@ -46,18 +46,22 @@ def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
             if boxes:
                 make_again(engine, stages.of(boxes[0]), entry.undo.service)
         else:
-            for box in boxes:
-                if box.is_guest and box.id != entry.undo.box_id:
-                    continue  # its owner has made it anew meanwhile: nothing was done to this one
-                if box.service == entry.undo.service and entry.undo.action in limits.OF_AN_OVERLOAD:
+            for box in struck(boxes, entry):
+                if entry.undo.action in limits.OF_AN_OVERLOAD:
                     limits.undo(engine, box, entry.undo)
-                elif box.service == entry.undo.service:
+                else:
                     engine.reconnect(box, entry.undo.links)
                     mend(engine, box)
                     retune(engine, box, entry.undo.setting)
     except LabError as error:
         raise could_not(entry, error) from error
     ledger.close(entry)
+
+
+def struck(boxes: Sequence[Box], entry: OpenFault) -> list[Box]:
+    """The box that a fault hit, if it is there. One of somebody else's that was made anew meanwhile is not that."""
+    undo = entry.undo
+    return [box for box in boxes if box.service == undo.service and (not box.is_guest or box.id == undo.box_id)]
 
 
 def where(engine: Engine, entry: OpenFault) -> Engine:
@@ -148,9 +152,8 @@ def end_what_is_under_way(engine: Engine, entry: OpenFault) -> None:
     if entry.fault not in (FaultKind.STOP, FaultKind.RESTART):
         return
     view = where(engine, entry)
-    for box in view.boxes(entry.undo.stage):
-        is_the_one = box.service == entry.undo.service and (not box.is_guest or box.id == entry.undo.box_id)
-        if is_the_one and box.status == "running":
+    for box in struck(view.boxes(entry.undo.stage), entry):
+        if box.status == "running":
             view.stop(box)
 
 

@@ -23,7 +23,6 @@ from lab.redundancy import Tier
 STAND_IN = "the lab in place of an orchestrator"
 CUTTING = (FaultKind.CUTOFF, FaultKind.ISOLATE)
 LOSING = (FaultKind.KILL, FaultKind.CRASH, FaultKind.STOP, FaultKind.PAUSE, FaultKind.RESTART)
-DEAD = ("exited", "created", "dead")
 ELECTION_S = 10.0
 """How long an election may take before a lost database is started as it is, for its data may be needed."""
 LOOK_PERIOD_S = 0.3

@@ -120,7 +120,8 @@ def test_nobody_misses_the_balancer_in_reserve(redundant: Lab) -> None:
 
 
 def test_balancers_reload_without_a_failed_request(redundant: Lab) -> None:
-    run = redundant.start("run", "5", "baseline", "--json")
+    # Long enough for the database to be back, and readable, when all are read in the end.
+    run = redundant.start("run", "5", "baseline", "--observe", "15s", "--json")
     for balancer in ("lb1", "lb2", "lb1"):
         with pytest.raises(subprocess.TimeoutExpired):
             run.wait(2)

@@ -44,9 +44,8 @@ def test_a_candidate_that_lagged_fetches_what_it_lacks_and_begins_a_new_timeline
     assert longest(trial, "write_outages") < WRITES_CEILING_S + 2
     log = docker("exec", container(6, "db2"), "sh", "-c", "cat $PGDATA/log/*.log")
     assert "selected new timeline ID" in log
-    # What makes it writable on the old one: its keeper took the file away, or gave it a target that it cannot reach.
+    # What made it writable on the old one: its keeper took the file away, and started it again.
     assert "could not remove file" not in log
-    assert "before configured recovery target was reached" not in log
     fetched = "SELECT count(*) FROM pgautofailover.event WHERE goalstate = 'fast_forward'"
     asked = ["psql", "-X", "-At", "-h", "/run/postgresql", "-d", "pg_auto_failover", "-c", fetched]
     assert int(docker("exec", container(6, "monitor"), *asked)) > 0
