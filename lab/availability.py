@@ -214,6 +214,8 @@ def _reasons(
     # What was broken off by the fault had been intended up to a deadline before it.
     elif injected_at_s is not None and any(outage.start_s < injected_at_s - record.plan.deadline_s for outage in outages):
         reasons.append("requests failed before the fault")
+    if any(event.name == "blind" for event in record.events):
+        reasons.append("nobody watched the databases and the address until the end")
     if not audited:
         reasons.append("not every database could be read afterwards")
     return reasons

@@ -55,6 +55,7 @@ from lab.faults import FAULTS
 from lab.faults.strike import Strike
 from lab.journal import UndoLedger
 from lab.model import (
+    RATE_MAX_PER_S,
     WATCH_ROLE,
     Box,
     Direction,
@@ -72,7 +73,6 @@ from lab.model import (
 from lab.observer import Observer
 from lab.options import (
     EXIT_OF_VERDICT,
-    RATE_MAX_PER_S,
     TRIALS_MAX,
     Duration,
     Output,

@@ -17,10 +17,9 @@ from lab.conclusion import Conclusion
 from lab.engine import Engine
 from lab.errors import UsageError
 from lab.journal import UndoLedger
-from lab.model import LoadPlan, Stage, TrialResult
+from lab.model import RATE_MAX_PER_S, LoadPlan, Stage, TrialResult
 from lab.options import (
     EXIT_OF_VERDICT,
-    RATE_MAX_PER_S,
     TRIALS_MAX,
     Duration,
     Output,

@@ -15,11 +15,10 @@ from lab import journal, monkey, preflight, stages, upkeep
 from lab.engine import Engine, wait_until
 from lab.errors import HealError
 from lab.journal import UndoLedger
-from lab.model import LoadPlan, MonkeyOutcome, Repair, RepairPolicy, RunResult, Stage
+from lab.model import RATE_MAX_PER_S, LoadPlan, MonkeyOutcome, Repair, RepairPolicy, RunResult, Stage
 from lab.monkey import Round, Schedule
 from lab.options import (
     EXIT_OF_VERDICT,
-    RATE_MAX_PER_S,
     Duration,
     Output,
     json_option,
@@ -63,7 +62,7 @@ POLICIES = [policy.value for policy in RepairPolicy if policy is not RepairPolic
 @seed_option
 @click.option("--print-schedule", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option(
-    "--schedule", "file", type=click.Path(path_type=Path), help="Replay this schedule (--print-schedule --json wrote it)."
+    "--schedule", "file", type=click.Path(path_type=Path), help="Replay this schedule, at its rate (--print-schedule --json wrote it)."
 )
 @json_option
 @with_failover
@@ -96,14 +95,14 @@ def monkey_(
     if file:
         planned = monkey.read_schedule(file, stage)
     else:
-        planned = monkey.schedule(stage, for_s, every_s, seed, Repair(RepairPolicy(policy), after_s), reckless)
+        planned = monkey.schedule(stage, for_s, every_s, seed, Repair(RepairPolicy(policy), after_s), reckless, rate)
     if print_schedule:
         _show_schedule(output, planned, as_json)
         return
     kept = monkey.Kept(stage, planned)
-    outcomes = _let_loose(output, stage, planned, kept, floor_ratio, rate)
+    outcomes = _let_loose(output, stage, planned, kept, floor_ratio)
     found = monkey.verdict(outcomes, floor_ratio)
-    said = [*_ending(outcomes, floor_ratio), *monkey.statement(outcomes, rate)]
+    said = [*_ending(outcomes, floor_ratio), *monkey.statement(outcomes, planned.rate_per_s)]
     if as_json:
         rounds = [asdict(outcome) for outcome in outcomes]
         output.document(
@@ -126,7 +125,7 @@ def _ending(outcomes: list[MonkeyOutcome], floor_ratio: float) -> list[str]:
 
 
 def _let_loose(
-    output: Output, stage: Stage, planned: Schedule, kept: monkey.Kept, floor_ratio: float, rate: float
+    output: Output, stage: Stage, planned: Schedule, kept: monkey.Kept, floor_ratio: float
 ) -> list[MonkeyOutcome]:
     engine, ledger = Engine(), UndoLedger()
     with journal.exclusive(f"lab monkey {stage.number}"):
@@ -135,7 +134,7 @@ def _let_loose(
         through = len(kept.outcomes())
         output.say(f"seed {planned.seed}; {len(planned.rounds)} rounds, {through} are through already; kept in {kept.folder}")
         output.say(f"repair: {planned.repair}, by {STAND_IN}")
-        run_one = _paced(engine, ledger, stage, planned, rate)
+        run_one = _paced(engine, ledger, stage, planned)
         try:
             outcomes = monkey.play(
                 planned, kept, floor_ratio, run_one, lambda each: output.say(terminal.monkey_line(each, len(planned.rounds)))
@@ -150,14 +149,14 @@ def _let_loose(
     return outcomes
 
 
-def _paced(engine: Engine, ledger: UndoLedger, stage: Stage, planned: Schedule, rate: float) -> Callable[[Round], RunResult]:
+def _paced(engine: Engine, ledger: UndoLedger, stage: Stage, planned: Schedule) -> Callable[[Round], RunResult]:
     """Runs a round, no sooner than the schedule's distance after the one before began."""
     due = [monotonic()]
 
     def run_one(each: Round) -> RunResult:
         wait_until(lambda: monotonic() >= due[0], planned.every_s)
         due[0] = monotonic() + planned.every_s
-        order = Order(stage, monkey.experiment_of(each, planned), LoadPlan(rate_per_s=rate), each.seed)
+        order = Order(stage, monkey.experiment_of(each, planned), LoadPlan(rate_per_s=planned.rate_per_s), each.seed)
         return run_experiment(engine, ledger, order, info_of(order), NoProgress())
 
     return run_one

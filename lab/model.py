@@ -651,6 +651,10 @@ class Experiment:
         return tuple(step for step in self.steps if step.fault is not FaultKind.NONE)
 
 
+RATE_MAX_PER_S = 1000.0
+"""What this is built for; more is a load test."""
+
+
 @dataclass(frozen=True)
 class LoadPlan:
     """The load of a trial."""

@@ -27,7 +27,7 @@ from lab import experiments, journal, soak
 from lab.comparison import MONTH_S
 from lab.engine import Engine
 from lab.errors import UsageError
-from lab.model import Experiment, MonkeyOutcome, Repair, RepairPolicy, RunResult, SoakOutcome, Stage, Verdict
+from lab.model import RATE_MAX_PER_S, Experiment, MonkeyOutcome, Repair, RepairPolicy, RunResult, SoakOutcome, Stage, Verdict
 from lab.runner import trial_seed
 
 BASELINE_S, AFTER_S = 2.0, 1.5
@@ -40,7 +40,7 @@ ROUNDS_MAX = 1000
 HUMAN_S = 30 * 60.0
 """What an engineer takes who is woken, logs in, understands and acts."""
 OBJECTIVES = (0.999, 0.9999)
-VERSION = 1
+VERSION = 2
 TIERS = {
     "web": "web",
     "lb.active": "balancer",
@@ -73,6 +73,7 @@ class Schedule:
     """The stage's folder, and its failover where it has a second file."""
     seed: int
     every_s: float
+    rate_per_s: float
     repair: Repair
     reckless: bool
     rounds: tuple[Round, ...]
@@ -88,7 +89,9 @@ class Schedule:
         return hashlib.sha256(json.dumps(self.to_document(), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def schedule(stage: Stage, for_s: float, every_s: float, seed: int, repair: Repair, reckless: bool) -> Schedule:
+def schedule(
+    stage: Stage, for_s: float, every_s: float, seed: int, repair: Repair, reckless: bool = False, rate_per_s: float = 100.0
+) -> Schedule:
     """The schedule of a seed: the same for the same seed, and a longer one begins as the shorter. Raises UsageError."""
     if every_s < EVERY_MIN_S:
         raise UsageError(f"a fault every {every_s:g} s leaves no time to see what it does", f"--every {EVERY_MIN_S:g}s or more")
@@ -97,7 +100,7 @@ def schedule(stage: Stage, for_s: float, every_s: float, seed: int, repair: Repa
         raise UsageError(f"{for_s:g} s hold {count} rounds of {every_s:g} s", f"from 1 to {ROUNDS_MAX} rounds")
     reach, random = within_reach(stage, reckless), Random(f"monkey/{seed}")
     rounds = tuple(_round(number, reach, random, seed, reckless) for number in range(1, count + 1))
-    return Schedule(stage.name, seed, every_s, repair, reckless, rounds)
+    return Schedule(stage.name, seed, every_s, rate_per_s, repair, reckless, rounds)
 
 
 def within_reach(stage: Stage, reckless: bool) -> dict[str, str]:
@@ -158,6 +161,8 @@ def _check(found: Schedule) -> None:
         or not 0 <= found.repair.after_s <= experiments.DURATION_MAX_S
     ):
         raise ValueError("its times are out of bounds")
+    if not 1 <= found.rate_per_s <= RATE_MAX_PER_S:
+        raise ValueError("its rate is out of bounds")
 
 
 def experiment_of(each: Round, planned: Schedule) -> Experiment:

@@ -185,7 +185,8 @@ class _Trial:
         finally:
             # Every open fault is of this trial: a run does not begin while there is one.
             if self.ledger.entries():
-                healing.undo_all(self.engine, self.ledger)
+                with signals.Deferred(lambda: self.progress.notice("interrupted: healing first")):
+                    healing.undo_all(self.engine, self.ledger)
 
     def _break_before(self) -> None:
         """What users do not see fail: only that it is missing, and how it comes back."""
@@ -244,6 +245,7 @@ class _Trial:
                 load.run_for(experiment.after_s)
                 self._note("stop")
                 generator = load.stop()
+                self._note_blindness(observer)
         finally:
             stop_watching()
         self._note_what_docker_said()
@@ -408,6 +410,13 @@ class _Trial:
             self._note(
                 "docker" if ours else "note", f"{heard.service}: {heard.action}{'' if ours else ', not by this run'}", heard.at
             )
+
+    def _note_blindness(self, observer: Observer) -> None:
+        """An observer that died meanwhile has seen nothing bad: that must not look like nothing bad to be seen."""
+        try:
+            observer.latest()
+        except InconclusiveError as error:
+            self._note("blind", error.message)
 
     def _note_sights(self, observer: Observer) -> None:
         stage = self.order.stage

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab import exposure
-from lab.model import Outage, RunResult, TrialRecord, TrialResult, longest_s
+from lab.model import Outage, RunInfo, RunResult, TrialRecord, TrialResult, longest_s
 from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
 from lab.report.dots import Dot, DotRow, dots_chart
 from lab.report.figures import figures
@@ -60,6 +60,7 @@ def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
         headline=words.headline(result),
         verdict=result.verdict,
         verdict_line=words.verdict_line(result),
+        repair=terminal.under_repair(result),
         figures=figures(result),
         dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
         rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
@@ -176,7 +177,7 @@ def _sections(result: RunResult, records: Sequence[TrialRecord]) -> list[TrialSe
     chosen: list[TrialSection] = []
     left_bytes = PICTURES_MAX_BYTES
     for trial in sorted(result.trials, key=_interest, reverse=True)[:TRIALS_DRAWN_MAX]:
-        section = _section(*both[trial.number], classes)
+        section = _section(result.info, *both[trial.number], classes)
         if section.size_bytes <= left_bytes:
             left_bytes -= section.size_bytes
             chosen.append(section)
@@ -187,7 +188,7 @@ def _interest(trial: TrialResult) -> tuple[bool, bool, float, int]:
     return bool(trial.audit.lost), bool(trial.failed_expectations), trial.downtime_longest_s, -trial.number
 
 
-def _section(record: TrialRecord, trial: TrialResult, classes: tuple[str, ...]) -> TrialSection:
+def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tuple[str, ...]) -> TrialSection:
     length_s = max(timeline.length_s(record), 1.0)
     bar_s = trialchart.bar_width_s(length_s)
     around_s = trial.phases.get("inject_s", trial.outages[0].start_s if trial.outages else None)
@@ -198,7 +199,7 @@ def _section(record: TrialRecord, trial: TrialResult, classes: tuple[str, ...]) 
     return TrialSection(
         trial=trial,
         said=_said(trial),
-        remarks=tuple(words.measure_text(line) for line in terminal.explain(trial)[:REMARKS_MAX]),
+        remarks=tuple(words.measure_text(line) for line in terminal.remarks(info, trial)[:REMARKS_MAX]),
         chart=trialchart.trial_chart(record, trial, classes),
         bar=f"{bar_s * 1000:.0f} ms" if bar_s < 1 else f"{bar_s:.1f} s",
         close_up=close_up,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from lab.model import RunResult, TrialRecord, TrialResult, Verdict
+from lab.model import RunInfo, RunResult, TrialRecord, TrialResult, Verdict
 from lab.report import terminal, timeline, words
 from lab.report.matrix import Cell, Matrix, Row
 from lab.report.svg import xml_text
@@ -37,7 +37,7 @@ def run(result: RunResult, records: Sequence[TrialRecord]) -> str:
         if info.failover == "none"
         else f"{info.stage_folder}.{info.failover}.{info.experiment}"
     )
-    cases = [_trial_case(name, record, trial) for record, trial in zip(records, result.trials, strict=True)]
+    cases = [_trial_case(name, info, record, trial) for record, trial in zip(records, result.trials, strict=True)]
     if not cases:
         cases = [Case(name, "trials", "error", "no trial was completed")]
     asked = {"seed": f"{info.seed}", "rate_per_s": f"{info.plan.rate_per_s:g}", "verdict": result.verdict.value}
@@ -51,9 +51,9 @@ def comparison(matrix: Matrix) -> str:
     return _document(matrix.title, suites)
 
 
-def _trial_case(suite: str, record: TrialRecord, trial: TrialResult) -> Case:
+def _trial_case(suite: str, info: RunInfo, record: TrialRecord, trial: TrialResult) -> Case:
     outcome, why = trial_outcome(trial)
-    said = "\n".join([f"gone for {terminal.downtime(trial.outages)}", *terminal.explain(trial)])
+    said = "\n".join([f"gone for {terminal.downtime(trial.outages)}", *terminal.remarks(info, trial)])
     name = f"trial {trial.number}" + (f" ({words.broken(trial)})" if trial.targets else "")
     return Case(suite, name, outcome, "; ".join(why), "\n".join(why), timeline.length_s(record), said)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lab import exposure
+from lab import cascade, exposure
 from lab.availability import bins
-from lab.model import RunResult, TrialRecord, TrialResult, Verdict
+from lab.model import RunInfo, RunResult, TrialRecord, TrialResult, Verdict
 from lab.report import heat, reserve, terminal, words
 from lab.report.figures import figures
 from lab.report.matrix import Cell, Matrix
@@ -30,7 +30,7 @@ SPECIAL = re.compile(r"[&<>|`*_~\[\]\\]|^[-+=]|^#(?=\s)|^\d+(?=[.)]\s)|[@#](?=\w
 def run(result: RunResult, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str:
     """A run for a pull request: the sentence, the figures, a row a trial."""
     titles = ("trial", "broken", "gone for", "failed reads", "failed writes", "lost writes", "99% within", "what else")
-    rows = [_row(_trial_cells(trial)) for trial in result.trials]
+    rows = [_row(_trial_cells(result.info, trial)) for trial in result.trials]
     head = [*_run_head(result), "", f"{words.count(len(result.trials), 'trial')}:", "", _row(titles), _rule(len(titles))]
     return _fitted(head, rows, limit_bytes)
 
@@ -86,6 +86,7 @@ def _run_head(result: RunResult) -> list[str]:
         plain(words.headline(result), SENTENCE_MAX_CHARACTERS),
         "",
         plain(words.verdict_line(result), SENTENCE_MAX_CHARACTERS),
+        *(line for said in terminal.under_repair(result) for line in ("", plain(said))),
         "",
         _row(("figure", "value", "")),
         _rule(3),
@@ -111,7 +112,7 @@ def _reserves(result: RunResult) -> list[str]:
     ]
 
 
-def _trial_cells(trial: TrialResult) -> tuple[str, ...]:
+def _trial_cells(info: RunInfo, trial: TrialResult) -> tuple[str, ...]:
     failed = [share.intended - share.good for share in (trial.reads, trial.writes)]
     return (
         str(trial.number) if trial.valid else f"{trial.number} (not valid)",
@@ -121,8 +122,12 @@ def _trial_cells(trial: TrialResult) -> tuple[str, ...]:
         f"{failed[1]:,} of {trial.writes.intended:,}" if trial.has_writes else words.NOT_MEASURED,
         words.lost_of(trial),
         f"{trial.latency_ms['p99']:.0f} ms",
-        "; ".join([*trial.reasons, *(words.measure_text(each) for each in trial.failed_expectations)]),
+        "; ".join([*trial.reasons, *(words.measure_text(each) for each in trial.failed_expectations), *_blows(info, trial)]),
     )
+
+
+def _blows(info: RunInfo, trial: TrialResult) -> list[str]:
+    return cascade.explain(trial.blows, terminal.tolerance_s(info))
 
 
 def _cell(cell: Cell | None) -> str:

@@ -60,7 +60,7 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     console.print(trials_table(result.trials))
     show_reserves(console, result.trials)
     for trial in result.trials:
-        for line in (*explain(trial), *cascade.explain(trial.blows, tolerance_s(info))):
+        for line in remarks(info, trial):
             console.print(f"  trial {trial.number}: {line}", markup=False)
     for said in closing(result):
         console.print(said, markup=False)
@@ -190,27 +190,26 @@ def explain(trial: TrialResult) -> list[str]:
     return [*lines, *trial.failed_expectations, *trial.notes]
 
 
+def remarks(info: RunInfo, trial: TrialResult) -> list[str]:
+    """All that is said about a trial beside its figures: of several faults in a row, each for itself."""
+    return [*explain(trial), *cascade.explain(trial.blows, tolerance_s(info))]
+
+
 def tolerance_s(info: RunInfo) -> float:
     """For how long users may be without the service, as the experiment says; 0 where it does not."""
     bounds = [each.at_most for each in info.expectations if each.measure == "downtime_longest_s" and each.at_most is not None]
     return min(bounds, default=0.0)
 
 
-def repairing(info: RunInfo) -> list[str]:
-    """Under which repair policy a run went, and whether its verdict was foreseen."""
-    lines = []
+def under_repair(result: RunResult) -> list[str]:
+    """The repair policy of a run, and whether the verdict is the one that the experiment's author expects under it."""
+    info, said = result.info, []
     if info.repair != RepairPolicy.NONE:
-        lines.append(f"repair: {info.repair} after {info.repair_after_s:g} s, by the lab in place of an orchestrator")
-    return lines
-
-
-def foreseen(result: RunResult) -> list[str]:
-    """Whether the verdict is the one that the experiment's author expects under this repair policy."""
-    info = result.info
-    if not info.foreseen or result.verdict is Verdict.INCONCLUSIVE:
-        return []
-    fits = "as was foreseen" if result.verdict.value == info.foreseen else f"where {info.foreseen} was foreseen"
-    return [f"under repair '{info.repair}': {result.verdict.value}, {fits}"]
+        said.append(f"repair: {info.repair} after {info.repair_after_s:g} s, by the lab in place of an orchestrator")
+    if info.foreseen and result.verdict is not Verdict.INCONCLUSIVE:
+        fits = "as was foreseen" if result.verdict.value == info.foreseen else f"where {info.foreseen} was foreseen"
+        said.append(f"under repair '{info.repair}': {result.verdict.value}, {fits}")
+    return said
 
 
 def overload(trial: TrialResult) -> str:
@@ -273,7 +272,7 @@ def closing(result: RunResult) -> list[Text | str]:
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
     lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
-    lines += [*repairing(info), *foreseen(result)]
+    lines += under_repair(result)
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from lab import stages
-from lab.engine import Engine
+from lab.engine import Engine, wait_until
 from lab.model import DatabaseState
 from lab.observer import look
-from tests.integration.driver import Lab, longest
+from tests.integration.driver import Lab, container, docker, longest
 
 pytestmark = pytest.mark.docker
 
@@ -18,6 +18,7 @@ UP_TIMEOUT_S = 240
 WRITES_CEILING_S = 15.0
 READS_CEILING_S = 4.0
 LINE = "us"
+GIVEN_UP_WITHIN_S = 30.0
 
 
 def test_one_region_goes_on_without_the_other(lab: Lab, engine: Engine) -> None:
@@ -31,6 +32,26 @@ def test_one_region_goes_on_without_the_other(lab: Lab, engine: Engine) -> None:
     assert longest(trial, "read_outages") < READS_CEILING_S
     stage = stages.find("7")
     assert stage.is_redundant(look(engine, stage))
+
+
+def test_with_local_a_region_is_given_up_also_when_its_databases_died_one_after_the_other(lab: Lab, engine: Engine) -> None:
+    local = Lab({**lab.environment, "LAB_DURABILITY": "local"})
+    local.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
+    stage = stages.find("7")
+    home = ("db1", "db2")
+    [primary] = look(engine, stage).named(DatabaseState.PRIMARY)
+    assert primary in home
+    # What the monitor tells a primary whose neighbour has died; dead itself, it never says that it has done so.
+    docker("pause", *(container(7, name) for name in home))
+    told = "UPDATE pgautofailover.node SET goalstate = 'wait_primary' WHERE nodename = '{}' AND reportedstate = 'primary' RETURNING 1"
+    answer = docker(
+        *("exec", container(7, "monitor"), "psql", "-h", "/run/postgresql", "-d", "pg_auto_failover", "-qAtc", told.format(primary))
+    )
+    assert answer == "1"
+    docker("kill", *(container(7, name) for name in home))
+    assert wait_until(lambda: bool(set(look(engine, stage).named(DatabaseState.PRIMARY)) - set(home)), GIVEN_UP_WITHIN_S)
+    local.must("heal")
+    local.must("down", "7")
 
 
 def test_a_longer_line_is_measured_and_taken_back(lab: Lab, engine: Engine) -> None:

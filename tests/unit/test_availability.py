@@ -311,6 +311,11 @@ def test_unreadable_database_makes_a_trial_invalid() -> None:
     assert trial.failed_expectations == ()
 
 
+def test_trial_that_nobody_watched_to_the_end_is_not_valid() -> None:
+    trial = measure_trial(record(events=(*EVENTS, Event(6.0, "blind", "the observer has gone silent"))), [], has_fault=True)
+    assert trial.reasons == ("nobody watched the databases and the address until the end",)
+
+
 def test_late_generator_makes_a_trial_invalid() -> None:
     trial = measure_trial(record(generator=good_generator(intended=896, recorded=896, lag_max_ms=500)), [], has_fault=True)
     assert not trial.valid

@@ -80,6 +80,12 @@ def test_the_same_seed_gives_the_same_schedule_and_a_longer_one_begins_as_the_sh
     assert planned(for_s=45.0 * few, seed=seed, reckless=reckless) == short
 
 
+def test_another_rate_is_another_schedule() -> None:
+    slow, fast = (monkey.schedule(STAGE, 1800.0, 45.0, 11, RESTART, rate_per_s=rate) for rate in (50.0, 100.0))
+    assert slow.rounds == fast.rounds
+    assert slow.digest != fast.digest
+
+
 def test_another_seed_gives_another_schedule() -> None:
     assert planned(seed=1).rounds != planned(seed=2).rounds
 
@@ -140,7 +146,8 @@ def test_a_printed_schedule_is_replayed_as_it_was(tmp_path_factory: pytest.TempP
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema_version": 2}, "another version"),
+        ({"schema_version": 1}, "another version"),
+        ({"rate_per_s": 0}, "rate is out of bounds"),
         ({"rounds": []}, "not numbered from 1"),
         ({"every_s": 1}, "out of bounds"),
         ({"repair": {"policy": "pray", "after_s": 2}}, "is no schedule"),

@@ -21,10 +21,10 @@ from lab.availability import MEASURES, summarise
 from lab.cli import REPORTS, main
 from lab.errors import EXIT_HELD, EXIT_USAGE, UsageError
 from lab.journal import RunJournal
-from lab.model import Verdict
-from lab.report import files, junit, markdown, matrix, table, words
+from lab.model import Event, Verdict
+from lab.report import files, html, junit, markdown, matrix, table, words
 from lab.report.heat import level, mark
-from tests.unit.helpers import NONE_LOST, record, result, run_info
+from tests.unit.helpers import EVENTS, NONE_LOST, record, result, run_info
 from tests.unit.reports import HOSTILE, WATCHED, a_matrix, a_run, cell, hostile, hostile_matrix, invalid, silent
 
 # After the schema that CI services share (testsuites > testsuite > testcase): what each element may have, and must.
@@ -190,6 +190,24 @@ def test_markdown_has_a_row_for_each_tier_and_a_band_where_nothing_is_left() -> 
     [band] = [line for line in text.splitlines() if "━" in line and line.startswith(" ")]
     assert band == " database " + " " * 21 + "━" * 33
     assert "| tier |" not in markdown.run(a_run(record((2.0, 3.0)))[0])
+
+
+def test_each_fault_of_several_and_the_repair_are_in_every_report() -> None:
+    twice = (*EVENTS, Event(4.0, "inject", "kill web2"))
+    info = run_info(repair="restart", repair_after_s=2.0, foreseen="held")
+    run, records = a_run(record((2.0, 3.0), (4.0, 4.5), events=twice), info=info)
+    [first, second] = ["fault 1 (kill web1): gone for 1.0", "fault 2 (kill web2): gone for 0.5"]
+    for text in (markdown.run(run), html.run_page(run, records), junit.run(run, records)):
+        assert first in spaced(text)
+        assert second in spaced(text)
+    for text in (markdown.run(run), html.run_page(run, records)):
+        assert "restart after 2 s, by the lab in place of an orchestrator" in spaced(text)
+        assert "refuted, where held was foreseen" in text
+
+
+def spaced(text: str) -> str:
+    """Without the spaces that hold a number to its unit."""
+    return text.replace("\u00a0", " ")
 
 
 def test_markdown_of_a_comparison_is_its_table() -> None:

@@ -287,11 +287,13 @@ async def watch(what: Watch) -> None:
 
 
 async def for_ever(observer: Observer) -> None:
-    """Print each change, until standard input ends."""
+    """Print each change, until standard input ends. Raises what any of the watches died of: half a sight would look whole."""
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     tasks = [asyncio.create_task(watch(each)) for each in (*observer.watches, *observer.more)]
     said, said_at = None, 0.0
     while not ended.done():
+        for dead in (task for task in tasks if task.done()):
+            dead.result()
         for finding in observer.findings():
             say("finding", **finding)
         seen = observer.sight()

@@ -393,3 +393,24 @@ def test_it_prints_its_clocks_then_each_change_and_something_every_second(databa
     # At least once a second, as well as a busy machine can.
     assert 0.9 < (again["clock_ns"] - changed["clock_ns"]) / 1e9 < 2
     assert took_s < 3
+
+
+def test_watch_that_dies_ends_the_observer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(self: DatabaseWatch) -> None:
+        raise LookupError("an answer that nobody foresaw")
+
+    monkeypatch.setattr(DatabaseWatch, "look", broken)
+    watched = Observer({"databases": {"db1": "127.0.0.1"}}, "secret")
+    reading, writing = os.pipe()  # an input that does not end before it is closed
+    with os.fdopen(reading) as never, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", never)
+        with os.fdopen(writing, "w") as end:
+
+            async def run() -> None:
+                try:
+                    await asyncio.wait_for(observer.for_ever(watched), PATIENCE_S)
+                finally:
+                    end.close()
+
+            with pytest.raises(LookupError):
+                asyncio.run(run())

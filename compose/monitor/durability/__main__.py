@@ -36,6 +36,12 @@ SELECT pg_current_wal_flush_lsn(), current_setting('synchronous_standby_names'),
   coalesce(bool_or(flush_lsn >= %s::pg_lsn) FILTER (WHERE sync_state IN ('sync', 'quorum')), false)
 FROM pg_stat_replication
 """
+# The neighbour dies a moment before the primary does: the monitor has told it to go on without, and it never said that it
+# does. pg_auto_failover elects nobody while a primary is on its way from one setting to another.
+UNFINISHED = """
+UPDATE pgautofailover.node SET goalstate = reportedstate
+WHERE nodename = ANY(%s) AND reportedstate = 'primary' AND goalstate = 'wait_primary'
+"""
 STANDBY_NAME = re.compile(r"pgautofailover_standby_(\d+)")
 
 
@@ -180,6 +186,7 @@ class Keeper:
             return
         with self._monitor.transaction():
             self._monitor.execute("UPDATE pgautofailover.node SET replicationquorum = (nodename <> ALL(%s))", (lost,))
+            self._monitor.execute(UNFINISHED, ([node.name for node in nodes if node.region == self._home],))
             self._monitor.execute("UPDATE public.durability SET settled = true")
         say(f"region {self._home} is lost: nobody waits for {', '.join(lost)}, and what only they have is lost")
 
