@@ -62,7 +62,10 @@ POLICIES = [policy.value for policy in RepairPolicy if policy is not RepairPolic
 @seed_option
 @click.option("--print-schedule", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option(
-    "--schedule", "file", type=click.Path(path_type=Path), help="Replay this schedule, at its rate (--print-schedule --json wrote it)."
+    "--schedule",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Replay this schedule, at its rate (--print-schedule --json wrote it).",
 )
 @json_option
 @with_failover
@@ -124,9 +127,7 @@ def _ending(outcomes: list[MonkeyOutcome], floor_ratio: float) -> list[str]:
     return [f"stopped after round {len(outcomes)}: {reason}"] if reason else []
 
 
-def _let_loose(
-    output: Output, stage: Stage, planned: Schedule, kept: monkey.Kept, floor_ratio: float
-) -> list[MonkeyOutcome]:
+def _let_loose(output: Output, stage: Stage, planned: Schedule, kept: monkey.Kept, floor_ratio: float) -> list[MonkeyOutcome]:
     engine, ledger = Engine(), UndoLedger()
     with journal.exclusive(f"lab monkey {stage.number}"):
         preflight.check_no_open_faults(ledger)

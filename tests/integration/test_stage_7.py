@@ -45,7 +45,17 @@ def test_with_local_a_region_is_given_up_also_when_its_databases_died_one_after_
     docker("pause", *(container(7, name) for name in home))
     told = "UPDATE pgautofailover.node SET goalstate = 'wait_primary' WHERE nodename = '{}' AND reportedstate = 'primary' RETURNING 1"
     answer = docker(
-        *("exec", container(7, "monitor"), "psql", "-h", "/run/postgresql", "-d", "pg_auto_failover", "-qAtc", told.format(primary))
+        *(
+            "exec",
+            container(7, "monitor"),
+            "psql",
+            "-h",
+            "/run/postgresql",
+            "-d",
+            "pg_auto_failover",
+            "-qAtc",
+            told.format(primary),
+        )
     )
     assert answer == "1"
     docker("kill", *(container(7, name) for name in home))

@@ -165,7 +165,6 @@ def test_stage_is_whole_without_who_only_watches(gone: bool) -> None:
         healing.await_whole(PlayedEngine(started(stage(), web1={"status": "exited"})).as_engine, stage(), timeout_s=0.1)
 
 
-
 def test_redundancy_is_waited_for() -> None:
     observer = PlayedObserver([sight(db2="silent", standbys=0, synchronous=0), sight(synchronous=0), sight()])
     healing.await_sight(PlayedEngine().as_engine, automatic(), observer.as_observer, timeout_s=5)
