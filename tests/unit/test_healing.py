@@ -161,7 +161,7 @@ def test_stage_is_whole_without_who_only_watches(gone: bool) -> None:
     boxes = started(stage(), watch={"status": "exited"})
     present = [each for each in boxes if not gone or each.service != "watch"]
     healing.await_whole(PlayedEngine(present).as_engine, stage(), timeout_s=0.1)
-    with pytest.raises(HealError, match=r"web1 is exited after 0\.1 s"):
+    with pytest.raises(HealError, match="web1 is exited"):
         healing.await_whole(PlayedEngine(started(stage(), web1={"status": "exited"})).as_engine, stage(), timeout_s=0.1)
 
 
