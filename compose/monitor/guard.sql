@@ -32,7 +32,19 @@ END $guard$;
 
 CREATE TRIGGER refuse_promotion_that_could_lose BEFORE UPDATE OF goalstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.goalstate IN ('report_lsn', 'fast_forward', 'prepare_promotion') AND OLD.goalstate <> NEW.goalstate) EXECUTE FUNCTION public.refuse_promotion_that_could_lose();
 
--- 2. A primary must not be told to step down, nor its standbys to leave it, where nobody can take over. With several
+-- 2. A timeline that was reached is not left because nobody could be asked. While PostgreSQL is down the keeper (2.2) says the
+-- timeline of when it last looked at the files, which may be that of before the promotion, and no other as long as this database
+-- follows nobody. The monitor sorts by timeline, and then chooses by position: it has the one that has most fetch from itself
+-- what it lacks, for good. Who follows another one, and runs, says what it follows; that may be a lower one (a rewind).
+CREATE FUNCTION public.keep_timeline() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+  NEW.reportedtli := OLD.reportedtli;
+  RETURN NEW;
+END $guard$;
+
+CREATE TRIGGER keep_timeline BEFORE UPDATE OF reportedtli ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedtli < OLD.reportedtli AND NOT (NEW.reportedpgisrunning AND NEW.reportedstate IN ('secondary', 'catchingup'))) EXECUTE FUNCTION public.keep_timeline();
+
+-- 3. A primary must not be told to step down, nor its standbys to leave it, where nobody can take over. With several
 -- standbys the election waits until every one that a commit may have waited for has said what it has; so one of those that
 -- is ill, or has no data yet, makes it an election without end. A primary that was called ill for a moment would stay down,
 -- or without a standby that acknowledges, for as long as that one does.

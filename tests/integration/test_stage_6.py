@@ -51,6 +51,20 @@ def test_a_candidate_that_lagged_fetches_what_it_lacks_and_begins_a_new_timeline
     assert int(docker("exec", container(6, "monitor"), *asked)) > 0
 
 
+def test_the_monitor_forgets_no_timeline_of_who_is_down(lab: Lab, engine: Engine) -> None:
+    lab.must("up", "6", "--replace", timeout_s=180)
+    [primary] = look(engine, stages.find("6")).named(DatabaseState.PRIMARY)
+    set_to = "UPDATE pgautofailover.node SET reportedtli = {}, reportedpgisrunning = false WHERE nodename = '{}'"
+    said = f"SELECT reportedtli FROM pgautofailover.node WHERE nodename = '{primary}'"
+    # In one transaction, and nothing of it kept: the keeper reports all the while.
+    steps = ["BEGIN", set_to.format(7, primary), said, set_to.format(6, primary), said, "ROLLBACK"]
+    answer = docker(
+        *("exec", container(6, "monitor"), "psql", "-X", "-qAt", "-h", "/run/postgresql", "-d", "pg_auto_failover"),
+        *(word for step in steps for word in ("-c", step)),
+    )
+    assert answer.split() == ["7", "7"]
+
+
 def test_map_waits_for_no_frozen_box_and_says_what_stopped_answering(lab: Lab) -> None:
     lab.must("up", "6", "--replace", timeout_s=180)
     lab.must("chaos", "pause", "zone:c")
