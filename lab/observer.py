@@ -16,6 +16,7 @@ from lab.model import DatabaseState, Finding, Sight, Stage
 FIRST_TIMEOUT_S = 10.0
 # It says something at least once a second.
 STALE_S = 5.0
+SILENT_S = 3.0
 BALANCER_ROLE = "lb"
 
 
@@ -101,6 +102,11 @@ class Observer:
         if monotonic() - self._heard_at > STALE_S:
             raise InconclusiveError("the observer has gone silent", "was the internet box stopped? see 'lab status'")
         return self.sights[-1]
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether it still looks: it has not ended, and not fallen silent."""
+        return self._process is not None and self._process.poll() is None and monotonic() - self._heard_at <= SILENT_S
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from durability.policy import Durability, Node, changes, lost_region, quorum, read_regions
+from durability.policy import Durability, Node, changes, is_given_up, lost_region, quorum, read_regions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +102,18 @@ def test_after_the_changes_the_flags_are_what_was_wanted(standbys: tuple[Node, .
 def test_a_region_is_lost_when_all_of_it_is_and_another_one_is_not(healthy: tuple[bool, ...]) -> None:
     nodes = [node(name, healthy=well) for name, well in zip(NAMES, healthy, strict=True)]
     assert lost_region("eu", nodes) == (not healthy[0] and not healthy[1] and (healthy[2] or healthy[3]))
+
+
+def test_a_region_is_given_up_once_nothing_waits_for_it() -> None:
+    gone = [node("db1", "primary", in_quorum=False), node("db2", in_quorum=False)]
+    us = [node("db3"), node("db4")]
+    assert is_given_up("eu", [*gone, *us], settled=True)
+    # The neighbour still counts; the other region does not yet; the flags were moved, and not all the way.
+    assert not is_given_up("eu", [gone[0], node("db2"), *us], settled=True)
+    assert not is_given_up("eu", [*gone, node("db3"), node("db4", in_quorum=False)], settled=True)
+    assert not is_given_up("eu", [*gone, *us], settled=False)
+    # Told to go on alone, and dead before it said that it did.
+    assert not is_given_up("eu", [replace(gone[0], goal="wait_primary"), gone[1], *us], settled=True)
 
 
 def test_regions_are_read() -> None:

@@ -149,3 +149,13 @@ def test_who_only_watches_is_asked_nothing(of: Stage) -> None:
     assert bool(addresses) == (of.number > 1)
     asked = json.dumps(reserve_order(of))
     assert not [address for address in addresses if f'"{address}"' in asked]
+
+
+def test_observer_that_has_ended_does_not_watch() -> None:
+    internet = Internet([CLOCKS, line(sight(clock_ns=1))])
+    with observing(internet) as observer:
+        assert wait_until(lambda: len(observer.sights) == 1, 5)
+        assert observer.is_watching
+        assert internet.process is not None
+        internet.process.kill()
+        assert wait_until(lambda: not observer.is_watching, 5)

@@ -26,6 +26,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -309,7 +310,13 @@ async def main(kind: type[Observer] = Observer) -> None:
     """Watch what the command line names."""
     observer = kind(json.loads(sys.argv[-1]), os.environ["AUDITOR_PASSWORD"])
     say("clocks", monotonic_ns=time.monotonic_ns(), realtime_ns=time.time_ns(), period_s=PERIOD_S)
-    await for_ever(observer)
+    try:
+        await for_ever(observer)
+    except Exception:
+        # At once: asyncio would first wait for the thread that reads standard input.
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 if __name__ == "__main__":

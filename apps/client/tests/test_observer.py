@@ -395,22 +395,28 @@ def test_it_prints_its_clocks_then_each_change_and_something_every_second(databa
     assert took_s < 3
 
 
-def test_watch_that_dies_ends_the_observer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(self: DatabaseWatch) -> None:
-        raise LookupError("an answer that nobody foresaw")
+def test_watch_that_dies_ends_the_observer_at_once() -> None:
+    dying = """
+import asyncio
+from client import observer
 
-    monkeypatch.setattr(DatabaseWatch, "look", broken)
-    watched = Observer({"databases": {"db1": "127.0.0.1"}}, "secret")
-    reading, writing = os.pipe()  # an input that does not end before it is closed
-    with os.fdopen(reading) as never, monkeypatch.context() as patched:
-        patched.setattr(sys, "stdin", never)
-        with os.fdopen(writing, "w") as end:
+async def look(self):
+    raise LookupError("an answer that nobody foresaw")
 
-            async def run() -> None:
-                try:
-                    await asyncio.wait_for(observer.for_ever(watched), PATIENCE_S)
-                finally:
-                    end.close()
-
-            with pytest.raises(LookupError):
-                asyncio.run(run())
+observer.DatabaseWatch.look = look
+asyncio.run(observer.main())
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", dying, json.dumps({"databases": {"db1": "127.0.0.1"}})],
+        stdin=subprocess.PIPE,  # and it stays open
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "AUDITOR_PASSWORD": "secret"},
+        cwd=Path(observer.__file__).parent.parent,
+    )
+    try:
+        assert process.wait(timeout=PATIENCE_S) == 1
+        assert process.stderr is not None
+        assert "an answer that nobody foresaw" in process.stderr.read()
+    finally:
+        process.kill()

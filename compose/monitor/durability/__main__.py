@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from durability.policy import Durability, Node, changes, lost_region, quorum, read_regions
+from durability.policy import Durability, Node, changes, is_given_up, lost_region, quorum, read_regions
 
 PERIOD_S = 0.2
 # A region is given up (durability local) when all of it has been silent for so long: what only it has is lost.
@@ -160,8 +160,7 @@ class Keeper:
 
     def _settle(self, followers: Followers, in_force: bool) -> None:
         """A change is through when one of the new ones has everything that was committed until it was in force."""
-        settled = self._monitor.execute("SELECT settled FROM public.durability").fetchone()
-        if settled is None or settled[0] or not in_force:
+        if self._is_settled() or not in_force:
             self._settling_from = ""
         elif not self._settling_from:
             self._settling_from = followers.position
@@ -181,14 +180,19 @@ class Keeper:
     def _give_up(self, nodes: list[Node]) -> None:
         """Durability local: the election must not wait for the region that is lost."""
         self._silent_since = self._silent_since or time.monotonic()
-        lost = [node.name for node in nodes if node.region == self._home and node.in_quorum]
-        if not lost or time.monotonic() - self._silent_since < LOST_AFTER_S:
+        if time.monotonic() - self._silent_since < LOST_AFTER_S or is_given_up(self._home, nodes, self._is_settled()):
             return
+        lost = [node.name for node in nodes if node.region == self._home]
         with self._monitor.transaction():
             self._monitor.execute("UPDATE pgautofailover.node SET replicationquorum = (nodename <> ALL(%s))", (lost,))
-            self._monitor.execute(UNFINISHED, ([node.name for node in nodes if node.region == self._home],))
+            self._monitor.execute(UNFINISHED, (lost,))
             self._monitor.execute("UPDATE public.durability SET settled = true")
         say(f"region {self._home} is lost: nobody waits for {', '.join(lost)}, and what only they have is lost")
+
+    def _is_settled(self) -> bool:
+        """Whether the last change of the flags has gone all the way."""
+        row = self._monitor.execute("SELECT settled FROM public.durability").fetchone()
+        return row is not None and bool(row[0])
 
 
 def main() -> None:

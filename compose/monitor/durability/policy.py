@@ -81,6 +81,16 @@ def lost_region(primary_region: str, nodes: Iterable[Node]) -> bool:
     return bool(home) and not any(node.healthy for node in home) and any(node.healthy for node in away)
 
 
+def is_given_up(primary_region: str, nodes: Iterable[Node], settled: bool) -> bool:
+    """Whether an election can do without the primary's region: it waits for nobody there, no change of the flags is under way,
+    and no primary there was told to go on alone and died before it said that it did.
+    """
+    every = list(nodes)
+    home = [node for node in every if node.region == primary_region]
+    flags_moved = not any(node.in_quorum for node in home) and all(node.in_quorum for node in every if node not in home)
+    return settled and flags_moved and not any((node.reported, node.goal) == ("primary", "wait_primary") for node in home)
+
+
 def read_regions(text: str) -> dict[str, str]:
     """The region of each database, from 'eu=db1,db2 us=db3,db4'. Raises ValueError for anything else."""
     regions: dict[str, str] = {}
