@@ -413,10 +413,8 @@ class _Trial:
 
     def _note_blindness(self, observer: Observer) -> None:
         """An observer that died meanwhile has seen nothing bad: that must not look like nothing bad to be seen."""
-        try:
-            observer.latest()
-        except InconclusiveError as error:
-            self._note("blind", error.message)
+        if not observer.is_watching:
+            self._note("blind", "the observer has ended, or has gone silent")
 
     def _note_sights(self, observer: Observer) -> None:
         stage = self.order.stage
