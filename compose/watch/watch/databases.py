@@ -93,19 +93,25 @@ class Cluster:
     databases: Sequence[Database]
     primary: str = ""
     """Who leads, or did so last."""
-    changes: int = 0
-    """How often it was another one than before."""
+    changes: dict[str, int] = field(init=False)
+    """For each database, how often it led where another one had before; 0 from the start."""
+    _has_started: bool = False
+    """Whether anybody has led and acknowledged. Until then they are being started, and may take turns as they please."""
     _positions: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=POSITIONS_KEPT))
     """How far the primary's log went, and when."""
+
+    def __post_init__(self) -> None:
+        self.changes = {each.name: 0 for each in self.databases}
 
     def judge(self, at: float) -> None:
         """Everybody has been asked once more."""
         leaders = [each for each in self.databases if each.state and each.state.leads]
         if len(leaders) == 1 and leaders[0].state:
             if leaders[0].name != self.primary:
-                self.changes += bool(self.primary)
+                self.changes[leaders[0].name] += self._has_started
                 self.primary = leaders[0].name
                 self._positions.clear()
+            self._has_started |= leaders[0].state.acknowledges
             self._positions.append((at, leaders[0].state.position))
         for each in self.databases:
             each.was_ready |= self.is_ready(each)

@@ -45,10 +45,10 @@ class Door:
     host: str
     port: int
     tallies: dict[str, Tally] = field(default_factory=lambda: {"read": Tally(), "write": Tally()})
+    changes: dict[str, int] = field(default_factory=dict)
+    """For each balancer, how often it answered where another one had before. Who is known from the start begins at 0."""
     balancer: str = ""
     """Which one answered last; empty where they do not say."""
-    changes: int = 0
-    """How often it was another one than before."""
     _number: int = 0
 
     async def knock(self, kind: str) -> str:
@@ -64,9 +64,15 @@ class Door:
         except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             return str(error) or type(error).__name__
         if balancer and balancer != self.balancer:
-            self.changes += bool(self.balancer)
+            if self.balancer and self._has_started:
+                self.changes[balancer] = self.changes.get(balancer, 0) + 1
             self.balancer = balancer
         return "" if status == (200 if kind == "read" else 201) else f"http-{status}"
+
+    @property
+    def _has_started(self) -> bool:
+        """Until the stage has, balancers may take turns as they please."""
+        return any(each.last_good is not None for each in self.tallies.values())
 
     async def _ask(self, kind: str) -> tuple[int, str]:
         """The status of the answer, and the balancer that it came through."""

@@ -67,7 +67,8 @@ class Eyes:
         def of(role: str) -> list[Target]:
             return [target for target in targets if target.role == role]
 
-        self.doors = [Door(each.host, each.port) for each in of("door")]
+        balancers = [each.name for each in of("balancer")]
+        self.doors = [Door(each.host, each.port, changes=dict.fromkeys(balancers, 0)) for each in of("door")]
         self.holders = [Holder(each) for each in of("holder")]
         self.monitors = [Monitor(each, server(each, "pg_auto_failover", MONITOR_QUERY)) for each in of("monitor")]
         self.cluster = Cluster([Database(each.name, {"box": each.name, **each.labels}) for each in of("database")])
@@ -100,14 +101,14 @@ class Eyes:
         now = monotonic()
         tallies = [({"kind": kind}, tally) for door in self.doors for kind, tally in door.tallies.items()]
         since = [(labels, now - tally.last_good) for labels, tally in tallies if tally.last_good is not None]
-        changes: list[Sample] = [({}, door.changes) for door in self.doors]
+        changes = [({"to": name}, count) for door in self.doors for name, count in door.changes.items()]
         return [
             metric(
                 "door_requests_total", [(labels, each.good + each.bad) for labels, each in tallies], "Our own at the front door."
             ),
             metric("door_failures_total", [(labels, each.bad) for labels, each in tallies], "Not served correctly within 1 s."),
             metric("door_seconds_since_good", since, "Since the last one that was."),
-            metric("door_changes_total", changes, "How often another balancer answered than before."),
+            metric("door_changes_total", changes, "How often it answered where another balancer had before."),
         ]
 
     def _databases(self) -> list[str]:
@@ -116,6 +117,7 @@ class Eyes:
         # Where there is only one, no redundancy is lost with it.
         several = known if len(cluster.databases) > 1 else []
         behind = [(each.labels, seconds) for each in several if (seconds := cluster.behind_s(each, now)) is not None]
+        changes = [({"to": name}, count) for name, count in cluster.changes.items()]
         monitors = [
             ({"box": each.target.name, **each.target.labels}, float(each.answers)) for each in self.monitors if each.was_ready
         ]
@@ -124,7 +126,7 @@ class Eyes:
             metric("database_primary", [(each.labels, bool(each.claim.since)) for each in known], "Whether it accepts writes."),
             metric("database_behind_seconds", behind, "How old what a standby shows is."),
             metric("databases_writable", [({}, cluster.writable)], "How many accept writes."),
-            metric("primary_changes_total", [({}, cluster.changes)], "How often another database led than before."),
+            metric("primary_changes_total", changes, "How often it led where another database had before."),
             metric("monitor_ready", monitors, "Whether the monitor answers."),
         ]
 
