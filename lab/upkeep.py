@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from lab import healing, images, journal, preflight, signals
 from lab.engine import Engine
 from lab.errors import HealError, PreflightError
 from lab.journal import UndoLedger
-from lab.model import Stage
+from lab.model import Box, Stage
 
 
 def ensure_up(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
@@ -19,7 +19,7 @@ def ensure_up(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
         say(f"the files of stage {stage.number} have changed since it was started: starting it anew")
         take_down(engine, [stage], say)
         present = []
-    if {box.service for box in present if engine.is_well(box)} == {spec.name for spec in stage.services}:
+    if _is_up(engine, stage, present):
         return
     preflight.check_no_open_faults(UndoLedger())
     if present:
@@ -32,7 +32,7 @@ def ensure_up(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
     try:
         engine.up(stage)
         journal.note_started(stage, made_from)
-        _await_start(engine, stage)
+        _await_start(engine, stage, is_fresh=not present)
     except BaseException:
         if not present:
             with signals.Deferred(lambda: say("removing what was started, please wait")):
@@ -40,9 +40,17 @@ def ensure_up(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
         raise
 
 
-def _await_start(engine: Engine, stage: Stage) -> None:
+def _is_up(engine: Engine, stage: Stage, present: Sequence[Box]) -> bool:
+    """Whether nothing has to be started. Who only watches may be ill: a stage can be used without."""
+    well = {box.service for box in present if engine.is_well(box)}
+    there = {box.service for box in present if box.condition != "dead"}
+    return well >= set(stage.needed) and there >= {spec.name for spec in stage.services}
+
+
+def _await_start(engine: Engine, stage: Stage, is_fresh: bool) -> None:
     try:
-        healing.await_well(engine, stage.number, [spec.name for spec in stage.services])
+        if is_fresh:
+            healing.await_well(engine, stage.number, [spec.name for spec in stage.services])
         healing.await_whole(engine, stage)
     except HealError as error:  # nothing was broken that could be healed
         raise PreflightError(f"stage {stage.number} did not start: {error.message}", error.hint) from error
