@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.engine import COMPOSE_MIN, Engine, EngineInfo, compose_is_recent
 from lab.errors import PreflightError
 from lab.journal import UndoLedger
-from lab.model import Box, Stage
+from lab.model import WATCH_ROLE, Box, Stage
 
 FRONT_DOOR_PORT = 8080
 LOCUST_UI_PORT = 8089
@@ -52,8 +52,14 @@ def check_start(engine: Engine, stage: Stage) -> None:
     check_tools(info)
     check_other_stages(engine.boxes(), stage)
     check_memory(stage, available_memory_mib(info))
-    for variable in PORTS:
+    for variable in published(stage):
         check_port(variable)
+
+
+def published(stage: Stage) -> list[str]:
+    """The variables of the ports that its file publishes: that of the monitoring also where its box is left out."""
+    watched = bool(stage.left_out) or any(WATCH_ROLE in spec.roles for spec in stage.services)
+    return [variable for variable in PORTS if watched or variable != "LAB_WATCH_PORT"]
 
 
 def check_other_stages(boxes: Sequence[Box], stage: Stage) -> None:

@@ -8,8 +8,9 @@ import pytest
 from lab.engine import EngineInfo, compose_is_recent
 from lab.errors import EXIT_PREFLIGHT, PreflightError
 from lab.journal import UndoLedger
-from lab.model import Box, Undo, UndoAction
+from lab.model import Box, Stage, Undo, UndoAction
 from lab.preflight import (
+    PORTS,
     available_memory_mib,
     check_memory,
     check_no_open_faults,
@@ -17,8 +18,10 @@ from lab.preflight import (
     check_port,
     check_tools,
     front_door,
+    published,
     watch_page,
 )
+from lab.stages import all_stages, find
 from tests.unit.helpers import automatic, box, db, replicated, stage
 
 INFO = EngineInfo(version="28.0", compose_version="2.40.0", buildx=True, memory_mib=4000, processors=2, system="Linux")
@@ -56,6 +59,19 @@ def test_front_door_is_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pages_of_the_monitoring_are_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_WATCH_PORT", "9998")
     assert watch_page() == "http://127.0.0.1:9998"
+
+
+def test_port_of_the_monitoring_is_wanted_where_a_stage_publishes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert published(find("1")) == ["LAB_PORT", "LAB_LOCUST_PORT"]
+    assert "LAB_WATCH_PORT" in published(find("2"))
+    monkeypatch.setenv("LAB_WATCH", "no")
+    assert "LAB_WATCH_PORT" in published(find("2"))
+
+
+@pytest.mark.parametrize("found", all_stages(), ids=lambda found: found.name)
+def test_ports_that_are_looked_at_are_those_in_the_file(found: Stage) -> None:
+    text = found.file.read_text(encoding="utf-8")
+    assert published(found) == [variable for variable in PORTS if f"${{{variable}:-" in text]
 
 
 def test_memory_must_suffice() -> None:
