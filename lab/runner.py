@@ -152,6 +152,8 @@ class _Trial:
     journal: TrialJournal
     events: list[Event] = field(default_factory=list)
     victims: list[Victim] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    """Each fault and whom it hit, in words."""
     heard: list[EngineEvent] = field(default_factory=list)
     noting: Lock = field(default_factory=Lock)
     """Repairs note things too, from threads of their own."""
@@ -199,6 +201,7 @@ class _Trial:
                     self.progress.phase("before", f"{step.fault} {strike.names}, and waiting until users are served without")
                     strike.note(self.ledger)
                     self.victims += strike.victims
+                    self.broken.append(f"{step.fault} {strike.names}")
                     strike.inject()
                     strike.bites()
             if not wait_until(self._is_served, SETTLE_TIMEOUT_S):
@@ -234,6 +237,7 @@ class _Trial:
                 ) as load,
             ):
                 self.load, self.observer = load, observer
+                load.show_fault(", ".join(self.broken))
                 self.progress.phase("baseline", f"{self.order.plan.rate_per_s:g} requests a second, nothing broken")
                 self._note("clock", f"this host's clock is known to {load.clock.error_s * 1000:.2f} ms on the load's")
                 if self.order.capacity_per_s:
@@ -362,7 +366,8 @@ class _Trial:
             strike.note(self.ledger)
             self.victims += strike.victims
             self._note("inject", f"{step.fault} {strike.names}")
-            self.load.show_fault(f"{step.fault} {', '.join(self._names())}")
+            self.broken.append(f"{step.fault} {strike.names}")
+            self.load.show_fault(", ".join(self.broken))
             strike.inject()
             for bite in strike.bites():
                 self._note("bite" if bite.proved else "no-bite", bite.evidence)
