@@ -48,6 +48,9 @@ CREATE TRIGGER keep_timeline BEFORE UPDATE OF reportedtli ON pgautofailover.node
 -- standbys the election waits until every one that a commit may have waited for has said what it has; so one of those that
 -- is ill, or has no data yet, makes it an election without end. A primary that was called ill for a moment would stay down,
 -- or without a standby that acknowledges, for as long as that one does.
+-- And nobody may still be joining the last primary (join_secondary) when an election has none: pg_auto_failover 2.2 then looks
+-- for the primary of whom there is none, and the whole monitor crashes, again with each report. Who has joined is a secondary,
+-- which is the next thing that it would have been told.
 CREATE FUNCTION public.refuse_election_that_could_not_end() RETURNS trigger LANGUAGE plpgsql AS $guard$
 DECLARE
   standbys int := (SELECT count(*) - 1 FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid);
@@ -60,6 +63,10 @@ BEGIN
   IF NOT (SELECT settled FROM public.durability) THEN
     RAISE EXCEPTION 'no election: for whom a commit waits has just changed';
   END IF;
+  IF EXISTS (SELECT FROM pgautofailover.node AS other WHERE other.formationid = NEW.formationid AND other.groupid = NEW.groupid AND other.goalstate = 'join_secondary' AND other.reportedstate <> 'join_secondary' AND other.reporttime > now() - interval '2 s') THEN
+    RAISE EXCEPTION 'no election: a standby is just joining';
+  END IF;
+  UPDATE pgautofailover.node AS other SET goalstate = 'secondary' WHERE other.formationid = NEW.formationid AND other.groupid = NEW.groupid AND other.goalstate = 'join_secondary' AND other.reportedstate = 'join_secondary';
   RETURN NEW;
 END $guard$;
 

@@ -64,6 +64,20 @@ def test_with_local_a_region_is_given_up_also_when_its_databases_died_one_after_
     local.must("down", "7")
 
 
+def test_nobody_is_still_joining_when_an_election_begins(lab: Lab, engine: Engine) -> None:
+    lab.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
+    [primary] = look(engine, stages.find("7")).named(DatabaseState.PRIMARY)
+    joining = "UPDATE pgautofailover.node SET goalstate = 'join_secondary', reportedstate = 'join_secondary' WHERE nodename = 'db2'"
+    stepping_down = f"UPDATE pgautofailover.node SET goalstate = 'draining' WHERE nodename = '{primary}'"
+    steps = ["BEGIN", joining, stepping_down, "SELECT goalstate FROM pgautofailover.node WHERE nodename = 'db2'", "ROLLBACK"]
+    answer = docker(
+        *("exec", container(7, "monitor"), "psql", "-X", "-qAt", "-h", "/run/postgresql", "-d", "pg_auto_failover"),
+        *(word for step in steps for word in ("-c", step)),
+    )
+    assert primary == "db1"
+    assert answer == "secondary"
+
+
 def test_a_longer_line_is_measured_and_taken_back(lab: Lab, engine: Engine) -> None:
     lab.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
     [router] = [box for box in engine.boxes(7) if "wan" in box.roles]
