@@ -110,6 +110,12 @@ def container(stage: int, service: str) -> str:
     return f"redundancy-lab-{stage}-{service}-1"
 
 
+def asked_of_monitor(stage: int, *statements: str) -> str:
+    """What the monitor's database answers to these, one after the other in one session."""
+    psql = ("psql", "-X", "-qAt", "-h", "/run/postgresql", "-d", "pg_auto_failover")
+    return docker("exec", container(stage, "monitor"), *psql, *(word for each in statements for word in ("-c", each)))
+
+
 def states(stage: int) -> dict[str, str]:
     """What plain Docker says of each container of a stage."""
     lines = docker("ps", "--all", "--filter", f"label=lab.stage={stage}", "--format", "{{.Names}} {{.State}}").splitlines()

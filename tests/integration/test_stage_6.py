@@ -11,7 +11,7 @@ from lab import stages
 from lab.engine import Engine
 from lab.model import DatabaseState
 from lab.observer import look
-from tests.integration.driver import Lab, container, docker, longest
+from tests.integration.driver import Lab, asked_of_monitor, container, docker, longest
 
 pytestmark = pytest.mark.docker
 
@@ -47,8 +47,7 @@ def test_a_candidate_that_lagged_fetches_what_it_lacks_and_begins_a_new_timeline
     # What made it writable on the old one: its keeper took the file away, and started it again.
     assert "could not remove file" not in log
     fetched = "SELECT count(*) FROM pgautofailover.event WHERE goalstate = 'fast_forward'"
-    asked = ["psql", "-X", "-At", "-h", "/run/postgresql", "-d", "pg_auto_failover", "-c", fetched]
-    assert int(docker("exec", container(6, "monitor"), *asked)) > 0
+    assert int(asked_of_monitor(6, fetched)) > 0
 
 
 def test_the_monitor_forgets_no_timeline_of_who_is_down(lab: Lab, engine: Engine) -> None:
@@ -57,12 +56,8 @@ def test_the_monitor_forgets_no_timeline_of_who_is_down(lab: Lab, engine: Engine
     set_to = "UPDATE pgautofailover.node SET reportedtli = {}, reportedpgisrunning = false WHERE nodename = '{}'"
     said = f"SELECT reportedtli FROM pgautofailover.node WHERE nodename = '{primary}'"
     # In one transaction, and nothing of it kept: the keeper reports all the while.
-    steps = ["BEGIN", set_to.format(7, primary), said, set_to.format(6, primary), said, "ROLLBACK"]
-    answer = docker(
-        *("exec", container(6, "monitor"), "psql", "-X", "-qAt", "-h", "/run/postgresql", "-d", "pg_auto_failover"),
-        *(word for step in steps for word in ("-c", step)),
-    )
-    assert answer.split() == ["7", "7"]
+    steps = ["BEGIN", set_to.format(1000, primary), said, set_to.format(999, primary), said, "ROLLBACK"]
+    assert asked_of_monitor(6, *steps).split() == ["1000", "1000"]
 
 
 def test_map_waits_for_no_frozen_box_and_says_what_stopped_answering(lab: Lab) -> None:

@@ -10,7 +10,7 @@ from lab import stages
 from lab.engine import Engine, wait_until
 from lab.model import DatabaseState
 from lab.observer import look
-from tests.integration.driver import Lab, container, docker, longest
+from tests.integration.driver import Lab, asked_of_monitor, container, docker, longest
 
 pytestmark = pytest.mark.docker
 
@@ -44,20 +44,7 @@ def test_with_local_a_region_is_given_up_also_when_its_databases_died_one_after_
     # What the monitor tells a primary whose neighbour has died; dead itself, it never says that it has done so.
     docker("pause", *(container(7, name) for name in home))
     told = "UPDATE pgautofailover.node SET goalstate = 'wait_primary' WHERE nodename = '{}' AND reportedstate = 'primary' RETURNING 1"
-    answer = docker(
-        *(
-            "exec",
-            container(7, "monitor"),
-            "psql",
-            "-h",
-            "/run/postgresql",
-            "-d",
-            "pg_auto_failover",
-            "-qAtc",
-            told.format(primary),
-        )
-    )
-    assert answer == "1"
+    assert asked_of_monitor(7, told.format(primary)) == "1"
     docker("kill", *(container(7, name) for name in home))
     assert wait_until(lambda: bool(set(look(engine, stage).named(DatabaseState.PRIMARY)) - set(home)), GIVEN_UP_WITHIN_S)
     local.must("heal")
@@ -67,15 +54,11 @@ def test_with_local_a_region_is_given_up_also_when_its_databases_died_one_after_
 def test_nobody_is_still_joining_when_an_election_begins(lab: Lab, engine: Engine) -> None:
     lab.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
     [primary] = look(engine, stages.find("7")).named(DatabaseState.PRIMARY)
-    joining = "UPDATE pgautofailover.node SET goalstate = 'join_secondary', reportedstate = 'join_secondary' WHERE nodename = 'db2'"
+    other = "db1" if primary == "db2" else "db2"
+    joining = f"UPDATE pgautofailover.node SET goalstate = 'join_secondary', reportedstate = 'join_secondary' WHERE nodename = '{other}'"
     stepping_down = f"UPDATE pgautofailover.node SET goalstate = 'draining' WHERE nodename = '{primary}'"
-    steps = ["BEGIN", joining, stepping_down, "SELECT goalstate FROM pgautofailover.node WHERE nodename = 'db2'", "ROLLBACK"]
-    answer = docker(
-        *("exec", container(7, "monitor"), "psql", "-X", "-qAt", "-h", "/run/postgresql", "-d", "pg_auto_failover"),
-        *(word for step in steps for word in ("-c", step)),
-    )
-    assert primary == "db1"
-    assert answer == "secondary"
+    steps = ["BEGIN", joining, stepping_down, f"SELECT goalstate FROM pgautofailover.node WHERE nodename = '{other}'", "ROLLBACK"]
+    assert asked_of_monitor(7, *steps) == "secondary"
 
 
 def test_a_longer_line_is_measured_and_taken_back(lab: Lab, engine: Engine) -> None:
