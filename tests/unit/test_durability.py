@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from durability import __main__ as program
 from durability.policy import Durability, Node, changes, is_given_up, lost_region, quorum, read_regions
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,6 +118,42 @@ def test_a_region_is_given_up_once_nothing_waits_for_it() -> None:
     assert not is_given_up("eu", [*gone, *us], settled=False)
     # Told to go on alone, and dead before it said that it did.
     assert not is_given_up("eu", [replace(gone[0], goal="wait_primary"), gone[1], *us], settled=True)
+
+
+class Table:
+    """The monitor's table of databases, and what is done to it."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = nodes
+        self.changed: list[Any] = []
+
+    def execute(self, query: str, parameters: Any = ()) -> Any:
+        answer: list[tuple[Any, ...]] = [(True,)]
+        if query == program.NODES:
+            answer = [
+                (each.name, each.reported, each.goal, each.healthy, each.in_quorum, number, each.name)
+                for number, each in enumerate(self.nodes)
+            ]
+        elif "replicationquorum" in query:
+            self.changed.append(parameters)
+        return SimpleNamespace(fetchall=lambda: answer, fetchone=lambda: answer[0])
+
+    def transaction(self) -> Any:
+        return nullcontext()
+
+
+def test_who_looks_for_the_first_time_gives_up_a_region_that_is_lost_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that fails as the primary dies ends the connection to the monitor: the next one knows nothing of before."""
+    lost = [node("db1", "primary", healthy=False, in_quorum=False), node("db2", healthy=False)]
+    table = Table([*lost, node("db3", in_quorum=False), node("db4", in_quorum=False)])
+    now = SimpleNamespace(monotonic=lambda: 100.0)
+    monkeypatch.setattr(program, "time", now)
+    keeper = program.Keeper(Durability.LOCAL, REGIONS, cast(Any, table))
+    keeper.look()
+    assert table.changed == []
+    now.monotonic = lambda: 100.0 + program.LOST_AFTER_S
+    keeper.look()
+    assert table.changed == [(["db1", "db2"],)]
 
 
 def test_regions_are_read() -> None:

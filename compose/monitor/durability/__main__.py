@@ -108,7 +108,7 @@ class Primary:
 class Keeper:
     """Keeps the flags as the policy wants them."""
 
-    def __init__(self, durability: Durability, regions: dict[str, str], monitor: psycopg.Connection[Any]) -> None:
+    def __init__(self, durability: Durability, regions: dict[str, str], monitor: psycopg.Connection[Any], home: str = "") -> None:
         self._durability = durability
         self._regions = regions
         self._monitor = monitor
@@ -116,7 +116,8 @@ class Keeper:
         self._settling_from = ""
         self._in_reach_at: dict[str, float] = {}
         self._silent_since = 0.0
-        self._home = ""
+        self.home = home
+        """The region of the last primary; it outlives the connection to the monitor, for a change may fail as the primary dies."""
 
     def look(self) -> None:
         """Look once, and do what there is to be done."""
@@ -126,11 +127,13 @@ class Keeper:
             return  # not all have joined
         self._never_block()
         primary = next((node for node in nodes if node.is_serving), None)
+        if primary is not None:
+            self.home = primary.region
         if primary is not None and primary.healthy:
-            self._silent_since, self._home = 0.0, primary.region
+            self._silent_since = 0.0
             names = {row[5]: row[0] for row in rows}
             self._follow(primary, [node for node in nodes if node is not primary], names, {row[0]: row[6] for row in rows})
-        elif self._durability is Durability.LOCAL and self._home and lost_region(self._home, nodes):
+        elif self._durability is Durability.LOCAL and self.home and lost_region(self.home, nodes):
             self._give_up(nodes)
 
     def _never_block(self) -> None:
@@ -180,14 +183,14 @@ class Keeper:
     def _give_up(self, nodes: list[Node]) -> None:
         """Durability local: the election must not wait for the region that is lost."""
         self._silent_since = self._silent_since or time.monotonic()
-        if time.monotonic() - self._silent_since < LOST_AFTER_S or is_given_up(self._home, nodes, self._is_settled()):
+        if time.monotonic() - self._silent_since < LOST_AFTER_S or is_given_up(self.home, nodes, self._is_settled()):
             return
-        lost = [node.name for node in nodes if node.region == self._home]
+        lost = [node.name for node in nodes if node.region == self.home]
         with self._monitor.transaction():
             self._monitor.execute("UPDATE pgautofailover.node SET replicationquorum = (nodename <> ALL(%s))", (lost,))
             self._monitor.execute(UNFINISHED, (lost,))
             self._monitor.execute("UPDATE public.durability SET settled = true")
-        say(f"region {self._home} is lost: nobody waits for {', '.join(lost)}, and what only they have is lost")
+        say(f"region {self.home} is lost: nobody waits for {', '.join(lost)}, and what only they have is lost")
 
     def _is_settled(self) -> bool:
         """Whether the last change of the flags has gone all the way."""
@@ -199,12 +202,14 @@ def main() -> None:
     """Look for ever; begin anew whenever the monitor has gone."""
     durability, regions = Durability(os.environ["DURABILITY"]), read_regions(os.environ["REGIONS"])
     say(f"{durability}; {os.environ['REGIONS']}")
+    home = ""
     while True:
         try:
             with psycopg.connect(MONITOR, autocommit=True) as monitor:
-                keeper = Keeper(durability, regions, monitor)
+                keeper = Keeper(durability, regions, monitor, home)
                 while True:
                     keeper.look()
+                    home = keeper.home
                     time.sleep(PERIOD_S)
         except psycopg.Error as error:
             print(f"durability: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
