@@ -30,8 +30,8 @@ def locust_page() -> str:
 
 
 def watch_page() -> str:
-    """The URL of the monitoring's pages on this machine."""
-    return f"http://127.0.0.1:{_port('LAB_WATCH_PORT')}"
+    """The URL of the monitoring's page on this machine."""
+    return f"http://127.0.0.1:{_port('LAB_WATCH_PORT')}/consoles/alerts.html"
 
 
 def check_tools(info: EngineInfo) -> None:

@@ -101,7 +101,8 @@ def test_nobody_misses_the_monitoring_box(calm: Lab, engine: Engine) -> None:
 
 
 def test_its_pages_are_there_and_it_costs_what_it_may(calm: Lab) -> None:
-    assert "ServiceDown" in page(calm, "/alerts")
+    assert "Who would be called now" in page(calm, "/consoles/alerts.html")
+    assert "ServiceDown" in page(calm, "/api/v1/rules")
     used = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container(5, "watch")).partition("MiB")[0]
     assert 0 < float(used) <= MEMORY_MAX_MIB
 

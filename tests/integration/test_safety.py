@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import stages
 from lab.engine import Engine
 from lab.errors import EXIT_PREFLIGHT, EXIT_USAGE
 from tests.integration.driver import Lab, container, docker, states
@@ -152,7 +153,7 @@ def test_a_project_name_in_the_environment_changes_nothing(stage_3: Lab, decoy: 
     assert stage_3("up", "3", COMPOSE_PROJECT_NAME="decoys").code == 0
     assert stage_3("down", "3", COMPOSE_PROJECT_NAME="decoys").code == 0
     assert stage_3("up", "3", COMPOSE_PROJECT_NAME="decoys").code == 0
-    assert len(states(3)) == 5 + 1
+    assert len(states(3)) == len(stages.find("3").services) + 1
     assert docker("ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project=decoys") == ""
 
 

@@ -58,7 +58,7 @@ def test_front_door_is_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pages_of_the_monitoring_are_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_WATCH_PORT", "9998")
-    assert watch_page() == "http://127.0.0.1:9998"
+    assert watch_page() == "http://127.0.0.1:9998/consoles/alerts.html"
 
 
 def test_port_of_the_monitoring_is_wanted_where_a_stage_publishes_it(monkeypatch: pytest.MonkeyPatch) -> None:
