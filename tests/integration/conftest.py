@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab import stages
 from lab.engine import Engine
+from lab.healing import await_whole
 from tests.integration.driver import Lab
 
 
@@ -39,6 +41,19 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def engine() -> Engine:
     return Engine()
+
+
+@pytest.fixture(scope="module")
+def stage_5(lab: Lab) -> Iterator[Lab]:
+    lab.must("up", "5", "--replace", timeout_s=180)
+    yield lab
+    lab.must("down", "5")
+
+
+@pytest.fixture
+def redundant(stage_5: Lab, engine: Engine) -> Lab:
+    await_whole(engine, stages.find("5"))
+    return stage_5
 
 
 @pytest.fixture

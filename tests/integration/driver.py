@@ -9,6 +9,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from lab.engine import Engine
+from lab.model import DatabaseState, Stage
+from lab.observer import look
+
 RUN_TIMEOUT_S = 150.0
 TRIES = 3
 
@@ -77,6 +81,13 @@ class Lab:
         assert trial["valid"], trial["reasons"]
         return trial  # type: ignore[no-any-return]
 
+    def safe_trial(self, stage: int, experiment: str, *options: str) -> dict[str, Any]:
+        """The same, and nothing that was acknowledged is lost, and no two databases accepted writes."""
+        trial = self.valid_trial(stage, experiment, *options)
+        assert trial["writes_audit"]["lost"] == 0
+        assert trial["writable_databases"]["several_s"] == 0
+        return trial
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command and leave it running."""
         return subprocess.Popen(
@@ -108,6 +119,12 @@ def docker(*arguments: str) -> str:
 def container(stage: int, service: str) -> str:
     """The container of a service, as Compose names it."""
     return f"redundancy-lab-{stage}-{service}-1"
+
+
+def primary(engine: Engine, stage: Stage) -> str:
+    """The one database that accepts writes."""
+    [name] = look(engine, stage).named(DatabaseState.PRIMARY)
+    return name
 
 
 def asked_of_monitor(stage: int, *statements: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,13 +34,6 @@ EXPECTED = {
     # The old primary is a standby only after it was started anew: some seconds.
     "switchover": ({"FailoverHappened database"}, {"RedundancyLost database", "ErrorBudgetBurn"}),
 }
-
-
-@pytest.fixture(scope="module")
-def stage_5(lab: Lab) -> Iterator[Lab]:
-    lab.must("up", "5", "--replace", timeout_s=180)
-    yield lab
-    lab.must("down", "5")
 
 
 @pytest.fixture

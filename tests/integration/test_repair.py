@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from lab import stages
 from lab.engine import Engine
 from lab.errors import EXIT_REFUTED
-from lab.healing import await_whole
 from lab.journal import UndoLedger
-from lab.model import DatabaseState
 from lab.observer import look
-from tests.integration.driver import Lab, container, docker, longest
+from tests.integration.driver import Lab, container, docker, longest, primary
 
 pytestmark = pytest.mark.docker
 
@@ -23,24 +19,6 @@ STAGE = stages.find("5")
 FAILOVER_CEILING_S = 4.0
 RETURN_CEILING_S = {"restart": 25.0, "replace": 45.0}
 LARGE_MIB = 200
-
-
-@pytest.fixture(scope="module")
-def stage_5(lab: Lab) -> Iterator[Lab]:
-    lab.must("up", "5", "--replace", timeout_s=180)
-    yield lab
-    lab.must("down", "5")
-
-
-@pytest.fixture
-def redundant(stage_5: Lab, engine: Engine) -> Lab:
-    await_whole(engine, STAGE)
-    return stage_5
-
-
-def primary(engine: Engine) -> str:
-    [name] = look(engine, STAGE).named(DatabaseState.PRIMARY)
-    return name
 
 
 def machine(service: str) -> str:
@@ -53,18 +31,11 @@ def disk(service: str) -> str:
     return docker("volume", "inspect", f"{STAGE.project}_{service}", "--format", "{{.CreatedAt}}")
 
 
-def one_trial(lab: Lab, experiment: str, *options: str) -> dict[str, Any]:
-    trial = lab.valid_trial(5, experiment, *options)
-    assert trial["writes_audit"]["lost"] == 0
-    assert trial["writable_databases"]["several_s"] == 0
-    return trial
-
-
 @pytest.mark.parametrize("policy", ["restart", "replace"])
 def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(redundant: Lab, engine: Engine, policy: str) -> None:
-    lost = primary(engine)
+    lost = primary(engine, STAGE)
     before, disk_before = machine(lost), disk(lost)
-    trial = one_trial(redundant, "kill-primary", "--repair", policy, "--observe", "3s")
+    trial = redundant.safe_trial(5, "kill-primary", "--repair", policy, "--observe", "3s")
     phases = trial["phases"]
     assert phases["inject_s"] + 2 <= phases["repair_s"] < phases["redundant_s"]
     assert "heal_s" not in phases
@@ -80,7 +51,7 @@ def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(redunda
 
 @pytest.mark.parametrize("policy", ["restart", "replace"])
 def test_the_second_primary_is_survived_where_the_first_was_repaired(redundant: Lab, policy: str) -> None:
-    trial = one_trial(redundant, "cascade-primary", "--repair", policy)
+    trial = redundant.safe_trial(5, "cascade-primary", "--repair", policy)
     first, second = trial["blows"]
     assert first["what"] != second["what"]
     assert first["downtime_s"] < FAILOVER_CEILING_S
@@ -102,14 +73,14 @@ def test_the_second_primary_is_an_outage_where_nobody_repairs(redundant: Lab, en
 
 
 def test_with_a_large_database_a_new_box_is_redundant_again(redundant: Lab, engine: Engine) -> None:
-    leader = primary(engine)
+    leader = primary(engine, STAGE)
     psql = ["psql", "-X", "-q", "-h", "/run/postgresql", "-d", "postgres", "-c"]
     fill = f"CREATE TABLE filler AS SELECT repeat(md5(n::text), 32) AS text FROM generate_series(1, {LARGE_MIB * 1024}) AS n"
     docker("exec", container(5, leader), *psql, fill)
-    trial = one_trial(redundant, "kill-primary", "--repair", "replace", "--observe", "3s")
+    trial = redundant.safe_trial(5, "kill-primary", "--repair", "replace", "--observe", "3s")
     assert "heal_s" not in trial["phases"]
     assert trial["phases"]["redundant_s"] - trial["phases"]["repair_s"] < RETURN_CEILING_S["replace"]
-    docker("exec", container(5, primary(engine)), *psql, "DROP TABLE filler")
+    docker("exec", container(5, primary(engine, STAGE)), *psql, "DROP TABLE filler")
 
 
 def test_a_human_repairs_what_nobody_else_did(redundant: Lab, engine: Engine) -> None:
