@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.engine import COMPOSE_MIN, Engine, EngineInfo, compose_is_recent
 from lab.errors import PreflightError
 from lab.journal import UndoLedger
-from lab.model import WATCH_ROLE, Box, Stage
+from lab.model import Box, Stage
 
 FRONT_DOOR_PORT = 8080
 LOCUST_UI_PORT = 8089
@@ -58,7 +58,7 @@ def check_start(engine: Engine, stage: Stage) -> None:
 
 def published(stage: Stage) -> list[str]:
     """The variables of the ports that its file publishes: that of the monitoring also where its box is left out."""
-    watched = bool(stage.left_out) or any(WATCH_ROLE in spec.roles for spec in stage.services)
+    watched = bool(stage.left_out) or len(stage.needed) < len(stage.services)
     return [variable for variable in PORTS if watched or variable != "LAB_WATCH_PORT"]
 
 

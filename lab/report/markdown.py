@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lab import cascade, exposure
+from lab import exposure
 from lab.availability import bins
 from lab.model import RunInfo, RunResult, TrialRecord, TrialResult, Verdict
 from lab.report import heat, reserve, terminal, words
@@ -122,12 +122,10 @@ def _trial_cells(info: RunInfo, trial: TrialResult) -> tuple[str, ...]:
         f"{failed[1]:,} of {trial.writes.intended:,}" if trial.has_writes else words.NOT_MEASURED,
         words.lost_of(trial),
         f"{trial.latency_ms['p99']:.0f} ms",
-        "; ".join([*trial.reasons, *(words.measure_text(each) for each in trial.failed_expectations), *_blows(info, trial)]),
+        "; ".join(
+            [*trial.reasons, *(words.measure_text(each) for each in trial.failed_expectations), *terminal.each_fault(info, trial)]
+        ),
     )
-
-
-def _blows(info: RunInfo, trial: TrialResult) -> list[str]:
-    return cascade.explain(trial.blows, terminal.tolerance_s(info))
 
 
 def _cell(cell: Cell | None) -> str:

@@ -192,7 +192,12 @@ def explain(trial: TrialResult) -> list[str]:
 
 def remarks(info: RunInfo, trial: TrialResult) -> list[str]:
     """All that is said about a trial beside its figures: of several faults in a row, each for itself."""
-    return [*explain(trial), *cascade.explain(trial.blows, tolerance_s(info))]
+    return [*explain(trial), *each_fault(info, trial)]
+
+
+def each_fault(info: RunInfo, trial: TrialResult) -> list[str]:
+    """What each of several faults in a row did; nothing where there was one."""
+    return cascade.explain(trial.blows, tolerance_s(info))
 
 
 def tolerance_s(info: RunInfo) -> float:

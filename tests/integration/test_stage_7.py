@@ -10,7 +10,7 @@ from lab import stages
 from lab.engine import Engine, wait_until
 from lab.model import DatabaseState
 from lab.observer import look
-from tests.integration.driver import Lab, asked_of_monitor, container, docker, longest
+from tests.integration.driver import Lab, asked_of_monitor, container, docker, longest, primary
 
 pytestmark = pytest.mark.docker
 
@@ -39,12 +39,12 @@ def test_with_local_a_region_is_given_up_also_when_its_databases_died_one_after_
     local.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
     stage = stages.find("7")
     home = ("db1", "db2")
-    [primary] = look(engine, stage).named(DatabaseState.PRIMARY)
-    assert primary in home
+    leader = primary(engine, stage)
+    assert leader in home
     # What the monitor tells a primary whose neighbour has died; dead itself, it never says that it has done so.
     docker("pause", *(container(7, name) for name in home))
     told = "UPDATE pgautofailover.node SET goalstate = 'wait_primary' WHERE nodename = '{}' AND reportedstate = 'primary' RETURNING 1"
-    assert asked_of_monitor(7, told.format(primary)) == "1"
+    assert asked_of_monitor(7, told.format(leader)) == "1"
     docker("kill", *(container(7, name) for name in home))
     assert wait_until(lambda: bool(set(look(engine, stage).named(DatabaseState.PRIMARY)) - set(home)), GIVEN_UP_WITHIN_S)
     local.must("heal")
@@ -53,10 +53,10 @@ def test_with_local_a_region_is_given_up_also_when_its_databases_died_one_after_
 
 def test_nobody_is_still_joining_when_an_election_begins(lab: Lab, engine: Engine) -> None:
     lab.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
-    [primary] = look(engine, stages.find("7")).named(DatabaseState.PRIMARY)
-    other = "db1" if primary == "db2" else "db2"
+    leader = primary(engine, stages.find("7"))
+    other = "db1" if leader == "db2" else "db2"
     joining = f"UPDATE pgautofailover.node SET goalstate = 'join_secondary', reportedstate = 'join_secondary' WHERE nodename = '{other}'"
-    stepping_down = f"UPDATE pgautofailover.node SET goalstate = 'draining' WHERE nodename = '{primary}'"
+    stepping_down = f"UPDATE pgautofailover.node SET goalstate = 'draining' WHERE nodename = '{leader}'"
     steps = ["BEGIN", joining, stepping_down, f"SELECT goalstate FROM pgautofailover.node WHERE nodename = '{other}'", "ROLLBACK"]
     assert asked_of_monitor(7, *steps) == "secondary"
 
@@ -83,8 +83,8 @@ def told(engine: Engine, service: str) -> dict[str, float]:
 def test_a_commit_waits_for_the_other_region_and_the_map_shows_them(lab: Lab, engine: Engine) -> None:
     lab.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
     stage = stages.find("7")
-    [primary] = look(engine, stage).named(DatabaseState.PRIMARY)
-    home = next(region for region, names in stage.regions.items() if primary in names)
+    leader = primary(engine, stage)
+    home = next(region for region, names in stage.regions.items() if leader in names)
     boxes = {box["box"]: box for box in json.loads(lab.must("status", "7", "--json").out)["boxes"]}
     awaited = {name for name, box in boxes.items() if box["copy"] and box["copy"]["awaited"]}
     assert awaited == {name for region, names in stage.regions.items() for name in names if region != home}
