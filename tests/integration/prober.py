@@ -17,11 +17,16 @@ DEADLINE_S = 1.0
 
 @dataclass(frozen=True)
 class Probe:
-    """One question: when it was asked and answered (monotonic seconds), and whether well."""
+    """One question: when it was asked and answered (monotonic seconds), and what was wrong with the answer, if anything."""
 
     asked_s: float
     answered_s: float
-    good: bool
+    fault: str
+
+    @property
+    def good(self) -> bool:
+        """Answered well, in time."""
+        return not self.fault
 
 
 class Prober:
@@ -52,6 +57,10 @@ class Prober:
         assert after, "the service did not come back while it was probed"
         return min(after) - probes[bad[0]].asked_s
 
+    def faults(self) -> list[str]:
+        """What was wrong with each question that was not answered well, in time."""
+        return [probe.fault for probe in self._probes if not probe.good]
+
     def _run(self) -> None:
         with ThreadPoolExecutor(max_workers=80) as pool:
             due_s = time.monotonic()
@@ -61,13 +70,19 @@ class Prober:
 
     def _ask(self) -> None:
         asked_s = time.monotonic()
+        fault = self._answer()
+        answered_s = time.monotonic()
+        took_s = answered_s - asked_s
+        late = f"after {took_s:.3f} s" if took_s > DEADLINE_S else ""
+        self._probes.append(Probe(asked_s, answered_s, fault or late))
+
+    def _answer(self) -> str:
         try:
             with urllib.request.urlopen(self._request(), timeout=DEADLINE_S) as answer:
-                good = answer.status == (201 if self._writes else 200)
-        except (OSError, urllib.error.URLError):
-            good = False
-        answered_s = time.monotonic()
-        self._probes.append(Probe(asked_s, answered_s, good and answered_s - asked_s <= DEADLINE_S))
+                wanted = 201 if self._writes else 200
+                return "" if answer.status == wanted else f"status {answer.status}"
+        except (OSError, urllib.error.URLError) as error:
+            return repr(error)
 
     def _request(self) -> urllib.request.Request:
         if not self._writes:
