@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
 from threading import Condition, Thread
@@ -24,13 +25,15 @@ logger = logging.getLogger(__name__)
 GRACE_S = 0.05
 # Who answers in hundredths of a second is in the same place; a busy machine makes no difference.
 NEARNESS_DIGITS = 2
+# A standby that lacks what the primary had so long before it was last heard shows the past: it follows nobody, or an old primary.
+LAG_MAX_S = 1.0
 
 # A primary that is still being promoted is read-only. The name of its present WAL file begins with its timeline;
 # pg_control_checkpoint would show the new one only after the next checkpoint.
 STATE = """
 SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
   CASE WHEN pg_is_in_recovery() THEN 0 ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
-  coalesce(pg_last_wal_replay_lsn() - '0/0', 0)::bigint
+  coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0', 0)::bigint
 """
 
 
@@ -43,7 +46,7 @@ class State:
     timeline: int
     """0 for a standby: it follows."""
     position: int = 0
-    """How much of the log a standby has replayed, in bytes."""
+    """How much of the log a primary has written, a standby replayed, in bytes."""
 
     def superseded(self, epoch: int) -> bool:
         """Whether it is an old primary."""
@@ -138,11 +141,42 @@ class View:
         self._said = said
 
 
+class Progress:
+    """How far the primary of the highest epoch had come."""
+
+    def __init__(self) -> None:
+        self._epoch = 0
+        self._heard: deque[tuple[float, int]] = deque()
+
+    def note(self, epoch: int, position: int, now: float) -> None:
+        """Take down what the primary of this epoch says; `now` in seconds on the monotonic clock."""
+        if epoch > self._epoch:
+            self._heard.clear()
+        self._epoch = epoch
+        self._heard.append((now, position))
+        while len(self._heard) > 1 and self._heard[1][0] <= now - LAG_MAX_S:
+            self._heard.popleft()
+
+    def shows_past(self, state: State) -> bool:
+        """Whether a standby lacks what the primary had `LAG_MAX_S` before it was last heard. (A dead primary's last moments
+        may have come to nobody.)
+        """
+        if not (state.in_recovery and self._heard):
+            return False
+        (at, position), (last_at, _) = self._heard[0], self._heard[-1]
+        return at <= last_at - LAG_MAX_S and state.position < position
+
+    def is_old(self, now: float) -> bool:
+        """Whether the primary has been silent for so long that the past is better than nothing."""
+        return not self._heard or self._heard[-1][0] < now - LAG_MAX_S
+
+
 class PrimaryFinder:
     """Asks each database, in a thread each, what it is: every `find_period_s`, or `search_period_s` while none is
     the primary.
 
-    One that did not answer, or was doubted, is not used until it answers again.
+    One that did not answer, or was doubted, is not used until it answers again. A standby that shows the past is read only
+    where nothing else can be, and the primary is not just slow.
     """
 
     def __init__(self, hosts: list[Host], connection: type[BoundedConnection], config: Config) -> None:
@@ -151,6 +185,7 @@ class PrimaryFinder:
         self._changed = Condition()
         self._views = {host: View(host) for host in hosts}
         self.epoch = 0
+        self._progress = Progress()
         self._first_answer_at: float | None = None
         self._primary: Primary | None = None
         self._readable: list[Host] = []
@@ -224,6 +259,8 @@ class PrimaryFinder:
                 self._first_answer_at = self._first_answer_at or monotonic()
                 self.epoch = self.epoch if state.read_only else max(self.epoch, state.timeline)
             view.note(state, self.epoch)
+            if state is not None and view.writable(self.epoch):
+                self._progress.note(self.epoch, state.position, monotonic())
             self._conclude()
 
     def _rest(self) -> None:
@@ -237,13 +274,17 @@ class PrimaryFinder:
         return self._config.find_period_s if self._primary else self._config.search_period_s
 
     def _conclude(self) -> None:
-        views = [view for view in self._views.values() if view.readable(self.epoch)] if self._settled() else []
+        views = self._useful([view for view in self._views.values() if view.readable(self.epoch)]) if self._settled() else []
         views.sort(key=self._rank)
         primary = Primary(views[0].host, self.epoch) if views and views[0].writable(self.epoch) else None
         readable = [view.host for view in views]
         if (primary, readable) != (self._primary, self._readable):
             self._primary, self._readable = primary, readable
             self._changed.notify_all()
+
+    def _useful(self, views: list[View]) -> list[View]:
+        fresh = [view for view in views if view.state and not self._progress.shows_past(view.state)]
+        return fresh if fresh or not self._progress.is_old(monotonic()) else views
 
     def _rank(self, view: View) -> tuple[bool, bool, int, float]:
         """The primary first, then one that is about to be it, then standbys: who has most, and of equals who is near.

@@ -12,6 +12,7 @@ import pytest
 from orderdesk.config import Config
 from orderdesk.connection import BoundedConnection, ConnectionLost
 from orderdesk.database import DatabaseUnavailable, OrderBook, OutcomeUnknown, commit
+from orderdesk.finder import LAG_MAX_S, Progress, State
 
 from .fake_postgres import ANSWER, SILENCE, FakePostgres, conninfo, serving
 
@@ -416,3 +417,52 @@ def test_reads_go_to_the_standby_that_has_most(db1: FakePostgres) -> None:
         ahead.kill()
         eventually(lambda: succeeds(lambda: read_from(book)))
         assert read_from(book) == "behind"
+
+
+def test_standby_that_shows_the_past_is_not_read_while_the_primary_is_only_slow(
+    book: OrderBook, db1: FakePostgres, db2: FakePostgres
+) -> None:
+    db1.position, db2.position = 200, 100
+    fall_behind(db1)
+    db1.freeze()
+    with pytest.raises(DatabaseUnavailable):
+        read_from(book)
+    db1.resume()
+    assert eventually(lambda: succeeds(lambda: read_from(book))) < LAG_MAX_S
+    assert read_from(book) == "db1"
+    # An old answer is better than none.
+    db1.kill()
+    eventually(lambda: succeeds(lambda: read_from(book)), LAG_MAX_S + 1)
+    assert read_from(book) == "db2"
+
+
+def fall_behind(primary: FakePostgres) -> None:
+    """Returns when the primary has said for long enough where it is."""
+    before = primary.statements(WHAT_ARE_YOU)
+    eventually(lambda: primary.statements(WHAT_ARE_YOU) >= before + 2 + LAG_MAX_S / Config.find_period_s, LAG_MAX_S + 4)
+
+
+def test_last_moments_of_a_primary_are_asked_of_nobody() -> None:
+    progress = Progress()
+    for at_s, position in ((0.0, 100), (0.5, 150), (1.0, 200), (1.4, 240), (2.0, 300)):
+        progress.note(1, position, at_s)
+    assert not progress.shows_past(standby_at(200))
+    assert progress.shows_past(standby_at(199))
+    assert not progress.is_old(3.0)
+    assert progress.is_old(3.1)
+
+
+def test_new_primary_begins_a_new_count() -> None:
+    progress = Progress()
+    progress.note(1, 100, 0.0)
+    progress.note(1, 200, 2.0)
+    assert progress.shows_past(standby_at(50))
+    progress.note(2, 210, 2.5)
+    assert not progress.shows_past(standby_at(50))
+    progress.note(2, 260, 3.5)
+    assert progress.shows_past(standby_at(209))
+    assert not progress.shows_past(State(in_recovery=False, read_only=True, timeline=2))
+
+
+def standby_at(position: int) -> State:
+    return State(in_recovery=True, read_only=True, timeline=0, position=position)
