@@ -35,6 +35,8 @@ IMAGE_PREFIX = "redundancy-lab/"
 HELPER_IMAGE = "network"
 HELPER_NAME = "helper"
 API_TIMEOUT_S = 30
+GRACE_S = 10
+"""What Docker gives a container that has no `stop_grace_period`."""
 EXEC_TIMEOUT_S = 30
 CHECK_TIMEOUT_S = 5.0
 CONFLICT = 409
@@ -142,12 +144,12 @@ class Engine:
         self._act(box, "start", self._api.start)
 
     def stop(self, box: Box) -> None:
-        """Shut the box down in order, within the grace period of its stage file."""
-        self._act(box, "stop", self._api.stop)
+        """Shut the box down in order, within the grace period of its Compose file; returns when it is down."""
+        self._act(box, "stop", lambda which: self._api.stop(which, timeout=self._grace_s(which)))
 
     def restart(self, box: Box) -> None:
-        """Shut the box down in order and start it again."""
-        self._act(box, "restart", self._api.restart)
+        """Shut the box down in order, within that period, and start it again."""
+        self._act(box, "restart", lambda which: self._api.restart(which, timeout=self._grace_s(which)))
 
     def pause(self, box: Box) -> None:
         """Freeze every process of the box."""
@@ -310,6 +312,11 @@ class Engine:
             if not details or not self._scope.owns(details["Config"]["Labels"]):
                 raise UsageError(f"{box.service} is not a box of the lab (any more)", "see 'lab status'")
             call(box.id)
+
+    def _grace_s(self, container_id: str) -> int:
+        """How long a box may take to end. Said to the engine's client, too: it waits so much longer for an answer."""
+        given = (self._inspect(container_id) or {}).get("Config", {}).get("StopTimeout")
+        return GRACE_S if given is None else int(given)
 
     def _inspect(self, container_id: str) -> dict[str, Any] | None:
         try:

@@ -120,12 +120,16 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
         say(f"undoing {entry.fault} of {entry.undo.service} ({entry.since})")
         end_what_is_under_way(engine, entry)
     visited = [entry for entry in ledger.entries() if entry.undo.project]
-    mended = undo_all(engine, ledger)
-    for entry in visited:
-        await_visited(engine, entry)
-    if engine.end_visits():
-        say("the internet box was still in a network that is not the lab's: removed")
-        mended += 1
+    try:
+        mended = undo_all(engine, ledger)
+        for entry in visited:
+            await_visited(engine, entry)
+    finally:
+        # Whatever could not be undone: the lab's own box stays in nobody else's network.
+        ended = engine.end_visits()
+        if ended:
+            say("the internet box was still in a network that is not the lab's: removed")
+    mended += 1 if ended else 0
     for box in engine.boxes():
         if box.stage and _mend_or_fail(engine, box):
             say(f"{box.service} of stage {box.stage} was {box.status}: brought back")

@@ -72,6 +72,12 @@ class PlayedApi:
             raise NotFound("went with its container")
         self.done.append(name)
 
+    def stop(self, _: str, timeout: int) -> None:
+        self.done.append(f"stop within {timeout} s")
+
+    def restart(self, _: str, timeout: int) -> None:
+        self.done.append(f"restart within {timeout} s")
+
     def logs(self, _: str, **how: Any) -> bytes:
         self.done.append(how)
         return self.log
@@ -224,3 +230,12 @@ def test_box_of_a_visited_project_has_the_labs_words() -> None:
     assert (found.service, found.stage, found.roles, found.project) == ("lb#2", 0, ("lb", "entry"), "shop")
     assert found.is_guest
     assert found.is_system
+
+
+@pytest.mark.parametrize(("given", "taken_s"), [(None, 10), (75, 75), (0, 0)])
+def test_a_box_has_its_own_time_to_end(given: int | None, taken_s: int) -> None:
+    api, engine = played()
+    api.details["Config"]["StopTimeout"] = given
+    engine.stop(LB1)
+    engine.restart(LB1)
+    assert api.done == [f"stop within {taken_s} s", f"restart within {taken_s} s"]

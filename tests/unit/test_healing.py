@@ -235,6 +235,18 @@ def test_heal_takes_back_what_a_killed_controller_did_to_somebody_else(ledger: U
     assert ledger.entries() == []
 
 
+def test_visit_ends_though_somebody_elses_box_cannot_be_mended(ledger: UndoLedger) -> None:
+    class Stuck(PlayedEngine):
+        def start(self, box: Box) -> None:
+            raise UsageError("its port is taken")
+
+    opened_in_the_shop(ledger)
+    said: list[str] = []
+    with pytest.raises(HealError, match="its port is taken"):
+        healing.heal(Stuck([guest("app", status="exited")], visits=1).as_engine, ledger, said.append)
+    assert any("internet box was still" in each for each in said)
+
+
 def test_heal_waits_for_the_end_of_a_shutdown_at_somebody_elses(ledger: UndoLedger) -> None:
     opened_in_the_shop(ledger, "stop")
     plays = PlayedEngine([guest("app")])
