@@ -193,6 +193,7 @@ class Engine:
             container_id,
             link.network,
             ipv4_address=link.address or None,
+            ipv6_address=link.address6 or None,
             aliases=list(link.aliases),
             mac_address=link.mac or None,
         )
@@ -658,9 +659,11 @@ def _nanoseconds(stamp: str) -> int:
 
 
 def _link(network: str, details: dict[str, Any]) -> Link:
-    address = (details.get("IPAMConfig") or {}).get("IPv4Address", "")
+    fixed = details.get("IPAMConfig") or {}
+    address, address6 = fixed.get("IPv4Address", ""), fixed.get("IPv6Address", "")
     # Only an address that the stage file fixes is asked for again; Docker's own choice is left to Docker.
-    return Link(network, address, details.get("MacAddress", "") if address else "", tuple(details.get("Aliases") or ()))
+    mac = details.get("MacAddress", "") if address else ""
+    return Link(network, address, mac, tuple(details.get("Aliases") or ()), address6)
 
 
 @contextmanager

@@ -389,6 +389,8 @@ class Link:
     mac: str
     """Empty where Docker chooses one."""
     aliases: tuple[str, ...]
+    address6: str = ""
+    """The IPv6 address that its file fixes, if it does."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from lab.evidence import LogLine
 from lab.model import Link
 from tests.unit.helpers import box, stage
 
-EDGE = Link("redundancy-lab-5_edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "redundancy-lab-5-lb1-1"))
+EDGE = Link("redundancy-lab-5_edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "redundancy-lab-5-lb1-1"), "fd00::b")
 APP = Link("redundancy-lab-5_app", "", "", ("lb1",))
 DETAILS: dict[str, Any] = {
     "Id": "id-of-lb1",
@@ -28,7 +28,7 @@ DETAILS: dict[str, Any] = {
     "NetworkSettings": {
         "Networks": {
             EDGE.network: {
-                "IPAMConfig": {"IPv4Address": EDGE.address},
+                "IPAMConfig": {"IPv4Address": EDGE.address, "IPv6Address": EDGE.address6},
                 "IPAddress": EDGE.address,
                 "MacAddress": EDGE.mac,
                 "Aliases": list(EDGE.aliases),
@@ -135,7 +135,12 @@ def test_reconnection_gives_back_address_and_names_where_they_are_missing() -> N
     api, engine = played()
     del api.details["NetworkSettings"]["Networks"][EDGE.network]
     engine.reconnect(LB1, (APP, EDGE))
-    as_before = {"ipv4_address": EDGE.address, "aliases": list(EDGE.aliases), "mac_address": EDGE.mac}
+    as_before = {
+        "ipv4_address": EDGE.address,
+        "ipv6_address": EDGE.address6,
+        "aliases": list(EDGE.aliases),
+        "mac_address": EDGE.mac,
+    }
     assert api.done == [("id-of-lb1", EDGE.network, as_before)]
 
 
@@ -143,7 +148,9 @@ def test_reconnection_asks_for_nothing_that_was_not_fixed() -> None:
     api, engine = played()
     del api.details["NetworkSettings"]["Networks"][APP.network]
     engine.reconnect(LB1, (APP,))
-    assert api.done == [("id-of-lb1", APP.network, {"ipv4_address": None, "aliases": ["lb1"], "mac_address": None})]
+    assert api.done == [
+        ("id-of-lb1", APP.network, {"ipv4_address": None, "ipv6_address": None, "aliases": ["lb1"], "mac_address": None})
+    ]
 
 
 def test_a_box_is_removed_with_its_disks() -> None:
