@@ -235,8 +235,10 @@ def _stop(each: StagePlan, kept: Kept, bench: Bench) -> None:
 
 def _attempt(campaign: Campaign, each: StagePlan, job: Job, kept: Kept, bench: Bench) -> tuple[Attempt, TrialResult | None]:
     """One trial. What comes to nothing is a result too: the stage did not settle, or could not be healed."""
-    number = kept.tallies(each.stage).get(job.column, Tally()).tried + 1
-    order = Order(each.stage, job.experiment(number), campaign.load, plan.seed_of(campaign.seed, job.column), campaign.trials)
+    tally = kept.tallies(each.stage).get(job.column, Tally())
+    number = tally.tried + 1
+    # Whose turn it is goes by the valid ones: a region whose loss is hard to measure would else be passed over for the others.
+    order = Order(each.stage, job.experiment(tally.valid + 1), campaign.load, plan.seed_of(campaign.seed, job.column), campaign.trials)
     run = kept.run_of(info_of(order), each.stage, job.column)
     watch = Stopwatch()
     attempt = Attempt(each.stage.project, job.column, number, False, str(run.folder.relative_to(kept.folder)))

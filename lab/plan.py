@@ -69,16 +69,16 @@ class Job:
     column: str
     title: str
     experiments: tuple[Experiment, ...] = ()
-    """Taken in turn, one a trial, over and over: a fault of "a zone" falls on each of them."""
+    """Taken in turn, one a valid trial, over and over: a fault of "a zone" falls on each of them."""
     missing: str = ""
     members: tuple[str, ...] = ()
     """The parts that fail, for a sweep: web1, zone:a; two for a pair."""
     rank: int = 0
     """Jobs of a lower rank come first."""
 
-    def experiment(self, trial: int) -> Experiment:
-        """What a trial (from 1) does."""
-        return self.experiments[(trial - 1) % len(self.experiments)]
+    def experiment(self, turn: int) -> Experiment:
+        """What is to be done for the first, second, ... valid trial (from 1)."""
+        return self.experiments[(turn - 1) % len(self.experiments)]
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,17 @@ def test_a_trial_that_breaks_off_is_tried_again_on_a_stage_that_is_started_anew(
     assert cell.why == (f"trial 1 was broken off: {error.message}",)
 
 
+def test_a_region_whose_trial_came_to_nothing_has_its_turn_again(tmp_path: Path) -> None:
+    stage = stages.find("7")
+    jobs = plan.comparison(stage, plan.wishes("kill-region"), TERMS, 7)
+    wanted = Campaign("compare", "Regions", 7, 3, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=True)
+    bench = PlayedBench(before=breaking("kill-region 1", 1, InconclusiveError("it does not settle")))
+    carry_out(wanted, Kept.begin(wanted, tmp_path), bench)
+    hit = [line.split()[-1] for line in bench.done if line.startswith("trial")]
+    assert hit == [jobs[0].experiment(turn).faults[0].target for turn in (1, 2, 3)]
+    assert len(set(hit)) == 3
+
+
 def test_a_cell_that_never_works_ends_after_a_few_tries(tmp_path: Path) -> None:
     kept = Kept.begin(comparison(), tmp_path)
     bench = PlayedBench(before=breaking("trial redundancy-lab-2", 99, InconclusiveError("it does not settle")))
