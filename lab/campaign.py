@@ -80,6 +80,8 @@ class Attempt:
     """Why it has no figures."""
     spent_s: dict[str, float] = field(default_factory=dict)
     """The seconds of each phase."""
+    turn: int = 0
+    """Which of the experiments of its cell it was, from 0."""
 
 
 @dataclass(frozen=True)
@@ -235,13 +237,12 @@ def _stop(each: StagePlan, kept: Kept, bench: Bench) -> None:
 
 def _attempt(campaign: Campaign, each: StagePlan, job: Job, kept: Kept, bench: Bench) -> tuple[Attempt, TrialResult | None]:
     """One trial. What comes to nothing is a result too: the stage did not settle, or could not be healed."""
-    tally = kept.tallies(each.stage).get(job.column, Tally())
-    number = tally.tried + 1
-    # Whose turn it is goes by the valid ones: a region whose loss is hard to measure would else be passed over for the others.
-    order = Order(each.stage, job.experiment(tally.valid + 1), campaign.load, plan.seed_of(campaign.seed, job.column), campaign.trials)
+    before = [done for done in kept.of_stage(each.stage) if done.column == job.column]
+    number, turn = len(before) + 1, plan.turn_of(job, [(done.turn, done.valid) for done in before])
+    order = Order(each.stage, job.experiments[turn], campaign.load, plan.seed_of(campaign.seed, job.column), campaign.trials)
     run = kept.run_of(info_of(order), each.stage, job.column)
     watch = Stopwatch()
-    attempt = Attempt(each.stage.project, job.column, number, False, str(run.folder.relative_to(kept.folder)))
+    attempt = Attempt(each.stage.project, job.column, number, False, str(run.folder.relative_to(kept.folder)), turn=turn)
     try:
         result = bench.trial(order, number, run, watch)
     except PreflightError:

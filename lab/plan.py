@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -69,16 +70,12 @@ class Job:
     column: str
     title: str
     experiments: tuple[Experiment, ...] = ()
-    """Taken in turn, one a valid trial, over and over: a fault of "a zone" falls on each of them."""
+    """Taken in turn, one a trial, over and over: a fault of "a zone" falls on each of them."""
     missing: str = ""
     members: tuple[str, ...] = ()
     """The parts that fail, for a sweep: web1, zone:a; two for a pair."""
     rank: int = 0
     """Jobs of a lower rank come first."""
-
-    def experiment(self, turn: int) -> Experiment:
-        """What is to be done for the first, second, ... valid trial (from 1)."""
-        return self.experiments[(turn - 1) % len(self.experiments)]
 
 
 @dataclass(frozen=True)
@@ -247,6 +244,16 @@ def due(jobs: Sequence[Job], tallies: Mapping[str, Tally], trials: int, seed: in
     number = min(tallies.get(job.column, Tally()).tried for job in open_jobs)
     behind = [job for job in open_jobs if tallies.get(job.column, Tally()).tried == number]
     return min(behind, key=lambda job: (job.rank, Random(f"{seed}/{number}/{job.column}").random()))
+
+
+def turn_of(job: Job, tried: Sequence[tuple[int, bool]]) -> int:
+    """Which experiment of a cell comes next (from 0), after those that were tried: which each was, and whether it was valid.
+
+    The one with the fewest valid trials; of these the one that was tried least: a region whose loss is hard to measure is
+    neither passed over for the others nor tried before them again and again.
+    """
+    valid, any_of_it = Counter(turn for turn, good in tried if good), Counter(turn for turn, _ in tried)
+    return min(range(len(job.experiments)), key=lambda turn: (valid[turn], any_of_it[turn], turn))
 
 
 def seed_of(seed: int, column: str) -> int:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def test_trials_of_a_zone_take_turns_and_the_seed_says_who_is_first() -> None:
     firsts = set()
     for seed in range(20):
         job = next(job for job in plan.comparison(stages.find("6"), plan.wishes("kill-zone"), TERMS, seed))
-        turns = [job.experiment(trial).faults[0].target for trial in range(1, 7)]
+        turns = [job.experiments[turn].faults[0].target for turn in turns_of(job, [True] * 6)]
         assert sorted(turns[:3]) == ["zone:a", "zone:b", "zone:c"]
         assert turns[3:] == turns[:3]
         firsts.add(turns[0])
@@ -250,3 +251,22 @@ def test_ranks_come_in_order() -> None:
 def test_seeds_are_of_the_column_not_of_the_stage() -> None:
     seeds = Counter(plan.seed_of(seed, wish.name) for seed in range(5) for wish in KILLS)
     assert set(seeds.values()) == {1}
+
+
+def turns_of(job: Job, valid: Sequence[bool]) -> list[int]:
+    """Whose turn it is in trials that are valid or not."""
+    tried: list[tuple[int, bool]] = []
+    for good in valid:
+        tried.append((plan.turn_of(job, tried), good))
+    return [turn for turn, _ in tried]
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(1, 4))
+def test_nobody_is_passed_over_for_another_one(valid: list[bool], many: int) -> None:
+    job = Job("kill-zone", "", experiments=(experiments.find("kill-web"),) * many)
+    turns = turns_of(job, valid)
+    good = Counter(turn for turn, is_valid in zip(turns, valid, strict=True) if is_valid)
+    # Nobody has two more good ones than another, and in any run of failures each one of those behind has its turn.
+    assert max(good.values(), default=0) - min(good[each] for each in range(many)) <= 1
+    tried = turns_of(job, [False] * 2 * many)
+    assert tried == [*range(many), *range(many)]
