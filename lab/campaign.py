@@ -163,6 +163,10 @@ class Kept:
         """The trials of a stage that are through."""
         return [each for each in self.attempts if each.stage == stage.project]
 
+    def of_cell(self, stage: Stage, column: str) -> list[Attempt]:
+        """The trials of one of its cells that are through."""
+        return [each for each in self.of_stage(stage) if each.column == column]
+
     def tallies(self, stage: Stage) -> dict[str, Tally]:
         """How far each cell of a stage is."""
         found: dict[str, Tally] = {}
@@ -178,8 +182,8 @@ class Kept:
 
     def run_of(self, info: RunInfo, stage: Stage, column: str) -> RunJournal:
         """The run of a cell: the one that was begun, or a new one."""
-        begun = [each.folder for each in self.of_stage(stage) if each.column == column]
-        return RunJournal.reopen(self.folder / begun[0]) if begun else RunJournal(info, self.folder)
+        begun = self.of_cell(stage, column)
+        return RunJournal.reopen(self.folder / begun[0].folder) if begun else RunJournal(info, self.folder)
 
     @contextmanager
     def timed(self, stage: Stage, what: str) -> Iterator[None]:
@@ -237,7 +241,7 @@ def _stop(each: StagePlan, kept: Kept, bench: Bench) -> None:
 
 def _attempt(campaign: Campaign, each: StagePlan, job: Job, kept: Kept, bench: Bench) -> tuple[Attempt, TrialResult | None]:
     """One trial. What comes to nothing is a result too: the stage did not settle, or could not be healed."""
-    before = [done for done in kept.of_stage(each.stage) if done.column == job.column]
+    before = kept.of_cell(each.stage, job.column)
     number, turn = len(before) + 1, plan.turn_of(job, [(done.turn, done.valid) for done in before])
     order = Order(each.stage, job.experiments[turn], campaign.load, plan.seed_of(campaign.seed, job.column), campaign.trials)
     run = kept.run_of(info_of(order), each.stage, job.column)

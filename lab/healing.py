@@ -129,7 +129,7 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
         ended = engine.end_visits()
         if ended:
             say("the internet box was still in a network that is not the lab's: removed")
-    mended += 1 if ended else 0
+    mended += bool(ended)
     for box in engine.boxes():
         if box.stage and _mend_or_fail(engine, box):
             say(f"{box.service} of stage {box.stage} was {box.status}: brought back")

@@ -253,7 +253,7 @@ def turn_of(job: Job, tried: Sequence[tuple[int, bool]]) -> int:
     neither passed over for the others nor tried before them again and again.
     """
     valid, any_of_it = Counter(turn for turn, good in tried if good), Counter(turn for turn, _ in tried)
-    return min(range(len(job.experiments)), key=lambda turn: (valid[turn], any_of_it[turn], turn))
+    return min(range(len(job.experiments)), key=lambda turn: (valid[turn], any_of_it[turn]))
 
 
 def seed_of(seed: int, column: str) -> int:
