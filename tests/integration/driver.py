@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import pytest
 
 from lab.engine import Engine
 from lab.model import DatabaseState, Stage
@@ -15,6 +18,8 @@ from lab.observer import look
 
 RUN_TIMEOUT_S = 150.0
 TRIES = 3
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,14 @@ class Lab:
         document: dict[str, Any] = json.loads(done.out)
         return done.code, document
 
+    def valid_run(self, stage: int, experiment: str, *options: str) -> tuple[int, dict[str, Any]]:
+        """Run an experiment until its trials are valid; its exit code and its JSON document."""
+        return until_valid(lambda: self.run(stage, experiment, *options))
+
     def valid_trial(self, stage: int, experiment: str, *options: str) -> dict[str, Any]:
-        """A valid trial: where this machine was too busy to measure, another one is made."""
-        for _ in range(TRIES):
-            _, document = self.run(stage, experiment, *options)
-            [trial] = document["trials"]
-            if trial["valid"]:
-                break
-        assert trial["valid"], trial["reasons"]
+        """The one trial of such a run."""
+        _, document = self.valid_run(stage, experiment, *options)
+        [trial] = document["trials"]
         return trial  # type: ignore[no-any-return]
 
     def safe_trial(self, stage: int, experiment: str, *options: str) -> dict[str, Any]:
@@ -104,6 +109,29 @@ class Lab:
 
     def _environment(self, more: dict[str, str]) -> dict[str, str]:
         return {**os.environ, **self.environment, **more}
+
+
+def until_valid(measure: Callable[[], tuple[Found, dict[str, Any]]]) -> tuple[Found, dict[str, Any]]:
+    """What was found beside a run, and the run's document: where this machine was too busy to measure, both are done again."""
+    for _ in range(TRIES):
+        found, document = measure()
+        if all(trial["valid"] for trial in document["trials"]):
+            return found, document
+    raise AssertionError([reason for trial in document["trials"] for reason in trial["reasons"]])
+
+
+def goes_on(run: subprocess.Popen[str], for_s: float) -> None:
+    """Let a run go on for so many seconds; it must not end meanwhile."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.wait(for_s)
+
+
+def ended(run: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for a run to end; its JSON document."""
+    out, err = run.communicate(timeout=60)
+    assert out, err
+    document: dict[str, Any] = json.loads(out)
+    return document
 
 
 def longest(trial: dict[str, Any], kind: str) -> float:

@@ -43,7 +43,7 @@ def clean(number: int, engine: Engine) -> bool:
 def test_an_isolated_web_box_is_not_missed(stage_3: Lab, engine: Engine, tmp_path: Path) -> None:
     file = tmp_path / "isolate-web.yaml"
     file.write_text(ISOLATE_WEB, encoding="utf-8")
-    code, document = stage_3.run(3, str(file))
+    code, document = stage_3.valid_run(3, str(file))
     [trial] = document["trials"]
     assert code == EXIT_HELD, trial
     assert trial["targets"] == ["web1"]

@@ -16,7 +16,7 @@ from lab.engine import wait_until
 from lab.errors import EXIT_HELD, EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE
 from lab.journal import STATE_FOLDER
 from lab.stages import ROOT
-from tests.integration.driver import TRIES, Done, Lab, docker
+from tests.integration.driver import Done, Lab, docker, until_valid
 
 pytestmark = pytest.mark.docker
 
@@ -62,15 +62,14 @@ def run(shop: Lab, *options: str) -> Done:
 
 
 def measured(shop: Lab, *options: str) -> tuple[int, dict[str, Any]]:
-    """A run with a valid trial: where this machine was too busy to measure, another one is made."""
-    for _ in range(TRIES):
+    """A run with a valid trial: its exit code and its document."""
+
+    def measure() -> tuple[int, dict[str, Any]]:
         done = run(shop, "--json", *options)
         assert done.out, done.err
-        document = json.loads(done.out)
-        if document["trials"][0]["valid"]:
-            break
-    assert document["trials"][0]["valid"], document["trials"][0]["reasons"]
-    return done.code, document
+        return done.code, json.loads(done.out)
+
+    return until_valid(measure)
 
 
 def test_one_of_two_copies_may_fail(shop: Lab) -> None:

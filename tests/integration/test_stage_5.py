@@ -11,10 +11,10 @@ import pytest
 from lab import stages
 from lab.engine import Engine, wait_until
 from lab.errors import EXIT_HELD
-from lab.healing import await_redundant, await_well
+from lab.healing import await_redundant, await_whole
 from lab.model import DatabaseState, Sight
 from lab.observer import Observer, look
-from tests.integration.driver import Lab, container, docker, longest, primary
+from tests.integration.driver import Lab, container, docker, ended, goes_on, longest, primary, until_valid
 from tests.integration.prober import Prober
 
 pytestmark = pytest.mark.docker
@@ -97,12 +97,10 @@ def test_balancers_reload_without_a_failed_request(redundant: Lab) -> None:
     # Long enough for the database to be back, and readable, when all are read in the end.
     run = redundant.start("run", "5", "baseline", "--observe", "15s", "--json")
     for balancer in ("lb1", "lb2", "lb1"):
-        with pytest.raises(subprocess.TimeoutExpired):
-            run.wait(2)
+        goes_on(run, 2)
         docker("kill", "--signal", "HUP", container(5, balancer))
-    out, err = run.communicate(timeout=60)
-    [trial] = json.loads(out)["trials"]
-    assert trial["good"] == trial["intended"], (trial["errors"], err)
+    [trial] = ended(run)["trials"]
+    assert trial["good"] == trial["intended"], trial["errors"]
 
 
 def connections(service: str) -> dict[str, Any]:
@@ -177,21 +175,22 @@ def test_the_monitor_refuses_a_promotion_that_could_lose(redundant: Lab, engine:
 
 
 def test_an_independent_prober_agrees_on_the_outage_of_writes(redundant: Lab, engine: Engine) -> None:
-    leader = primary(engine, STAGE)
-    run = redundant.start("run", "5", "baseline", "--json")
-    with Prober(redundant.front_door, writes=True) as prober:
-        with pytest.raises(subprocess.TimeoutExpired):
-            run.wait(4)
-        docker("kill", container(5, leader))
-        with pytest.raises(subprocess.TimeoutExpired):
-            run.wait(4)
-        docker("start", container(5, leader))
-        out, err = run.communicate(timeout=60)
-    [trial] = json.loads(out)["trials"]
-    assert trial["valid"], (trial["reasons"], err)
+    def measure() -> tuple[Prober, dict[str, Any]]:
+        leader = primary(engine, STAGE)
+        run = redundant.start("run", "5", "baseline", "--json")
+        with Prober(redundant.front_door, writes=True) as prober:
+            goes_on(run, 4)
+            docker("kill", container(5, leader))
+            goes_on(run, 4)
+            docker("start", container(5, leader))
+            document = ended(run)
+        await_whole(engine, STAGE)
+        return prober, document
+
+    prober, document = until_valid(measure)
+    [trial] = document["trials"]
     assert trial["writes_audit"]["lost"] == 0
     assert longest(trial, "write_outages") == pytest.approx(prober.outage_s(), abs=AGREEMENT_S)
-    await_well(engine, 5, [leader], 30)
 
 
 def test_a_soak_goes_on_where_it_stopped(redundant: Lab) -> None:
