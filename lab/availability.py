@@ -153,7 +153,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
     audit = ledger.audit_writes(writes, record.final_orders)
     bitten = not has_fault or (event_at(record.events, "bite") is not None and event_at(record.events, "no-bite") is None)
     audited = audit.complete or not record.plan.has_writes
-    reasons = _reasons(record, arrivals, windows.all, audited, has_fault)
+    reasons = _reasons(record, arrivals, audited, has_fault)
     result = TrialResult(
         number=record.number,
         seed=record.seed,
@@ -204,21 +204,24 @@ def _notes(events: Sequence[Event]) -> tuple[str, ...]:
     return tuple(f"{at_s:.2f} s: {what}" for at_s, what in sorted(noted))
 
 
-def _reasons(
-    record: TrialRecord, arrivals: Sequence[Arrival], outages: Sequence[Outage], audited: bool, has_fault: bool
-) -> list[str]:
+def _reasons(record: TrialRecord, arrivals: Sequence[Arrival], audited: bool, has_fault: bool) -> list[str]:
     reasons = validity(record.generator, len(arrivals))
     injected_at_s = event_at(record.events, "inject")
     if has_fault and injected_at_s is None:
         reasons.append("the trial ended before the fault")
-    # What was broken off by the fault had been intended up to a deadline before it.
-    elif injected_at_s is not None and any(outage.start_s < injected_at_s - record.plan.deadline_s for outage in outages):
+    elif injected_at_s is not None and _failed_before(injected_at_s, arrivals, record.plan.deadline_s):
         reasons.append("requests failed before the fault")
     if any(event.name == "blind" for event in record.events):
         reasons.append("nobody watched the databases and the address until the end")
     if not audited:
         reasons.append("not every database could be read afterwards")
     return reasons
+
+
+def _failed_before(injected_at_s: float, arrivals: Sequence[Arrival], deadline_s: float) -> bool:
+    """Whether a request was answered badly, or its deadline had passed, before the fault: one still open the fault may have broken."""
+    lost = (min(arrival.done_s, arrival.at_s + deadline_s) for arrival in arrivals if not arrival.is_good(deadline_s))
+    return any(at_s < injected_at_s for at_s in lost)
 
 
 def _class(arrival: Arrival, deadline_s: float) -> str:

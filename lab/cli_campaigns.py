@@ -30,6 +30,7 @@ from lab.options import (
 )
 from lab.report import matrix as matrices
 from lab.report import tables
+from lab.statistics import SHIFT_MIN_S
 
 # Slower than this, what goes on after the healing would be too short to see the end of an outage in.
 RATE_MIN_PER_S = 20.0
@@ -153,6 +154,11 @@ def sweep(
     help="An older result.json: exit 1 where something has become worse, and not by chance.",
 )
 @click.option(
+    "--change-min",
+    type=Duration(),
+    help=f"With --against: a smaller change does not count (default: {SHIFT_MIN_S:g}s).",
+)
+@click.option(
     "--assumptions", type=click.Path(path_type=Path), help="What the availability model assumes, instead of lab/assumptions.yaml."
 )
 @json_option
@@ -170,6 +176,7 @@ def compare(
     dry_run: bool,
     budget_file: Path | None,
     against: Path | None,
+    change_min: float | None,
     assumptions: Path | None,
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -183,6 +190,8 @@ def compare(
     chosen = _stages(stage_names, limits)
     wished = plan.watched_for(_wishes(faults, limits), observe)
     load = LoadPlan(rate_per_s=rate)
+    if change_min is not None and not against:
+        raise UsageError("--change-min is about a change against an older comparison", "--against OLD --change-min 50ms")
     old = conclusion.read_old(against, load.rate_per_s, load.deadline_s) if against else None
     wanted = trials or (limits.trials if limits else TRIALS)
     made_from = {stage.project: images.fingerprint(stage) for stage in chosen}
@@ -197,7 +206,10 @@ def compare(
         _show_plan(output, make(_seed(seed)), terms, as_json)
         return
     done, kept = _carry_out(output, make, "compare", seed, resume, terms)
-    found = conclusion.of_comparison(campaign.outcome(done, kept), chosen, assumed, limits, old, campaign.spent(kept))
+    outcome, spent = campaign.outcome(done, kept), campaign.spent(kept)
+    found = conclusion.of_comparison(
+        outcome, chosen, assumed, limits, old, spent, SHIFT_MIN_S if change_min is None else change_min
+    )
     _keep(kept, found)
     if as_json:
         output.document({**found.to_document(), "folder": str(kept.folder)})

@@ -9,7 +9,7 @@ from itertools import combinations, count
 
 from lab.model import Verdict
 from lab.report.matrix import Cell, Matrix, Row
-from lab.statistics import CHANCE_MAX, TRIALS_MIN, Change, Downtime, Shift, attainable_p, decide, holm, shift
+from lab.statistics import CHANCE_MAX, SHIFT_MIN_S, TRIALS_MIN, Change, Downtime, Shift, attainable_p, decide, holm, shift
 
 MONTH_S = 30 * 24 * 3600.0
 OBJECTIVES = (0.999, 0.9999, 0.99999)
@@ -108,8 +108,11 @@ class Against:
     why: str
 
 
-def against(new: Matrix, old: Matrix) -> tuple[Against, ...]:
-    """Every cell that both have, measured or not. What only one of them has is passed over."""
+def against(new: Matrix, old: Matrix, shift_min_s: float = SHIFT_MIN_S) -> tuple[Against, ...]:
+    """Every cell that both have, measured or not. What only one of them has is passed over.
+
+    A shift under shift_min_s (seconds) is not called a change, however little it looks like chance.
+    """
     pairs = [
         (row.name, cell, before)
         for row in new.rows
@@ -122,7 +125,7 @@ def against(new: Matrix, old: Matrix) -> tuple[Against, ...]:
     adjusted = _adjusted([(found, before, cell) for found, (_, cell, before) in zip(shifts, pairs, strict=True)])
     needed = trials_needed(len(pairs))
     return tuple(
-        _against(row, cell, before, found, p, needed)
+        _against(row, cell, before, Judged(found, p, needed, shift_min_s))
         for (row, cell, before), found, p in zip(pairs, shifts, adjusted, strict=True)
     )
 
@@ -144,21 +147,41 @@ def _adjusted(found: Sequence[tuple[Shift | None, Cell, Cell]]) -> list[float | 
     ]
 
 
-def _against(row: str, cell: Cell, before: Cell, found: Shift | None, p_adjusted: float | None, needed: int) -> Against:
-    change = decide(found, p_adjusted) if p_adjusted is not None else Change.TOO_FEW
+@dataclass(frozen=True)
+class Judged:
+    """A cell's shift, and what it takes to be called a change."""
+
+    shift: Shift | None
+    p_adjusted: float | None
+    trials_needed: int
+    shift_min_s: float
+
+    @property
+    def change(self) -> Change:
+        """What it is called."""
+        return Change.TOO_FEW if self.p_adjusted is None else decide(self.shift, self.p_adjusted, self.shift_min_s)
+
+    def why(self, trials: str) -> str:
+        """In words, with how many trials there were."""
+        found, p, change = self.shift, self.p_adjusted, self.change
+        if found is None or p is None:
+            return f"{change}: {trials}, {self.trials_needed} of each are needed"
+        bound = "at least " if found.censored and change is Change.LONGER else ""
+        small = f", under the {self.shift_min_s:g} s that count" if p < CHANCE_MAX and change is Change.NONE else ""
+        return (
+            f"{change}: by {bound}{found.estimate_s:+.2f} s ({found.coverage_ratio:.0%} interval {found.low_s:+.2f} to "
+            f"{found.high_s:+.2f} s), p = {p:.2g}, {trials}{small}"
+        )
+
+
+def _against(row: str, cell: Cell, before: Cell, judged: Judged) -> Against:
+    change = judged.change
     worse = _broken_promise(cell, before)
     if worse:
-        return Against(cell.column, row, Verdict.REFUTED, change, found, p_adjusted, worse)
+        return Against(cell.column, row, Verdict.REFUTED, change, judged.shift, judged.p_adjusted, worse)
     verdict = {Change.LONGER: Verdict.REFUTED, Change.TOO_FEW: Verdict.INCONCLUSIVE}.get(change, Verdict.HELD)
-    trials = f"{before.trials_valid} and {cell.trials_valid} valid trials"
-    if found is None or p_adjusted is None:
-        return Against(cell.column, row, verdict, change, found, p_adjusted, f"{change}: {trials}, {needed} of each are needed")
-    bound = "at least " if found.censored and change is Change.LONGER else ""
-    why = (
-        f"{change}: by {bound}{found.estimate_s:+.2f} s ({found.coverage_ratio:.0%} interval {found.low_s:+.2f} to "
-        f"{found.high_s:+.2f} s), p = {p_adjusted:.2g}, {trials}"
-    )
-    return Against(cell.column, row, verdict, change, found, p_adjusted, why)
+    why = judged.why(f"{before.trials_valid} and {cell.trials_valid} valid trials")
+    return Against(cell.column, row, verdict, change, judged.shift, judged.p_adjusted, why)
 
 
 def _broken_promise(cell: Cell, before: Cell) -> str:

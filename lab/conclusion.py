@@ -16,6 +16,7 @@ from lab.plan import Job
 from lab.reliability import Assumptions, Prediction
 from lab.report import matrix as matrices
 from lab.report.matrix import Matrix
+from lab.statistics import SHIFT_MIN_S
 
 SCHEMA_VERSION = 1
 MODEL_NOTE = "a model with assumed rates (lab/assumptions.yaml), not a measurement"
@@ -78,10 +79,14 @@ def of_comparison(
     limits: budget.Budget | None,
     old: Matrix | None,
     spent_s: dict[str, float],
+    shift_min_s: float = SHIFT_MIN_S,
 ) -> Conclusion:
-    """What a comparison says. Without a budget and an older one nothing was claimed, so nothing can be refuted."""
+    """What a comparison says. Without a budget and an older one nothing was claimed, so nothing can be refuted.
+
+    shift_min_s is the smallest shift against the older one that counts, in seconds.
+    """
     findings = budget.check(limits, matrix) if limits else None
-    changes = comparison.against(matrix, old) if old else None
+    changes = comparison.against(matrix, old, shift_min_s) if old else None
     found: list[budget.Finding | Against] = [*(findings or ()), *(changes or ())]
     gates = [(each.verdict, _line(each)) for each in found]
     unmeasured = () if gates else comparison.unmeasured(matrix)

@@ -301,8 +301,14 @@ def test_failures_before_the_fault_make_a_trial_invalid() -> None:
     assert result((0.5, 0.6)).reasons == ("requests failed before the fault",)
 
 
-def test_requests_under_way_when_the_fault_came_are_not_before_it() -> None:
-    assert result((1.5, 2.5)).valid
+@pytest.mark.parametrize(
+    ("asked_s", "took_s", "valid"),
+    [(1.5, 0.51, True), (1.5, 0.49, False), (1.99, 0.005, False), (1.01, 9.0, True), (0.99, 9.0, False)],
+)
+def test_requests_under_way_when_the_fault_came_are_not_before_it(asked_s: float, took_s: float, valid: bool) -> None:
+    arrivals = (*record().arrivals, bad(asked_s, number=9_999, done_s=asked_s + took_s))
+    trial = measure_trial(record(arrivals=arrivals, generator=generator_report(arrivals, 897, 897, 0.2)), [], has_fault=True)
+    assert trial.valid is valid, trial.reasons
 
 
 def test_unreadable_database_makes_a_trial_invalid() -> None:

@@ -242,6 +242,7 @@ def test_against_too_few_trials_nothing_is_said(lab: Lab, tmp_path: Path) -> Non
         (("compare", "--budget", "nosuch.yaml"), "nosuch.yaml cannot be read"),
         (("compare", "--against", "nosuch.json"), "nosuch.json is no comparison"),
         (("compare", "--against", "pyproject.toml"), "pyproject.toml is no comparison"),
+        (("compare", "--change-min", "50ms"), "--change-min is about a change against an older comparison"),
         (("compare", "--assumptions", "pyproject.toml"), "pyproject.toml"),
         (("compare", "--rate", "5"), "Invalid value for '--rate'"),
         (("sweep", "9"), "there is no stage '9'"),

@@ -119,6 +119,14 @@ def test_an_injected_regression_is_recognised_with_ten_trials() -> None:
     assert false_alarms <= 4  # of forty comparisons two are to be expected
 
 
+def test_the_smallest_change_that_counts_is_the_users_choice() -> None:
+    then, now = (matrix(row("3-x", cell("pause-web", *(base + 0.001 * each for each in range(10))))) for base in (0.35, 0.41))
+    (small,), (counts,) = comparison.against(now, then), comparison.against(now, then, shift_min_s=0.05)
+    assert (small.verdict, small.change) == (Verdict.HELD, Change.NONE)
+    assert small.why.endswith(", under the 0.1 s that count")
+    assert (counts.verdict, counts.change) == (Verdict.REFUTED, Change.LONGER)
+
+
 def test_what_has_become_better_is_no_failure() -> None:
     random = Random(3)
     found = comparison.against(stage_of(random, kill_primary=0.2), stage_of(random))
