@@ -304,7 +304,14 @@ def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]
         f"gone for {seen.downtime_s:.1f} s in all" + (f"; {left_out} rounds left out (not valid)" if left_out else ""),
         f"a round cost {cost_s:.2f} s of the whole traffic on the average",
     ]
-    return lines + [_objective(objective, cost_s) for objective in OBJECTIVES]
+    return [_safety(outcomes), *lines, *(_objective(objective, cost_s) for objective in OBJECTIVES)]
+
+
+def _safety(outcomes: Sequence[MonkeyOutcome]) -> str:
+    """What must never happen, over all rounds: also in one that was measured badly it would be true."""
+    lost, split_s = sum(each.fault.lost for each in outcomes), sum(each.fault.split_brain_s for each in outcomes)
+    two = f"two writable databases for {split_s:.1f} s" if split_s else "never two writable databases"
+    return f"{lost or 'no'} acknowledged write{'s' if lost > 1 else ''} lost, {two}, in {len(outcomes)} rounds"
 
 
 def _objective(objective: float, cost_s: float) -> str:

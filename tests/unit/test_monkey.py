@@ -236,13 +236,19 @@ def test_it_goes_on_only_while_nothing_is_lost_and_the_floor_holds(rounds: list[
 def test_a_budget_is_said_in_faults_a_month() -> None:
     # 36 of 4000 at 100 a second: 0.36 s of the traffic; 259.2 s a month are 720 of them.
     lines = monkey.statement([outcome(good=3964), outcome(2, good=3964)], 100.0)
-    assert lines[0].startswith("2 rounds, 8000 requests, 72 not served well: availability 99.1000%")
-    assert "0.36 s of the whole traffic" in lines[1]
+    assert lines[0] == "no acknowledged write lost, never two writable databases, in 2 rounds"
+    assert lines[1].startswith("2 rounds, 8000 requests, 72 not served well: availability 99.1000%")
+    assert "0.36 s of the whole traffic" in lines[2]
     assert (
         "99.99% allows 4.32 minutes a month: 720 of them; where a human has to be woken (30 minutes each): one in 7 months"
-        in lines[3]
+        in lines[4]
     )
-    assert "99.90% allows 43.20 minutes a month: 7200 of them; where a human has to be woken (30 minutes each): 1.4" in lines[2]
+    assert "99.90% allows 43.20 minutes a month: 7200 of them; where a human has to be woken (30 minutes each): 1.4" in lines[3]
+
+
+def test_what_must_never_happen_is_said_of_every_round_valid_or_not() -> None:
+    outcomes = [outcome(), outcome(2, lost=2, split_brain_s=0.4, valid=False)]
+    assert monkey.statement(outcomes, 100.0)[0] == "2 acknowledged writes lost, two writable databases for 0.4 s, in 2 rounds"
 
 
 def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
