@@ -257,12 +257,18 @@ def account(outcomes: Sequence[MonkeyOutcome]) -> Account:
 
 def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float) -> str:
     """Why it must not go on; empty where it may. A loss stops it however well it was measured."""
-    if lost := sum(each.fault.lost for each in outcomes):
+    lost, split_s = _harm(outcomes)
+    if lost:
         return f"{lost} acknowledged writes were lost"
-    if split_s := sum(each.fault.split_brain_s for each in outcomes):
+    if split_s:
         return f"split brain: two databases accepted writes for {split_s:.1f} s"
     ratio = account(outcomes).availability_ratio
     return f"availability fell to {ratio:.3%}, below the floor of {floor_ratio:.3%}" if ratio < floor_ratio else ""
+
+
+def _harm(outcomes: Sequence[MonkeyOutcome]) -> tuple[int, float]:
+    """Acknowledged writes that were lost, and seconds of two writable databases."""
+    return sum(each.fault.lost for each in outcomes), sum(each.fault.split_brain_s for each in outcomes)
 
 
 def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float) -> Verdict:
@@ -309,7 +315,7 @@ def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]
 
 def _safety(outcomes: Sequence[MonkeyOutcome]) -> str:
     """What must never happen, over all rounds: also in one that was measured badly it would be true."""
-    lost, split_s = sum(each.fault.lost for each in outcomes), sum(each.fault.split_brain_s for each in outcomes)
+    lost, split_s = _harm(outcomes)
     two = f"two writable databases for {split_s:.1f} s" if split_s else "never two writable databases"
     return f"{lost or 'no'} acknowledged write{'s' if lost > 1 else ''} lost, {two}, in {len(outcomes)} rounds"
 

@@ -10,6 +10,9 @@ import urllib.request
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
+
+from tests.integration.driver import Lab, container, docker, ended, goes_on
 
 PERIOD_S = 0.02
 DEADLINE_S = 1.0
@@ -89,3 +92,20 @@ class Prober:
             return urllib.request.Request(self._url)
         order = json.dumps({"key": f"prober-{uuid.uuid4()}", "item": "probe", "quantity": 1}).encode()
         return urllib.request.Request(self._url, data=order, headers={"Content-Type": "application/json"})
+
+
+def killed_beside(
+    lab: Lab, stage: int, box: str, back_after_s: float | None = None, writes: bool = False
+) -> tuple[Prober, dict[str, Any]]:
+    """Kill a box beside a run of the lab that breaks nothing, with plain Docker, and start it again some seconds later, or not.
+
+    Returns what an independent look saw, and what the lab's run says.
+    """
+    run = lab.start("run", str(stage), "baseline", "--json")
+    with Prober(lab.front_door, writes=writes) as prober:
+        goes_on(run, 4)
+        docker("kill", container(stage, box))
+        if back_after_s is not None:
+            goes_on(run, back_after_s)
+            docker("start", container(stage, box))
+        return prober, ended(run)

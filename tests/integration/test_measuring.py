@@ -9,8 +9,8 @@ import pytest
 
 from lab.engine import Engine
 from lab.healing import await_well
-from tests.integration.driver import Lab, container, docker, ended, goes_on, until_valid
-from tests.integration.prober import Prober
+from tests.integration.driver import Lab, container, docker, until_valid
+from tests.integration.prober import Prober, killed_beside
 
 pytestmark = pytest.mark.docker
 
@@ -20,15 +20,9 @@ AGREEMENT_S = 0.15
 
 def test_an_independent_prober_agrees_on_an_outage(stage_2: Lab, engine: Engine) -> None:
     def measure() -> tuple[Prober, dict[str, Any]]:
-        run = stage_2.start("run", "2", "baseline", "--json")
-        with Prober(stage_2.front_door) as prober:
-            goes_on(run, 4)
-            docker("kill", container(2, "web1"))
-            goes_on(run, 2)
-            docker("start", container(2, "web1"))
-            document = ended(run)
-            await_well(engine, 2, ["web1"], 30)
-        return prober, document
+        measured = killed_beside(stage_2, 2, "web1", back_after_s=2)
+        await_well(engine, 2, ["web1"], 30)
+        return measured
 
     prober, document = until_valid(measure)
     [trial] = document["trials"]
@@ -39,14 +33,10 @@ def test_an_independent_prober_agrees_on_an_outage(stage_2: Lab, engine: Engine)
 
 def test_an_independent_prober_agrees_that_nothing_happened(stage_3: Lab, engine: Engine) -> None:
     def measure() -> tuple[Prober, dict[str, Any]]:
-        run = stage_3.start("run", "3", "baseline", "--json")
-        with Prober(stage_3.front_door) as prober:
-            goes_on(run, 4)
-            docker("kill", container(3, "web1"))
-            document = ended(run)
+        measured = killed_beside(stage_3, 3, "web1")
         docker("start", container(3, "web1"))
         await_well(engine, 3, ["web1"], 30)
-        return prober, document
+        return measured
 
     prober, document = until_valid(measure)
     [trial] = document["trials"]

@@ -15,7 +15,7 @@ from lab.healing import await_redundant, await_whole
 from lab.model import DatabaseState, Sight
 from lab.observer import Observer, look
 from tests.integration.driver import Lab, container, docker, ended, goes_on, longest, primary, until_valid
-from tests.integration.prober import Prober
+from tests.integration.prober import Prober, killed_beside
 
 pytestmark = pytest.mark.docker
 
@@ -176,16 +176,9 @@ def test_the_monitor_refuses_a_promotion_that_could_lose(redundant: Lab, engine:
 
 def test_an_independent_prober_agrees_on_the_outage_of_writes(redundant: Lab, engine: Engine) -> None:
     def measure() -> tuple[Prober, dict[str, Any]]:
-        leader = primary(engine, STAGE)
-        run = redundant.start("run", "5", "baseline", "--json")
-        with Prober(redundant.front_door, writes=True) as prober:
-            goes_on(run, 4)
-            docker("kill", container(5, leader))
-            goes_on(run, 4)
-            docker("start", container(5, leader))
-            document = ended(run)
+        measured = killed_beside(redundant, STAGE.number, primary(engine, STAGE), back_after_s=4, writes=True)
         await_whole(engine, STAGE)
-        return prober, document
+        return measured
 
     prober, document = until_valid(measure)
     [trial] = document["trials"]
