@@ -10,7 +10,7 @@ from markupsafe import Markup
 from lab.report import svg, words
 from lab.report.words import Downtimes
 
-WIDTH, LEFT, RIGHT = 1000.0, 230.0, 760.0
+WIDTH, LEFT, RIGHT = 1000.0, 262.0, 760.0
 RADIUS, STEP, DEEP = 4.5, 8.0, 36.0
 ROW_HEIGHT, AXIS_HEIGHT = 54.0, 36.0
 
