@@ -101,8 +101,17 @@ def test_its_pages_are_there_and_it_costs_what_it_may(calm: Lab) -> None:
     assert 0 < float(used) <= MEMORY_MAX_MIB
 
 
+def test_the_first_fault_after_a_start_is_told(lab: Lab) -> None:
+    # After the others: another stage takes the place of stage 5. This one is up before its Prometheus asks anybody.
+    lab.must("up", "3", "--replace", timeout_s=180)
+    asked: dict[str, Any] = json.loads(page(lab, "/api/v1/query?query=door_seconds_since_good"))
+    assert asked["data"]["result"], "up, and nobody would be told what breaks now"
+    trial = lab.valid_trial(3, "kill-lb")
+    assert trial["alert_delay_s"] <= ALERT_CEILING_S
+    lab.must("down", "3")
+
+
 def test_a_stage_without_it_is_a_stage(lab: Lab) -> None:
-    # After the others: another stage takes the place of stage 5.
     without = Lab({**lab.environment, "LAB_WATCH": "no"})
     without.must("up", "3", "--replace", timeout_s=180)
     assert "redundancy-lab-3-watch-1" not in docker("ps", "--all", "--format", "{{.Names}}").split()
