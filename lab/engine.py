@@ -23,7 +23,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
 
-from lab.errors import LabError, PreflightError, UsageError
+from lab.errors import HealError, LabError, PreflightError, UsageError
 from lab.evidence import LogLine
 from lab.helper import SHELL, Helper
 from lab.model import GUEST, INTERNET_ROLE, Box, Link, Stage
@@ -37,6 +37,7 @@ HELPER_NAME = "helper"
 API_TIMEOUT_S = 30
 GRACE_S = 10
 """What Docker gives a container that has no `stop_grace_period`."""
+MISSING_LINES = 'for line; do grep -qxF "$line" /etc/hosts || printf "%s\\n" "$line" >>/etc/hosts; done'
 EXEC_TIMEOUT_S = 30
 CHECK_TIMEOUT_S = 5.0
 CONFLICT = 409
@@ -187,6 +188,25 @@ class Engine:
         for link in links:
             if link.network not in present:
                 self._act(box, "reconnect", lambda id_, link=link: self._connect(id_, link))  # type: ignore[misc]
+        self._give_names_back(box)
+
+    def _give_names_back(self, box: Box) -> None:
+        """Write what is missing of the names that the stage file gave to the box (extra_hosts) into its /etc/hosts.
+
+        Docker (26.1) forgets them when a box that was on no network comes back to one. Its DNS then answers, with any address
+        of those that live, and for one that is dead after 8 s: decision 0022. Raises HealError.
+        """
+        with _explained(f"look at {box.service}"):
+            details = self._inspect(box.id) or {}
+        given = details.get("HostConfig", {}).get("ExtraHosts") or []
+        lines = [
+            f"{address}\t{name}" for name, _, address in (each.partition(":") for each in given) if address != "host-gateway"
+        ]
+        # Who does not run gets all of them when it starts.
+        if lines and details.get("State", {}).get("Status") == "running":
+            done = self.run_in(box, ["sh", "-c", MISSING_LINES, "sh", *lines], user="root")
+            if done.exit_code:
+                raise HealError(f"{box.service} does not know its neighbours' names any more: {done.output}", "restart it")
 
     def _connect(self, container_id: str, link: Link) -> None:
         self._api.connect_container_to_network(
@@ -226,11 +246,11 @@ class Engine:
         command = ["sh", "-c", test[1]] if test[:1] == ["CMD-SHELL"] else test[1:]
         return bool(command) and self.run_in(box, command, timeout_s).exit_code == 0
 
-    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = EXEC_TIMEOUT_S) -> ExecResult:
-        """Run a command in a box and wait for it. A command that overruns has exit code 124."""
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = EXEC_TIMEOUT_S, user: str = "") -> ExecResult:
+        """Run a command in a box (as its own user, or this one) and wait for it. A command that overruns has exit code 124."""
         try:
             done = subprocess.run(
-                ["docker", "exec", *_as_user(box), box.id, *command],
+                ["docker", "exec", *(["--user", user] if user else _as_user(box)), box.id, *command],
                 capture_output=True,
                 text=True,
                 timeout=timeout_s,

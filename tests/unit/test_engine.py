@@ -13,10 +13,10 @@ from docker.errors import NotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.engine import Engine, _nanoseconds
-from lab.errors import UsageError
+from lab.engine import Engine, ExecResult, _nanoseconds
+from lab.errors import HealError, UsageError
 from lab.evidence import LogLine
-from lab.model import Link
+from lab.model import Box, Link
 from tests.unit.helpers import box, stage
 
 EDGE = Link("redundancy-lab-5_edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "redundancy-lab-5-lb1-1"), "fd00::b")
@@ -151,6 +151,32 @@ def test_reconnection_asks_for_nothing_that_was_not_fixed() -> None:
     assert api.done == [
         ("id-of-lb1", APP.network, {"ipv4_address": None, "ipv6_address": None, "aliases": ["lb1"], "mac_address": None})
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "asked"),
+    [("running", 0, ["198.18.2.31\tdb1", "fd00::2\tdb2"]), ("exited", 0, []), ("running", 1, None)],
+)
+def test_names_that_the_stage_file_gave_are_given_back(
+    monkeypatch: pytest.MonkeyPatch, status: str, exit_code: int, asked: list[str] | None
+) -> None:
+    api, engine = played()
+    api.details["State"] = {"Status": status}
+    api.details["HostConfig"] = {"ExtraHosts": ["db1:198.18.2.31", "db2:fd00::2", "outside:host-gateway"]}
+    lines: list[str] = []
+
+    def run_in(_: Box, command: list[str], user: str) -> ExecResult:
+        assert user == "root"
+        lines.extend(command[4:])
+        return ExecResult(exit_code, "")
+
+    monkeypatch.setattr(engine, "run_in", run_in)
+    if asked is None:
+        with pytest.raises(HealError, match="neighbours' names"):
+            engine.reconnect(LB1, (APP, EDGE))
+    else:
+        engine.reconnect(LB1, (APP, EDGE))
+        assert lines == asked
 
 
 def test_a_box_is_removed_with_its_disks() -> None:
