@@ -38,6 +38,8 @@ API_TIMEOUT_S = 30
 GRACE_S = 10
 """What Docker gives a container that has no `stop_grace_period`."""
 MISSING_LINES = 'for line; do grep -qxF "$line" /etc/hosts || printf "%s\\n" "$line" >>/etc/hosts; done'
+NO_SHELL = (126, 127)
+"""What `docker exec` ends with where there is nothing to run."""
 EXEC_TIMEOUT_S = 30
 CHECK_TIMEOUT_S = 5.0
 CONFLICT = 409
@@ -194,7 +196,7 @@ class Engine:
         """Write what is missing of the names that the stage file gave to the box (extra_hosts) into its /etc/hosts.
 
         Docker (26.1) forgets them when a box that was on no network comes back to one. Its DNS then answers, with any address
-        of those that live, and for one that is dead after 8 s: decision 0022. Raises HealError.
+        of those that live, and for one that is dead after 8 s: decision 0022. A box without a shell stays as Docker made it. Raises HealError.
         """
         with _explained(f"look at {box.service}"):
             details = self._inspect(box.id) or {}
@@ -205,7 +207,7 @@ class Engine:
         # Who does not run gets all of them when it starts.
         if lines and details.get("State", {}).get("Status") == "running":
             done = self.run_in(box, ["sh", "-c", MISSING_LINES, "sh", *lines], user="root")
-            if done.exit_code:
+            if done.exit_code not in (0, *NO_SHELL):
                 raise HealError(f"{box.service} does not know its neighbours' names any more: {done.output}", "restart it")
 
     def _connect(self, container_id: str, link: Link) -> None:

@@ -155,7 +155,12 @@ def test_reconnection_asks_for_nothing_that_was_not_fixed() -> None:
 
 @pytest.mark.parametrize(
     ("status", "exit_code", "asked"),
-    [("running", 0, ["198.18.2.31\tdb1", "fd00::2\tdb2"]), ("exited", 0, []), ("running", 1, None)],
+    [
+        ("running", 0, ["198.18.2.31\tdb1", "fd00::2\tdb2"]),
+        ("running", 127, ["198.18.2.31\tdb1", "fd00::2\tdb2"]),
+        ("exited", 0, []),
+        ("running", 1, None),
+    ],
 )
 def test_names_that_the_stage_file_gave_are_given_back(
     monkeypatch: pytest.MonkeyPatch, status: str, exit_code: int, asked: list[str] | None
