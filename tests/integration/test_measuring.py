@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,17 @@ pytestmark = pytest.mark.docker
 
 AGREEMENT_S = 0.15
 """A CI machine's two cores carry two loads here; on a quiet one the two agree within some 30 ms."""
+
+ENGINE_OF_SETUP = Path("/run/redundancy-lab-dockerd.pid")
+SHARES_OF_CONTAINERS = Path("/sys/fs/cgroup/cpu/docker/cpu.shares")
+SHARES_OF_ONE = 1024
+
+
+@pytest.mark.skipif(
+    not (ENGINE_OF_SETUP.exists() and SHARES_OF_CONTAINERS.exists()), reason="not an engine that 'make setup' started"
+)
+def test_the_containers_come_before_the_engine_that_setup_started() -> None:
+    assert int(SHARES_OF_CONTAINERS.read_text()) > 4 * SHARES_OF_ONE
 
 
 def test_an_independent_prober_agrees_on_an_outage(stage_2: Lab, engine: Engine) -> None:
