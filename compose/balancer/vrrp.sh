@@ -17,8 +17,17 @@ watch_reach() {
 }
 if grep -q /run/minority /etc/lab/keepalived.conf; then watch_reach & fi
 
+# Where the stage says the partner's address and MAC address ($PARTNER), the box need not ask for it. Who has not heard the
+# other for half a minute has forgotten where it is, and asks once a second: for as long both hold the address, unheard.
+know_partner() {
+  local address mac
+  read -r address mac <<<"${PARTNER:-}"
+  [ -z "$mac" ] || ip neighbour replace "$address" lladdr "$mac" nud permanent dev "$edge"
+}
+
 hold() {
   configure
+  know_partner
   watch_edge "$(cat "/sys/class/net/$edge/ifindex")" &
   helper=$!
   become keepalived --inh-caps=+net_admin,+net_raw --ambient-caps=+net_admin,+net_raw \

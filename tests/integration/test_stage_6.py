@@ -32,6 +32,9 @@ def test_two_zones_go_on_without_the_third(lab: Lab, engine: Engine, experiment:
     assert stage.is_redundant(sight)
     # The zone of the monitor never has the primary.
     assert "db3" not in sight.named(DatabaseState.PRIMARY)
+    if experiment == "cutoff-zone-a":
+        # Who comes back had lost most of the system, held the address for nobody, and has given way.
+        assert (sight.holders, sight.wire) == (("lb2",), "lb2")
 
 
 def test_a_candidate_that_lagged_fetches_what_it_lacks_and_begins_a_new_timeline(lab: Lab) -> None:

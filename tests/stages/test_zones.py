@@ -55,6 +55,13 @@ def test_address_says_the_zone_on_every_network(folder: str) -> None:
         assert int(address.rpartition(".")[2]) in RANGES[zone_of(folder, name)], name
 
 
+def test_partners_of_stage_6_are_told_where_the_other_one_is() -> None:
+    lb1, lb2 = (service("6-multi-az", name) for name in ("lb1", "lb2"))
+    for balancer, partner in ((lb1, lb2), (lb2, lb1)):
+        edge = partner["networks"]["edge"]
+        assert balancer["environment"]["PARTNER"] == f"{edge['ipv4_address']} {edge['mac_address']}"
+
+
 @each_zoned
 def test_prefixes_that_the_stage_file_names_are_the_zones(folder: str) -> None:
     said = re.findall(r"198\.18\.x\.(\d+/27) is zone (\w)", (STAGES_FOLDER / folder / "compose.yaml").read_text(encoding="utf-8"))
