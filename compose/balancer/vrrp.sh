@@ -18,7 +18,8 @@ watch_reach() {
 if grep -q /run/minority /etc/lab/keepalived.conf; then watch_reach & fi
 
 # Where the stage says the partner's address and MAC address ($PARTNER), the box need not ask for it. Who has not heard the
-# other for half a minute has forgotten where it is, and asks once a second: for as long both hold the address, unheard.
+# other for half a minute may have forgotten where it is, and asks once a second: until then neither hears that both hold
+# the address (docs/decisions/0025).
 know_partner() {
   local address mac
   read -r address mac <<<"${PARTNER:-}"
