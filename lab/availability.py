@@ -173,6 +173,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         latency_ms=latencies(arrivals, deadline_s),
         reads_latency_ms=latencies(reads, deadline_s),
         writes_latency_ms=latencies(writes, deadline_s),
+        undisturbed_writes_latency_ms=latencies(_answered_before(writes, event_at(record.events, "inject")), deadline_s),
         audit=audit,
         generator=record.generator,
         failed_expectations=(),
@@ -240,6 +241,11 @@ def latencies(arrivals: Iterable[Arrival], deadline_s: float) -> dict[str, float
         "max": max(good_ms, default=0.0),
         "longest": longest_ms,
     }
+
+
+def _answered_before(arrivals: Iterable[Arrival], at_s: float | None) -> list[Arrival]:
+    """Those that had their answer by then; all where that is no instant."""
+    return [arrival for arrival in arrivals if at_s is None or arrival.done_s <= at_s]
 
 
 def writable_databases(sight: str) -> int:

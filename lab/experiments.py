@@ -225,7 +225,7 @@ def _overload(document: yamlfile.Mapping) -> Overload | None:
         return None
     wanted = document["overload"]
     if not isinstance(wanted, yamlfile.Mapping):
-        raise document.error("overload", "overload must be a mapping", "overload: {cpus: 0.15, rate_ratio: 1.5, maxconn: 6}")
+        raise document.error("overload", "overload must be a mapping", "overload: {cpus: 0.15, rate_ratio: 1.5, maxconn: 1}")
     only(wanted, OVERLOAD_BOUNDS)
     for key, (low, high) in OVERLOAD_BOUNDS.items():
         value = wanted.get(key, 0)

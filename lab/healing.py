@@ -134,6 +134,9 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
         if box.stage and _mend_or_fail(engine, box):
             say(f"{box.service} of stage {box.stage} was {box.status}: brought back")
             mended += 1
+    for found in reconnect(engine):
+        say(f"{found}: connected again")
+        mended += 1
     for found in clearing.sweep(engine, [box for box in engine.boxes() if box.stage and box.is_system]):
         say(f"{found}: taken away")
         mended += 1
@@ -166,6 +169,25 @@ def _mend_or_fail(engine: Engine, box: Box) -> bool:
         return mend(engine, box)
     except LabError as error:
         raise HealError(f"{box.service} is {box.status} and could not be brought back: {error.message}", error.hint) from error
+
+
+def reconnect(engine: Engine) -> list[str]:
+    """Connect every running box to the networks of its stage file, whoever took it off them; returns what was missing.
+
+    Raises HealError.
+    """
+    found = []
+    for box in engine.boxes():
+        links = stages.of(box).links_of(box.service) if box.stage and box.status == "running" else ()
+        present = {link.network for link in engine.links(box)} if links else set()
+        missing = [link.network for link in links if link.network not in present]
+        if missing:
+            try:
+                engine.reconnect(box, links)
+            except LabError as error:
+                raise HealError(f"{box.service} could not be connected again: {error.message}", error.hint) from error
+            found.append(f"{box.service} of stage {box.stage} was off {' and '.join(missing)}")
+    return found
 
 
 def stages_up(engine: Engine) -> list[Stage]:

@@ -32,6 +32,7 @@ from lab.model import (
     GeneratorReport,
     Link,
     LoadPlan,
+    Overload,
     RunInfo,
     Stage,
     TrialRecord,
@@ -146,7 +147,8 @@ def read_run(folder: Path) -> tuple[RunInfo, tuple[TrialRecord, ...]]:
     try:
         raw = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         expectations = tuple(Expectation(**each) for each in raw.pop("expectations"))
-        info = RunInfo(**{**raw, "plan": LoadPlan(**raw["plan"]), "expectations": expectations})
+        overload = Overload(**raw["overload"]) if raw.get("overload") else None
+        info = RunInfo(**{**raw, "plan": LoadPlan(**raw["plan"]), "expectations": expectations, "overload": overload})
         trials = tuple(_read_trial(each, info.plan) for each in sorted(folder.glob("trial-*")) if (each / "trial.json").exists())
     except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise UsageError(

@@ -113,6 +113,8 @@ class ServiceSpec:
     labels: dict[str, str]
     addresses: tuple[str, ...] = ()
     """On the networks where its file gives it one."""
+    links: tuple[Link, ...] = ()
+    """To every network that its file puts it on."""
 
     @property
     def is_system(self) -> bool:
@@ -184,6 +186,10 @@ class Stage:
     def place(self) -> str:
         """What messages call it."""
         return place(self.number, self.folder)
+
+    def links_of(self, service: str) -> tuple[Link, ...]:
+        """To every network that the stage file puts the service on; nothing for one that it does not start."""
+        return next((spec.links for spec in self.services if spec.name == service), ())
 
     @property
     def needed(self) -> list[str]:
@@ -764,6 +770,8 @@ class TrialResult:
     latency_ms: dict[str, float]
     reads_latency_ms: dict[str, float]
     writes_latency_ms: dict[str, float]
+    undisturbed_writes_latency_ms: dict[str, float]
+    """Of the writes that were answered before the fault."""
     audit: WritesAudit
     generator: GeneratorReport
     failed_expectations: tuple[str, ...]
@@ -867,6 +875,10 @@ class RunInfo:
     repair_after_s: float = 0.0
     foreseen: str = ""
     """The verdict that the experiment's author expects under that policy; empty where nothing is said."""
+    durability: str = ""
+    """Where a commit waits for another database: `region` or `local`; empty where the stage has no choice."""
+    overload: Overload | None = None
+    """How small the web boxes were, and what was asked of them; None where they were as their file says."""
 
     @property
     def place(self) -> str:

@@ -3,8 +3,8 @@
 A soak heals each fault and asks only for losses. A monkey leaves the healing to a repair policy, counts what users missed,
 and says what that makes of an error budget. Faults come from where a soak's come from: `soak.eligible`. Each round is a run
 of one trial that lasts as long as faults are apart, so its figures, its journal and its audit are those of every run; a
-round begins only when nothing is missing. So within the blast radius at most one tier is hit at a time; a reckless monkey
-hits two tiers in each round, the second before the first is repaired.
+round begins only when nothing is missing. So within the blast radius one fault is in effect at a time: it hits boxes of one tier, or a zone or region
+with all that is in it. A reckless monkey hits two tiers in each round, the second before the first is repaired.
 
 results/<stage>/monkey/<digest of the schedule>/
     schedule.json     what is done: it can be printed before, and replayed

@@ -108,6 +108,8 @@ def info_of(order: Order) -> RunInfo:
         repair=experiment.repair.policy.value,
         repair_after_s=experiment.repair.after_s,
         foreseen=experiment.foreseen.get(experiment.repair.policy.value, ""),
+        durability=stage.durability,
+        overload=experiment.overload,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lab import yamlfile
 from lab.errors import UsageError
-from lab.model import WATCH_ROLE, Box, ServiceSpec, Stage
+from lab.model import WATCH_ROLE, Box, Link, ServiceSpec, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES_FOLDER = ROOT / "stages"
@@ -60,14 +60,15 @@ def read(file: Path) -> Stage:
     document = yamlfile.load(file)
     about = _section(document, "x-lab")
     services = _section(document, "services")
-    specs = [_service(name, _section(services, name)) for name in services]
+    project = str(_need(document, "name"))
+    specs = [_service(project, name, _section(services, name)) for name in services]
     left_out = [] if watch_is_wanted() else [spec for spec in specs if WATCH_ROLE in spec.roles]
     host, _, port = str(_need(about, "entry")).partition(":")
     try:
         return Stage(
             number=int(_need(about, "stage")),
             folder=file.parent.name,
-            project=str(_need(document, "name")),
+            project=project,
             file=file,
             title=str(_need(about, "title")),
             new=str(_need(about, "new")),
@@ -95,14 +96,21 @@ def watch_is_wanted() -> bool:
     return value == "yes"
 
 
-def _service(name: str, body: yamlfile.Mapping) -> ServiceSpec:
+def _service(project: str, name: str, body: yamlfile.Mapping) -> ServiceSpec:
     labels = {key: str(value) for key, value in _section(body, "labels").items()}
     networks = body.get("networks")
-    joined = networks.values() if isinstance(networks, yamlfile.Mapping) else ()
-    addresses = tuple(
-        str(each["ipv4_address"]) for each in joined if isinstance(each, yamlfile.Mapping) and "ipv4_address" in each
-    )
-    return ServiceSpec(name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels, addresses=addresses)
+    joined = networks.items() if isinstance(networks, yamlfile.Mapping) else ()
+    links = tuple(_link(project, name, network, about) for network, about in joined)
+    addresses = tuple(link.address for link in links if link.address)
+    roles = tuple(labels.get("lab.role", "").split())
+    return ServiceSpec(name=name, roles=roles, labels=labels, addresses=addresses, links=links)
+
+
+def _link(project: str, service: str, network: str, about: Any) -> Link:
+    """As Docker Compose connects the service's only box to the network."""
+    said = about if isinstance(about, yamlfile.Mapping) else {}
+    address, mac = str(said.get("ipv4_address", "")), str(said.get("mac_address", ""))
+    return Link(f"{project}_{network}", address, mac, (f"{project}-{service}-1", service))
 
 
 def _addresses(about: yamlfile.Mapping, key: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "stage": info.stage or None,
         "stage_folder": info.stage_folder,
         "failover": info.failover,
+        "durability": info.durability or None,
         "url": info.url or None,
         "contains": info.contains or None,
         "experiment": info.experiment,
@@ -29,6 +30,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "repair": info.repair,
         "repair_after_s": info.repair_after_s,
         "foreseen": info.foreseen or None,
+        "overload": asdict(info.overload) if info.overload else None,
         "seed": info.seed,
         "rate_per_s": info.plan.rate_per_s,
         "deadline_s": info.plan.deadline_s,
@@ -48,7 +50,8 @@ def rebuild(folder: Path) -> tuple[RunResult, tuple[TrialRecord, ...]]:
 
 
 NEEDS_WRITES = (
-    *("writes", "write_outages", "writes_latency_ms", "writes_audit", "writable_databases", "address_holders"),
+    *("writes", "write_outages", "writes_latency_ms", "undisturbed_writes_latency_ms", "writes_audit"),
+    *("writable_databases", "address_holders"),
     *("writes_failed_total", "writes_lost_total"),
 )
 
@@ -85,6 +88,7 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "latency_ms": _rounded(trial.latency_ms),
         "reads_latency_ms": _rounded(trial.reads_latency_ms),
         "writes_latency_ms": _rounded(trial.writes_latency_ms),
+        "undisturbed_writes_latency_ms": _rounded(trial.undisturbed_writes_latency_ms),
         "writes_audit": audit,
         "generator": _rounded(asdict(trial.generator)),
         "failed_expectations": list(trial.failed_expectations),

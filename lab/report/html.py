@@ -60,7 +60,7 @@ def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
         headline=words.headline(result),
         verdict=result.verdict,
         verdict_line=words.verdict_line(result),
-        repair=terminal.under_repair(result),
+        conditions=terminal.conditions(result),
         figures=figures(result),
         dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
         rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],

@@ -86,7 +86,7 @@ def _run_head(result: RunResult) -> list[str]:
         plain(words.headline(result), SENTENCE_MAX_CHARACTERS),
         "",
         plain(words.verdict_line(result), SENTENCE_MAX_CHARACTERS),
-        *(line for said in terminal.under_repair(result) for line in ("", plain(said))),
+        *(line for said in terminal.conditions(result) for line in ("", plain(said))),
         "",
         _row(("figure", "value", "")),
         _rule(3),

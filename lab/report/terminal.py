@@ -217,6 +217,24 @@ def under_repair(result: RunResult) -> list[str]:
     return said
 
 
+def durability(result: RunResult) -> list[str]:
+    """Where a commit waits for another database, what that costs each write, and what was lost; nothing where there is no choice."""
+    trials = [trial for trial in result.trials if trial.valid]
+    if not (result.info.durability and trials):
+        return []
+    p50_ms, p99_ms = (median(trial.undisturbed_writes_latency_ms[each] for trial in trials) for each in ("p50", "p99"))
+    return [
+        f"durability '{result.info.durability}': {'before the fault ' if result.info.has_fault else ''}a write took {p50_ms:.1f} ms (p50) and "
+        f"{p99_ms:.1f} ms (p99); lost {sum(trial.audit.lost for trial in trials):,} of "
+        f"{sum(trial.audit.acknowledged for trial in trials):,} acknowledged writes"
+    ]
+
+
+def conditions(result: RunResult) -> list[str]:
+    """What the run was made under, and what came of it: the durability, the repair policy."""
+    return [*durability(result), *under_repair(result)]
+
+
 def overload(trial: TrialResult) -> str:
     """What was asked for, what was served, and what could have been."""
     offered, served, capacity = (trial.served[key] for key in ("offered_per_s", "served_per_s", "capacity_per_s"))
@@ -277,7 +295,7 @@ def closing(result: RunResult) -> list[Text | str]:
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
     lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
-    lines += under_repair(result)
+    lines += conditions(result)
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines

@@ -36,8 +36,24 @@ expect:
 """
 
 
+CUTOFF_WEB = """\
+title: A web box loses every cable
+question: What happens if one web box is on no network?
+fault: cutoff
+target: service:web1
+observe_s: 30
+expect:
+  writes_lost: {at_most: 0}
+"""
+
+
 def clean(number: int, engine: Engine) -> bool:
     return all(left_over(box.id) == "" for box in engine.boxes(number))
+
+
+def wiring(number: int, engine: Engine) -> dict[str, dict[str, str]]:
+    """Of each box: its addresses, by network."""
+    return {box.service: box.addresses for box in engine.boxes(number)}
 
 
 def test_an_isolated_web_box_is_not_missed(stage_3: Lab, engine: Engine, tmp_path: Path) -> None:
@@ -51,23 +67,36 @@ def test_an_isolated_web_box_is_not_missed(stage_3: Lab, engine: Engine, tmp_pat
     assert clean(3, engine)
 
 
-def test_a_controller_killed_during_a_partition_leaves_what_heal_mends(stage_3: Lab, engine: Engine, tmp_path: Path) -> None:
-    file = tmp_path / "partition-web.yaml"
-    file.write_text(PARTITION_WEB, encoding="utf-8")
+@pytest.mark.parametrize(("what", "fault"), [(PARTITION_WEB, "partition"), (CUTOFF_WEB, "cutoff")])
+def test_a_controller_killed_under_a_network_fault_leaves_what_heal_mends(
+    stage_3: Lab, engine: Engine, tmp_path: Path, what: str, fault: str
+) -> None:
+    wired = wiring(3, engine)
+    file = tmp_path / f"{fault}-web.yaml"
+    file.write_text(what, encoding="utf-8")
     process = stage_3.start("run", "3", str(file))
     assert process.stderr is not None
     while "observe" not in (line := process.stderr.readline()):
         assert line, "the run ended early"
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
-    assert not clean(3, engine)
-    assert "partition of" in stage_3("status").err
+    assert not clean(3, engine) or wiring(3, engine) != wired
+    assert f"{fault} of" in stage_3("status").err
     refused = stage_3("run", "3", "kill-web")
     assert refused.code == EXIT_PREFLIGHT
     assert "still in effect" in refused.error_line
     stage_3.must("heal")
     assert clean(3, engine)
+    assert wiring(3, engine) == wired
     assert "nothing was broken" in stage_3.must("heal").err
+
+
+def test_heal_connects_a_box_that_somebody_took_off_a_network(stage_3: Lab, engine: Engine) -> None:
+    wired = wiring(3, engine)
+    docker("network", "disconnect", "redundancy-lab-3_app", container(3, "web1"))
+    assert wiring(3, engine) != wired
+    assert "web1 of stage 3 was off redundancy-lab-3_app: connected again" in stage_3.must("heal").err
+    assert wiring(3, engine) == wired
 
 
 def test_heal_sweeps_out_what_nobody_noted(stage_3: Lab, engine: Engine) -> None:

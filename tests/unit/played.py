@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
+from lab import stages
 from lab.engine import Engine, ExecResult
 from lab.model import INTERNET_ROLE, Box, Link, Sight, Stage
 from lab.observer import Observer
@@ -38,6 +39,8 @@ class PlayedEngine:
     done: list[str] = field(default_factory=list)
     visits: int = 0
     """How many internet boxes were left in networks that are not the lab's."""
+    off: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The networks of its stage file that a box is not on."""
 
     @property
     def as_engine(self) -> Engine:
@@ -83,6 +86,10 @@ class PlayedEngine:
 
     def unpause(self, box: Box) -> None:
         self.done.append(f"unpause {box.service}")
+
+    def links(self, box: Box) -> tuple[Link, ...]:
+        given = stages.of(box).links_of(box.service)
+        return tuple(link for link in given if link.network not in self.off.get(box.service, ()))
 
     def reconnect(self, box: Box, links: Sequence[Link]) -> None:
         self.done.extend(f"connect {box.service} to {link.network}" for link in links)

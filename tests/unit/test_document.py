@@ -37,6 +37,8 @@ DOCUMENT = {
     "repair",
     "repair_after_s",
     "foreseen",
+    "durability",
+    "overload",
     "seed",
     "rate_per_s",
     "deadline_s",
@@ -72,6 +74,7 @@ TRIAL = {
     "latency_ms",
     "reads_latency_ms",
     "writes_latency_ms",
+    "undisturbed_writes_latency_ms",
     "writes_audit",
     "generator",
     "failed_expectations",
@@ -129,7 +132,7 @@ def test_document_has_the_keys_that_are_promised() -> None:
         assert set(trial["phases"]) == PHASES
         assert set(trial["writes_audit"]) == AUDIT
         assert set(trial["generator"]) == GENERATOR
-        for key in ("latency_ms", "reads_latency_ms", "writes_latency_ms"):
+        for key in ("latency_ms", "reads_latency_ms", "writes_latency_ms", "undisturbed_writes_latency_ms"):
             assert set(trial[key]) == {"p50", "p99", "max", "longest"}
     assert set(content["expectations"][0]) == {"measure", "at_most", "at_least"}
 
@@ -254,7 +257,10 @@ def test_rebuild_of_what_is_no_run(tmp_path: Path) -> None:
 # A page that was only read
 
 READ = LoadPlan(write_share=0.0)
-NOT_MEASURED = ("writes", "write_outages", "writes_latency_ms", "writes_audit", "writable_databases", "address_holders")
+NOT_MEASURED = (
+    *("writes", "write_outages", "writes_latency_ms", "undisturbed_writes_latency_ms", "writes_audit"),
+    *("writable_databases", "address_holders"),
+)
 
 
 def visited() -> RunResult:

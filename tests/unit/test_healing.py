@@ -9,7 +9,7 @@ import pytest
 
 from lab import databases, healing
 from lab.engine import ExecResult
-from lab.errors import HealError, UsageError
+from lab.errors import HealError, LabError, UsageError
 from lab.journal import UndoLedger
 from lab.model import Box, Link, Page, Sight, Stage, Undo, UndoAction
 from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, sight, stage, started
@@ -140,6 +140,25 @@ def test_stages_that_are_up_are_known_by_the_files_they_were_started_from() -> N
 def test_box_whose_stage_file_is_gone_is_an_error() -> None:
     with pytest.raises(UsageError, match="the file that web1 was started from is gone"):
         names([box(project="redundancy-lab-3-old")])
+
+
+def test_box_that_somebody_took_off_a_network_is_connected_again() -> None:
+    off = {"web1": ("redundancy-lab-3_app",), "web2": ("redundancy-lab-3_data",)}
+    plays = PlayedEngine([box("web1"), box("web2", status="exited"), INTERNET], off=off)
+    # Who does not run has no network to be asked about: it gets its own when it starts.
+    assert healing.reconnect(plays.as_engine) == ["web1 of stage 3 was off redundancy-lab-3_app"]
+    assert plays.done == ["connect web1 to redundancy-lab-3_app", "connect web1 to redundancy-lab-3_data"]
+
+
+def test_network_that_is_gone_is_said() -> None:
+    plays = PlayedEngine([box("web1")], off={"web1": ("redundancy-lab-3_app",)})
+
+    def reconnect(*_: object) -> None:
+        raise LabError("there is no such network")
+
+    plays.reconnect = reconnect  # type: ignore[assignment]
+    with pytest.raises(HealError, match="web1 could not be connected again: there is no such network"):
+        healing.reconnect(plays.as_engine)
 
 
 def test_missing_boxes_are_made_again() -> None:

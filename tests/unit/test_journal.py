@@ -12,7 +12,7 @@ import pytest
 from lab import journal
 from lab.errors import PreflightError, UsageError
 from lab.journal import RunJournal, UndoLedger, read_run
-from lab.model import Link, Undo, UndoAction
+from lab.model import Link, Overload, Undo, UndoAction
 from lab.stages import ROOT
 from tests.unit.helpers import record, run_info
 
@@ -102,7 +102,8 @@ def test_no_file_is_no_fault(tmp_path: Path) -> None:
 
 
 def test_run_comes_back_equal(tmp_path: Path) -> None:
-    info, records = run_info(), [record((2.0, 3.0)), record((2.0, 6.0), number=2, final_orders={"db": None, "db2": {"a": 2}})]
+    info = run_info(durability="region", overload=Overload(0.15, 1.5, 1))
+    records = [record((2.0, 3.0)), record((2.0, 6.0), number=2, final_orders={"db": None, "db2": {"a": 2}})]
     run = RunJournal(info, tmp_path)
     for each in records:
         trial = run.trial(each.number)
@@ -112,6 +113,14 @@ def test_run_comes_back_equal(tmp_path: Path) -> None:
         trial.arrivals(each.arrivals[100:])
         trial.close(each)
     assert read_run(run.folder) == (info, tuple(records))
+
+
+def test_run_from_before_there_was_a_choice_of_durability_can_be_read(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    file = run.folder / "run.json"
+    old = {key: value for key, value in json.loads(file.read_text()).items() if key not in ("durability", "overload")}
+    file.write_text(json.dumps(old))
+    assert read_run(run.folder) == (run_info(), ())
 
 
 def test_trial_that_was_broken_off_is_left_out(tmp_path: Path) -> None:

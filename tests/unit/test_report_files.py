@@ -21,8 +21,8 @@ from lab.availability import MEASURES, summarise
 from lab.cli import REPORTS, main
 from lab.errors import EXIT_HELD, EXIT_USAGE, UsageError
 from lab.journal import RunJournal
-from lab.model import Event, Verdict
-from lab.report import files, html, junit, markdown, matrix, table, words
+from lab.model import Event, RunResult, Verdict
+from lab.report import files, html, junit, markdown, matrix, table, terminal, words
 from lab.report.heat import level, mark
 from tests.unit.helpers import EVENTS, NONE_LOST, record, result, run_info
 from tests.unit.reports import HOSTILE, WATCHED, a_matrix, a_run, cell, hostile, hostile_matrix, invalid, silent
@@ -203,6 +203,20 @@ def test_each_fault_of_several_and_the_repair_are_in_every_report() -> None:
     for text in (markdown.run(run), html.run_page(run, records)):
         assert "restart after 2 s, by the lab in place of an orchestrator" in spaced(text)
         assert "refuted, where held was foreseen" in text
+
+
+def test_what_a_write_costs_stands_beside_the_lost_ones_where_there_is_a_choice() -> None:
+    run, records = a_run(record((2.0, 3.0)), info=run_info(durability="local"))
+    said = "durability 'local': before the fault a write took 10.0 ms (p50) and 10.0 ms (p99); lost 0 of "
+    for text in (plain_words(run), spaced(markdown.run(run)), spaced(html.run_page(run, records)).replace("&#39;", "'")):
+        assert said in text
+    assert "durability" not in plain_words(a_run(record((2.0, 3.0)))[0])
+    assert "durability" not in plain_words(a_run(invalid(1), info=run_info(durability="local"))[0])
+
+
+def plain_words(run: RunResult) -> str:
+    """What closes a run in the terminal."""
+    return "\n".join(str(each) for each in terminal.closing(run))
 
 
 def spaced(text: str) -> str:

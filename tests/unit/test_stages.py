@@ -9,6 +9,7 @@ import pytest
 
 from lab import stages
 from lab.errors import UsageError
+from lab.model import Link
 from lab.stages import all_stages, find, of, read
 from tests.unit.helpers import box, db
 
@@ -32,6 +33,16 @@ def put(folder: Path, path: str, project: str, more: str = "") -> Path:
     file.parent.mkdir(exist_ok=True)
     file.write_text(FILE.format(project=project, number=path.partition("-")[0], more=more))
     return file
+
+
+def test_networks_of_a_box_are_those_of_its_file() -> None:
+    names = ("redundancy-lab-5-lb1-1", "lb1")
+    edge, app = find("5").links_of("lb1")
+    assert edge == Link("redundancy-lab-5_edge", "198.18.0.11", "02:42:c6:12:00:0b", names)
+    assert app == Link("redundancy-lab-5_app", "198.18.1.11", "", names)
+    # Where the file fixes no address, Docker chooses.
+    assert Link("redundancy-lab-5_outside", "", "", ("redundancy-lab-5-internet-1", "internet")) in find("5").links_of("internet")
+    assert find("5").links_of("nobody") == ()
 
 
 def test_stage_is_found_by_number_and_by_folder() -> None:
