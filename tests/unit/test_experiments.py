@@ -91,6 +91,24 @@ def test_a_role_can_only_be_given_to_who_could_play_it(
         experiments.check_targets(experiment, stages.find(on, failover))
 
 
+BY_HAND = {"kill-primary-operator", "pause-primary-operator", "lagging-standby-operator"}
+"""An operator promotes, where from stage 5 on a monitor does."""
+FOR_LESS = BY_HAND | {"kill-box", "overload-web", "overload-web-unlimited"}
+"""One box, or two web boxes of which one is to carry all."""
+
+
+@pytest.mark.parametrize(("number", "elsewhere"), [("6", ("region", "eu", "wan", "witness")), ("7", ("zone",))])
+def test_what_the_earlier_stages_could_do_runs_on_the_last_two_as_well(number: str, elsewhere: tuple[str, ...]) -> None:
+    stage, refused = stages.find(number), set()
+    for name in experiments.names():
+        try:
+            experiments.check_targets(experiments.find(name), stage)
+        except UsageError:
+            refused.add(name)
+    assert refused >= FOR_LESS
+    assert all(set(name.split("-")) & set(elsewhere) for name in refused - FOR_LESS)
+
+
 def test_nothing_broken_needs_no_target(tmp_path: Path) -> None:
     experiment = read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", "fault: none\n"))
     assert experiment.faults == ()
