@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab import (
+    announced,
     databases,
     experiments,
     healing,
@@ -304,13 +305,15 @@ def _charts(engine: Engine, boxes: list[Box]) -> tuple[list[map_.Chart], list[Bo
 
 
 def _chart(engine: Engine, stage: Stage, boxes: list[Box]) -> map_.Chart:
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        examined = thread.submit(survey.examined, engine, boxes)
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        examined = threads.submit(survey.examined, engine, boxes)
+        heard = threads.submit(announced.announcements, engine, stage)
         try:
             seen = survey.survey(engine, stage, boxes)
         except LabError as error:
             return map_.Chart(stage, tuple(examined.result()), None, error.message)
-        return map_.Chart(stage, tuple(roles.with_live_roles(examined.result(), stage, seen.sight)), seen)
+        live = tuple(roles.with_live_roles(examined.result(), stage, seen.sight))
+        return map_.Chart(stage, live, seen, announced=heard.result())
 
 
 def _status_document(charts: list[map_.Chart], strays: list[Box]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lab import redundancy
+from lab.announced import LAST_RESORT_MED
 from lab.model import Box, DatabaseState, Judgement, Stage, Survey
 
 WIDTH = 80
@@ -33,6 +34,8 @@ class Chart:
     survey: Survey | None
     unasked: str = ""
     """Why there is no survey."""
+    announced: Mapping[str, int] | None = None
+    """The MED with which each balancer announces the users' address; None where that is not how it is found, or unknown."""
 
     @property
     def evidence(self) -> redundancy.Evidence | None:
@@ -158,7 +161,7 @@ def note(chart: Chart, box: Box) -> str:
     if chart.stage.is_replicated and box.service in chart.stage.databases:
         return _of_database(survey, box.service)
     if "lb" in roles:
-        return _of_balancer(chart.stage, survey, box.service)
+        return _of_balancer(chart, survey, box.service)
     if "monitor" in roles:
         return _of_monitor(survey.judgements)
     unused = sorted(name for name, known in survey.backends.items() if known.get(box.service) is False)
@@ -193,16 +196,23 @@ def behind(count: int, age_s: float | None) -> str:
     return f"{size:.{1 if unit and size < 100 else 0}f} {UNITS[unit]}{age} behind"
 
 
-def _of_balancer(stage: Stage, survey: Survey, name: str) -> str:
+def _of_balancer(chart: Chart, survey: Survey, name: str) -> str:
     known = survey.backends.get(name)
     if known is None:
         return "does not answer"
     used = f"{sum(known.values())} of {len(known)} web boxes"
-    if not stage.balancers:
+    if not chart.stage.balancers:
         return used
-    if name in survey.sight.holders:
-        return f"users come here; {used}"
-    return f"{'ready' if name in survey.sight.answering else 'not ready'}; {used}"
+    called = "users come here" if name in survey.sight.holders else ""
+    if chart.announced is not None:
+        return f"{_announcement(chart.announced.get(name), called or 'announces')}; {used}"
+    return f"{called or ('ready' if name in survey.sight.answering else 'not ready')}; {used}"
+
+
+def _announcement(med: int | None, called: str) -> str:
+    if med is None:
+        return "announces nothing"
+    return f"{called if med <= LAST_RESORT_MED else 'last resort'}, MED {med}"
 
 
 def _of_monitor(judgements: dict[str, Judgement] | None) -> str:
@@ -252,4 +262,5 @@ def box_document(box: Box, chart: Chart | None = None) -> dict[str, Any]:
         "copy": asdict(copy) if copy else None,
         "judged": asdict(judged) if judged else None,
         "backends": known,
+        "announces": chart.announced.get(box.service) if chart and chart.announced else None,
     }

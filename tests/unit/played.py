@@ -71,7 +71,7 @@ class PlayedEngine:
     def talk_to(self, _box: Box, _command: Sequence[str]) -> subprocess.Popen[bytes]:
         return saying(line(self.sees)) if self.sees else saying()
 
-    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30, user: str = "") -> ExecResult:
         self.done.append(f"in {box.service}: {command[-1]}")
         return self.answer(box, command)
 

@@ -242,6 +242,18 @@ def test_where_writes_are_gone_for_good_that_is_said_instead() -> None:
     assert (content["serves"], set(content["survives"].values())) == (False, {0})
 
 
+def test_who_announces_the_address_is_said_and_who_does_so_as_the_last_resort() -> None:
+    regions = find("7")
+    seen = replace(chart(regions, surveyed(regions)), announced={"lb1": 1, "lb2": 102, "lb3": 3})
+    found = [line.plain for line in lines(seen)]
+    assert row("lb1", found).endswith("users come here, MED 1; 2 of 2 web boxes")
+    assert row("lb2", found).endswith("last resort, MED 102; 2 of 2 web boxes")
+    assert row("lb4", found).endswith("announces nothing; 2 of 2 web boxes")
+    assert [box_document(box, seen)["announces"] for box in seen.boxes if "lb" in box.roles] == [1, 102, 3, None]
+    # Where the router could not be asked, there is what the balancers say of themselves.
+    assert "ready" in row("lb3", [line.plain for line in lines(replace(seen, announced=None))])
+
+
 # JSON
 
 

@@ -56,7 +56,7 @@ class Asked(PlayedEngine):
         self.orders: list[dict[str, Any]] = []
         self.timeouts_s: list[float] = []
 
-    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30, user: str = "") -> ExecResult:
         assert (box.service, list(command[:3])) == ("internet", ["python", "-m", "client.survey"])
         self.orders.append(json.loads(command[-1]))
         self.timeouts_s.append(timeout_s)
