@@ -18,7 +18,10 @@ WAY = re.compile(r"\[(?P<name>\w+) [^\]]*\]|^\s*BGP\.med: (?P<med>\d+)", re.MULT
 
 
 def announcements(engine: Engine, stage: Stage) -> dict[str, int] | None:
-    """The MED with which each balancer announces the address now, those that do; None where nobody does so, or knows."""
+    """The MED with which each balancer announces the address now, of those that do.
+
+    None where the stage has no such balancers, and where the router did not answer.
+    """
     if not stage.announced:
         return None
     question = ["birdc", "-s", CONTROL, "show", "route", "for", f"{stage.entry[0]}/32", "all"]

@@ -173,7 +173,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         latency_ms=latencies(arrivals, deadline_s),
         reads_latency_ms=latencies(reads, deadline_s),
         writes_latency_ms=latencies(writes, deadline_s),
-        undisturbed_writes_latency_ms=latencies(_answered_before(writes, event_at(record.events, "inject")), deadline_s),
+        undisturbed_writes_ms=_good_ms(_answered_before(writes, event_at(record.events, "inject")), deadline_s),
         audit=audit,
         generator=record.generator,
         failed_expectations=(),
@@ -233,7 +233,7 @@ def _class(arrival: Arrival, deadline_s: float) -> str:
 def latencies(arrivals: Iterable[Arrival], deadline_s: float) -> dict[str, float]:
     """Median, 99th percentile and maximum over the good arrivals, and the longest of all, in milliseconds."""
     every = list(arrivals)
-    good_ms = [(arrival.done_s - arrival.at_s) * 1000 for arrival in every if arrival.is_good(deadline_s)]
+    good_ms = _good_ms(every, deadline_s)
     longest_ms = max(((arrival.done_s - arrival.at_s) * 1000 for arrival in every), default=0.0)
     return {
         "p50": quantile(good_ms, 0.5),
@@ -241,6 +241,10 @@ def latencies(arrivals: Iterable[Arrival], deadline_s: float) -> dict[str, float
         "max": max(good_ms, default=0.0),
         "longest": longest_ms,
     }
+
+
+def _good_ms(arrivals: Iterable[Arrival], deadline_s: float) -> tuple[float, ...]:
+    return tuple((arrival.done_s - arrival.at_s) * 1000 for arrival in arrivals if arrival.is_good(deadline_s))
 
 
 def _answered_before(arrivals: Iterable[Arrival], at_s: float | None) -> list[Arrival]:

@@ -311,7 +311,7 @@ def _chart(engine: Engine, stage: Stage, boxes: list[Box]) -> map_.Chart:
         try:
             seen = survey.survey(engine, stage, boxes)
         except LabError as error:
-            return map_.Chart(stage, tuple(examined.result()), None, error.message)
+            return map_.Chart(stage, tuple(examined.result()), None, error.message, heard.result())
         live = tuple(roles.with_live_roles(examined.result(), stage, seen.sight))
         return map_.Chart(stage, live, seen, announced=heard.result())
 

@@ -112,7 +112,7 @@ def undo_all(engine: Engine, ledger: UndoLedger, entries: Sequence[OpenFault] | 
 
 
 def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
-    """Undo every open fault, bring back every box that is not running, wait until all answers.
+    """Undo every open fault, connect and bring back every box, wait until all answers.
 
     Returns how many things were mended. Raises HealError.
     """
@@ -130,13 +130,12 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
         if ended:
             say("the internet box was still in a network that is not the lab's: removed")
     mended += bool(ended)
+    # First: without its networks, a box may not start, or end at once.
+    mended += reconnect(engine, say)
     for box in engine.boxes():
         if box.stage and _mend_or_fail(engine, box):
             say(f"{box.service} of stage {box.stage} was {box.status}: brought back")
             mended += 1
-    for found in reconnect(engine):
-        say(f"{found}: connected again")
-        mended += 1
     for found in clearing.sweep(engine, [box for box in engine.boxes() if box.stage and box.is_system]):
         say(f"{found}: taken away")
         mended += 1
@@ -171,23 +170,31 @@ def _mend_or_fail(engine: Engine, box: Box) -> bool:
         raise HealError(f"{box.service} is {box.status} and could not be brought back: {error.message}", error.hint) from error
 
 
-def reconnect(engine: Engine) -> list[str]:
-    """Connect every running box to the networks of its stage file, whoever took it off them; returns what was missing.
+def reconnect(engine: Engine, say: Callable[[str], None]) -> int:
+    """Connect every box to the networks of its stage file, whoever took it off them; returns how many were off one.
 
-    Raises HealError.
+    What could not be done is said, and keeps nothing else from being mended: whether all answers is found out at the end.
     """
-    found = []
-    for box in engine.boxes():
-        links = stages.of(box).links_of(box.service) if box.stage and box.status == "running" else ()
-        present = {link.network for link in engine.links(box)} if links else set()
-        missing = [link.network for link in links if link.network not in present]
+    found = 0
+    for box in (each for each in engine.boxes() if each.stage):
+        try:
+            missing = _reconnected(engine, box)
+        except LabError as error:
+            say(f"{box.service} of stage {box.stage} could not be connected again: {error.message}")
+            continue
         if missing:
-            try:
-                engine.reconnect(box, links)
-            except LabError as error:
-                raise HealError(f"{box.service} could not be connected again: {error.message}", error.hint) from error
-            found.append(f"{box.service} of stage {box.stage} was off {' and '.join(missing)}")
+            say(f"{box.service} of stage {box.stage} was off {' and '.join(missing)}: connected again")
+            found += 1
     return found
+
+
+def _reconnected(engine: Engine, box: Box) -> list[str]:
+    links = stages.of(box).links_of(box.service)
+    present = {link.network for link in engine.links(box)}
+    missing = [link.network for link in links if link.network not in present]
+    if missing:
+        engine.reconnect(box, links)
+    return missing
 
 
 def stages_up(engine: Engine) -> list[Stage]:

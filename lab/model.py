@@ -770,8 +770,8 @@ class TrialResult:
     latency_ms: dict[str, float]
     reads_latency_ms: dict[str, float]
     writes_latency_ms: dict[str, float]
-    undisturbed_writes_latency_ms: dict[str, float]
-    """Of the writes that were answered before the fault."""
+    undisturbed_writes_ms: tuple[float, ...]
+    """How long each write took that was good and had its answer before the fault; all good ones where there was no fault."""
     audit: WritesAudit
     generator: GeneratorReport
     failed_expectations: tuple[str, ...]

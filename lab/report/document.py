@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import journal
-from lab.availability import decide, measure_trial, summarise
+from lab.availability import decide, measure_trial, quantile, summarise
 from lab.model import Outage, RunResult, Share, TrialRecord, TrialResult
 
 SCHEMA_VERSION = 1
@@ -88,7 +88,7 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "latency_ms": _rounded(trial.latency_ms),
         "reads_latency_ms": _rounded(trial.reads_latency_ms),
         "writes_latency_ms": _rounded(trial.writes_latency_ms),
-        "undisturbed_writes_latency_ms": _rounded(trial.undisturbed_writes_latency_ms),
+        "undisturbed_writes_latency_ms": _undisturbed(trial),
         "writes_audit": audit,
         "generator": _rounded(asdict(trial.generator)),
         "failed_expectations": list(trial.failed_expectations),
@@ -106,6 +106,11 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "blows": [_rounded(asdict(blow)) for blow in trial.blows],
     }
     return _measured(found, trial.has_writes)
+
+
+def _undisturbed(trial: TrialResult) -> dict[str, Any]:
+    took_ms = trial.undisturbed_writes_ms
+    return {"writes": len(took_ms), **{name: _rounded(quantile(took_ms, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}}
 
 
 def _share(share: Share) -> dict[str, Any]:

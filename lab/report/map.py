@@ -203,16 +203,19 @@ def _of_balancer(chart: Chart, survey: Survey, name: str) -> str:
     used = f"{sum(known.values())} of {len(known)} web boxes"
     if not chart.stage.balancers:
         return used
-    called = "users come here" if name in survey.sight.holders else ""
     if chart.announced is not None:
-        return f"{_announcement(chart.announced.get(name), called or 'announces')}; {used}"
-    return f"{called or ('ready' if name in survey.sight.answering else 'not ready')}; {used}"
+        here = name in survey.sight.holders
+        return f"{_announcement(chart.announced.get(name), here)}; {used}"
+    if name in survey.sight.holders:
+        return f"users come here; {used}"
+    return f"{'ready' if name in survey.sight.answering else 'not ready'}; {used}"
 
 
-def _announcement(med: int | None, called: str) -> str:
+def _announcement(med: int | None, here: bool) -> str:
     if med is None:
-        return "announces nothing"
-    return f"{called if med <= LAST_RESORT_MED else 'last resort'}, MED {med}"
+        return "users come here" if here else "announces nothing"
+    called = "last resort" if med > LAST_RESORT_MED else "" if here else "announces"
+    return f"{', '.join(filter(None, ('users come here' if here else '', called)))}, MED {med}"
 
 
 def _of_monitor(judgements: dict[str, Judgement] | None) -> str:

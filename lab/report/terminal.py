@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab import cascade, exposure
-from lab.availability import Bin, bins
+from lab.availability import Bin, bins, quantile
 from lab.model import (
     MonkeyOutcome,
     Outage,
@@ -219,15 +219,16 @@ def under_repair(result: RunResult) -> list[str]:
 
 def durability(result: RunResult) -> list[str]:
     """Where a commit waits for another database, what that costs each write, and what was lost; nothing where there is no choice."""
-    trials = [trial for trial in result.trials if trial.valid]
-    if not (result.info.durability and trials):
+    if not result.info.durability:
         return []
-    p50_ms, p99_ms = (median(trial.undisturbed_writes_latency_ms[each] for trial in trials) for each in ("p50", "p99"))
-    return [
-        f"durability '{result.info.durability}': {'before the fault ' if result.info.has_fault else ''}a write took {p50_ms:.1f} ms (p50) and "
-        f"{p99_ms:.1f} ms (p99); lost {sum(trial.audit.lost for trial in trials):,} of "
-        f"{sum(trial.audit.acknowledged for trial in trials):,} acknowledged writes"
-    ]
+    took_ms = [each for trial in result.trials if trial.valid for each in trial.undisturbed_writes_ms]
+    when = "before the fault " if result.info.has_fault else ""
+    cost = (
+        f"{when}half of {len(took_ms):,} writes took {quantile(took_ms, 0.5):.1f} ms at most (p50), 99% {quantile(took_ms, 0.99):.1f} ms (p99); "
+        if took_ms
+        else ""
+    )
+    return [f"durability '{result.info.durability}': {cost}{words.lost(result.trials)}"]
 
 
 def conditions(result: RunResult) -> list[str]:

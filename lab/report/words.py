@@ -106,7 +106,7 @@ def headline(result: RunResult) -> str:
     good = valid(result.trials)
     if not good:
         return f"{result.info.title}: nothing can be said{_because(result.trials)}."
-    said = [_gone(result, good), *_split(result.trials), *([_lost(result.trials)] if result.info.plan.has_writes else [])]
+    said = [_gone(result, good), *_split(result.trials), *([lost(result.trials)] if result.info.plan.has_writes else [])]
     return f"{result.info.title}: {listed(said)}."
 
 
@@ -149,10 +149,11 @@ def _split(trials: Sequence[TrialResult]) -> list[str]:
     return [f"two databases accepted writes for {seconds(longest)}"] if longest else []
 
 
-def _lost(trials: Sequence[TrialResult]) -> str:
-    lost, acknowledged = lost_writes(trials)
-    if lost:
-        return f"{lost:,} of {acknowledged:,} acknowledged writes {'was' if lost == 1 else 'were'} lost"
+def lost(trials: Sequence[TrialResult]) -> str:
+    """Whether acknowledged writes were lost, as far as anybody knows."""
+    gone, acknowledged = lost_writes(trials)
+    if gone:
+        return f"{gone:,} of {acknowledged:,} acknowledged writes {'was' if gone == 1 else 'were'} lost"
     if not all(trial.audit.complete for trial in trials):
         return "whether a write was lost is not known"
     return "no acknowledged write was lost" if acknowledged else "no write was acknowledged"

@@ -109,7 +109,7 @@ def test_what_one_box_carries_is_served_in_an_overload_and_not_without_admission
     collapsed = lab.valid_trial(3, "overload-web-unlimited")
     ratios = [each["served"]["served_per_s"] / each["served"]["capacity_per_s"] for each in (held, collapsed)]
     # 0.92 to 1.34 and 0.21 to 0.33 on a machine that does nothing else.
-    assert ratios[0] > max(0.5, ratios[1] - 0.1)
+    assert ratios[0] > max(0.5, ratios[1])
     assert held["writes_audit"]["lost"] == collapsed["writes_audit"]["lost"] == 0
     # Everything is as its file says again.
     for service in ("web1", "web2"):

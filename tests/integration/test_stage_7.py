@@ -91,3 +91,4 @@ def test_a_commit_waits_for_the_other_region_and_the_map_shows_them(lab: Lab, en
     awaited = {name for name, box in boxes.items() if box["copy"] and box["copy"]["awaited"]}
     assert awaited == {name for region, names in stage.regions.items() for name in names if region != home}
     assert {box["region"] for box in boxes.values() if box["region"]} == {"eu", "us", "witness"}
+    assert {name: box["announces"] for name, box in boxes.items() if box["announces"]} == {"lb1": 1, "lb2": 2, "lb3": 3, "lb4": 4}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from lab.announced import announcements, heard
 from lab.engine import ExecResult
+from lab.model import Box
 from lab.stages import find
 from tests.unit.helpers import started
 from tests.unit.played import PlayedEngine
@@ -41,8 +44,14 @@ def test_nobody_announces() -> None:
 
 @pytest.mark.parametrize(("exit_code", "found"), [(0, {"lb1": 1, "lb3": 103}), (1, None), (124, None)])
 def test_router_that_does_not_answer_leaves_it_unknown(exit_code: int, found: dict[str, int] | None) -> None:
-    plays = PlayedEngine(started(STAGE), answer=lambda _box, _command: ExecResult(exit_code, SAID))
-    assert announcements(plays.as_engine, STAGE) == found
+    asked: list[tuple[str, str]] = []
+
+    def answer(box: Box, command: Sequence[str]) -> ExecResult:
+        asked.append((box.service, " ".join(command)))
+        return ExecResult(exit_code, SAID)
+
+    assert announcements(PlayedEngine(started(STAGE), answer=answer).as_engine, STAGE) == found
+    assert asked == [("internet", "birdc -s /run/bird.ctl show route for 198.18.0.10/32 all")]
 
 
 def test_where_nobody_speaks_bgp_nobody_is_asked() -> None:

@@ -411,10 +411,10 @@ def test_latency_of_undisturbed_writes_ends_with_the_fault() -> None:
     slow = [replace(each, done_s=each.at_s + 0.4) if each.at_s >= 1.9 else each for each in record().arrivals]
     found = measure_trial(record(arrivals=tuple(slow)), (), has_fault=True)
     # The fault came at 2 s: an answer at 2.3 s to what was asked at 1.9 s is none of before.
-    assert found.undisturbed_writes_latency_ms["longest"] < 400
+    assert max(found.undisturbed_writes_ms) < 400
     assert found.writes_latency_ms["longest"] == pytest.approx(400)
     calm = measure_trial(record(arrivals=tuple(slow), events=(Event(7.0, "stop"),)), (), has_fault=False)
-    assert calm.undisturbed_writes_latency_ms == calm.writes_latency_ms
+    assert len(calm.undisturbed_writes_ms) == calm.writes.good
 
 
 def test_phases_in_the_order_of_time() -> None:

@@ -142,23 +142,32 @@ def test_box_whose_stage_file_is_gone_is_an_error() -> None:
         names([box(project="redundancy-lab-3-old")])
 
 
-def test_box_that_somebody_took_off_a_network_is_connected_again() -> None:
+def test_box_that_somebody_took_off_a_network_is_connected_again_also_where_it_does_not_run() -> None:
     off = {"web1": ("redundancy-lab-3_app",), "web2": ("redundancy-lab-3_data",)}
     plays = PlayedEngine([box("web1"), box("web2", status="exited"), INTERNET], off=off)
-    # Who does not run has no network to be asked about: it gets its own when it starts.
-    assert healing.reconnect(plays.as_engine) == ["web1 of stage 3 was off redundancy-lab-3_app"]
-    assert plays.done == ["connect web1 to redundancy-lab-3_app", "connect web1 to redundancy-lab-3_data"]
+    said: list[str] = []
+    assert healing.reconnect(plays.as_engine, said.append) == 2
+    assert said == [
+        "web1 of stage 3 was off redundancy-lab-3_app: connected again",
+        "web2 of stage 3 was off redundancy-lab-3_data: connected again",
+    ]
+    assert [each for each in plays.done if "web2" in each] == [
+        f"connect web2 to redundancy-lab-3_{network}" for network in ("app", "data")
+    ]
 
 
-def test_network_that_is_gone_is_said() -> None:
-    plays = PlayedEngine([box("web1")], off={"web1": ("redundancy-lab-3_app",)})
+def test_network_that_is_gone_keeps_no_other_box_from_being_connected() -> None:
+    plays = PlayedEngine([box("web1"), box("web2")], off=dict.fromkeys(("web1", "web2"), ("redundancy-lab-3_app",)))
 
-    def reconnect(*_: object) -> None:
-        raise LabError("there is no such network")
+    def reconnect(each: Box, _links: object) -> None:
+        if each.service == "web1":
+            raise LabError("there is no such network")
 
     plays.reconnect = reconnect  # type: ignore[assignment]
-    with pytest.raises(HealError, match="web1 could not be connected again: there is no such network"):
-        healing.reconnect(plays.as_engine)
+    said: list[str] = []
+    assert healing.reconnect(plays.as_engine, said.append) == 1
+    assert said[0] == "web1 of stage 3 could not be connected again: there is no such network"
+    assert "web2 of stage 3 was off" in said[1]
 
 
 def test_missing_boxes_are_made_again() -> None:

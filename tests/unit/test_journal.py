@@ -115,7 +115,7 @@ def test_run_comes_back_equal(tmp_path: Path) -> None:
     assert read_run(run.folder) == (info, tuple(records))
 
 
-def test_run_from_before_there_was_a_choice_of_durability_can_be_read(tmp_path: Path) -> None:
+def test_run_from_before_durability_and_overload_were_noted_can_be_read(tmp_path: Path) -> None:
     run = RunJournal(run_info(), tmp_path)
     file = run.folder / "run.json"
     old = {key: value for key, value in json.loads(file.read_text()).items() if key not in ("durability", "overload")}

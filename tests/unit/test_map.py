@@ -250,6 +250,8 @@ def test_who_announces_the_address_is_said_and_who_does_so_as_the_last_resort() 
     assert row("lb2", found).endswith("last resort, MED 102; 2 of 2 web boxes")
     assert row("lb4", found).endswith("announces nothing; 2 of 2 web boxes")
     assert [box_document(box, seen)["announces"] for box in seen.boxes if "lb" in box.roles] == [1, 102, 3, None]
+    resort = [line.plain for line in lines(replace(seen, announced={"lb1": 101, "lb2": 102}))]
+    assert "users come here, last resort, MED 101;" in row("lb1", resort)
     # Where the router could not be asked, there is what the balancers say of themselves.
     assert "ready" in row("lb3", [line.plain for line in lines(replace(seen, announced=None))])
 
