@@ -111,10 +111,13 @@ class ServiceSpec:
     name: str
     roles: tuple[str, ...]
     labels: dict[str, str]
-    addresses: tuple[str, ...] = ()
-    """On the networks where its file gives it one."""
     links: tuple[Link, ...] = ()
     """To every network that its file puts it on."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """On the networks where its file gives it one."""
+        return tuple(link.address for link in self.links if link.address)
 
     @property
     def is_system(self) -> bool:

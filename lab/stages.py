@@ -101,9 +101,7 @@ def _service(project: str, name: str, body: yamlfile.Mapping) -> ServiceSpec:
     networks = body.get("networks")
     joined = networks.items() if isinstance(networks, yamlfile.Mapping) else ()
     links = tuple(_link(project, name, network, about) for network, about in joined)
-    addresses = tuple(link.address for link in links if link.address)
-    roles = tuple(labels.get("lab.role", "").split())
-    return ServiceSpec(name=name, roles=roles, labels=labels, addresses=addresses, links=links)
+    return ServiceSpec(name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels, links=links)
 
 
 def _link(project: str, service: str, network: str, about: Any) -> Link:
