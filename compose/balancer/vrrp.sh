@@ -17,6 +17,22 @@ watch_reach() {
 }
 if grep -q /run/minority /etc/lab/keepalived.conf; then watch_reach & fi
 
+# For keepalived's other track_file, where the stage has somebody to ask ($ARBITER): 1 as long as this balancer has to be
+# without the address. Two that do not hear each other both hold it, and a third, whom both reach, says who leaves.
+# Asked only by one that holds the address, or that was told to leave, and only where the partner itself does not answer.
+holds_entry() { [ -n "$(ip -o -4 address show to "$ENTRY")" ]; }
+hears_partner() { curl -fs -m 0.15 -o /dev/null "http://${PARTNER%% *}:8404/health"; }
+must_leave() { ! hears_partner && [ "$(curl -fs -m 0.4 "http://$ARBITER/$HOSTNAME")" = leave ]; }
+watch_partner() {
+  local apart=0
+  while :; do
+    if { [ "$apart" = 1 ] || holds_entry; } && must_leave; then apart=1; else apart=0; fi
+    echo "$apart" >/run/apart
+    sleep 0.3
+  done
+}
+if grep -q /run/apart /etc/lab/keepalived.conf; then watch_partner & fi
+
 # Where the stage says the partner's address and MAC address ($PARTNER), the box need not ask for it. Who has not heard the
 # other for half a minute may have forgotten where it is, and asks once a second: until then neither hears that both hold
 # the address (docs/decisions/0025).

@@ -6,6 +6,8 @@ import re
 from ipaddress import IPv4Network
 
 import pytest
+from arbiter.__main__ import PORT
+from arbiter.policy import read_balancers
 
 from lab.model import is_system
 from lab.stages import STAGES_FOLDER
@@ -60,6 +62,17 @@ def test_partners_of_stage_6_are_told_where_the_other_one_is() -> None:
     for balancer, partner in ((lb1, lb2), (lb2, lb1)):
         edge = partner["networks"]["edge"]
         assert balancer["environment"]["PARTNER"] == f"{edge['ipv4_address']} {edge['mac_address']}"
+
+
+def test_who_decides_between_the_balancers_of_stage_6_stands_with_neither() -> None:
+    folder = "6-multi-az"
+    balancers = read_balancers(service(folder, "monitor")["environment"]["BALANCERS"])
+    assert set(balancers) == set(in_role(folder, "lb"))
+    for name, balancer in balancers.items():
+        environment = service(folder, name)["environment"]
+        assert environment["ARBITER"] == f"{service(folder, 'monitor')['networks']['app']['ipv4_address']}:{PORT}"
+        assert balancer.address == service(folder, name)["networks"]["app"]["ipv4_address"]
+        assert zone_of(folder, balancer.database) == zone_of(folder, name) != zone_of(folder, "monitor")
 
 
 @each_zoned
