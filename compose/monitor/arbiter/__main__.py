@@ -1,7 +1,7 @@
 """`python3 -m arbiter`, in the monitor's box: BALANCERS='lb1=ADDRESS,DATABASE lb2=ADDRESS,DATABASE'.
 
-GET /NAME, asked by the balancer NAME that does not hear its partner: 'leave' or 'stay'. A line for each answer that differs
-from the last one to the same balancer.
+GET /NAME, asked by the balancer NAME that does not hear its partner: 'leave' or 'stay'. A line for each holder who is told to
+leave.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import sys
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
 from urllib.request import urlopen
 
 import psycopg
@@ -39,13 +38,11 @@ def holds(balancer: Balancer) -> bool:
 
 
 class Arbiter:
-    """Says who has to be without the address, and remembers the last primary and what it has said."""
+    """Says who has to be without the address, and remembers the last primary."""
 
     def __init__(self, balancers: dict[str, Balancer]) -> None:
         self._balancers = balancers
         self._primary = ""
-        self._said = dict.fromkeys(balancers, "stay")
-        self._lock = Lock()
 
     def answer(self, asker: str) -> str | None:
         """'leave' or 'stay'; None for a name that is no balancer's."""
@@ -54,12 +51,11 @@ class Arbiter:
         holders = [name for name, balancer in self._balancers.items() if holds(balancer)]
         # Who is alone need not be weighed against anybody.
         preferred = preference(self._balancers, self._find_primary()) if len(holders) > 1 else asker
-        said = "leave" if must_leave(asker, holders, preferred) else "stay"
-        with self._lock:
-            if said != self._said[asker]:
-                print(f"arbiter: {asker} is to {said}; the address is held by {', '.join(holders) or 'nobody'}", flush=True)
-            self._said[asker] = said
-        return said
+        if not must_leave(asker, holders, preferred):
+            return "stay"
+        if asker in holders:
+            print(f"arbiter: {asker} is to leave the address, which {' and '.join(holders)} hold", flush=True)
+        return "leave"
 
     def _find_primary(self) -> str:
         """The primary, or while there is none the last one that was asked for."""
@@ -88,7 +84,7 @@ def handler_for(arbiter: Arbiter) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Answers are logged where they change."""
+            """Not each question: only who is told to leave is worth a line."""
 
     return Handler
 
