@@ -17,6 +17,7 @@ pytestmark = pytest.mark.docker
 
 WRITES_CEILING_S = 6.0
 READS_CEILING_S = 2.0
+TWO_HOLDERS_CEILING_S = 3.0
 # 3 s on a machine that does nothing else.
 MAP_CEILING_S = 5.0
 
@@ -35,6 +36,18 @@ def test_two_zones_go_on_without_the_third(lab: Lab, engine: Engine, experiment:
     if experiment == "cutoff-zone-a":
         # Who comes back had lost most of the system, held the address for nobody, and has given way.
         assert (sight.holders, sight.wire) == (("lb2",), "lb2")
+
+
+def test_of_two_balancers_that_do_not_hear_each_other_the_one_beside_the_primary_keeps_the_address(
+    lab: Lab, engine: Engine
+) -> None:
+    lab.must("up", "6", "--replace", timeout_s=180)
+    trial = lab.safe_trial(6, "partition-zone-a-b", "--observe", "6s")
+    assert longest(trial, "write_outages") < WRITES_CEILING_S
+    assert longest(trial, "read_outages") < READS_CEILING_S
+    assert trial["address_holders"]["several_s"] < TWO_HOLDERS_CEILING_S
+    sight = look(engine, stages.find("6"))
+    assert (sight.holders, sight.wire) == (("lb1",), "lb1")
 
 
 def test_a_candidate_that_lagged_fetches_what_it_lacks_and_begins_a_new_timeline(lab: Lab) -> None:
