@@ -21,17 +21,32 @@ if grep -q /run/minority /etc/lab/keepalived.conf; then watch_reach & fi
 # without the address. Two that do not hear each other both hold it, and a third, whom both reach, says who leaves.
 # Asked only by one that holds the address, or that was told to leave, and only where the partner itself does not answer.
 holds_entry() { [ -n "$(ip -o -4 address show to "$ENTRY")" ]; }
-hears_partner() { curl -fs -m 0.15 -o /dev/null "http://${PARTNER%% *}:8404/health"; }
-must_leave() { ! hears_partner && [ "$(curl -fs -m 0.4 "http://$ARBITER/$HOSTNAME")" = leave ]; }
+ask() { curl --noproxy '*' -fs -m "$1" "http://$2"; }
+hears_partner() { ask 0.15 "${PARTNER%% *}:8404/health" >/dev/null; }
+# Who was told to leave does not come back because one answer is late or missing: two must be.
 watch_partner() {
-  local apart=0
+  local apart=0 doubts=0 written=0
   while :; do
-    if { [ "$apart" = 1 ] || holds_entry; } && must_leave; then apart=1; else apart=0; fi
-    echo "$apart" >/run/apart
+    if { [ "$apart" = 0 ] && ! holds_entry; } || hears_partner; then
+      apart=0 doubts=0
+    elif [ "$(ask 0.4 "$ARBITER/$HOSTNAME")" = leave ]; then
+      apart=1 doubts=0
+    elif [ "$apart" = 1 ]; then
+      doubts=$((doubts + 1))
+      [ "$doubts" -lt 2 ] || apart=0 doubts=0
+    fi
+    # keepalived wakes up whenever it is written.
+    [ "$apart" = "$written" ] || echo "$apart" >/run/apart
+    written=$apart
     sleep 0.3
   done
 }
-if grep -q /run/apart /etc/lab/keepalived.conf; then watch_partner & fi
+if grep -q /run/apart /etc/lab/keepalived.conf; then
+  : "${ENTRY:?}" "${PARTNER:?}" "${ARBITER:?}"
+  # Before keepalived makes it, as another user: then it could not be written here.
+  echo 0 >/run/apart
+  watch_partner &
+fi
 
 # Where the stage says the partner's address and MAC address ($PARTNER), the box need not ask for it. Who has not heard the
 # other for half a minute may have forgotten where it is, and asks once a second: until then neither hears that both hold

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -11,6 +12,7 @@ from lab import stages
 from lab.engine import Engine
 from lab.model import DatabaseState
 from lab.observer import look
+from lab.stages import ROOT
 from tests.integration.driver import Lab, asked_of_monitor, container, docker, longest, primary
 
 pytestmark = pytest.mark.docker
@@ -38,16 +40,23 @@ def test_two_zones_go_on_without_the_third(lab: Lab, engine: Engine, experiment:
         assert (sight.holders, sight.wire) == (("lb2",), "lb2")
 
 
+@pytest.mark.parametrize(("zone", "keeper"), [("a", "lb1"), ("b", "lb2")])
 def test_of_two_balancers_that_do_not_hear_each_other_the_one_beside_the_primary_keeps_the_address(
-    lab: Lab, engine: Engine
+    lab: Lab, engine: Engine, tmp_path: Path, zone: str, keeper: str
 ) -> None:
-    lab.must("up", "6", "--replace", timeout_s=180)
-    trial = lab.safe_trial(6, "partition-zone-a-b", "--observe", "6s")
+    """lb1 has the higher priority: that it gives way to the other one takes the arbiter."""
+    cut = (ROOT / "lab" / "experiments" / "partition-zone-a-b.yaml").read_text(encoding="utf-8")
+    experiment = tmp_path / f"cut-with-the-primary-in-{zone}.yaml"
+    experiment.write_text(
+        cut.replace("{db.primary: zone:a, lb.active: zone:a}", f"{{db.primary: zone:{zone}}}"), encoding="utf-8"
+    )
+    lab.must("up", "6", *(["--replace"] if zone == "a" else []), timeout_s=180)
+    trial = lab.safe_trial(6, str(experiment), "--observe", "6s")
     assert longest(trial, "write_outages") < WRITES_CEILING_S
     assert longest(trial, "read_outages") < READS_CEILING_S
     assert trial["address_holders"]["several_s"] < TWO_HOLDERS_CEILING_S
     sight = look(engine, stages.find("6"))
-    assert (sight.holders, sight.wire) == (("lb1",), "lb1")
+    assert (sight.holders, sight.wire) == ((keeper,), keeper)
 
 
 def test_a_candidate_that_lagged_fetches_what_it_lacks_and_begins_a_new_timeline(lab: Lab) -> None:

@@ -71,6 +71,7 @@ def test_who_decides_between_the_balancers_of_stage_6_stands_with_neither() -> N
     for name, balancer in balancers.items():
         environment = service(folder, name)["environment"]
         assert environment["ARBITER"] == f"{service(folder, 'monitor')['networks']['app']['ipv4_address']}:{PORT}"
+        assert environment["ENTRY"] == DOCUMENTS[folder]["x-lab"]["entry"].partition(":")[0]
         assert balancer.address == service(folder, name)["networks"]["app"]["ipv4_address"]
         assert zone_of(folder, balancer.database) == zone_of(folder, name) != zone_of(folder, "monitor")
 

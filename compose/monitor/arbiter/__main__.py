@@ -1,20 +1,23 @@
 """`python3 -m arbiter`, in the monitor's box: BALANCERS='lb1=ADDRESS,DATABASE lb2=ADDRESS,DATABASE'.
 
 GET /NAME, asked by the balancer NAME that does not hear its partner: 'leave' or 'stay'. A line for each holder who is told to
-leave.
+leave. GET /health: 'here'.
 """
 
 from __future__ import annotations
 
 import os
-import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.request import urlopen
+from threading import Thread
+from urllib.request import ProxyHandler, build_opener
 
 import psycopg
 
-from arbiter.policy import Balancer, must_leave, preference, read_balancers
+from arbiter.policy import Balancer, must_leave, read_balancers
 
 PORT = 8406
 # Where a balancer says whom it reaches under the users' address: itself, where it holds it.
@@ -23,50 +26,59 @@ HOLDER_PORT = 8405
 ANSWER_S = 0.15
 # The monitor's database has no encoding of its own.
 MONITOR = "host=/run/postgresql dbname=pg_auto_failover connect_timeout=2 client_encoding=utf8"
-PRIMARY = (
-    "SELECT nodename FROM pgautofailover.node WHERE reportedstate IN ('primary', 'wait_primary') AND goalstate = reportedstate"
-)
+# Also one that is changing its settings: standbys come and go all the time where lines are cut.
+PRIMARY = """
+SELECT nodename FROM pgautofailover.node
+WHERE reportedstate IN ('primary', 'wait_primary', 'apply_settings', 'join_primary')
+  AND goalstate IN ('primary', 'wait_primary', 'apply_settings', 'join_primary')
+"""
+PRIMARY_PERIOD_S = 0.5
+DIRECT = build_opener(ProxyHandler({}))
 
 
 def holds(balancer: Balancer) -> bool:
-    """Whether it reaches itself under the users' address. One that does not answer holds it for nobody."""
+    """Whether it reaches itself under the users' address. One that does not answer counts as none: it is dead, frozen, or out
+    of reach from here.
+    """
     try:
-        with urlopen(f"http://{balancer.address}:{HOLDER_PORT}/", timeout=ANSWER_S) as answer:
+        with DIRECT.open(f"http://{balancer.address}:{HOLDER_PORT}/", timeout=ANSWER_S) as answer:
             return bool(answer.headers["X-Balancer"] == balancer.name)
     except (OSError, HTTPException):
         return False
 
 
 class Arbiter:
-    """Says who has to be without the address, and remembers the last primary."""
+    """Says who has to be without the address."""
 
     def __init__(self, balancers: dict[str, Balancer]) -> None:
         self._balancers = balancers
-        self._primary = ""
+        self._askers = ThreadPoolExecutor(4 * len(balancers))
+        self.primary = ""
+        """The last one that was seen; that of before while a new one is elected."""
+
+    def watch_primary(self, connect: Callable[[], psycopg.Connection[tuple[str]]]) -> None:
+        """Look for the primary, until the connection to the monitor ends."""
+        try:
+            with connect() as monitor:
+                while True:
+                    row = monitor.execute(PRIMARY).fetchone()
+                    self.primary = row[0] if row else self.primary
+                    time.sleep(PRIMARY_PERIOD_S)
+        except psycopg.Error:
+            pass  # the monitor's own log says why
 
     def answer(self, asker: str) -> str | None:
         """'leave' or 'stay'; None for a name that is no balancer's."""
         if asker not in self._balancers:
             return None
-        holders = [name for name, balancer in self._balancers.items() if holds(balancer)]
-        # Who is alone need not be weighed against anybody.
-        preferred = preference(self._balancers, self._find_primary()) if len(holders) > 1 else asker
-        if not must_leave(asker, holders, preferred):
+        every = list(self._balancers.values())
+        holders = [balancer for balancer, holding in zip(every, self._askers.map(holds, every), strict=True) if holding]
+        if not must_leave(asker, holders, self.primary):
             return "stay"
-        if asker in holders:
-            print(f"arbiter: {asker} is to leave the address, which {' and '.join(holders)} hold", flush=True)
+        names = [balancer.name for balancer in holders]
+        if asker in names:
+            print(f"arbiter: {asker} is to leave the address, which {' and '.join(names)} hold", flush=True)
         return "leave"
-
-    def _find_primary(self) -> str:
-        """The primary, or while there is none the last one that was asked for."""
-        try:
-            with psycopg.connect(MONITOR, autocommit=True) as monitor:
-                row = monitor.execute(PRIMARY).fetchone()
-        except psycopg.Error as error:
-            print(f"arbiter: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-            row = None
-        self._primary = row[0] if row else self._primary
-        return self._primary
 
 
 def handler_for(arbiter: Arbiter) -> type[BaseHTTPRequestHandler]:
@@ -76,12 +88,16 @@ def handler_for(arbiter: Arbiter) -> type[BaseHTTPRequestHandler]:
         timeout = 2
 
         def do_GET(self) -> None:
-            said = arbiter.answer(self.path.strip("/"))
+            asker = self.path.strip("/")
+            said = "here" if asker == "health" else arbiter.answer(asker)
             body = (said or "who is that?").encode()
-            self.send_response(200 if said else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            try:
+                self.send_response(200 if said else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            except ConnectionError:
+                pass  # who asked has not waited
 
         def log_message(self, format: str, *args: object) -> None:
             """Not each question: only who is told to leave is worth a line."""
@@ -92,6 +108,13 @@ def handler_for(arbiter: Arbiter) -> type[BaseHTTPRequestHandler]:
 def main() -> None:
     """Answer for ever."""
     arbiter = Arbiter(read_balancers(os.environ["BALANCERS"]))
+
+    def watch() -> None:
+        while True:
+            arbiter.watch_primary(lambda: psycopg.connect(MONITOR, autocommit=True))
+            time.sleep(PRIMARY_PERIOD_S)
+
+    Thread(target=watch, daemon=True).start()
     ThreadingHTTPServer(("", PORT), handler_for(arbiter)).serve_forever()
 
 

@@ -6,7 +6,7 @@ reach, can tell; it has the one of them keep it that stands beside the primary, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -19,19 +19,16 @@ class Balancer:
     database: str
 
 
-def must_leave(asker: str, holders: Collection[str], preferred: str) -> bool:
+def must_leave(asker: str, holders: Sequence[Balancer], primary: str) -> bool:
     """Whether `asker`, who does not hear the others, has to be without the address.
 
-    Who has given way stays away as long as another one holds it: no second change while they do not hear each other.
+    Of those who hold it the one beside the primary keeps it, or the first one. Who has left stays away as long as another one
+    holds it: no second change while they do not hear each other.
     """
-    others = set(holders) - {asker}
-    return bool(others) and not (asker in holders and asker == preferred)
-
-
-def preference(balancers: Mapping[str, Balancer], primary: str) -> str:
-    """The name of the balancer beside the primary; the first one where none is."""
-    beside = [balancer.name for balancer in balancers.values() if balancer.database == primary]
-    return beside[0] if beside else next(iter(balancers))
+    if not holders:
+        return False
+    keeper = next((balancer for balancer in holders if balancer.database == primary), holders[0])
+    return keeper.name != asker
 
 
 def read_balancers(text: str) -> dict[str, Balancer]:
