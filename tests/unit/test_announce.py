@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
-from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.scripts import load
+
 SCRIPT = Path(__file__).parents[2] / "compose/balancer/lab-announce"
 AT_ONCE_S = 1.0
 
 
-def load() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("lab_announce", str(SCRIPT))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    # Where dataclasses look for their module.
-    sys.modules[loader.name] = module
-    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = bytecode
-    return module
-
-
-announce = load()
+announce = load(SCRIPT)
 
 
 def heard(answers: list[bool], able_after: int = 3, unable_after: int = 2) -> list[bool]:

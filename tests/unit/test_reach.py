@@ -1,0 +1,129 @@
+"""lab-reach of a balancer box: when it is without the address, and what it hears from others."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.scripts import load
+
+reach = load(Path(__file__).parents[2] / "compose/balancer/lab-reach")
+# Whether it holds the address, hears its partner, is told to leave.
+LOOKS = st.tuples(st.booleans(), st.booleans(), st.booleans())
+
+
+def looked(looks: list[tuple[bool, bool, bool]]) -> list[bool]:
+    """Whether it was without the address after each look."""
+    judgement, found = reach.Apartness(), []
+    for holds, hears, told in looks:
+        judgement.look(lambda holds=holds: holds, lambda hears=hears: hears, lambda told=told: told)
+        found.append(judgement.apart)
+    return found
+
+
+@given(st.lists(LOOKS), st.booleans(), st.booleans())
+def test_who_hears_its_partner_leaves_it_to_the_two_of_them(
+    before: list[tuple[bool, bool, bool]], holds: bool, told: bool
+) -> None:
+    assert not looked([*before, (holds, True, told)])[-1]
+
+
+@given(st.lists(LOOKS))
+def test_nobody_leaves_who_does_not_hold_it_or_is_not_told_to(looks: list[tuple[bool, bool, bool]]) -> None:
+    for before, after, (holds, hears, told) in zip([False, *looked(looks)], looked(looks), looks, strict=False):
+        if after and not before:
+            assert (holds, hears, told) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("told", "apart"),
+    [
+        ([True], [True]),
+        ([True, False], [True, True]),
+        ([True, False, False], [True, True, False]),
+        ([True, False, True, False], [True, True, True, True]),
+        ([False, False], [False, False]),
+    ],
+)
+def test_one_answer_that_is_late_brings_nobody_back(told: list[bool], apart: list[bool]) -> None:
+    """Who has left no longer holds the address, and asks on."""
+    assert looked([(number == 0 or not told[0], False, each) for number, each in enumerate(told)]) == apart
+
+
+def test_nobody_is_asked_without_need() -> None:
+    asked: list[str] = []
+
+    def saying(name: str, value: bool) -> bool:
+        asked.append(name)
+        return value
+
+    judgement = reach.Apartness()
+    for holds, hears in ((False, False), (True, True), (True, False)):
+        judgement.look(
+            lambda holds=holds: saying("holds", holds), lambda hears=hears: saying("hears", hears), lambda: saying("told", False)
+        )
+    assert asked == ["holds", "holds", "hears", "holds", "hears", "told"]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Says 'leave' to lb2 and nothing to others."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/lb2" else 503)
+        self.end_headers()
+        self.wfile.write(b"leave\n")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def serving() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_only_a_good_answer_counts() -> None:
+    with serving() as port:
+        assert reach.ask("127.0.0.1", port, "/lb2", 5.0) == "leave"
+        assert reach.ask("127.0.0.1", port, "/lb1", 5.0) is None
+    assert reach.ask("127.0.0.1", port, "/lb2", 5.0) is None
+
+
+def test_who_accepts_and_says_nothing_is_not_waited_for() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as frozen:
+        since = monotonic()
+        assert reach.ask("127.0.0.1", frozen.getsockname()[1], "/health", 0.1) is None
+        assert monotonic() - since < 2.0
+
+
+def test_an_address_is_held_or_not() -> None:
+    assert reach.holds("127.0.0.1")
+    # TEST-NET-1: nobody's (RFC 5737).
+    assert not reach.holds("192.0.2.1")
+
+
+def test_file_is_written_where_it_changes_only(tmp_path: Path) -> None:
+    file = tmp_path / "apart"
+    tracked = reach.Tracked(file)
+    tracked.write(False)
+    assert file.read_text() == "0\n"
+    file.unlink()
+    tracked.write(False)
+    assert not file.exists()
+    tracked.write(True)
+    assert file.read_text() == "1\n"
