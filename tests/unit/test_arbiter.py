@@ -12,32 +12,62 @@ from typing import cast
 import psycopg
 import pytest
 from arbiter import __main__ as program
-from arbiter.policy import Balancer, must_leave, read_balancers
+from arbiter.policy import Balancer, Word, read_balancers, word
 from hypothesis import given
 from hypothesis import strategies as st
 
 TOLD = "lb1=198.18.1.33,db1 lb2=198.18.1.65,db2"
 BALANCERS = [Balancer(f"lb{number}", f"198.18.1.{number}", f"db{number}") for number in (1, 2, 3)]
-HOLDERS = st.lists(st.sampled_from(BALANCERS), unique=True)
+ALIVE = st.lists(st.sampled_from(BALANCERS), unique=True)
 PRIMARIES = st.sampled_from(["db1", "db2", "db3", ""])
 
 
-@given(HOLDERS.filter(bool), PRIMARIES)
-def test_of_those_who_hold_it_one_keeps_it(holders: list[Balancer], primary: str) -> None:
-    [keeper] = [balancer for balancer in holders if not must_leave(balancer.name, holders, primary)]
-    assert keeper.database == primary or primary not in [balancer.database for balancer in holders]
+@st.composite
+def cuts(draw: st.DrawFn) -> tuple[list[Balancer], list[str], str]:
+    """Who answers, who of them holds the address, and which database is the primary."""
+    alive = draw(ALIVE)
+    return alive, [balancer.name for balancer in alive if draw(st.booleans())], draw(PRIMARIES)
 
 
-@given(st.sampled_from(BALANCERS), PRIMARIES)
-def test_nobody_leaves_an_address_that_no_other_holds(asker: Balancer, primary: str) -> None:
-    assert not must_leave(asker.name, [asker], primary)
-    assert not must_leave(asker.name, [], primary)
+@given(cuts())
+def test_of_those_who_hold_it_at_most_one_is_told_to_stay(cut: tuple[list[Balancer], list[str], str]) -> None:
+    alive, holders, primary = cut
+    staying = [name for name in holders if word(name, alive, holders, primary) == Word.STAY]
+    beside = [balancer.name for balancer in alive if balancer.database == primary]
+    assert staying == (beside or holders[:1] if set(beside) <= set(holders) else [])
 
 
-@given(HOLDERS.filter(bool), PRIMARIES)
-def test_who_has_left_stays_away_while_another_one_holds_it(holders: list[Balancer], primary: str) -> None:
-    """Also when the primary has moved to its side meanwhile."""
-    assert all(must_leave(balancer.name, holders, primary) for balancer in BALANCERS if balancer not in holders)
+@given(cuts())
+def test_somebody_who_answers_may_always_hold_it(cut: tuple[list[Balancer], list[str], str]) -> None:
+    alive, holders, primary = cut
+    assert not alive or Word.STAY in {word(balancer.name, alive, holders, primary) for balancer in alive}
+
+
+@given(cuts(), st.sampled_from(BALANCERS))
+def test_nobody_hands_over_to_who_does_not_answer(cut: tuple[list[Balancer], list[str], str], asker: Balancer) -> None:
+    alive, holders, primary = cut
+    if word(asker.name, alive, holders, primary) == Word.HAND_OVER:
+        assert primary in {balancer.database for balancer in alive if balancer != asker}
+
+
+@pytest.mark.parametrize(
+    ("holders", "primary", "lb1", "lb2"),
+    [
+        (["lb1", "lb2"], "db1", "stay", "leave"),
+        (["lb1", "lb2"], "db2", "leave", "stay"),
+        (["lb1", "lb2"], "", "stay", "leave"),
+        # One holder, on the wrong side of the cut; and who has left may come back when the primary has.
+        (["lb2"], "db1", "stay", "hand over"),
+        (["lb1"], "db2", "hand over", "stay"),
+        (["lb1"], "db1", "stay", "leave"),
+        (["lb1"], "", "stay", "leave"),
+        ([], "db1", "stay", "hand over"),
+        ([], "", "stay", "stay"),
+    ],
+)
+def test_the_one_beside_the_primary_keeps_it(holders: list[str], primary: str, lb1: str, lb2: str) -> None:
+    alive = BALANCERS[:2]
+    assert [word(name, alive, holders, primary) for name in ("lb1", "lb2")] == [lb1, lb2]
 
 
 @pytest.mark.parametrize(
@@ -60,12 +90,12 @@ def serving(handler: type[BaseHTTPRequestHandler], address: str, port: int) -> I
         server.server_close()
 
 
-def balancer_reaching(name: str) -> type[BaseHTTPRequestHandler]:
+def balancer_reaching(name: str, status: int = 200) -> type[BaseHTTPRequestHandler]:
     """What a balancer answers that reaches `name` under the users' address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("X-Balancer", name)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -121,6 +151,15 @@ def test_one_who_reaches_another_under_the_address_does_not_hold_it(arbiter: pro
     ):
         assert asked(arbiter, "/lb2") == (200, "stay")
         assert asked(arbiter, "/lb1") == (200, "leave")
+
+
+def test_one_who_reaches_nobody_under_the_address_is_alive(arbiter: program.Arbiter, holder_port: int) -> None:
+    with (
+        serving(balancer_reaching("lb1"), "127.0.0.33", holder_port),
+        serving(balancer_reaching("", 503), "127.0.0.65", holder_port),
+    ):
+        assert asked(arbiter, "/lb1") == (200, "hand over")
+    assert asked(arbiter, "/lb1") == (200, "stay")
 
 
 def test_who_is_no_balancer_is_told_so(arbiter: program.Arbiter) -> None:

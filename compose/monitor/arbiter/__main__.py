@@ -1,7 +1,7 @@
 """`python3 -m arbiter`, in the monitor's box: BALANCERS='lb1=ADDRESS,DATABASE lb2=ADDRESS,DATABASE'.
 
-GET /NAME, asked by the balancer NAME that does not hear its partner: 'leave' or 'stay'. A line for each holder who is told to
-leave. GET /health: 'here'.
+GET /NAME, asked by the balancer NAME that does not hear its partner: 'stay', 'leave' or 'hand over'. A line for each holder who
+is not to stay. GET /health: 'here'.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 import psycopg
 
-from arbiter.policy import Balancer, must_leave, read_balancers
+from arbiter.policy import Balancer, Word, read_balancers, word
 
 PORT = 8406
 # Where a balancer says whom it reaches under the users' address: itself, where it holds it.
 HOLDER_PORT = 8405
-# Between neighbours an answer takes a millisecond; the balancer that asks waits for 0.4 s.
-ANSWER_S = 0.15
+# A balancer that reaches nobody under the address says so after 0.08 s; one that asks waits for 0.4 s.
+ANSWER_S = 0.2
 # The monitor's database has no encoding of its own.
 MONITOR = "host=/run/postgresql dbname=pg_auto_failover connect_timeout=2 client_encoding=utf8"
 # Also one that is changing its settings: standbys come and go all the time where lines are cut.
@@ -36,15 +37,17 @@ PRIMARY_PERIOD_S = 0.5
 DIRECT = build_opener(ProxyHandler({}))
 
 
-def holds(balancer: Balancer) -> bool:
-    """Whether it reaches itself under the users' address. One that does not answer counts as none: it is dead, frozen, or out
-    of reach from here.
+def reached(balancer: Balancer) -> str | None:
+    """Whom it reaches under the users' address, '' for nobody. None where it does not answer: it is dead, frozen, or out of
+    reach from here.
     """
     try:
         with DIRECT.open(f"http://{balancer.address}:{HOLDER_PORT}/", timeout=ANSWER_S) as answer:
-            return bool(answer.headers["X-Balancer"] == balancer.name)
+            return answer.headers["X-Balancer"] or ""
+    except HTTPError:
+        return ""
     except (OSError, HTTPException):
-        return False
+        return None
 
 
 class Arbiter:
@@ -68,17 +71,19 @@ class Arbiter:
             pass  # the monitor's own log says why
 
     def answer(self, asker: str) -> str | None:
-        """'leave' or 'stay'; None for a name that is no balancer's."""
+        """A word of the policy; None for a name that is no balancer's."""
         if asker not in self._balancers:
             return None
         every = list(self._balancers.values())
-        holders = [balancer for balancer, holding in zip(every, self._askers.map(holds, every), strict=True) if holding]
-        if not must_leave(asker, holders, self.primary):
-            return "stay"
-        names = [balancer.name for balancer in holders]
-        if asker in names:
-            print(f"arbiter: {asker} is to leave the address, which {' and '.join(names)} hold", flush=True)
-        return "leave"
+        found = list(zip(every, self._askers.map(reached, every), strict=True))
+        holders = [balancer.name for balancer, holder in found if holder == balancer.name]
+        said = word(asker, [balancer for balancer, holder in found if holder is not None], holders, self.primary)
+        if said != Word.STAY and asker in holders:
+            print(
+                f"arbiter: {asker} is to {said} the address, which {' and '.join(holders)} hold{'s' * (len(holders) == 1)}",
+                flush=True,
+            )
+        return said
 
 
 def handler_for(arbiter: Arbiter) -> type[BaseHTTPRequestHandler]:
@@ -100,7 +105,7 @@ def handler_for(arbiter: Arbiter) -> type[BaseHTTPRequestHandler]:
                 pass  # who asked has not waited
 
         def log_message(self, format: str, *args: object) -> None:
-            """Not each question: only who is told to leave is worth a line."""
+            """Not each question: only who is not to stay is worth a line."""
 
     return Handler
 

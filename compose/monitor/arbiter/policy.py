@@ -6,8 +6,9 @@ reach, can tell; it has the one of them keep it that stands beside the primary, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,26 @@ class Balancer:
     database: str
 
 
-def must_leave(asker: str, holders: Sequence[Balancer], primary: str) -> bool:
-    """Whether `asker`, who does not hear the others, has to be without the address.
+class Word(StrEnum):
+    """What a balancer that does not hear its partner is told."""
 
-    Of those who hold it the one beside the primary keeps it, or the first one. Who has left stays away as long as another one
-    holds it: no second change while they do not hear each other.
+    STAY = "stay"
+    LEAVE = "leave"
+    """Another one holds the address, and is to."""
+    HAND_OVER = "hand over"
+    """Another one could hold it, and stands beside the primary: who has the address alone is on the wrong side of the cut."""
+
+
+def word(asker: str, alive: Sequence[Balancer], holders: Collection[str], primary: str) -> Word:
+    """What to tell `asker`, of those who answer here (`alive`) and those of them who hold the address.
+
+    The one beside the primary keeps the address, whoever holds it now. Where none is, or it does not answer, one that holds it does.
     """
-    if not holders:
-        return False
-    keeper = next((balancer for balancer in holders if balancer.database == primary), holders[0])
-    return keeper.name != asker
+    beside = [balancer.name for balancer in alive if balancer.database == primary]
+    keeper = next(iter(beside or [balancer.name for balancer in alive if balancer.name in holders]), asker)
+    if keeper == asker:
+        return Word.STAY
+    return Word.LEAVE if set(holders) - {asker} else Word.HAND_OVER
 
 
 def read_balancers(text: str) -> dict[str, Balancer]:
