@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import cast
 
 import psycopg
@@ -15,6 +12,8 @@ from arbiter import __main__ as program
 from arbiter.policy import Balancer, Word, read_balancers, word
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.unit.servers import serving
 
 TOLD = "lb1=198.18.1.33,db1 lb2=198.18.1.65,db2"
 BALANCERS = [Balancer(f"lb{number}", f"198.18.1.{number}", f"db{number}") for number in (1, 2, 3)]
@@ -76,18 +75,6 @@ def test_the_one_beside_the_primary_keeps_it(holders: list[str], primary: str, l
 def test_balancers_that_cannot_be_told_apart_are_refused(told: str) -> None:
     with pytest.raises(ValueError, match=r"is not NAME=ADDRESS,DATABASE|fewer than two"):
         read_balancers(told)
-
-
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler], address: str, port: int) -> Iterator[int]:
-    """An HTTP server on loopback, by its port."""
-    server = ThreadingHTTPServer((address, port), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def balancer_reaching(name: str, status: int = 200) -> type[BaseHTTPRequestHandler]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from time import monotonic
 
 import pytest
@@ -15,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.scripts import load
+from tests.unit.servers import serving
 
 reach = load(Path(__file__).parents[2] / "compose/balancer/lab-reach")
 # Whether it holds the address, hears its partner; what it is told.
@@ -94,19 +93,8 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@contextmanager
-def serving() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def test_only_a_good_answer_counts() -> None:
-    with serving() as port:
+    with serving(Handler) as port:
         assert reach.ask("127.0.0.1", port, "/lb2", 5.0) == "leave"
         assert reach.ask("127.0.0.1", port, "/lb1", 5.0) is None
     assert reach.ask("127.0.0.1", port, "/lb2", 5.0) is None
