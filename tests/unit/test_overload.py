@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -65,7 +67,14 @@ def test_the_limits_of_a_balancer_are_read() -> None:
     assert limits.limits(STATISTICS, ["web1", "web2"]) == [("reads/web1", 6), ("writes/web1", 0), ("writes/web2", 0)]
 
 
+@dataclass
 class Played(PlayedEngine):
+    users: set[str] = field(default_factory=set)
+
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30, user: str = "") -> ExecResult:
+        self.users.add(user)
+        return super().run_in(box, command, timeout_s, user)
+
     def cpus(self, _box: Box) -> float:
         return 1.0
 
@@ -96,6 +105,8 @@ def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
         "web1 has 1",
     ]
     assert ledger.entries() == []
+    # Where HAProxy has a herald beside it, the box is root's, and the socket HAProxy's: root without capabilities is refused.
+    assert plays.users == {"haproxy"}
 
 
 def test_without_a_limit_the_balancers_are_left_alone(tmp_path: Path) -> None:
