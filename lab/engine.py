@@ -637,12 +637,13 @@ def compose_config(file: Path, project: str = "") -> dict[str, Any]:
     except FileNotFoundError as error:
         raise PreflightError("there is no 'docker' command", "install Docker's command line with its compose plugin") from error
     if done.returncode:
-        raise UsageError(f"Docker Compose cannot read {file}: {_last_line(done.stderr)}", f"docker compose -f {file} config")
+        raise UsageError(f"Docker Compose cannot read {file}: {last_line(done.stderr)}", f"docker compose -f {file} config")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The last line of what a command said that says something: of a Python traceback, what went wrong."""
     return ([line.strip() for line in text.splitlines() if line.strip()] or ["it said nothing"])[-1][:300]
 
 

@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from lab.engine import Engine
+from lab.engine import Engine, last_line
 from lab.errors import LabError
 from lab.journal import OpenFault, UndoLedger
 from lab.model import Box, Overload, Stage, Undo, UndoAction
@@ -78,8 +78,7 @@ def tell(engine: Engine, balancer: Box, line: str) -> str:
     """Say a line at HAProxy's admin socket; returns its answer. Raises LabError."""
     done = engine.run_in(balancer, ["python3", "-c", TELL, line], user=OWNER)
     if done.exit_code:
-        *_, last = ["no word", *done.output.strip().splitlines()]
-        raise LabError(f"{balancer.service} does not take orders: {last}")
+        raise LabError(f"{balancer.service} does not take orders: {last_line(done.output)}")
     return done.output
 
 
