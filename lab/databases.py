@@ -29,8 +29,7 @@ def switchover(engine: Engine, stage: Stage, say: Callable[[str], None], observe
         raise UsageError(f"stage {stage.number} has no monitor that could switch over", "'lab promote --fence' does it by force")
     before = observer.latest().named(DatabaseState.PRIMARY)
     started = monotonic()
-    call = f"perform_promotion('default', '{to}')" if to else "perform_failover()"
-    command = [*PSQL, "-d", "pg_auto_failover", "-c", f"SELECT pgautofailover.{call}"]
+    command = [*PSQL, "-d", "pg_auto_failover", "-c", f"SELECT public.change_over('{to}')"]
     said = ""
 
     def agreed() -> bool:

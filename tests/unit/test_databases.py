@@ -19,7 +19,7 @@ REPLICATED = replicated()
 INTERNET = box("internet", ("internet",), stage=4)
 MONITOR = box("monitor", ("monitor",), stage=4)
 PROMOTE = "SELECT pg_promote(true, 20)"
-SWITCH = "SELECT pgautofailover.perform_failover()"
+SWITCH = "SELECT public.change_over('')"
 
 
 def played(db1: str, db2: str, says: str = "t\n") -> PlayedEngine:

@@ -146,25 +146,29 @@ class Progress:
 
     def __init__(self) -> None:
         self._epoch = 0
+        self._followed_another = False
+        """Whether there was a primary before this one, whom a standby may still follow."""
         self._heard: deque[tuple[float, int]] = deque()
 
     def note(self, epoch: int, position: int, now: float) -> None:
         """Take down what the primary of this epoch says; `now` in seconds on the monotonic clock."""
         if epoch > self._epoch:
             self._heard.clear()
+            self._followed_another = self._epoch > 0
         self._epoch = epoch
         self._heard.append((now, position))
         while len(self._heard) > 1 and self._heard[1][0] <= now - LAG_MAX_S:
             self._heard.popleft()
 
     def shows_past(self, state: State) -> bool:
-        """Whether a standby lacks what the primary had `LAG_MAX_S` before it was last heard. (A dead primary's last moments
-        may have come to nobody.)
+        """Whether a standby lacks what the primary had `LAG_MAX_S` before it was last heard, or when it was first heard after
+        another one: who follows that one still does not know what is ordered now. (A dead primary's last moments may have
+        come to nobody.)
         """
         if not (state.in_recovery and self._heard):
             return False
         (at, position), (last_at, _) = self._heard[0], self._heard[-1]
-        return at <= last_at - LAG_MAX_S and state.position < position
+        return (self._followed_another or at <= last_at - LAG_MAX_S) and state.position < position
 
     def is_old(self, now: float) -> bool:
         """Whether the primary has been silent for so long that the past is better than nothing."""

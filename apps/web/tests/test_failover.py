@@ -457,8 +457,12 @@ def test_new_primary_begins_a_new_count() -> None:
     progress.note(1, 100, 0.0)
     progress.note(1, 200, 2.0)
     assert progress.shows_past(standby_at(50))
+    # Who has less than the new one began with follows the old one still, and does not know what is ordered now.
     progress.note(2, 210, 2.5)
-    assert not progress.shows_past(standby_at(50))
+    assert progress.shows_past(standby_at(209))
+    assert not progress.shows_past(standby_at(210))
+    progress.note(2, 240, 2.75)
+    assert not progress.shows_past(standby_at(210))
     progress.note(2, 260, 3.5)
     assert progress.shows_past(standby_at(209))
     assert not progress.shows_past(State(in_recovery=False, read_only=True, timeline=2))

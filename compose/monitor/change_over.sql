@@ -1,0 +1,97 @@
+-- A planned change-over to a standby that is known to lack nothing needs no election. pg_auto_failover (2.2) knows that only of
+-- two databases; with more, all of them restart to say how far they are, the next primary too, while nobody can write.
+-- Here the old primary's box says where its log ended when it was stopped in order. Once the next primary has said that it
+-- has more than that, it is promoted as it is; the others follow it afterwards. Who is not known to have all of it takes part in an
+-- election, as after a loss.
+
+-- The planned change-over that is under way, or the last one.
+CREATE TABLE public.change_over (target text NOT NULL, from_whom text NOT NULL, ordered timestamptz NOT NULL DEFAULT clock_timestamp(), stopped_at pg_lsn);
+
+-- What has a keeper look for its orders at once.
+CREATE FUNCTION public.wake(node pgautofailover.node) RETURNS void LANGUAGE sql AS $$
+  SELECT pg_notify('state', json_build_object('type', 'state', 'formation', node.formationid, 'groupId', node.groupid, 'nodeId', node.nodeid, 'name', node.nodename, 'host', node.nodehost, 'port', node.nodeport, 'reportedState', node.reportedstate, 'goalState', node.goalstate, 'health', CASE node.health WHEN 1 THEN 'good' ELSE 'bad' END)::text)
+$$;
+
+-- Ordered by the operator: this standby shall be the primary; without a name, the one that an election would choose. The extension
+-- checks whether that can be done, and has the group to itself until the end of the transaction. A primary that is "draining" would still count
+-- as one for it, and the next one as somebody who has to wait for it; one that is "demoted" is stopped in the same way.
+CREATE FUNCTION public.change_over(wanted text DEFAULT '') RETURNS void LANGUAGE plpgsql AS $order$
+DECLARE
+  chosen text := coalesce(nullif(wanted, ''), (SELECT nodename FROM pgautofailover.node WHERE reportedstate = 'secondary' AND goalstate = 'secondary' AND health = 1 AND candidatepriority > 0 ORDER BY candidatepriority DESC, reportedlsn DESC, nodeid LIMIT 1));
+BEGIN
+  IF chosen IS NULL THEN
+    RAISE EXCEPTION 'no standby could take over';
+  END IF;
+  IF NOT pgautofailover.perform_promotion('default', chosen) THEN
+    RAISE EXCEPTION '% is the primary already', chosen;
+  END IF;
+  DELETE FROM public.change_over;
+  IF (SELECT count(*) FROM pgautofailover.node) > 2 THEN
+    INSERT INTO public.change_over (target, from_whom) SELECT chosen, nodename FROM pgautofailover.node WHERE goalstate = 'draining' AND reportedstate = 'primary';
+    UPDATE pgautofailover.node SET goalstate = 'demoted' WHERE goalstate = 'draining' AND nodename = (SELECT from_whom FROM public.change_over);
+  END IF;
+END $order$;
+
+-- Said by a box whose primary was stopped in order: where the last record of its log begins. Not believed for long: an order that was
+-- not carried out is no business of the next stop.
+CREATE FUNCTION public.stopped_at(who text, last_record pg_lsn) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $said$
+BEGIN
+  UPDATE public.change_over SET stopped_at = last_record WHERE from_whom = who AND stopped_at IS NULL AND ordered > clock_timestamp() - interval '10 s';
+  PERFORM public.wake(node) FROM pgautofailover.node JOIN public.change_over ON target = nodename WHERE from_whom = who;
+END $said$;
+
+-- The old primary's keeper says that it is stopped. Both words that are needed are on their way just now, so they are awaited, for a
+-- moment. The next primary gets the state of one that has won an election: nobody else begins one then.
+CREATE FUNCTION public.hand_over() RETURNS trigger LANGUAGE plpgsql AS $hand$
+DECLARE
+  change public.change_over;
+  heir pgautofailover.node;
+  deadline timestamptz := clock_timestamp() + interval '0.5 s';
+BEGIN
+  LOOP
+    SELECT * INTO change FROM public.change_over WHERE from_whom = NEW.nodename AND ordered > clock_timestamp() - interval '10 s';
+    IF NOT FOUND THEN
+      RETURN NEW;
+    END IF;
+    SELECT * INTO heir FROM pgautofailover.node WHERE nodename = change.target;
+    EXIT WHEN heir.reportedlsn > change.stopped_at AND heir.reportedtli = OLD.reportedtli OR clock_timestamp() > deadline;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+  IF heir.reportedlsn > change.stopped_at AND heir.reportedtli = OLD.reportedtli AND heir.reportedstate = 'secondary' AND heir.goalstate = 'secondary' THEN
+    BEGIN
+      UPDATE pgautofailover.node SET reportedstate = 'report_lsn', goalstate = 'prepare_promotion', statechangetime = now(), candidatepriority = candidatepriority - CASE WHEN candidatepriority > 100 THEN 101 ELSE 0 END WHERE nodeid = heir.nodeid;
+      NEW.candidatepriority := NEW.candidatepriority + CASE WHEN NEW.candidatepriority < 0 THEN 101 ELSE 0 END;
+      PERFORM public.wake(node) FROM pgautofailover.node WHERE nodeid = heir.nodeid;
+      PERFORM pg_notify('log', format('Setting goal state of node %s "%s" (%s:%s) to prepare_promotion: it has the log of "%s" to its end, %s', heir.nodeid, heir.nodename, heir.nodehost, heir.nodeport, NEW.nodename, change.stopped_at));
+      RETURN NEW;
+    EXCEPTION WHEN raise_exception THEN
+      PERFORM pg_notify('log', format('Not without an election: %s', SQLERRM));
+    END;
+  END IF;
+  -- In an election, "report_lsn" is what the last primary is told as well; without anybody in it, the extension finds no primary, and takes no report.
+  NEW.goalstate := 'report_lsn';
+  RETURN NEW;
+END $hand$;
+
+CREATE TRIGGER hand_over BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'demoted' AND OLD.reportedstate = 'primary' AND OLD.goalstate = 'demoted') EXECUTE FUNCTION public.hand_over();
+
+-- It says itself that it is a secondary until it has heard what it was chosen for: that takes nothing back.
+CREATE FUNCTION public.remain_chosen() RETURNS trigger LANGUAGE plpgsql AS $chosen$
+BEGIN
+  NEW.reportedstate := 'report_lsn';
+  RETURN NEW;
+END $chosen$;
+
+CREATE TRIGGER remain_chosen BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'secondary' AND OLD.reportedstate = 'report_lsn' AND OLD.goalstate = 'prepare_promotion') EXECUTE FUNCTION public.remain_chosen();
+
+-- There is a new primary. The others have followed the old one until now; "catchingup" has them follow this one.
+CREATE FUNCTION public.follow_the_next() RETURNS trigger LANGUAGE plpgsql AS $follow$
+BEGIN
+  IF EXISTS (SELECT FROM public.change_over WHERE target = NEW.nodename) THEN
+    UPDATE pgautofailover.node SET goalstate = 'catchingup', statechangetime = now() WHERE nodeid <> NEW.nodeid AND reportedstate = 'secondary' AND goalstate = 'secondary';
+    DELETE FROM public.change_over;
+  END IF;
+  RETURN NEW;
+END $follow$;
+
+CREATE TRIGGER follow_the_next BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'wait_primary' AND OLD.reportedstate = 'prepare_promotion') EXECUTE FUNCTION public.follow_the_next();
