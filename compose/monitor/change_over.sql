@@ -84,14 +84,16 @@ END $chosen$;
 
 CREATE TRIGGER remain_chosen BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'secondary' AND OLD.reportedstate = 'report_lsn' AND OLD.goalstate = 'prepare_promotion') EXECUTE FUNCTION public.remain_chosen();
 
--- There is a new primary. The others have followed the old one until now; "catchingup" has them follow this one.
+-- There is a new primary. The others have followed the old one until now; "catchingup" has them follow this one. (After an election there
+-- are none of these.) The extension lowers the old primary's priority for the election, and forgets to raise it again where it took no part.
 CREATE FUNCTION public.follow_the_next() RETURNS trigger LANGUAGE plpgsql AS $follow$
 BEGIN
   IF EXISTS (SELECT FROM public.change_over WHERE target = NEW.nodename) THEN
     UPDATE pgautofailover.node SET goalstate = 'catchingup', statechangetime = now() WHERE nodeid <> NEW.nodeid AND reportedstate = 'secondary' AND goalstate = 'secondary';
+    UPDATE pgautofailover.node SET candidatepriority = candidatepriority + 101 WHERE nodeid <> NEW.nodeid AND candidatepriority < 0;
     DELETE FROM public.change_over;
   END IF;
   RETURN NEW;
 END $follow$;
 
-CREATE TRIGGER follow_the_next BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'wait_primary' AND OLD.reportedstate = 'prepare_promotion') EXECUTE FUNCTION public.follow_the_next();
+CREATE TRIGGER follow_the_next BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'wait_primary' AND OLD.reportedstate IN ('prepare_promotion', 'stop_replication')) EXECUTE FUNCTION public.follow_the_next();

@@ -51,13 +51,16 @@ CREATE TRIGGER keep_timeline BEFORE UPDATE OF reportedtli ON pgautofailover.node
 -- And nobody may still be joining the last primary (join_secondary) when an election has none: pg_auto_failover 2.2 then looks
 -- for the primary of whom there is none, and the whole monitor crashes, again with each report. Who has joined is a secondary,
 -- which is the next thing that it would have been told.
+-- A last primary that has said that it is none any more is not to be spared: then whoever returns takes part, also while its
+-- PostgreSQL does not run yet. (It is started only after the answer.)
 CREATE FUNCTION public.refuse_election_that_could_not_end() RETURNS trigger LANGUAGE plpgsql AS $guard$
 DECLARE
   standbys int := (SELECT count(*) - 1 FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid);
+  has_primary bool := EXISTS (SELECT FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND reportedstate IN ('primary', 'wait_primary', 'apply_settings'));
   voters_needed int := (SELECT count(*) FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND replicationquorum AND reportedstate NOT IN ('primary', 'wait_primary', 'apply_settings', 'draining', 'demote_timeout', 'demoted', 'prepare_maintenance', 'maintenance'));
   voters int := (SELECT count(*) FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND replicationquorum AND (goalstate = 'report_lsn' OR reportedstate IN ('secondary', 'catchingup', 'report_lsn') AND (health = 1 OR reporttime > now() - current_setting('pgautofailover.node_considered_unhealthy_timeout')::interval) AND reportedpgisrunning));
 BEGIN
-  IF standbys > 1 AND voters < voters_needed THEN
+  IF standbys > 1 AND voters < voters_needed AND (has_primary OR NEW.goalstate = 'draining') THEN
     RAISE EXCEPTION 'no election: % of % standbys could take part', voters, voters_needed;
   END IF;
   IF NOT (SELECT settled FROM public.durability) THEN
