@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lab import parameters, yamlfile
-from lab.availability import MEASURES
 from lab.errors import UsageError
 from lab.model import Expectation, Experiment, FaultKind, How, Operator, Overload, Repair, RepairPolicy, Stage, Step, Verdict
 from lab.targets import ACTIVE, PRIMARY, check, possible
+from lab.verdict import MEASURES
 
 FOLDER = Path(__file__).resolve().parent / "experiments"
 FAULT_KEYS = ("fault", "target", *parameters.NAMES)

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lab import yamlfile
-from lab.availability import MEASURES_OF_READS
 from lab.errors import UsageError
 from lab.experiments import AFTER_S, BASELINE_S, OBSERVE_S, duration, expectations, only
 from lab.model import (
@@ -32,6 +31,7 @@ from lab.model import (
 )
 from lab.model import is_system as is_of_the_system
 from lab.stages import PROJECT_PREFIX
+from lab.verdict import MEASURES_OF_READS
 
 FILE_NAME = "lab.yaml"
 KEYS = ("url", "contains", "network", "roles", "baseline_s", "observe_s", "after_s", "expect")

@@ -11,11 +11,12 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from lab.availability import find_outages, share, validity
+from lab.availability import validity
 from lab.engine import Engine
 from lab.errors import InconclusiveError
 from lab.load import Load
-from lab.model import Box, LoadPlan
+from lab.model import Arrival, Box, LoadPlan, Operation, longest_s
+from lab.outages import operation, service
 
 PORT = 9000
 OUTAGES: tuple[tuple[str, float], ...] = (("refused", 0.4), ("closed", 1.0), ("frozen", 2.0))
@@ -124,8 +125,7 @@ def _read(engine: Engine, box: Box, fail: Fail, how: str, seconds: float, rate: 
         load.run_for(AFTER_S)
         generator = load.stop()
     arrivals = sorted(load.arrivals, key=lambda arrival: arrival.at_s)
-    outages = find_outages(arrivals, plan.deadline_s)
-    total = share(arrivals, plan.deadline_s)
+    total = _seen(arrivals, plan)
     true_s = (end_ns - start_ns) / 1e9
     # Frozen: who came within a deadline of the end was still answered in time.
     bad_s = max(true_s - plan.deadline_s, 0.0) if how == "frozen" else true_s
@@ -133,11 +133,17 @@ def _read(engine: Engine, box: Box, fail: Fail, how: str, seconds: float, rate: 
         how=how,
         rate_per_s=rate,
         true_s=true_s,
-        measured_s=max((outage.length_s for outage in outages), default=0.0),
+        measured_s=longest_s(total.outages),
         true_share=bad_s * rate / total.intended,
         measured_share=1 - total.ratio,
         invalid=tuple(validity(generator, len(arrivals))),
     )
+
+
+def _seen(arrivals: Sequence[Arrival], plan: LoadPlan) -> Operation:
+    """What users saw, as every trial has it."""
+    apart = ([each for each in arrivals if each.kind == kind] for kind in ("read", "write"))
+    return service([operation(each, plan.deadline_s, plan.rate_per_s / 2) for each in apart], plan.rate_per_s)
 
 
 def _line(readings: Sequence[Reading]) -> Line:

@@ -149,7 +149,7 @@ def outcome_of(fault: Fault, result: RunResult) -> SoakOutcome:
         writes_downtime_s=longest_s(trial.write_outages),
         reads_downtime_s=longest_s(trial.read_outages),
         rejoin_s=trial.rejoin_s,
-        why=(*trial.reasons, *trial.failed_expectations),
+        why=(*trial.reasons, *(str(check) for check in trial.failures)),
         folder=str(result.folder or ""),
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from lab.errors import UsageError
 from lab.journal import RESULTS_FOLDER
-from lab.model import RunResult, TrialResult, Verdict
+from lab.model import Check, RunResult, TrialResult, Verdict
 
 SCHEMA_VERSION = 1
 FILE_NAME = "matrix.json"
@@ -115,7 +115,7 @@ def cell_of(column: str, result: RunResult) -> Cell:
     summary = result.summary
     valid = [trial for trial in result.trials if trial.valid]
     degraded_s = [trial.degraded_redundancy_s for trial in valid if trial.degraded_redundancy_s is not None]
-    low_s, high_s = summary.downtime_ci_s or (None, None)
+    outage = summary.outage
     return Cell(
         column=column,
         experiment=result.info.experiment,
@@ -125,11 +125,11 @@ def cell_of(column: str, result: RunResult) -> Cell:
         trials_valid=summary.trials_valid,
         downtimes_s=tuple(trial.downtime_longest_s for trial in valid),
         downtimes_censored=tuple(trial.censored for trial in valid),
-        downtime_median_s=summary.downtime_median_s,
-        downtime_low_s=low_s,
-        downtime_high_s=high_s,
-        downtime_coverage_ratio=summary.downtime_ci_coverage_ratio,
-        downtime_censored=summary.downtime_censored,
+        downtime_median_s=outage.low if outage else None,
+        downtime_low_s=outage.ci_low if outage else None,
+        downtime_high_s=outage.ci_high if outage and math.isfinite(outage.ci_high) else None,
+        downtime_coverage_ratio=outage.coverage_ratio if outage else None,
+        downtime_censored=bool(outage and outage.is_bound),
         availability_ratio=summary.availability_ratio_median,
         writes_lost=summary.writes_lost_total,
         split_brain_s=max((trial.writable.get("several_s", 0.0) for trial in result.trials), default=0.0),
@@ -143,8 +143,12 @@ def _why(trials: Sequence[TrialResult], verdict: Verdict) -> tuple[str, ...]:
     """What was not as expected, each once, in order of trials."""
     if verdict is Verdict.HELD:
         return ()
-    said = [why for trial in trials for why in (*trial.failed_expectations, *trial.reasons)]
+    said = [why for trial in trials for why in (*map(str, trial.failures), *trial.reasons, *map(_undecided, trial.undecided))]
     return tuple(dict.fromkeys(said))
+
+
+def _undecided(check: Check) -> str:
+    return f"undecided: {check}"
 
 
 def not_applicable(column: str, why: str) -> Cell:

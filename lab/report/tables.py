@@ -12,8 +12,9 @@ from lab.comparison import OBJECTIVES, Affordable, Against
 from lab.conclusion import MODEL_NOTE, Conclusion
 from lab.model import TrialResult, Verdict
 from lab.reliability import Prediction
+from lab.report import words
 from lab.report.matrix import Cell, Matrix, Row
-from lab.report.terminal import VERDICT_STYLES, downtime
+from lab.report.terminal import VERDICT_STYLES
 from lab.spof import Failing, Fate, Sweep
 from lab.statistics import TRIALS_MIN, Change
 
@@ -26,7 +27,9 @@ def trial_line(done: int, total: int, stage: str, column: str, result: TrialResu
     if result is None:
         said = f"broken off: {why}"
     else:
-        said = f"{', '.join(result.targets) or '-'}  gone for {downtime(result.outages)}, lost {result.audit.lost}"
+        said = (
+            f"{', '.join(result.targets) or '-'}  longest outage {words.longest_text(result.outages)}, lost {result.audit.lost}"
+        )
         said += "" if result.valid else f"  not valid: {'; '.join(result.reasons)}"
     left = f"  (about {left_s / 60:.0f} min left)" if left_s >= 60 else ""
     return f"{done:4d} of {total}  {stage}  {column}  {said}{left}"
