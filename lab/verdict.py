@@ -28,7 +28,10 @@ def _availability(of: Operation) -> Measured:
 
 
 def _availability_during_fault(of: Operation) -> Measured | None:
-    return _ratio(of.during_fault, of) if of.during_fault else None
+    """How long the fault lasted is up to the lab where the lab ended it: what a longer one would have come to is unknown."""
+    if of.during_fault is None:
+        return None
+    return Measured(0.0, 1.0) if of.censored else Measured.exactly(of.during_fault.ratio)
 
 
 def _ratio(found: Share, of: Operation) -> Measured:

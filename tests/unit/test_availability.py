@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import comb
+from math import comb, inf
 from statistics import median
 from typing import Any
 
@@ -27,7 +27,7 @@ from lab.availability import (
     validity,
     writable_databases,
 )
-from lab.model import Arrival, Event, Expectation, GeneratorReport, Measured, Outcome, Share, TrialResult, Verdict
+from lab.model import Arrival, Check, Event, Expectation, GeneratorReport, Measured, Outcome, Share, TrialResult, Verdict
 from lab.outages import QUIET_S, find_outages, share
 from lab.verdict import MEASURES, decide, measured
 from tests.unit.helpers import EVENTS, NONE_LOST, SHORT, arrival, bad, record, result, spans, traffic, write
@@ -251,8 +251,10 @@ def test_measured_trial_has_every_figure() -> None:
     assert (trial.total.intended, trial.total.good) == (7 * 128, 6 * 128)
     assert (trial.writes.intended, trial.writes.good) == (7 * 32, 6 * 32)
     assert (trial.reads.intended, trial.reads.good) == (7 * 96, 6 * 96)
-    assert spans(trial.outages) == [(2.0, 3.01, False)]
+    # The first read after the outage was intended a little later than the first write.
     assert spans(trial.write_outages) == [(2.0, 3.01, False)]
+    assert spans(trial.read_outages) == [(2.008, 3.018, False)]
+    assert spans(trial.outages) == [(2.0, 3.018, False)]
     assert trial.errors == {"reset": 128}
     assert trial.served_by == {"web1": 6 * 128}
     assert trial.audit.lost == 0
@@ -341,14 +343,14 @@ def value_of(trial: TrialResult, measure: str) -> float | None:
 def test_every_measure_can_be_read_from_a_trial() -> None:
     trial = result((2.0, 3.0))
     values = {name: value_of(trial, name) for name in MEASURES}
-    assert values["downtime_longest_s"] == values["downtime_total_s"] == pytest.approx(1.01)
+    assert values["downtime_longest_s"] == values["downtime_total_s"] == pytest.approx(1.01 + 1 / 128)
     assert values["availability_ratio"] == values["reads_availability_ratio"] == pytest.approx(6 / 7)
     assert (values["reads_failed"], values["writes_failed"]) == (96, 32)
     assert values["writes_lost"] == values["writes_unexpected"] == values["writes_duplicate"] == 0
     assert values["reads_downtime_longest_s"] == values["writes_downtime_longest_s"] == pytest.approx(1.01, abs=0.01)
     assert values["outages"] == 1
     # Broken at 2 s, served again at 3.01 s, healed at 5 s, whole again at 5.5 s.
-    assert values["degraded_redundancy_s"] == pytest.approx(2.49)
+    assert values["degraded_redundancy_s"] == pytest.approx(2.49 - 1 / 128)
     assert values["rejoin_s"] == pytest.approx(0.5)
     # Outage and gap are the same but for what the load's spacing adds.
     assert values["gap_s"] == pytest.approx(1.01 + 1 / 32, abs=1 / 32)
@@ -391,7 +393,7 @@ def test_what_an_observer_saw_can_be_expected() -> None:
 
 def test_time_with_something_missing_begins_with_the_fault_where_nobody_noticed() -> None:
     assert result().degraded_redundancy_s == pytest.approx(3.5)
-    assert result((2.0, 5.25)).degraded_redundancy_s == pytest.approx(5.5 - 5.26)
+    assert result((2.0, 5.25)).degraded_redundancy_s == pytest.approx(5.5 - 5.26 - 1 / 128)
 
 
 def test_time_with_something_missing_is_none_where_users_suffered_for_longer() -> None:
@@ -409,7 +411,9 @@ def test_stage_that_was_not_whole_again_has_no_time_for_it() -> None:
     [(1.0, None, 1.0, True), (1.0, None, 1.1, False), (None, 0.9, 0.9, True), (None, 0.9, 0.8, False), (2.0, 1.0, 1.5, True)],
 )
 def test_expectation_bounds_are_inclusive(at_most: float | None, at_least: float | None, value: float, holds: bool) -> None:
-    assert Expectation("availability_ratio", at_most, at_least).judge(Measured.exactly(value)) is (Outcome.HOLDS if holds else Outcome.FAILS)
+    assert Expectation("availability_ratio", at_most, at_least).judge(Measured.exactly(value)) is (
+        Outcome.HOLDS if holds else Outcome.FAILS
+    )
 
 
 def test_latencies_of_good_answers_and_longest_of_all() -> None:
@@ -554,25 +558,68 @@ def test_summary_is_over_valid_trials() -> None:
     trials = [result((2.0, 2.0 + seconds)) for seconds in (0.5, 1.0, 2.0)] + [result((0.0, 1.0))]
     summary = summarise(trials)
     assert (summary.trials, summary.trials_valid) == (4, 3)
-    assert summary.downtime_median_s == pytest.approx(1.01)
-    assert summary.downtime_ci_s == pytest.approx((0.51, 2.01))
-    assert summary.downtime_ci_coverage_ratio == 0.75
+    assert summary.outage is not None
+    assert summary.outage.low == summary.outage.high == pytest.approx(1.01 + 1 / 128)
+    assert (summary.outage.ci_low, summary.outage.ci_high) == pytest.approx((0.51 + 1 / 128, 2.01 + 1 / 128))
+    assert summary.outage.coverage_ratio == 0.75
     assert summary.availability_ratio_median == pytest.approx(6 / 7)
     assert (summary.reads_failed_total, summary.writes_failed_total) == (336, 112)
-    assert not summary.downtime_censored
+    assert not summary.outage.is_bound
+
+
+def test_summary_has_a_second_median_that_counts_what_is_not_valid() -> None:
+    trials = [result((2.0, 2.5)), result((2.0, 4.0), valid=False), result((2.0, 4.25), valid=False)]
+    summary = summarise(trials)
+    assert summary.outage is not None
+    assert summary.outage_all is not None
+    assert summary.outage.low == pytest.approx(0.51 + 1 / 128)
+    assert summary.outage_all.low == pytest.approx(2.01 + 1 / 128)
+    assert summary.outage_all.count == 3
 
 
 def test_summary_says_when_downtime_is_a_bound_and_counts_lost_writes() -> None:
     lost = result((2.0, 6.0)).audit
     summary = summarise([result((2.0, 6.0), audit=replace(lost, lost=3)), result(audit=replace(lost, lost=2))])
-    assert summary.downtime_censored
+    assert summary.outage is not None
+    assert summary.outage.is_bound
     assert summary.writes_lost_total == 5
+
+
+def test_summary_counts_the_trials_whose_writes_were_audited() -> None:
+    audit = result().audit
+    assert summarise([result(), result(audit=replace(audit, complete=False))]).trials_audited == 1
 
 
 def test_summary_without_a_valid_trial_has_no_figures() -> None:
     summary = summarise([result(valid=False)])
     assert summary.trials_valid == 0
-    assert [summary.downtime_median_s, summary.downtime_ci_s, summary.availability_ratio_median] == [None] * 3
+    assert [summary.service, summary.reads, summary.writes, summary.outage, summary.availability_ratio_median] == [None] * 5
+
+
+def test_one_censored_trial_of_twenty_leaves_the_median_as_it_is() -> None:
+    """Whatever the one that was healed after 3 s would have become, it is in the upper half."""
+    values = [Measured.exactly(1.01)] * 19 + [Measured(3.0, inf)]
+    found = sample_median(values)
+    assert (found.low, found.high, found.is_bound) == (1.01, 1.01, False)
+    assert (found.worst, found.worst_is_bound) == (3.0, True)
+
+
+def test_censored_trial_in_the_lower_half_makes_the_median_a_bound() -> None:
+    found = sample_median([Measured(0.5, inf), Measured.exactly(1.0), Measured.exactly(2.0)])
+    assert (found.low, found.high) == (1.0, 2.0)
+    assert (found.ci_low, found.ci_high) == (0.5, inf)
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 50), st.booleans()), min_size=1, max_size=12))
+def test_median_of_what_is_true_lies_within_the_bounds(values: list[tuple[float, float, bool]]) -> None:
+    """Whatever the censored ones would have become."""
+    known = [Measured(low, inf) if censored else Measured.exactly(low) for low, _, censored in values]
+    truth = [low + more if censored else low for low, more, censored in values]
+    found = sample_median(known)
+    assert found.low <= median(truth) <= found.high
+    assert found.ci_low <= median_interval(truth)[0]
+    assert median_interval(truth)[1] <= found.ci_high
+    assert found.worst <= max(truth)
 
 
 def test_held_when_every_valid_trial_met_every_expectation() -> None:
@@ -608,13 +655,109 @@ def test_lost_write_refutes_even_when_time_was_badly_kept() -> None:
 def test_outage_that_healing_cut_short_of_its_limit_decides_nothing() -> None:
     limit = Expectation("downtime_longest_s", at_most=3.5, at_least=None)
     cut, ended = result((2.0, 5.25), expectations=(limit,)), result((2.0, 4.5), expectations=(limit,))
-    assert not cut.valid
-    assert cut.reasons == ("healed too soon to say whether downtime_longest_s at most 3.5 (watch for longer)",)
+    assert [str(check) for check in cut.undecided] == ["downtime_longest_s at most 3.5: was at least 3"]
+    # The measurement is to be trusted: the outage lasted for 3 s at least, and leaving it out would favour the system.
+    assert cut.valid
+    assert not cut.is_decided
     assert decide([cut]) is Verdict.INCONCLUSIVE
+    assert decide([cut, ended]) is Verdict.HELD
+    assert decide([cut, cut, ended]) is Verdict.INCONCLUSIVE
     assert decide([ended]) is Verdict.HELD
     beyond = result((2.0, 5.25), expectations=(SHORT,))
-    assert beyond.valid
     assert decide([beyond]) is Verdict.REFUTED
+
+
+def test_at_least_of_an_outage_that_healing_cut_short_is_undecided() -> None:
+    """Healed after 3 s: whether it would have lasted for 5 is not known."""
+    long = Expectation("downtime_longest_s", at_most=None, at_least=5.0)
+    assert decide([result((2.0, 5.25), expectations=(long,))]) is Verdict.INCONCLUSIVE
+    assert decide([result((2.0, 4.5), expectations=(long,))]) is Verdict.REFUTED
+    short = Expectation("downtime_longest_s", at_most=None, at_least=2.0)
+    assert decide([result((2.0, 5.25), expectations=(short,))]) is Verdict.HELD
+
+
+@pytest.mark.parametrize(
+    ("measure", "at_most", "at_least", "verdict"),
+    [
+        ("availability_ratio", None, 0.5, Verdict.INCONCLUSIVE),
+        ("availability_ratio", None, 0.99, Verdict.REFUTED),
+        ("availability_ratio", 0.99, None, Verdict.HELD),
+        ("fault_availability_ratio", 0.9, None, Verdict.INCONCLUSIVE),
+        ("writes_failed", 200, None, Verdict.INCONCLUSIVE),
+        ("writes_failed", 50, None, Verdict.REFUTED),
+        ("reads_failed", 1000, None, Verdict.INCONCLUSIVE),
+        ("outages", 1, None, Verdict.INCONCLUSIVE),
+        ("outages", 0, None, Verdict.REFUTED),
+        ("unserved_s", 9, None, Verdict.INCONCLUSIVE),
+        ("gap_s", 3.5, None, Verdict.INCONCLUSIVE),
+        ("gap_s", 2.0, None, Verdict.REFUTED),
+        ("downtime_total_s", 4.0, None, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_healing_makes_a_bound_of_every_measure_that_grows_with_the_outage(
+    measure: str, at_most: float | None, at_least: float | None, verdict: Verdict
+) -> None:
+    limit = Expectation(measure, at_most, at_least)
+    assert decide([result((2.0, 5.25), expectations=(limit,))]) is verdict
+
+
+@pytest.mark.parametrize(
+    "measure", ["degraded_redundancy_s", "rejoin_s", "split_brain_s", "address_several_s", "served_of_capacity_ratio"]
+)
+def test_what_was_not_observed_is_unknown_and_holds_nothing(measure: str) -> None:
+    events = tuple(event for event in EVENTS if event.name != "well")
+    limit = Expectation(measure, at_most=1000.0, at_least=None)
+    trial = measure_trial(record(events=events), [limit], has_fault=True)
+    assert measured(trial, measure) is None
+    assert [str(check) for check in trial.undecided] == [f"{limit}: was unknown"]
+    assert decide([trial]) is Verdict.INCONCLUSIVE
+
+
+def test_rejoin_is_0_where_nothing_was_healed() -> None:
+    events = tuple(event for event in EVENTS if event.name not in ("heal", "well"))
+    assert value_of(measure_trial(record(events=events), [], has_fault=True), "rejoin_s") == 0
+
+
+def test_writes_that_were_not_audited_are_not_known_to_be_kept() -> None:
+    limits = [NONE_LOST, Expectation("writes_duplicate", 0, None), Expectation("writes_unexpected", 0, None)]
+    trial = measure_trial(record(final_orders={"db": None}), limits, has_fault=True)
+    assert [check.outcome for check in trial.checks] == [Outcome.UNDECIDED] * 3
+
+
+def test_strangers_hand_censors_the_outage_that_it_ended() -> None:
+    events = tuple(sorted([*EVENTS, Event(4.0, "foreign", "web1: start, not by this run")], key=lambda event: event.at_s))
+    trial = measure_trial(record((2.0, 4.25), events=events), [Expectation("downtime_longest_s", 5.0, None)], has_fault=True)
+    assert spans(trial.outages) == [(2.0, 4.0, True)]
+    assert decide([trial]) is Verdict.INCONCLUSIVE
+
+
+def test_failback_is_over_when_all_was_whole_for_the_last_time() -> None:
+    events = (Event(2.0, "inject", "failback"), Event(2.1, "bite"), Event(2.5, "well"), Event(6.0, "elect"), Event(6.5, "well"))
+    trial = measure_trial(record((3.0, 3.5), events=(*events, Event(7.0, "stop"))), [], has_fault=True)
+    assert (trial.phases["redundant_s"], trial.phases["elect_s"]) == (6.5, 6.0)
+    assert trial.degraded_redundancy_s == pytest.approx(6.5 - 3.51 - 1 / 128)
+
+
+def test_outage_whose_end_was_not_seen_has_no_time_without_redundancy() -> None:
+    assert measure_trial(record((2.0, 9.0)), [], has_fault=True).degraded_redundancy_s is None
+
+
+@pytest.mark.parametrize(
+    ("value", "at_most", "at_least", "said"),
+    [
+        (0.99987, None, 0.9999, "0.99987"),
+        (12345, 100, None, "12345"),
+        (1.0004, 1.0, None, "1.0004"),
+        (1.44, 1.0, None, "1.44"),
+        (5.0, 1.0, None, "5"),
+        (0.0, None, 5.0, "0"),
+    ],
+)
+def test_value_is_shown_on_its_own_side_of_the_bound(
+    value: float, at_most: float | None, at_least: float | None, said: str
+) -> None:
+    limit, found = Expectation("reads_failed", at_most, at_least), Measured.exactly(value)
+    assert Check(limit, found, limit.judge(found)).was == said
 
 
 def failing(kind: str, start_s: float, end_s: float) -> tuple[Arrival, ...]:
@@ -634,7 +777,7 @@ def test_downtime_of_reads_or_writes_is_decided_by_outages_of_their_own(kind: st
     others = Expectation(f"{other}s_downtime_longest_s", at_most=3.5, at_least=None)
     cut = record(arrivals=failing(kind, 2.0, 5.25))
     undecided = measure_trial(cut, [own, others], has_fault=True)
-    assert undecided.reasons == (f"healed too soon to say whether {own} (watch for longer)",)
+    assert [check.expectation for check in undecided.undecided] == [own]
     assert decide([undecided]) is Verdict.INCONCLUSIVE
     assert decide([measure_trial(cut, [others], has_fault=True)]) is Verdict.HELD
     beyond = replace(own, at_most=2.5)
@@ -659,10 +802,11 @@ def test_downtime_that_is_a_lower_bound_never_holds(
     limit = Expectation(measure, at_most=at_most, at_least=None)
     trial = measure_trial(record(arrivals=failing(kind, start_s, start_s + length_s)), [limit], has_fault=True)
     own = {"r": trial.read_outages, "w": trial.write_outages, "d": trial.outages}[measure[0]]
+    (check,) = trial.checks
     if any(outage.censored for outage in own):
-        assert trial.failed_expectations or not trial.valid
+        assert check.outcome is not Outcome.HOLDS
     else:
-        assert not any("healed too soon" in reason for reason in trial.reasons)
+        assert check.outcome is not Outcome.UNDECIDED
 
 
 def test_bins_tell_good_slow_and_bad_apart() -> None:
