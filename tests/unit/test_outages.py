@@ -226,7 +226,12 @@ def outages_of_one_kind_or_both(draw: st.DrawFn) -> tuple[TrialRecord, float]:
     # A cut before the first failure leaves nothing of an outage to be seen.
     assume(all(any(each.kind == kind and each.at_s < cut_s for each in failed) for kind in kinds))
     events = (Event(2.0, "inject"), Event(2.0, "bite"), Event(9.0, "stop"))
-    return replace(record(), arrivals=arrivals, events=events), cut_s
+    return replace(record(), arrivals=arrivals, events=events, final_orders=kept(arrivals)), cut_s
+
+
+def kept(arrivals: tuple[Arrival, ...]) -> dict[str, dict[str, int] | None]:
+    """What the database holds: the orders that were acknowledged."""
+    return {"db": {each.key: 1 for each in arrivals if each.kind == "write" and each.outcome == "ok"}}
 
 
 def healed_at(whole: TrialRecord, cut_s: float) -> TrialRecord:
@@ -237,7 +242,12 @@ def healed_at(whole: TrialRecord, cut_s: float) -> TrialRecord:
         else arrival(each.at_s, number=each.number, kind=each.kind, key=each.key)
         for each in whole.arrivals
     )
-    return replace(whole, arrivals=healed, events=(*whole.events, Event(cut_s, "heal"), Event(cut_s + 0.5, "well")))
+    return replace(
+        whole,
+        arrivals=healed,
+        final_orders=kept(healed),
+        events=(*whole.events, Event(cut_s, "heal"), Event(cut_s + 0.5, "well")),
+    )
 
 
 @settings(max_examples=150)
