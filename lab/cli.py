@@ -838,7 +838,19 @@ def selftest_(output: Output, rates: tuple[float, ...], repeats: int, seed: int 
 
 def _show_selftest(output: Output, lines: list[selftest.Line], closed_loop: selftest.ClosedLoop) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("outage", "rate", "true", "measured", "off by", "failed share off by", "repeats", "invalid", ""):
+    for title in (
+        "outage",
+        "rate",
+        "true",
+        "measured",
+        "off by",
+        "of reads or writes",
+        "gap",
+        "failed share off by",
+        "repeats",
+        "invalid",
+        "",
+    ):
         table.add_column(title, justify="left" if title == "outage" else "right")
     for line in lines:
         table.add_row(
@@ -847,6 +859,8 @@ def _show_selftest(output: Output, lines: list[selftest.Line], closed_loop: self
             f"{line.true_s:.4f} s",
             f"{line.measured_s:.4f} s",
             f"{line.length_error_ms:.1f} ms",
+            f"{line.service_s:.3f} s",
+            f"{line.gap_s:.3f} s",
             f"{line.share_error_points:.2f} points",
             str(line.repeats),
             str(line.invalid),

@@ -82,6 +82,16 @@ def test_total_outage_is_no_longer_than_the_gap_and_a_deadline(arrivals: list[Ar
     """During an outage in which nothing was answered the last success was at most a deadline after its begin."""
     for part in of(arrivals, tuple(sorted(cuts_s)))[:2]:
         total = [outage.length_s for outage in part.outages if not outage.answered]
+        if total:
+            assert part.gap is not None
+            assert part.gap.censored or max(total) <= part.gap.length_s + DEADLINE_S + 1e-9
+
+
+@given(histories())
+def test_gap_that_nothing_cut_bounds_every_total_outage(arrivals: list[Arrival]) -> None:
+    """Also where the load ended in it."""
+    for part in of(arrivals)[:2]:
+        total = [outage.length_s for outage in part.outages if not outage.answered]
         assert not total or (part.gap is not None and max(total) <= part.gap.length_s + DEADLINE_S + 1e-9)
 
 
