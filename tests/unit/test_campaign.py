@@ -22,17 +22,23 @@ COLUMNS = "kill-web,kill-lb,kill-standby"
 TWO_AND_THREE = (stages.find("2"), stages.find("3"))
 
 
-def comparison(seed: int = 7, trials: int = 2, made_from: str = "abc", columns: str = COLUMNS) -> Campaign:
-    planned = tuple(
-        StagePlan(each, plan.comparison(each, plan.wishes(columns), TERMS, seed), made_from) for each in TWO_AND_THREE
-    )
-    return Campaign("compare", "Two stages", seed, trials, LoadPlan(), planned, stops=True)
+def comparison(
+    seed: int = 7,
+    trials: int = 2,
+    made_from: str = "abc",
+    columns: str = COLUMNS,
+    terms: Terms = TERMS,
+    load: LoadPlan | None = None,
+    code: str = "1",
+) -> Campaign:
+    planned = tuple(StagePlan(each, plan.comparison(each, plan.wishes(columns), terms), made_from) for each in TWO_AND_THREE)
+    return Campaign("compare", "Two stages", seed, trials, load or LoadPlan(), planned, stops=True, code=code)
 
 
 def sweep(seed: int = 7) -> Campaign:
     stage = stages.find("3")
     jobs = plan.sweep(stage, (FaultKind.KILL,), TERMS, seed, pairs=False, sample=None)
-    return Campaign("sweep", "Stage 3", seed, 1, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=False)
+    return Campaign("sweep", "Stage 3", seed, 1, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=False, code="1")
 
 
 def spofs(_project: str, column: str, number: int) -> float:
@@ -232,8 +238,8 @@ def test_a_trial_that_breaks_off_is_tried_again_on_a_stage_that_is_started_anew(
 
 def test_a_region_whose_trial_came_to_nothing_has_its_turn_again(tmp_path: Path) -> None:
     stage = stages.find("7")
-    jobs = plan.comparison(stage, plan.wishes("kill-region"), TERMS, 7)
-    wanted = Campaign("compare", "Regions", 7, 3, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=True)
+    jobs = plan.comparison(stage, plan.wishes("kill-region"), TERMS)
+    wanted = Campaign("compare", "Regions", 7, 1, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=True, code="1")
     bench = PlayedBench(before=breaking("kill-region 1", 1, InconclusiveError("it does not settle")))
     carry_out(wanted, Kept.begin(wanted, tmp_path), bench)
     hit = [line.split()[-1] for line in bench.done if line.startswith("trial")]
