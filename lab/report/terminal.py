@@ -325,7 +325,11 @@ def _matrix_cell(cell: Cell | None) -> Text:
         return Text("" if cell is None else "n/a", style="dim")
     alarms = [f"{cell.writes_lost} lost"] if cell.writes_lost else []
     alarms += [f"split brain {cell.split_brain_s:.1f} s"] if cell.split_brain_s else []
-    return Text("\n".join([words.cell_downtime(cell), *alarms]), style=VERDICT_STYLES[cell.verdict])
+    return Text("\n".join([words.cell_downtime(cell), *_members(cell), *alarms]), style=VERDICT_STYLES[cell.verdict])
+
+
+def _members(cell: Cell) -> list[str]:
+    return [words.cell_members(cell)] if cell.members else []
 
 
 def soak_line(outcome: SoakOutcome, faults: int) -> str:
