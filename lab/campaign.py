@@ -368,7 +368,8 @@ def _cell(job: Job, attempts: Sequence[Attempt], kept: Kept) -> Cell | None:
     broken_off = [f"trial {each.number} was broken off: {each.broken_off}" for each in attempts if each.broken_off]
     hit = {each.number: job.targets[each.turn] if job.targets else "" for each in attempts}
     cell = cell_of(job.column, result, hit, job.targets)
-    unaudited = (cell.audits_incomplete or 0) + sum(each.is_unaudited for each in attempts)
+    measured = {trial.number for trial in result.trials}
+    unaudited = (cell.audits_incomplete or 0) + sum(each.is_unaudited for each in attempts if each.number not in measured)
     return replace(cell, why=(*cell.why, *broken_off), folder=attempts[0].folder, audits_incomplete=unaudited)
 
 

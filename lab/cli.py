@@ -564,11 +564,11 @@ def soak_(
         _show_schedule(output, planned, seed, as_json)
         return
     load = LoadPlan(rate_per_s=rate)
-    kept = soak.SoakJournal(stage, faults, seed, soak.conditions(stage, planned, load, observe))
     engine, ledger = Engine(), UndoLedger()
     with journal.exclusive(f"lab soak {stage.number}"):
         preflight.check_no_open_faults(ledger)
         upkeep.ensure_up(engine, stage, output.say)
+        kept = soak.SoakJournal(stage, faults, seed, soak.conditions(stage, planned, load, observe))
         through = len(kept.outcomes())
         if kept.why_new:
             output.say(f"begun anew: {kept.why_new}")

@@ -152,7 +152,7 @@ def sweep(
 @click.option(
     "--trials",
     type=click.IntRange(1, TRIALS_MAX),
-    help=f"Valid trials of each cell (default: {TRIALS}, or what the budget needs).",
+    help=f"Valid trials of each cell, of each zone and region (default: {TRIALS}, or what the budget needs).",
 )
 @_shared
 @click.option(

@@ -102,8 +102,7 @@ def monkey_(
     if print_schedule:
         _show_schedule(output, planned, as_json)
         return
-    kept = monkey.Kept(stage, planned, monkey.conditions(stage, planned))
-    outcomes = _let_loose(output, stage, planned, kept, floor_ratio)
+    outcomes, folder = _let_loose(output, stage, planned, floor_ratio)
     found = monkey.verdict(outcomes, floor_ratio, planned)
     said = [*_ending(outcomes, floor_ratio, planned), *monkey.statement(outcomes, planned.rate_per_s)]
     if as_json:
@@ -114,11 +113,11 @@ def monkey_(
                 "said": said,
                 "schedule": planned.to_document(),
                 "rounds": rounds,
-                "folder": str(kept.folder),
+                "folder": str(folder),
             }
         )
     else:
-        terminal.show_monkey(output.data, found, said, str(kept.folder))
+        terminal.show_monkey(output.data, found, said, str(folder))
     sys.exit(EXIT_OF_VERDICT[found])
 
 
@@ -127,11 +126,13 @@ def _ending(outcomes: list[MonkeyOutcome], floor_ratio: float, planned: Schedule
     return [f"stopped after round {len(outcomes)}: {reason}"] if reason else []
 
 
-def _let_loose(output: Output, stage: Stage, planned: Schedule, kept: monkey.Kept, floor_ratio: float) -> list[MonkeyOutcome]:
+def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[MonkeyOutcome], Path]:
+    """Begin or go on, to the end; returns all rounds that are through, and where they are kept."""
     engine, ledger = Engine(), UndoLedger()
     with journal.exclusive(f"lab monkey {stage.number}"):
         preflight.check_no_open_faults(ledger)
         upkeep.ensure_up(engine, stage, output.say)
+        kept = monkey.Kept(stage, planned, monkey.conditions(stage, planned))
         through = len(kept.outcomes())
         if kept.why_new:
             output.say(f"begun anew: {kept.why_new}")
@@ -149,7 +150,7 @@ def _let_loose(output: Output, stage: Stage, planned: Schedule, kept: monkey.Kep
             output.say(f"nothing was left to do; remove {kept.folder} to have it all again")
         elif monkey.stop_reason(outcomes, floor_ratio, planned):
             output.say(f"stopped, and everything is healed; the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
-    return outcomes
+    return outcomes, kept.folder
 
 
 def _paced(engine: Engine, ledger: UndoLedger, stage: Stage, planned: Schedule) -> Callable[[Round], RunResult]:

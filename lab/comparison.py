@@ -200,7 +200,7 @@ def _judge(cell: Cell, before: Cell, judged: Judged) -> tuple[Verdict, str]:
         return Verdict.INCONCLUSIVE, f"not the same targets: {_targets(before)} before, {_targets(cell)} now"
     why = judged.why(f"{before.trials_valid} and {cell.trials_valid} valid trials") + _of_which(cell, before)
     verdict = {Change.LONGER: Verdict.REFUTED, Change.TOO_FEW: Verdict.INCONCLUSIVE}.get(judged.change, Verdict.HELD)
-    unknown = _unknown(cell, before) if verdict is Verdict.HELD else ""
+    unknown = _unknown(cell, before, verdict)
     return (Verdict.INCONCLUSIVE, unknown) if unknown else (verdict, why)
 
 
@@ -215,12 +215,16 @@ def _of_which(cell: Cell, before: Cell) -> str:
     return f" ({cell.worst})" if cell.worst == before.worst else f" ({before.worst} before, {cell.worst} now)"
 
 
-def _unknown(cell: Cell, before: Cell) -> str:
-    """Why a cell that is not seen to be worse may be so all the same."""
-    missing = [*cell.unmeasured, *(f"{target} before" for target in before.unmeasured)]
-    if missing:
-        return f"no valid trial of {', '.join(missing)}"
-    if not cell.losses_known:
+def _unknown(cell: Cell, before: Cell, verdict: Verdict) -> str:
+    """Why the verdict may be another one all the same; empty where nothing that is missing could change it.
+
+    A target without a valid trial may be the worst: then the cell's downtime is at least what it seems.
+    """
+    if verdict is Verdict.HELD and cell.unmeasured:
+        return f"no valid trial of {', '.join(cell.unmeasured)}"
+    if verdict is Verdict.REFUTED and before.unmeasured:
+        return f"no valid trial of {', '.join(before.unmeasured)} before"
+    if verdict is Verdict.HELD and not cell.losses_known:
         return "whether a write was lost is not known: not every database could be read after each trial"
     return ""
 

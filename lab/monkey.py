@@ -298,10 +298,15 @@ def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: 
         return ""
     if left > 0:
         return (
-            f"availability is {seen:.3%}, and could only come to {best:.3%} with the {left} rounds that are left, "
-            f"below the floor of {floor_ratio:.3%}"
+            f"availability is {_share(seen)}, and could only come to {_share(best)} with the {left} rounds that are left, "
+            f"below the floor of {_share(floor_ratio)}"
         )
-    return f"availability was {seen:.3%}, below the floor of {floor_ratio:.3%}"
+    return f"availability was {_share(seen)}, below the floor of {_share(floor_ratio)}"
+
+
+def _share(ratio: float) -> str:
+    """A share to the ten-thousandth of a percent, never rounded up: what was not all of it is not 100 %."""
+    return f"{math.floor(ratio * 1e6 + ROUNDING) / 1e4:.4f}%"
 
 
 def best_ratio(outcomes: Sequence[MonkeyOutcome], left: int, planned: Schedule) -> float:
@@ -356,7 +361,7 @@ def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]
     bad, cost_s = seen.intended - seen.good, seen.cost_s(rate_per_s)
     left_out = len(outcomes) - seen.rounds
     lines = [
-        f"{seen.rounds} rounds, {seen.intended} requests, {bad} not served well: availability {seen.availability_ratio:.4%}; "
+        f"{seen.rounds} rounds, {seen.intended} requests, {bad} not served well: availability {_share(seen.availability_ratio)}; "
         f"gone for {seen.downtime_s:.1f} s in all" + (f"; {left_out} rounds left out (not valid)" if left_out else ""),
         f"a round cost {cost_s:.2f} s of the whole traffic on the average",
     ]

@@ -360,7 +360,7 @@ def cell_sentence(cell: Cell) -> str:
     interval = cell_interval(cell)
     if interval and cell.downtime_coverage_ratio is not None:
         parts.append(f"{cell.downtime_coverage_ratio:.0%} interval {interval}")
-    parts.append(f"{cell.trials_valid} of {count(cell.trials, 'trial')} valid")
+    parts.append(f"{cell.trials_valid} of {count(cell.trials, 'trial')} valid" + (f" of {cell.worst}" if cell.worst else ""))
     if cell.availability_ratio is not None:
         parts.append(f"availability {percent(cell.availability_ratio)}")
     parts.append(f"{cell.writes_lost} writes lost" + ("" if cell.losses_known else ", as far as is known"))

@@ -251,6 +251,26 @@ def test_a_target_without_a_valid_trial_leaves_it_open() -> None:
     blind = replace(whole, members=(*whole.members[:2], Member("zone:c", trials=3)))
     (found,) = comparison.against(matrix(row("6-x", blind)), matrix(row("6-x", whole)))
     assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, "no valid trial of zone:c")
+    # What is at least as long as it seems is longer all the same.
+    (found,) = comparison.against(matrix(row("6-x", blind)), matrix(row("6-x", zones(1.0, 0.2, 0.2))))
+    assert found.verdict is Verdict.REFUTED
+
+
+def test_a_target_that_had_no_valid_trial_before_accuses_nobody() -> None:
+    then = zones(0.2, 0.2)
+    blind = replace(then, members=(*then.members, Member("zone:c", trials=3)))
+    (found,) = comparison.against(matrix(row("6-x", zones(0.2, 0.2, 3.0))), matrix(row("6-x", blind)))
+    assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, "no valid trial of zone:c before")
+    # But no longer than what was known to be the least is no longer.
+    (found,) = comparison.against(matrix(row("6-x", zones(0.2, 0.2, 0.2))), matrix(row("6-x", blind)))
+    assert found.verdict is Verdict.HELD
+    (allowed,) = comparison.affordable(matrix(row("6-x", blind)))
+    assert allowed.censored
+
+
+def test_cells_with_such_a_target_are_named_and_what_they_allow_is_an_upper_bound() -> None:
+    whole = zones(3.0, 0.2, 0.2)
+    blind = replace(whole, members=(*whole.members[:2], Member("zone:c", trials=3)))
     assert comparison.unmeasured(matrix(row("6-x", blind))) == ("6-x, kill-zone: no valid trial",)
     (allowed,) = comparison.affordable(matrix(row("6-x", blind)))
     assert allowed.censored

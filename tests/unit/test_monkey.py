@@ -201,7 +201,7 @@ def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
         (outcome(split_brain_s=0.4), "split brain"),
         (
             outcome(good=3000),
-            "availability is 75.000%, and could only come to 94.286% with the 3 rounds that are left, below the floor of 95.000%",
+            "availability is 75.0000%, and could only come to 94.2857% with the 3 rounds that are left, below the floor of 95.0000%",
         ),
     ],
 )
@@ -316,6 +316,12 @@ def test_a_budget_is_said_in_faults_a_month() -> None:
         in lines[4]
     )
     assert "99.90% allows 43.20 minutes a month: 7200 of them; where a human has to be woken (30 minutes each): 1.4" in lines[3]
+
+
+def test_a_request_in_millions_that_failed_is_not_rounded_away() -> None:
+    rounds = [replace(outcome(number), intended=1_000_000, good=1_000_000) for number in range(1, 4)]
+    (line,) = [line for line in monkey.statement([*rounds, replace(rounds[0], good=999_999)], 100.0) if "requests" in line]
+    assert "availability 99.9999%" in line
 
 
 def test_what_must_never_happen_is_said_of_every_round_valid_or_not() -> None:
