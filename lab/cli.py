@@ -571,7 +571,7 @@ def soak_(
         kept = soak.SoakJournal(stage, faults, seed, soak.conditions(stage, planned, load, observe))
         through = len(kept.outcomes())
         if kept.why_new:
-            output.say(f"begun anew: {kept.why_new}")
+            output.say(f"a new one is begun: {kept.why_new}")
         output.say(f"seed {seed}; kept in {kept.folder}; {through} of {faults} are through already")
 
         def run_one(fault: soak.Fault) -> RunResult:

@@ -135,7 +135,7 @@ def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: flo
         kept = monkey.Kept(stage, planned, monkey.conditions(stage, planned))
         through = len(kept.outcomes())
         if kept.why_new:
-            output.say(f"begun anew: {kept.why_new}")
+            output.say(f"a new one is begun: {kept.why_new}")
         output.say(f"seed {planned.seed}; {len(planned.rounds)} rounds, {through} are through already; kept in {kept.folder}")
         output.say(f"repair: {planned.repair}, by {STAND_IN}")
         run_one = _paced(engine, ledger, stage, planned)

@@ -298,15 +298,10 @@ def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: 
         return ""
     if left > 0:
         return (
-            f"availability is {_share(seen)}, and could only come to {_share(best)} with the {left} rounds that are left, "
-            f"below the floor of {_share(floor_ratio)}"
+            f"availability is {words.percent(seen, 4)}, and could only come to {words.percent(best, 4)} with the {left} rounds that are left, "
+            f"below the floor of {words.percent(floor_ratio, 4)}"
         )
-    return f"availability was {_share(seen)}, below the floor of {_share(floor_ratio)}"
-
-
-def _share(ratio: float) -> str:
-    """A share to the ten-thousandth of a percent, never rounded up: what was not all of it is not 100 %."""
-    return f"{math.floor(ratio * 1e6 + ROUNDING) / 1e4:.4f}%"
+    return f"availability was {words.percent(seen, 4)}, below the floor of {words.percent(floor_ratio, 4)}"
 
 
 def best_ratio(outcomes: Sequence[MonkeyOutcome], left: int, planned: Schedule) -> float:
@@ -361,7 +356,7 @@ def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]
     bad, cost_s = seen.intended - seen.good, seen.cost_s(rate_per_s)
     left_out = len(outcomes) - seen.rounds
     lines = [
-        f"{seen.rounds} rounds, {seen.intended} requests, {bad} not served well: availability {_share(seen.availability_ratio)}; "
+        f"{seen.rounds} rounds, {seen.intended} requests, {bad} not served well: availability {words.percent(seen.availability_ratio, 4)}; "
         f"gone for {seen.downtime_s:.1f} s in all" + (f"; {left_out} rounds left out (not valid)" if left_out else ""),
         f"a round cost {cost_s:.2f} s of the whole traffic on the average",
     ]

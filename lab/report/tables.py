@@ -173,8 +173,8 @@ def _model(console: Console, predictions: Sequence[Prediction]) -> None:
     _heading(console, f"Availability over a year: {MODEL_NOTE}")
     table = _table(["stage", "assumed failovers", "measured failovers", "minutes a month", "most of it"], right=1)
     for each in predictions:
-        measured = f"{each.measured_ratio:.4%}" if each.measured_ratio is not None else "-"
-        table.add_row(each.row, f"{each.assumed_ratio:.4%}", measured, f"{each.month_min:.2f}", each.worst)
+        measured = words.percent(each.measured_ratio, 4) if each.measured_ratio is not None else "-"
+        table.add_row(each.row, words.percent(each.assumed_ratio, 4), measured, f"{each.month_min:.2f}", each.worst)
     console.print(table)
     for each in predictions:
         for seen in each.observations:

@@ -73,12 +73,11 @@ def seconds(value_s: float | None, censored: bool = False) -> str:
     return f"{bound}{value_s:.2f} s" if value_s > 0 else f"{bound}0 s"
 
 
-def percent(ratio: float | None) -> str:
+def percent(ratio: float | None, digits: int = 2) -> str:
     """A share for people; never rounded up to 100 %."""
     if ratio is None:
         return "unknown"
-    shown = f"{ratio:.2%}"
-    return "99.99%" if shown == "100.00%" and ratio < 1 else "100%" if ratio >= 1 else shown
+    return "100%" if ratio >= 1 else f"{min(ratio, 1 - 10 ** -(digits + 2)):.{digits}%}"
 
 
 def count(number: int, thing: str) -> str:

@@ -297,7 +297,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
     assert "2 of 2 are through already" in again.err.replace("\n", " ")
     assert "acknowledged writes lost: 0 in 2 faults" in again.out.replace("\n", " ")
     other = lab(*soak, "--rate", "50").err.replace("\n", " ")
-    assert "begun anew: " in other
+    assert "a new one is begun: " in other
     assert "was measured with something else: the load" in other
     assert "0 of 2 are through already" in other
 

@@ -446,6 +446,13 @@ def test_the_worst_target_is_the_one_with_the_longest_median(members: list[tuple
 # Words
 
 
+@given(st.floats(0, 1), st.integers(0, 5))
+def test_what_was_not_all_of_it_is_not_said_to_be(ratio: float, digits: int) -> None:
+    said = words.percent(ratio, digits)
+    assert said.startswith("100") == (ratio >= 1)
+    assert float(said.removesuffix("%")) == pytest.approx(ratio * 100, abs=1.01 * 10**-digits)
+
+
 @pytest.mark.parametrize(
     ("value", "censored", "text"),
     [
