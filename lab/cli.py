@@ -563,18 +563,19 @@ def soak_(
     if dry_run:
         _show_schedule(output, planned, seed, as_json)
         return
-    kept = soak.SoakJournal(stage, faults, seed)
+    load = LoadPlan(rate_per_s=rate)
     engine, ledger = Engine(), UndoLedger()
     with journal.exclusive(f"lab soak {stage.number}"):
         preflight.check_no_open_faults(ledger)
         upkeep.ensure_up(engine, stage, output.say)
+        kept = soak.SoakJournal(stage, faults, seed, soak.conditions(stage, planned, load, observe))
         through = len(kept.outcomes())
+        if kept.why_new:
+            output.say(f"a new one is begun: {kept.why_new}")
         output.say(f"seed {seed}; kept in {kept.folder}; {through} of {faults} are through already")
 
         def run_one(fault: soak.Fault) -> RunResult:
-            order = Order(
-                stage, experiments.observing(experiments.find(fault.experiment), observe), LoadPlan(rate_per_s=rate), fault.seed
-            )
+            order = Order(stage, experiments.observing(experiments.find(fault.experiment), observe), load, fault.seed)
             return run_experiment(engine, ledger, order, info_of(order), NoProgress())
 
         try:

@@ -11,7 +11,7 @@ from typing import Any
 from lab import budget, comparison, reliability, spof
 from lab.comparison import Affordable, Against, Difference
 from lab.errors import UsageError
-from lab.model import Stage, Verdict
+from lab.model import MONTH_S, Stage, Verdict
 from lab.plan import Job
 from lab.reliability import Assumptions, Prediction
 from lab.report import matrix as matrices
@@ -50,7 +50,7 @@ class Conclusion:
             "differences": [asdict(each) for each in self.differences],
             "affordable": {
                 "objectives": list(comparison.OBJECTIVES),
-                "month_s": comparison.MONTH_S,
+                "month_s": MONTH_S,
                 "cells": [asdict(each) for each in self.affordable],
             },
             "model": {
@@ -91,6 +91,8 @@ def of_comparison(
     gates = [(each.verdict, _line(each)) for each in found]
     unmeasured = () if gates else comparison.unmeasured(matrix)
     gates += [(Verdict.INCONCLUSIVE, line) for line in unmeasured]
+    if changes == ():
+        gates.append((Verdict.INCONCLUSIVE, "no cell in common with the older comparison"))
     verdict = comparison.verdict_of([each for each, _ in gates])
     rows = {row.name: row for row in matrix.rows}
     return Conclusion(

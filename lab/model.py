@@ -18,6 +18,8 @@ GUEST = 0
 """The number of what is no stage of the lab's: a project of somebody else, which is only visited."""
 GUEST_FOLDER = "own-"
 """What the folder of such a project's results begins with."""
+MONTH_S = 30 * 24 * 3600.0
+"""A month is 30 days everywhere: 99.99 % of it allows 4.32 minutes."""
 
 
 class Verdict(StrEnum):
@@ -1113,11 +1115,18 @@ class SoakOutcome:
     rejoin_s: float | None
     why: tuple[str, ...]
     folder: str
+    audit_complete: bool = False
+    """Whether every database could be read afterwards: without that, `lost` is only what is known to be lost."""
 
     @property
     def is_loss(self) -> bool:
         """Whether it shows what must never be: an acknowledged write lost, or two writable databases."""
         return self.lost > 0 or self.split_brain_s > 0
+
+    @property
+    def tells(self) -> bool:
+        """Whether it can say that nothing was lost: a valid trial, and every database read."""
+        return self.valid and self.audit_complete
 
 
 @dataclass(frozen=True)

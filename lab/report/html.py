@@ -215,7 +215,7 @@ def _heat_cell(cell: Cell | None) -> dict[str, object]:
     if cell is None:
         return {"class": "untried", "downtime": "", "lines": [], "title": "not tried", "mark": "", "verdict": "", "alarm": False}
     at = heat.level(cell)
-    lines = [words.cell_interval(cell)]
+    lines = [words.cell_members(cell), words.cell_interval(cell)]
     lines += [f"{cell.writes_lost:,} lost"] if cell.writes_lost else []
     lines += [f"split brain {words.seconds(cell.split_brain_s)}"] if cell.split_brain_s else []
     return {

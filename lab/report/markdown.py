@@ -147,7 +147,8 @@ def _cell(cell: Cell | None) -> str:
         return ""
     alarms = [f"{cell.writes_lost:,} lost"] if cell.writes_lost else []
     alarms += [f"split brain {words.seconds(cell.split_brain_s)}"] if cell.split_brain_s else []
-    return ", ".join([f"{words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *alarms])
+    members = [words.cell_members(cell)] if cell.members else []
+    return ", ".join([f"{words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *members, *alarms])
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -110,6 +110,7 @@ CELL_COLUMNS = (
     *("stage", "name", "failover", "boxes", "memory_mib", "column", "column_title", "experiment", "applicable", "verdict"),
     *("trials", "trials_valid", "downtime_median_s", "downtime_low_s", "downtime_high_s", "downtime_coverage_ratio"),
     *("downtime_censored", "availability_ratio", "writes_lost", "split_brain_s", "degraded_s", "why", "seed", "started_at"),
+    *("worst", "audits_incomplete"),
 )
 
 

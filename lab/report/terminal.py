@@ -12,6 +12,7 @@ from rich.text import Text
 from lab import cascade, exposure
 from lab.availability import Bin, bins, quantile
 from lab.model import (
+    MONTH_S,
     MonkeyOutcome,
     RepairPolicy,
     RunInfo,
@@ -32,7 +33,7 @@ EXPOSED = "━"
 STYLES = {GOOD: "green", SLOW: "yellow", BAD: "bold red", NOTHING: ""}
 MARKS = {"inject": "▼", "heal": "▲"}
 STRIP_MARGIN = 9
-MINUTES_A_MONTH = 30 * 24 * 60
+MINUTES_A_MONTH = MONTH_S / 60
 VERDICT_STYLES = {Verdict.HELD: "bold green", Verdict.REFUTED: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
@@ -333,7 +334,11 @@ def _matrix_cell(cell: Cell | None) -> Text:
         return Text("" if cell is None else "n/a", style="dim")
     alarms = [f"{cell.writes_lost} lost"] if cell.writes_lost else []
     alarms += [f"split brain {cell.split_brain_s:.1f} s"] if cell.split_brain_s else []
-    return Text("\n".join([words.cell_downtime(cell), *alarms]), style=VERDICT_STYLES[cell.verdict])
+    return Text("\n".join([words.cell_downtime(cell), *_members(cell), *alarms]), style=VERDICT_STYLES[cell.verdict])
+
+
+def _members(cell: Cell) -> list[str]:
+    return [words.cell_members(cell)] if cell.members else []
 
 
 def soak_line(outcome: SoakOutcome, faults: int) -> str:
@@ -341,7 +346,7 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
     rejoin = f"redundant after {outcome.rejoin_s:.1f} s" if outcome.rejoin_s is not None else "nothing to rejoin"
     line = (
         f"{outcome.number:4d} of {faults}  {outcome.experiment:<20} {', '.join(outcome.targets) or '-':<8} {outcome.verdict:<12} "
-        f"writes gone {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s, lost {outcome.lost}, {rejoin}"
+        f"writes gone {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s, lost {words.outcome_lost(outcome)}, {rejoin}"
     )
     return line + "".join(f"\n              {why}" for why in outcome.why)
 
@@ -352,7 +357,7 @@ def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
     back = "" if outcome.reserve_back_s is None else f"; all in reserve after {outcome.reserve_back_s:.1f} s"
     line = (
         f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
-        f"gone {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} not served well, lost {fault.lost}{back}"
+        f"gone {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} not served well, lost {words.outcome_lost(fault)}{back}"
     )
     return line + (" (the lab healed it)" if outcome.healed else "") + "".join(f"\n              {why}" for why in fault.why)
 
@@ -375,12 +380,13 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
     for outcome in outcomes:
         if outcome.why:
             console.print(f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}", markup=False, highlight=False)
-    lost, split_s = sum(outcome.lost for outcome in outcomes), sum(outcome.split_brain_s for outcome in outcomes)
+    split_s = sum(outcome.split_brain_s for outcome in outcomes)
     console.print(
         Text.assemble(
             (verdict.value.upper(), VERDICT_STYLES[verdict]),
             f"  {len(outcomes)} of {faults} faults, {sum(outcome.verdict == Verdict.HELD for outcome in outcomes)} held; "
-            f"acknowledged writes lost: {lost}; two writable databases for {split_s:.1f} s",
+            f"{sum(outcome.valid for outcome in outcomes)} with a valid trial; "
+            f"{words.outcomes_lost(outcomes, 'faults')}; two writable databases for {split_s:.1f} s",
         )
     )
 
@@ -392,6 +398,6 @@ def _soak_row(outcomes: Sequence[SoakOutcome]) -> list[str]:
         str(sum(outcome.verdict == Verdict.HELD for outcome in outcomes)),
         f"{median(outcome.writes_downtime_s for outcome in outcomes):.2f} s",
         f"{max(outcome.writes_downtime_s for outcome in outcomes):.2f} s",
-        str(sum(outcome.lost for outcome in outcomes)),
+        words.total_lost(outcomes),
         f"{median(rejoins):.1f} s" if rejoins else "-",
     ]

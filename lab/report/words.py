@@ -6,9 +6,9 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from lab.model import Check, Gap, OperationSummary, Outage, RunInfo, RunResult, SampleMedian, TrialResult, Verdict
+from lab.model import Check, Gap, OperationSummary, Outage, RunInfo, RunResult, SampleMedian, SoakOutcome, TrialResult, Verdict
 from lab.outages import longest
-from lab.report.matrix import Cell, Matrix, Row
+from lab.report.matrix import Cell, Matrix, Member, Row
 
 NOBODY_NOTICED = "no user noticed"
 PHASE_WORDS = {
@@ -74,12 +74,11 @@ def seconds(value_s: float | None, censored: bool = False) -> str:
     return f"{bound}{value_s:.2f} s" if value_s > 0 else f"{bound}0 s"
 
 
-def percent(ratio: float | None) -> str:
+def percent(ratio: float | None, digits: int = 2) -> str:
     """A share for people; never rounded up to 100 %."""
     if ratio is None:
         return "unknown"
-    shown = f"{ratio:.2%}"
-    return "99.99%" if shown == "100.00%" and ratio < 1 else "100%" if ratio >= 1 else shown
+    return "100%" if ratio >= 1 else f"{min(ratio, 1 - 10 ** -(digits + 2)):.{digits}%}"
 
 
 def count(number: int, thing: str, things: str = "") -> str:
@@ -184,6 +183,29 @@ def lost_writes(trials: Iterable[TrialResult]) -> tuple[int, int]:
     return sum(audit.lost for audit in audits), sum(audit.acknowledged for audit in audits)
 
 
+def outcome_lost(outcome: SoakOutcome) -> str:
+    """Lost writes of one fault of a soak, as far as is known."""
+    return total_lost([outcome])
+
+
+def total_lost(outcomes: Sequence[SoakOutcome]) -> str:
+    """Lost writes of several, as far as is known."""
+    lost = sum(outcome.lost for outcome in outcomes)
+    if all(outcome.audit_complete for outcome in outcomes):
+        return str(lost)
+    return f"at least {lost}" if lost else "unknown"
+
+
+def outcomes_lost(outcomes: Sequence[SoakOutcome], of_what: str) -> str:
+    """Lost writes in a sentence, over so many faults (rounds), and in how many of them that is not known."""
+    unknown = sum(not outcome.audit_complete for outcome in outcomes)
+    lost = sum(outcome.lost for outcome in outcomes)
+    if not unknown:
+        return f"acknowledged writes lost: {lost} in {len(outcomes)} {of_what}"
+    known = f"{lost} in {len(outcomes)} {of_what}" if unknown < len(outcomes) or lost else f"unknown in all {unknown} {of_what}"
+    return f"acknowledged writes lost: {known}" + (f"; unknown in {unknown} of them" if "unknown" not in known else "")
+
+
 def verdict_line(result: RunResult) -> str:
     """The verdict, and what it is about."""
     expected = listed([measure_text(str(each)) for each in result.info.expectations]) or "nothing in particular"
@@ -286,18 +308,37 @@ MEASURE_WORDS = {
 
 
 def matrix_headline(matrix: Matrix) -> str:
-    """The comparison in one sentence: from what the first row survives to what the best does, and what that costs."""
+    """The comparison in one sentence: what the first, the best and the last row survive, what that costs, and what was lost."""
     scored = [(row, *_survived(row)) for row in matrix.rows]
     scored = [each for each in scored if each[2]]
     if not scored:
         return "Nothing was tried that can be compared."
     best = max(scored, key=lambda each: (each[1] / each[2], each[2], -each[0].boxes))
-    first = scored[0]
-    said = f"{first[0].name} survives {first[1]} of {count(first[2], 'fault')} with {cost(first[0])}"
-    if best[0] is not first[0]:
-        said += f", {best[0].name} {best[1]} of {best[2]} with {cost(best[0])}"
-    lost = sum(cell.writes_lost for row in matrix.rows for cell in row.cells)
-    return said + (f"; {count(lost, 'acknowledged write')} lost in all." if lost else "; no acknowledged write was lost.")
+    named = {each[0].name for each in (scored[0], best, scored[-1])}
+    ordered = [each for each in scored if each[0].name in named]
+    said = [_survives(*each, first=not at) for at, each in enumerate(ordered)]
+    return f"{', '.join(said)}; {matrix_losses(matrix)}."
+
+
+def _survives(row: Row, survived: int, tried: int, first: bool) -> str:
+    of = f"survives {survived} of {count(tried, 'fault')}" if first else f"{survived} of {tried}"
+    return f"{row.called} {of} with {cost(row)}"
+
+
+def matrix_losses(matrix: Matrix) -> str:
+    """Acknowledged writes that were lost in all, and where that is not known."""
+    cells = [(row, cell) for row in matrix.rows for cell in row.cells if cell.applicable]
+    gone = sum(cell.writes_lost for _, cell in cells)
+    unknown = [f"{cell.column} of {row.called}" for row, cell in cells if not cell.losses_known]
+    if not unknown:
+        return f"{count(gone, 'acknowledged write')} lost in all" if gone else "no acknowledged write was lost"
+    few = unknown if len(unknown) <= UNKNOWN_NAMED_MAX else [*unknown[:2], f"{len(unknown) - 2} other cells"]
+    known = f"{count(gone, 'acknowledged write')} lost, and" if gone else "whether an acknowledged write was lost is"
+    return f"{known} not known for {listed(few)}"
+
+
+UNKNOWN_NAMED_MAX = 3
+"""More cells of which a loss is not known than this are counted, not named."""
 
 
 def _survived(row: Row) -> tuple[int, int]:
@@ -330,6 +371,20 @@ def cell_downtime(cell: Cell) -> str:
     return seconds(cell.downtime_median_s, cell.downtime_censored)
 
 
+def cell_members(cell: Cell) -> str:
+    """Each target of a cell with its own median, the worst first: "eu 2.90 s (us 0 s, witness 0 s)"; empty for one target."""
+    if not cell.members:
+        return ""
+    ordered = sorted(cell.members, key=lambda each: each.target != cell.worst)
+    said = [f"{each.name} {member_downtime(each)}" for each in ordered]
+    return f"{said[0]} ({', '.join(said[1:])})" if len(said) > 1 else said[0]
+
+
+def member_downtime(member: Member) -> str:
+    """The median of one target of a cell."""
+    return "no valid trial" if member.downtime_median_s is None else seconds(member.downtime_median_s, member.downtime_censored)
+
+
 def cell_interval(cell: Cell) -> str:
     """The interval for its median; empty for fewer than two trials."""
     if cell.trials_valid < 2 or cell.downtime_low_s is None or cell.downtime_high_s is None:
@@ -341,14 +396,14 @@ def cell_sentence(cell: Cell) -> str:
     """All of a cell in words."""
     if not cell.applicable:
         return f"does not apply: {'; '.join(cell.why)}"
-    parts = [f"gone for {cell_downtime(cell)}"]
+    parts = [f"gone for {cell_members(cell) or cell_downtime(cell)}"]
     interval = cell_interval(cell)
     if interval and cell.downtime_coverage_ratio is not None:
         parts.append(f"{cell.downtime_coverage_ratio:.0%} interval {interval}")
-    parts.append(f"{cell.trials_valid} of {count(cell.trials, 'trial')} valid")
+    parts.append(f"{cell.trials_valid} of {count(cell.trials, 'trial')} valid" + (f" of {cell.worst}" if cell.worst else ""))
     if cell.availability_ratio is not None:
         parts.append(f"availability {percent(cell.availability_ratio)}")
-    parts.append(f"{cell.writes_lost} writes lost")
+    parts.append(f"{cell.writes_lost} writes lost" + ("" if cell.losses_known else ", as far as is known"))
     if cell.split_brain_s:
         parts.append(f"split brain {seconds(cell.split_brain_s)}")
     if cell.degraded_s is not None:
