@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab import plan, stages, yamlfile
 from lab.errors import UsageError
-from lab.model import Stage, Verdict
+from lab.model import Check, Expectation, Measured, Outcome, Stage, Verdict
+from lab.outages import at_least
 from lab.plan import Wish
 from lab.report.matrix import Cell, Matrix
 
-# What may be bounded, and how it is found in a cell. All are at most; trials is at least.
+# What may be bounded, and what is known of it in a cell. All are at most; trials is at least.
 TRIALS = "trials"
-BOUNDS: dict[str, Callable[[Cell], float]] = {
-    "downtime_longest_s": lambda cell: max(
-        (seconds for each in cell.members or (cell,) for seconds in each.downtimes_s), default=0.0
-    ),
-    "downtime_median_s": lambda cell: cell.downtime_median_s or 0.0,
-    "writes_lost": lambda cell: float(cell.writes_lost),
-    "split_brain_s": lambda cell: cell.split_brain_s,
-    "degraded_s": lambda cell: cell.degraded_s or 0.0,
+BOUNDS: dict[str, Callable[[Cell], Measured | None]] = {
+    "downtime_longest_s": lambda cell: cell.longest,
+    "downtime_median_s": lambda cell: Measured(cell.median_at_least_s, cell.median_at_most_s) if cell.trials_valid else None,
+    "writes_lost": lambda cell: at_least(cell.writes_lost, not cell.losses_known),
+    "split_brain_s": lambda cell: _known(cell.split_brain_s),
+    "degraded_s": lambda cell: _known(cell.degraded_s) if cell.trials_valid else None,
 }
+UNKNOWN = {
+    "writes_lost": "whether a write was lost is not known: not every database could be read after each trial",
+    "split_brain_s": "whether two databases took writes at once is not known: not every trial was watched",
+    "degraded_s": "degraded_s is not known",
+}
+HEALED = "healed too soon to say whether the downtime keeps within its bound (--observe for longer)"
 KEYS = (*BOUNDS, TRIALS)
-NEEDS_VALID = ("downtime_longest_s", "downtime_median_s", "degraded_s")
 TRIALS_MAX = 1000
 EXAMPLE = "stages: {3: {kill-web: {downtime_longest_s: 1.0, writes_lost: 0, trials: 5}}}"
 
@@ -150,29 +154,30 @@ def _check(limit: Limit, matrix: Matrix) -> Finding:
     cell = row.cell(limit.wish.name) if row else None
     if cell is None:
         return Finding(limit.stage.name, limit.wish.name, Verdict.INCONCLUSIVE, ("it was not measured",))
-    over = tuple(_over(key, most, cell) for key, most in limit.at_most.items() if _is_over(key, most, cell))
+    judged = {key: _expected(key, most).judge(BOUNDS[key](cell)) for key, most in limit.at_most.items()}
+    over = tuple(_over(key, limit.at_most[key], cell) for key, found in judged.items() if found is Outcome.FAILS)
     if over:
         return Finding(limit.stage.name, cell.column, Verdict.REFUTED, over)
-    open_questions = tuple(_open(limit, cell))
+    open_questions = tuple(_open(limit, cell, [key for key, found in judged.items() if found is Outcome.UNDECIDED]))
     return Finding(limit.stage.name, cell.column, Verdict.INCONCLUSIVE if open_questions else Verdict.HELD, open_questions)
 
 
-def _is_over(key: str, most: float, cell: Cell) -> bool:
-    return (cell.trials_valid > 0 or key not in NEEDS_VALID) and BOUNDS[key](cell) > most
+def _known(value: float | None) -> Measured | None:
+    return None if value is None else Measured.exactly(value)
+
+
+def _expected(key: str, most: float) -> Expectation:
+    return Expectation(key, at_most=most, at_least=None)
 
 
 def _over(key: str, most: float, cell: Cell) -> str:
-    bound = "at least " if cell.downtime_censored and key.startswith("downtime") else ""
-    return f"{key} at most {most:g}: was {bound}{BOUNDS[key](cell):.4g}"
+    return str(Check(_expected(key, most), BOUNDS[key](cell), Outcome.FAILS))
 
 
-def _open(limit: Limit, cell: Cell) -> Iterator[str]:
+def _open(limit: Limit, cell: Cell, undecided: Sequence[str]) -> Iterator[str]:
     """Why a limit that is not broken is not kept either."""
     if cell.trials_fewest < limit.trials:
         yield f"{cell.trials_fewest} valid trials of {limit.trials}" + (f": {'; '.join(cell.why)}" if cell.why else "")
-    if not cell.losses_known and "writes_lost" in limit.at_most:
-        yield "whether a write was lost is not known: not every database could be read after each trial"
-    if cell.downtime_censored and any(key.startswith("downtime") for key in limit.at_most):
-        yield "healed too soon to say whether the downtime keeps within its bound (--observe for longer)"
-    if cell.degraded_s is None and "degraded_s" in limit.at_most:
-        yield "degraded_s is not known"
+    if cell.trials_fewest and any(key.startswith("downtime") for key in undecided):
+        yield HEALED
+    yield from (UNKNOWN[key] for key in undecided if key in UNKNOWN)

@@ -347,7 +347,9 @@ def outcome(campaign: Campaign, kept: Kept) -> Matrix:
 
 def _row(each: StagePlan, kept: Kept) -> Row:
     attempts = kept.of_stage(each.stage)
-    cells = [_cell(job, [done for done in attempts if done.column == job.column], kept) for job in each.jobs]
+    cells = [
+        _cell(job, [done for done in attempts if done.column == job.column], kept, each.stage.is_replicated) for job in each.jobs
+    ]
     return Row(
         stage=each.stage.number,
         name=each.stage.name,
@@ -359,7 +361,7 @@ def _row(each: StagePlan, kept: Kept) -> Row:
     )
 
 
-def _cell(job: Job, attempts: Sequence[Attempt], kept: Kept) -> Cell | None:
+def _cell(job: Job, attempts: Sequence[Attempt], kept: Kept, is_replicated: bool) -> Cell | None:
     if job.missing:
         return not_applicable(job.column, job.missing)
     if not attempts:
@@ -367,7 +369,7 @@ def _cell(job: Job, attempts: Sequence[Attempt], kept: Kept) -> Cell | None:
     result = _run(kept, attempts[0].folder, job)
     broken_off = [f"trial {each.number} was broken off: {each.broken_off}" for each in attempts if each.broken_off]
     hit = {each.number: job.targets[each.turn] if job.targets else "" for each in attempts}
-    cell = cell_of(job.column, result, hit, job.targets)
+    cell = cell_of(job.column, result, hit, job.targets, is_replicated)
     measured = {trial.number for trial in result.trials}
     unaudited = (cell.audits_incomplete or 0) + sum(each.is_unaudited for each in attempts if each.number not in measured)
     return replace(cell, why=(*cell.why, *broken_off), folder=attempts[0].folder, audits_incomplete=unaudited)

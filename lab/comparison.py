@@ -9,16 +9,15 @@ from itertools import combinations, count
 
 from lab.model import MONTH_S, Stage, Verdict
 from lab.plan import Job
-from lab.report.matrix import Cell, Matrix, Row
+from lab.report.matrix import Cell, Matrix, Row, outages_of
 from lab.statistics import CHANCE_MAX, SHIFT_MIN_S, TRIALS_MIN, Change, Downtime, Shift, attainable_p, decide, holm, shift
 
 OBJECTIVES = (0.999, 0.9999, 0.99999)
 
 
 def downtimes(cell: Cell) -> list[Downtime]:
-    """What the valid trials of a cell measured. Where one is known to be a lower bound but not which, all count as such."""
-    censored = cell.downtimes_censored or (cell.downtime_censored,) * len(cell.downtimes_s)
-    return [Downtime(seconds, bound) for seconds, bound in zip(cell.downtimes_s, censored, strict=True)]
+    """What the valid trials of a cell measured."""
+    return [Downtime(each.low, not each.is_exact) for each in outages_of(cell)]
 
 
 # Stages against each other
@@ -65,23 +64,27 @@ def _shift(first: Cell | None, second: Cell | None) -> Shift | None:
 
 @dataclass(frozen=True)
 class Affordable:
-    """How many such faults a month allows at each of OBJECTIVES; None: as many as one likes, none is noticed."""
+    """How many such faults a month allows at each of OBJECTIVES; None: any number, no user notices one (where censored: not known)."""
 
     column: str
     row: str
     faults: tuple[int | None, ...]
     censored: bool
-    """The downtime is a lower bound (or of some target there is none), so these are upper bounds."""
+    """The median is a lower bound (or of some target there is none), so these are upper bounds."""
 
 
 def affordable(matrix: Matrix) -> tuple[Affordable, ...]:
-    """For each measured cell how many of its faults, each as long as the median, keep a month within an objective."""
+    """For each measured cell how many of its faults, each as long as the median, keep a month within an objective.
+
+    Of several targets the longest median counts, as far as it is known.
+    """
     found = []
     for row in matrix.rows:
         for cell in row.cells:
             if cell.downtime_median_s is not None:
-                faults = tuple(_affordable(cell.downtime_median_s, objective) for objective in OBJECTIVES)
-                found.append(Affordable(cell.column, row.name, faults, cell.downtime_censored or bool(cell.unmeasured)))
+                low_s, high_s = cell.median_at_least_s, cell.median_at_most_s
+                faults = tuple(_affordable(low_s, objective) for objective in OBJECTIVES)
+                found.append(Affordable(cell.column, row.name, faults, censored=high_s > low_s))
     return tuple(found)
 
 
@@ -226,6 +229,8 @@ def _unknown(cell: Cell, before: Cell, verdict: Verdict) -> str:
         return f"no valid trial of {', '.join(before.unmeasured)} before"
     if verdict is Verdict.HELD and not cell.losses_known:
         return "whether a write was lost is not known: not every database could be read after each trial"
+    if verdict is Verdict.HELD and cell.split_brain_s is None:
+        return "whether two databases took writes at once is not known: not every trial was watched"
     return ""
 
 
@@ -233,8 +238,9 @@ def _broken_promise(cell: Cell, before: Cell) -> str:
     """What no number of trials excuses: a loss where there was none."""
     if cell.writes_lost > 0 and before.writes_lost == 0:
         return f"{cell.writes_lost} acknowledged writes lost, and none before"
-    if cell.split_brain_s > 0 and before.split_brain_s == 0:
-        return f"two writable databases for {cell.split_brain_s:.1f} s, and never before"
+    if cell.split_brain_s and not before.split_brain_s:
+        never = "never before" if before.split_brain_s == 0 else "none is known of before"
+        return f"two writable databases for {cell.split_brain_s:.1f} s, and {never}"
     return ""
 
 

@@ -1109,7 +1109,8 @@ class SoakOutcome:
     verdict: str
     valid: bool
     lost: int
-    split_brain_s: float
+    split_brain_s: float | None
+    """For how long two databases took writes at once: 0 where the stage has one database, None where nothing watched them."""
     writes_downtime_s: float
     reads_downtime_s: float
     rejoin_s: float | None
@@ -1117,16 +1118,26 @@ class SoakOutcome:
     folder: str
     audit_complete: bool = False
     """Whether every database could be read afterwards: without that, `lost` is only what is known to be lost."""
+    downtime_s: float | None = None
+    """The longest outage of the service, which is down while reads or writes are; None in a line of an older version."""
+    downtime_censored: bool = True
+    """Whether it may have been longer."""
+
+    @property
+    def outage(self) -> Measured:
+        """What is known of the longest outage of the service: no shorter than that of reads, or of writes."""
+        low = max(self.reads_downtime_s, self.writes_downtime_s, self.downtime_s or 0.0)
+        return Measured(low, math.inf if self.downtime_s is None or self.downtime_censored else low)
 
     @property
     def is_loss(self) -> bool:
         """Whether it shows what must never be: an acknowledged write lost, or two writable databases."""
-        return self.lost > 0 or self.split_brain_s > 0
+        return self.lost > 0 or bool(self.split_brain_s)
 
     @property
     def tells(self) -> bool:
-        """Whether it can say that nothing was lost: a valid trial, and every database read."""
-        return self.valid and self.audit_complete
+        """Whether it can say that nothing was lost: a valid trial, every database read, and watched where there are two."""
+        return self.valid and self.audit_complete and self.split_brain_s is not None
 
 
 @dataclass(frozen=True)

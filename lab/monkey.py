@@ -25,6 +25,7 @@ from random import Random
 from typing import Any
 
 from lab import experiments, journal, resume, soak
+from lab.availability import sample_median
 from lab.engine import Engine
 from lab.errors import UsageError
 from lab.model import (
@@ -212,6 +213,7 @@ class Kept:
         stage_folder = stage.folder + ("" if stage.file.name == "compose.yaml" else f"-{stage.failover}")
         base = (root or journal.RESULTS_FOLDER) / stage_folder / "monkey" / planned.digest
         self.folder, self.why_new = resume.folder(base, PROGRESS_NAME, measured_with)
+        self.is_replicated = stage.is_replicated
         journal.write_whole(self.folder / "schedule.json", planned.to_document())
         self._lines = journal.Lines(self.folder / PROGRESS_NAME)
 
@@ -236,10 +238,10 @@ def _outcome(raw: dict[str, Any]) -> MonkeyOutcome:
     return MonkeyOutcome(**{**known, "fault": soak.outcome_from(raw["fault"])})
 
 
-def outcome_of(each: Round, result: RunResult) -> MonkeyOutcome:
-    """What a run of one trial says about a round."""
+def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> MonkeyOutcome:
+    """What a run of one trial says about a round; is_replicated: whether the stage has a second database."""
     [trial] = result.trials
-    fault = soak.outcome_of(soak.Fault(each.number, result.info.experiment, each.seed), result)
+    fault = soak.outcome_of(soak.Fault(each.number, result.info.experiment, each.seed), result, is_replicated)
     since_s, until_s = trial.phases.get("inject_s"), trial.phases.get("redundant_s")
     return MonkeyOutcome(
         fault=fault,
@@ -313,13 +315,13 @@ def best_ratio(outcomes: Sequence[MonkeyOutcome], left: int, planned: Schedule) 
 
 
 def _harm(outcomes: Sequence[MonkeyOutcome]) -> tuple[int, float]:
-    """Acknowledged writes that were lost, and seconds of two writable databases."""
-    return sum(each.fault.lost for each in outcomes), sum(each.fault.split_brain_s for each in outcomes)
+    """Acknowledged writes that are known to be lost, and seconds in which two databases are known to have taken writes."""
+    return sum(each.fault.lost for each in outcomes), sum(each.fault.split_brain_s or 0.0 for each in outcomes)
 
 
 def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> Verdict:
     """Refuted by a loss, valid or not; inconclusive where fewer than half of the rounds were measured well, or the databases
-    read after fewer than half of them."""
+    watched, and read afterwards, in fewer than half of them."""
     if any(_harm(outcomes)):
         return Verdict.REFUTED
     if 2 * account(outcomes).rounds < len(outcomes) or not outcomes:
@@ -337,7 +339,7 @@ def play(
     for each in planned.rounds[len(outcomes) :]:
         if stop_reason(outcomes, floor_ratio, planned):
             break
-        outcomes.append(outcome_of(each, run(each)))
+        outcomes.append(outcome_of(each, run(each), kept.is_replicated))
         kept.append(outcomes[-1])
         say(outcomes[-1])
     return outcomes
@@ -357,7 +359,7 @@ def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]
     left_out = len(outcomes) - seen.rounds
     lines = [
         f"{seen.rounds} rounds, {seen.intended} requests, {bad} not served well: availability {words.percent(seen.availability_ratio, 4)}; "
-        f"gone for {seen.downtime_s:.1f} s in all" + (f"; {left_out} rounds left out (not valid)" if left_out else ""),
+        f"{_outages(outcomes)}" + (f"; {left_out} rounds left out (not valid)" if left_out else ""),
         f"a round cost {cost_s:.2f} s of the whole traffic on the average",
     ]
     return [_safety(outcomes), *lines, *(_objective(objective, cost_s) for objective in OBJECTIVES)]
@@ -365,9 +367,16 @@ def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]
 
 def _safety(outcomes: Sequence[MonkeyOutcome]) -> str:
     """What must never happen, over all rounds: also in one that was measured badly it would be true."""
-    _, split_s = _harm(outcomes)
-    two = f"two writable databases for {split_s:.1f} s" if split_s else "never two writable databases"
-    return f"{words.outcomes_lost([each.fault for each in outcomes], 'rounds')}; {two}"
+    faults = [each.fault for each in outcomes]
+    return f"{words.outcomes_lost(faults, 'rounds')}; {words.outcomes_split(faults, 'rounds')}"
+
+
+def _outages(outcomes: Sequence[MonkeyOutcome]) -> str:
+    """All outages of the rounds that are valid, and the longest; both as bounds where one was cut short."""
+    valid = [each for each in outcomes if each.fault.valid]
+    longest = sample_median([each.fault.outage for each in valid])
+    every = words.seconds(account(outcomes).downtime_s, longest.worst_is_bound)
+    return f"outages of {every} in all, the longest {words.worst_text(longest)}"
 
 
 def _objective(objective: float, cost_s: float) -> str:

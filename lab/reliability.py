@@ -17,7 +17,7 @@ from statistics import fmean
 from lab import exposure, plan, yamlfile
 from lab.model import MONTH_S, Stage
 from lab.redundancy import Tier
-from lab.report.matrix import Cell, Member, Row
+from lab.report.matrix import Cell, Member, Row, outages_of
 
 FILE = Path(__file__).resolve().parent / "assumptions.yaml"
 HOURS_PER_YEAR = 8766.0
@@ -276,18 +276,18 @@ def _samples(cell: Cell) -> list[Cell | Member]:
     return [each for each in cell.members if each.downtime_median_s is not None] or [cell]
 
 
-def _sample_cost_s(column: str, cell: Cell | Member, parts: Sequence[Part]) -> float:
-    """What a failure cost. One that only the lab's healing ended would have lasted until somebody came to repair it."""
-    if not cell.downtime_censored:
-        return cell.downtime_median_s or 0.0
-    return max((part.rate.repair_h * 3600 for part in parts if column in part.predicted_s), default=cell.downtime_median_s or 0.0)
+def _sample_cost_s(column: str, sample: Cell | Member, parts: Sequence[Part]) -> float:
+    """The mean over its trials. One that only the lab's healing ended would have lasted until somebody came to repair it;
+    the others cost what they did."""
+    repair_s = max((part.rate.repair_h * 3600 for part in parts if column in part.predicted_s), default=0.0)
+    return fmean(each.low if each.is_exact else max(each.low, repair_s) for each in outages_of(sample))
 
 
 def _observe(part: Part, column: str, predicted_s: float, cell: Cell) -> Observation:
     samples = _samples(cell)
     observed_s = fmean(each.downtime_median_s or 0.0 for each in samples)
     censored = any(each.downtime_censored for each in samples)
-    said = _disagreement(part, predicted_s, observed_s, censored)
+    said = _disagreement(part, predicted_s, observed_s, censored) or _stayed_away(part, predicted_s, samples)
     return Observation(column, part.name, predicted_s, observed_s, censored, said)
 
 
@@ -302,6 +302,15 @@ def _disagreement(part: Part, predicted_s: float, observed_s: float, censored: b
     if far and not predicted_s / DISAGREE_RATIO <= observed_s <= predicted_s * DISAGREE_RATIO:
         return f"the model says {_seconds(predicted_s)}, measured were {_seconds(observed_s)}"
     return ""
+
+
+def _stayed_away(part: Part, predicted_s: float, samples: Sequence[Cell | Member]) -> str:
+    """Trials that no median shows, in which what is redundant did not come back by itself in the time that it is given."""
+    every = [each for sample in samples for each in outages_of(sample)]
+    away = sum(not each.is_exact and each.low > predicted_s for each in every)
+    if not away or not part.is_redundant:
+        return ""
+    return f"the model says back after {_seconds(predicted_s)}; in {away} of {len(every)} trials it took the lab's healing"
 
 
 def _seconds(seconds: float) -> str:

@@ -4,8 +4,8 @@ A fault may take a box, or a whole zone or region, or the line between two of th
 is gone, or two databases that took writes; what could not be healed ends it too, as an error. An outage is no loss, however
 long: some faults are known to be one, and whether it kept within what was expected is said of each.
 
-Nothing is held that could not have been seen: half of the faults at least must have a valid trial and an audit of every
-database. A loss is one however well its trial was measured.
+Nothing is held that could not have been seen: half of the faults at least must have a valid trial, an audit of every
+database, and, where there are two, an observer that watched which of them took writes. A loss is one however well its trial was measured.
 
 results/<stage>/soak/<seed>-<faults>/
     conditions.json   what it is measured with; where that has changed, a new folder is begun (-2, -3, ...)
@@ -25,6 +25,7 @@ from lab import experiments, journal, resume
 from lab.engine import Engine
 from lab.errors import UsageError
 from lab.model import LINE_FORM, Experiment, LoadPlan, RunResult, SoakOutcome, Stage, Verdict, longest_s
+from lab.report.matrix import split_brain
 from lab.runner import trial_seed
 from lab.targets import PLACES, possible
 
@@ -126,6 +127,7 @@ class SoakJournal:
         stage_folder = stage.folder + ("" if stage.file.name == "compose.yaml" else f"-{stage.failover}")
         base = (root or journal.RESULTS_FOLDER) / stage_folder / "soak" / f"{seed}-{faults}"
         self.folder, self.why_new = resume.folder(base, PROGRESS_NAME, measured_with)
+        self.is_replicated = stage.is_replicated
         self._lines = journal.Lines(self.folder / PROGRESS_NAME)
 
     def outcomes(self) -> list[SoakOutcome]:
@@ -156,11 +158,11 @@ OUTCOME_FIELDS = {each.name for each in fields(SoakOutcome)}
 def outcome_from(raw: dict[str, Any]) -> SoakOutcome:
     """An outcome from its JSON. Fields of another version are passed over; an audit of which nothing is said was not complete."""
     known = {name: value for name, value in raw.items() if name in OUTCOME_FIELDS}
-    return SoakOutcome(**{**known, "targets": tuple(raw["targets"]), "why": tuple(raw["why"])})
+    return SoakOutcome(**{"split_brain_s": None, **known, "targets": tuple(raw["targets"]), "why": tuple(raw["why"])})
 
 
-def outcome_of(fault: Fault, result: RunResult) -> SoakOutcome:
-    """What a run of one trial says about a fault."""
+def outcome_of(fault: Fault, result: RunResult, is_replicated: bool = True) -> SoakOutcome:
+    """What a run of one trial says about a fault; is_replicated: whether the stage has a second database."""
     trial = result.trials[0]
     return SoakOutcome(
         number=fault.number,
@@ -169,13 +171,15 @@ def outcome_of(fault: Fault, result: RunResult) -> SoakOutcome:
         verdict=result.verdict.value,
         valid=trial.valid,
         lost=trial.audit.lost,
-        split_brain_s=trial.writable.get("several_s", 0.0),
+        split_brain_s=split_brain(result.trials, is_replicated),
         writes_downtime_s=longest_s(trial.write_outages),
         reads_downtime_s=longest_s(trial.read_outages),
         rejoin_s=trial.rejoin_s,
         why=(*trial.reasons, *(str(check) for check in trial.failures)),
         folder=str(result.folder or ""),
         audit_complete=trial.audit.complete,
+        downtime_s=trial.downtime_longest_s,
+        downtime_censored=trial.censored,
     )
 
 
@@ -187,7 +191,7 @@ def soak(
     for fault in faults[len(outcomes) :]:
         if outcomes and outcomes[-1].is_loss:
             break
-        outcomes.append(outcome_of(fault, run(fault)))
+        outcomes.append(outcome_of(fault, run(fault), kept.is_replicated))
         kept.append(outcomes[-1])
         say(outcomes[-1])
     return outcomes

@@ -15,11 +15,11 @@ class Fate(StrEnum):
     """What became of the service when a part failed."""
 
     STAYED = "stayed"
-    """Gone for no longer than is tolerated, if at all."""
+    """Its outage was no longer than is tolerated, if there was any."""
     WENT = "went"
-    """Gone for longer."""
+    """It was longer."""
     UNKNOWN = "unknown"
-    """No valid trial."""
+    """No valid trial, or none that was watched for long enough to say."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ def judge(stage: Stage, jobs: Sequence[Job], row: Row, tolerance_s: float) -> Sw
     found = tuple(dict.fromkeys(each.members[0] for each in failings if len(each.members) == 1 and each.fate is Fate.WENT))
     failings = [_with_hidden(each, found, stage) for each in failings]
     why = _why(failings, found, stage.spof, {str(job.experiments[0].faults[0].fault) for job in jobs if job.experiments})
-    unknown = [f"{_name(each)}: {'; '.join(each.cell.why) or 'no valid trial'}" for each in failings if each.fate is Fate.UNKNOWN]
+    unknown = [
+        f"{_name(each)}: {'; '.join(each.cell.why) or _unknown(each.cell)}" for each in failings if each.fate is Fate.UNKNOWN
+    ]
     verdict = Verdict.REFUTED if why else Verdict.INCONCLUSIVE if unknown or len(failings) < len(jobs) else Verdict.HELD
     return Sweep(tuple(failings), found, stage.spof, verdict, (*why, *unknown))
 
@@ -64,10 +66,13 @@ def _failing(job: Job, cell: Cell, tolerance_s: float) -> Failing:
 
 
 def fate(cell: Cell, tolerance_s: float) -> Fate:
-    """What became of the service. A trial is undecided, and so not valid, where it was healed within the tolerance."""
-    if cell.downtime_median_s is None:
-        return Fate.UNKNOWN
-    return Fate.WENT if cell.downtime_median_s > tolerance_s else Fate.STAYED
+    """What became of the service, by the bounds of the median: unknown where it may lie on either side of the tolerance.
+
+    So a trial that was healed within the tolerance leaves it open, unless the others decide what the median is.
+    """
+    if cell.median_at_least_s > tolerance_s:
+        return Fate.WENT
+    return Fate.STAYED if cell.median_at_most_s <= tolerance_s else Fate.UNKNOWN
 
 
 def _with_hidden(each: Failing, found: Sequence[str], stage: Stage) -> Failing:
@@ -83,6 +88,10 @@ def _why(failings: Sequence[Failing], found: Sequence[str], declared: Sequence[s
         known = {each.members[0] for each in failings if len(each.members) == 1 and each.fate is not Fate.UNKNOWN}
         why += [f"{name} is declared, and the service did without it" for name in declared if name in known - set(found)]
     return why
+
+
+def _unknown(cell: Cell) -> str:
+    return "no valid trial" if not cell.trials_fewest else "healed too soon to say for how long it would have lasted"
 
 
 def _name(each: Failing) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from markupsafe import Markup
 
 from lab import exposure
 from lab.availability import sample_median
-from lab.model import RunInfo, RunResult, SampleMedian, TrialRecord, TrialResult
+from lab.model import RunInfo, RunResult, TrialRecord, TrialResult
 from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
 from lab.report.dots import Dot, DotRow, dots_chart
 from lab.report.figures import figures
@@ -226,9 +225,8 @@ def _heat_cell(cell: Cell | None) -> dict[str, object]:
     if cell is None:
         return {"class": "untried", "downtime": "", "lines": [], "title": "not tried", "mark": "", "verdict": "", "alarm": False}
     at = heat.level(cell)
-    lines = [words.cell_members(cell), words.cell_interval(cell)]
-    lines += [f"{cell.writes_lost:,} lost"] if cell.writes_lost else []
-    lines += [f"split brain {words.seconds(cell.split_brain_s)}"] if cell.split_brain_s else []
+    lines = [words.cell_members(cell), words.cell_interval(cell), words.cell_apart(cell), words.cell_gap(cell)]
+    lines += words.cell_alarms(cell)
     return {
         "class": "na" if not cell.applicable else "unknown" if at is None else f"heat-{at}",
         "downtime": words.cell_downtime(cell),
@@ -252,23 +250,7 @@ def _cell_dots(name: str, cell: Cell) -> DotRow:
         Dot(value_s, censored=bounds.get(at, False), name=f"{name}, trial {at + 1}")
         for at, value_s in enumerate(cell.downtimes_s)
     )
-    return DotRow(name, dots, _found(cell))
-
-
-def _found(cell: Cell) -> SampleMedian | None:
-    median_s, low_s = cell.downtime_median_s, cell.downtime_low_s
-    if median_s is None or low_s is None:
-        return None
-    return SampleMedian(
-        low=median_s,
-        high=math.inf if cell.downtime_censored else median_s,
-        ci_low=low_s,
-        ci_high=math.inf if cell.downtime_high_s is None else cell.downtime_high_s,
-        coverage_ratio=cell.downtime_coverage_ratio or 0.0,
-        worst=max(cell.downtimes_s, default=median_s),
-        worst_is_bound=any(cell.downtimes_censored),
-        count=cell.trials_valid,
-    )
+    return DotRow(name, dots, cell.median)
 
 
 def _told(matrix: Matrix) -> Iterator[tuple[str, str, str]]:

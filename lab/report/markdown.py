@@ -152,10 +152,8 @@ def _trial_cells(info: RunInfo, trial: TrialResult) -> tuple[str, ...]:
 def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    alarms = [f"{cell.writes_lost:,} lost"] if cell.writes_lost else []
-    alarms += [f"split brain {words.seconds(cell.split_brain_s)}"] if cell.split_brain_s else []
-    members = [words.cell_members(cell)] if cell.members else []
-    return ", ".join([f"{words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *members, *alarms])
+    beside = [each for each in (words.cell_members(cell), words.cell_apart(cell), words.cell_gap(cell)) if each]
+    return ", ".join([f"{words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *beside, *words.cell_alarms(cell)])
 
 
 def _row(cells: Sequence[str]) -> str:

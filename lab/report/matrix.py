@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lab.availability import summarise
+from lab.availability import sample_median, summarise
 from lab.errors import UsageError
 from lab.journal import RESULTS_FOLDER
-from lab.model import Check, RunResult, TrialResult, Verdict
+from lab.model import Check, Measured, RunResult, SampleMedian, Summary, TrialResult, Verdict
+from lab.outages import at_least
 from lab.verdict import decide
 
 SCHEMA_VERSION = 1
@@ -51,6 +52,16 @@ class Member:
     downtime_censored: bool = False
     availability_ratio: float | None = None
     degraded_s: float | None = None
+    downtime_worst_s: float | None = None
+    downtime_worst_censored: bool = False
+    downtime_median_all_s: float | None = None
+    downtime_median_all_censored: bool = False
+    reads_downtime_median_s: float | None = None
+    reads_downtime_median_censored: bool = False
+    writes_downtime_median_s: float | None = None
+    writes_downtime_median_censored: bool = False
+    gap_median_s: float | None = None
+    gap_median_censored: bool = False
 
     @property
     def name(self) -> str:
@@ -58,11 +69,21 @@ class Member:
         return self.target.partition(":")[2] or self.target
 
     @property
+    def median(self) -> SampleMedian | None:
+        """The median of the longest outages, with its bounds; None without a valid trial."""
+        return _median(self)
+
+    @property
+    def median_at_least_s(self) -> float:
+        """The median, were each trial that is a lower bound just that; 0 without a valid trial."""
+        found = self.median
+        return found.low if found else 0.0
+
+    @property
     def median_at_most_s(self) -> float:
         """The median, were each trial that is a lower bound endless; endless without a valid trial."""
-        bounds = self.downtimes_censored or (self.downtime_censored,) * len(self.downtimes_s)
-        upper = [math.inf if bound else seconds for seconds, bound in zip(self.downtimes_s, bounds, strict=True)]
-        return median(upper) if upper else math.inf
+        found = self.median
+        return found.high if found else math.inf
 
 
 @dataclass(frozen=True)
@@ -70,8 +91,10 @@ class Cell:
     """One fault at one stage, over its trials. Seconds, and ratios from 0 to 1.
 
     Where the fault falls on several targets (each zone), trials of different targets are no one sample: the downtimes, their
-    median and the numbers of trials are those of the target with the longest median, which `worst` names; availability_ratio
-    and degraded_s are each that of its own worst target.
+    median, those of reads, of writes and of the gap, and the numbers of trials are those of the target with the longest median,
+    which `worst` names; downtime_worst_s, availability_ratio and degraded_s are each that of its own worst target.
+
+    A field that ends in `_censored` says whether the figure that it is named after is only a lower bound.
     """
 
     column: str
@@ -95,13 +118,14 @@ class Cell:
     """The interval for the median, and the probability with which such an interval covers it."""
     downtime_coverage_ratio: float | None = None
     downtime_censored: bool = False
-    """The downtime of some valid trial is a lower bound."""
+    """The median itself is only a lower bound. One trial of many that is a bound need not change it: is_cut says whether any is."""
     availability_ratio: float | None = None
     """Median over the valid trials."""
     writes_lost: int = 0
     """Acknowledged and in no database, all trials together, also those that are not valid."""
-    split_brain_s: float = 0.0
-    """The longest of any trial, valid or not."""
+    split_brain_s: float | None = 0.0
+    """The longest of any trial, valid or not: 0 where the stage has a single database, None where in some trial nothing
+    watched the databases (and none was seen in the others)."""
     degraded_s: float | None = None
     """Median over the valid trials in which it is known of how long users were served with nothing in reserve."""
     why: tuple[str, ...] = ()
@@ -115,6 +139,21 @@ class Cell:
     audits_incomplete: int | None = 0
     """After how many trials not every database could be read, so that a lost write would not show; None where that was not
     kept (a file of an older version)."""
+    downtime_worst_s: float | None = None
+    """The longest outage of any valid trial. None without a valid trial, and in a file of an older version; so below."""
+    downtime_worst_censored: bool = False
+    downtime_median_all_s: float | None = None
+    """The median over all trials, also those that are not valid: leaving these out favours the system."""
+    downtime_median_all_censored: bool = False
+    reads_downtime_median_s: float | None = None
+    """Of the longest outage of reads alone in each valid trial; the service is down while reads or writes are."""
+    reads_downtime_median_censored: bool = False
+    writes_downtime_median_s: float | None = None
+    """The same of writes; None where nothing was written."""
+    writes_downtime_median_censored: bool = False
+    gap_median_s: float | None = None
+    """Of the longest time without a success of reads, or of writes, in each valid trial, whether or not a request failed."""
+    gap_median_censored: bool = False
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
@@ -125,6 +164,37 @@ class Cell:
     def trials_fewest(self) -> int:
         """Valid trials of the target that has the fewest."""
         return min((each.trials_valid for each in self.members), default=self.trials_valid)
+
+    @property
+    def samples(self) -> tuple[Member, ...] | tuple[Cell]:
+        """What was measured of each target, or of the only one."""
+        return self.members or (self,)
+
+    @property
+    def median(self) -> SampleMedian | None:
+        """The median of the longest outages, with its bounds; None without a valid trial."""
+        return _median(self)
+
+    @property
+    def median_at_least_s(self) -> float:
+        """What the longest median of any target is at least; 0 without a valid trial."""
+        return max([0.0, *(each.low for sample in self.samples if (each := sample.median))])
+
+    @property
+    def median_at_most_s(self) -> float:
+        """What the longest median of any target is at most; endless where one of them has no valid trial."""
+        return max(each.high if (each := sample.median) else math.inf for sample in self.samples)
+
+    @property
+    def longest(self) -> Measured | None:
+        """What is known of the longest outage of any valid trial, of any target; None without one."""
+        found = [each for sample in self.samples for each in outages_of(sample)]
+        return at_least(max(each.low for each in found), not all(each.is_exact for each in found)) if found else None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the outage of any valid trial, of any target, may have been longer than what was seen of it."""
+        return self.longest is not None and not self.longest.is_exact
 
     @property
     def losses_known(self) -> bool:
@@ -179,15 +249,32 @@ class Matrix:
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
 
+def outages_of(sample: Cell | Member) -> tuple[Measured, ...]:
+    """The longest outage of each valid trial. Where one is known to be a bound but not which, all count as such."""
+    bounds = sample.downtimes_censored or (sample.downtime_censored,) * len(sample.downtimes_s)
+    return tuple(at_least(seconds, bound) for seconds, bound in zip(sample.downtimes_s, bounds, strict=True))
+
+
+def _median(sample: Cell | Member) -> SampleMedian | None:
+    found = outages_of(sample)
+    return sample_median(found) if found else None
+
+
 SHARED = tuple(each.name for each in fields(Member) if each.name != "target")
 """The figures of a member that are those of a cell, where it has one target only."""
 
 
-def cell_of(column: str, result: RunResult, hit: Mapping[int, str] | None = None, targets: Sequence[str] = ()) -> Cell:
+def cell_of(
+    column: str,
+    result: RunResult,
+    hit: Mapping[int, str] | None = None,
+    targets: Sequence[str] = (),
+    is_replicated: bool = True,
+) -> Cell:
     """The cell that a run fills.
 
     targets: what its trials hit, where that is several things; hit: which of these each trial that was begun was about, by its
-    number (also those that were broken off, and have no result).
+    number (also those that were broken off, and have no result); is_replicated: whether the stage has a second database.
     """
     tried = dict.fromkeys((trial.number for trial in result.trials), "") if hit is None else hit
     members = tuple(_member(target, result.trials, tried) for target in targets)
@@ -199,25 +286,40 @@ def cell_of(column: str, result: RunResult, hit: Mapping[int, str] | None = None
         applicable=True,
         verdict=_verdict(result, members, tried),
         writes_lost=result.summary.writes_lost_total,
-        split_brain_s=max((trial.writable.get("several_s", 0.0) for trial in result.trials), default=0.0),
+        split_brain_s=split_brain(result.trials, is_replicated),
         folder=str(result.folder) if result.folder else "",
         members=members,
         worst=worst.target if worst else "",
         audits_incomplete=sum(trial.has_writes and not trial.audit.complete for trial in result.trials),
         **{name: getattr(whole, name) for name in SHARED},
     )
+    worst_s = cell.longest
     return replace(
         cell,
+        downtime_worst_s=worst_s.low if worst_s else None,
+        downtime_worst_censored=cell.is_cut,
         availability_ratio=_worst(min, [each.availability_ratio for each in members] or [whole.availability_ratio]),
         degraded_s=_worst(max, [each.degraded_s for each in members] or [whole.degraded_s]),
         why=_why(result.trials, cell),
     )
 
 
+def split_brain(trials: Sequence[TrialResult], is_replicated: bool = True) -> float | None:
+    """For how long two databases took writes at once, the longest of any trial.
+
+    A single database cannot: 0. None where nothing watched them in some trial, and none was seen in the others.
+    """
+    if not is_replicated:
+        return 0.0
+    seen = [trial.writable.get("several_s") for trial in trials]
+    longest_s = max((each for each in seen if each is not None), default=0.0)
+    return longest_s if longest_s or (seen and None not in seen) else None
+
+
 def worst_of(members: Sequence[Member]) -> Member | None:
     """The one with the longest median; of bounds, one that may be longer. None where none has a valid trial."""
     measured = [each for each in members if each.downtime_median_s is not None]
-    return max(measured, key=lambda each: (each.median_at_most_s, each.downtime_median_s or 0.0), default=None)
+    return max(measured, key=lambda each: (each.median_at_most_s, each.median_at_least_s), default=None)
 
 
 def _worst(choose: Callable[[list[float]], float], found: Sequence[float | None]) -> float | None:
@@ -238,14 +340,29 @@ def _member(target: str, trials: Sequence[TrialResult], hit: Mapping[int, str]) 
         trials_valid=len(valid),
         downtimes_s=tuple(trial.downtime_longest_s for trial in valid),
         downtimes_censored=tuple(trial.censored for trial in valid),
-        downtime_median_s=outage.low if outage else None,
         downtime_low_s=outage.ci_low if outage else None,
         downtime_high_s=outage.ci_high if outage and math.isfinite(outage.ci_high) else None,
         downtime_coverage_ratio=outage.coverage_ratio if outage else None,
-        downtime_censored=bool(outage and outage.is_bound),
+        downtime_worst_s=outage.worst if outage else None,
+        downtime_worst_censored=bool(outage and outage.worst_is_bound),
         availability_ratio=summary.availability_ratio_median,
         degraded_s=median(degraded_s) if degraded_s else None,
+        **_medians(summary),
     )
+
+
+def _medians(summary: Summary) -> dict[str, Any]:
+    """Each median, and whether it is only a lower bound, by the names of their fields."""
+    service, reads, writes = summary.service, summary.reads, summary.writes
+    found: dict[str, tuple[str, SampleMedian | None]] = {
+        "downtime_median": ("downtime", summary.outage),
+        "downtime_median_all": ("downtime_median_all", summary.outage_all),
+        "reads_downtime_median": ("reads_downtime_median", reads.outage if reads else None),
+        "writes_downtime_median": ("writes_downtime_median", writes.outage if writes else None),
+        "gap_median": ("gap_median", service.gap if service else None),
+    }
+    values = {f"{name}_s": each.low if each else None for name, (_, each) in found.items()}
+    return values | {f"{name}_censored": bool(each and each.is_bound) for name, each in found.values()}
 
 
 def _verdict(result: RunResult, members: Sequence[Member], hit: Mapping[int, str]) -> Verdict:
@@ -327,47 +444,56 @@ def _row(raw: Any) -> Row:
 
 
 def _cell(raw: Any) -> Cell:
+    figures = _figures(raw, tuple(bool(each) for each in raw.get("downtimes_censored", ())))
     return Cell(
         column=str(raw["column"]),
         experiment=str(raw["experiment"]),
         applicable=bool(raw["applicable"]),
         verdict=Verdict(raw["verdict"]) if raw["verdict"] is not None else None,
-        trials=int(raw["trials"]),
-        trials_valid=int(raw["trials_valid"]),
-        downtimes_s=tuple(_number(each) for each in raw["downtimes_s"]),
-        downtimes_censored=tuple(bool(each) for each in raw.get("downtimes_censored", ())),
-        downtime_median_s=_optional(raw["downtime_median_s"]),
-        downtime_low_s=_optional(raw["downtime_low_s"]),
-        downtime_high_s=_optional(raw["downtime_high_s"]),
-        downtime_coverage_ratio=_optional(raw["downtime_coverage_ratio"]),
-        downtime_censored=bool(raw["downtime_censored"]),
-        availability_ratio=_optional(raw["availability_ratio"]),
         writes_lost=int(raw["writes_lost"]),
-        split_brain_s=_number(raw["split_brain_s"]),
-        degraded_s=_optional(raw["degraded_s"]),
+        split_brain_s=_optional(raw.get("split_brain_s")),
         why=tuple(str(each) for each in raw["why"]),
         folder=str(raw["folder"]),
         members=tuple(_member_of(each) for each in raw.get("members", ())),
         worst=str(raw.get("worst", "")),
         audits_incomplete=_count(raw.get("audits_incomplete")),
+        **figures,
     )
 
 
 def _member_of(raw: Any) -> Member:
-    return Member(
-        target=str(raw["target"]),
-        trials=int(raw["trials"]),
-        trials_valid=int(raw["trials_valid"]),
-        downtimes_s=tuple(_number(each) for each in raw["downtimes_s"]),
-        downtimes_censored=tuple(bool(each) for each in raw["downtimes_censored"]),
-        downtime_median_s=_optional(raw["downtime_median_s"]),
-        downtime_low_s=_optional(raw["downtime_low_s"]),
-        downtime_high_s=_optional(raw["downtime_high_s"]),
-        downtime_coverage_ratio=_optional(raw["downtime_coverage_ratio"]),
-        downtime_censored=bool(raw["downtime_censored"]),
-        availability_ratio=_optional(raw["availability_ratio"]),
-        degraded_s=_optional(raw["degraded_s"]),
-    )
+    return Member(target=str(raw["target"]), **_figures(raw, tuple(bool(each) for each in raw["downtimes_censored"])))
+
+
+SINCE_OUTAGES_APART = ("downtime_worst", "downtime_median_all", "reads_downtime_median", "writes_downtime_median", "gap_median")
+"""Figures that a file of an older version has not: not known."""
+
+
+def _figures(raw: Any, censored: tuple[bool, ...]) -> dict[str, Any]:
+    """What a cell and each of its members have, by name."""
+    downtimes_s = tuple(_number(each) for each in raw["downtimes_s"])
+    return {
+        "trials": int(raw["trials"]),
+        "trials_valid": int(raw["trials_valid"]),
+        "downtimes_s": downtimes_s,
+        "downtimes_censored": censored,
+        "downtime_median_s": _optional(raw["downtime_median_s"]),
+        "downtime_low_s": _optional(raw["downtime_low_s"]),
+        "downtime_high_s": _optional(raw["downtime_high_s"]),
+        "downtime_coverage_ratio": _optional(raw["downtime_coverage_ratio"]),
+        "downtime_censored": _is_bound(downtimes_s, censored, bool(raw["downtime_censored"])),
+        "availability_ratio": _optional(raw["availability_ratio"]),
+        "degraded_s": _optional(raw["degraded_s"]),
+        **{f"{name}_s": _optional(raw.get(f"{name}_s")) for name in SINCE_OUTAGES_APART},
+        **{f"{name}_censored": bool(raw.get(f"{name}_censored", False)) for name in SINCE_OUTAGES_APART},
+    }
+
+
+def _is_bound(downtimes_s: Sequence[float], censored: Sequence[bool], said: bool) -> bool:
+    """Whether the median is a lower bound. An older version said so of it as soon as any trial was one."""
+    if not downtimes_s or len(censored) != len(downtimes_s):
+        return said
+    return sample_median([at_least(*each) for each in zip(downtimes_s, censored, strict=True)]).is_bound
 
 
 def _count(value: Any) -> int | None:
@@ -404,5 +530,7 @@ def _check_members(cell: Cell) -> None:
     targets = [each.target for each in cell.members]
     if len(set(targets)) < len(targets) or cell.worst not in ("", *targets):
         raise ValueError(f"cell '{cell.column}' has two members of one target, or a worst one that is none of them")
-    if any(len(each.downtimes_s) != len(each.downtimes_censored) for each in cell.members):
+    if any(len(each.downtimes_s) != len(each.downtimes_censored) for each in cell.members) or (
+        cell.downtimes_censored and len(cell.downtimes_s) != len(cell.downtimes_censored)
+    ):
         raise ValueError(f"cell '{cell.column}' does not say of each downtime whether it is a bound")

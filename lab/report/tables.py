@@ -19,7 +19,9 @@ from lab.spof import Failing, Fate, Sweep
 from lab.statistics import TRIALS_MIN, Change
 
 NOT_APPLICABLE = "·"
-FATES = {Fate.STAYED: ("stayed", "green"), Fate.WENT: ("WENT", "bold red"), Fate.UNKNOWN: ("unknown", "yellow")}
+AS_FAR = ", as far as is known"
+OUTAGE = "OUTAGE"
+FATES = {Fate.STAYED: ("survived", "green"), Fate.WENT: (OUTAGE, "bold red"), Fate.UNKNOWN: ("unknown", "yellow")}
 
 
 def trial_line(done: int, total: int, stage: str, column: str, result: TrialResult | None, why: str, left_s: float) -> str:
@@ -41,7 +43,9 @@ def trial_line(done: int, total: int, stage: str, column: str, result: TrialResu
 def show_comparison(console: Console, found: Conclusion) -> None:
     """The matrix, what it means, and what is only a model."""
     matrix = found.matrix
-    _heading(console, "For how long users were without the service: median (lowest and highest, or an interval for the median)")
+    _heading(
+        console, "Longest outage of the service: median (interval for it); reads and writes apart where they differ; longest gap"
+    )
     console.print(_grid(matrix, _downtime))
     _heading(console, "Answered correctly in time, of all that was asked in a trial (median)")
     console.print(_grid(matrix, lambda cell: _ratio(cell.availability_ratio)))
@@ -50,7 +54,8 @@ def show_comparison(console: Console, found: Conclusion) -> None:
     _heading(console, f"How many such faults a month allows at {', '.join(f'{each * 100:.5g} %' for each in OBJECTIVES)}")
     console.print(_grid(matrix, lambda cell: _allowed(cell, found.affordable, matrix)))
     console.print(
-        f"{NOT_APPLICABLE} not applicable: the stage has no such thing;  ≥ ≤ the lab healed it before it ended", style="dim"
+        f"{NOT_APPLICABLE} not applicable: the stage has no such thing;  ≥ ≤ a bound: the lab healed too many trials before they ended",
+        style="dim",
     )
     _losses(console, matrix)
     _differences(console, found)
@@ -96,12 +101,10 @@ def _in_grid(cell: Cell | None, say: Callable[[Cell], str]) -> str:
 
 
 def _downtime(cell: Cell) -> str:
-    assert cell.downtime_median_s is not None
-    bound = "≥ " if cell.downtime_censored else ""
-    text = f"{bound}{cell.downtime_median_s:.2f} s"
-    if cell.trials_valid > 1 and cell.downtime_low_s is not None and cell.downtime_high_s is not None:
-        text += f"\n({cell.downtime_low_s:.2f} to {cell.downtime_high_s:.2f})"
-    return text + "".join(f"\n{line}" for line in _members(cell))
+    interval = words.cell_interval(cell).removesuffix(" s")
+    beside = [f"({interval})"] if interval else []
+    beside += [line for line in (words.cell_apart(cell), words.cell_gap(cell)) if line]
+    return "\n".join([words.cell_downtime(cell), *beside, *_members(cell)])
 
 
 def _members(cell: Cell) -> list[str]:
@@ -121,20 +124,23 @@ def _allowed(cell: Cell, affordable: Sequence[Affordable], matrix: Matrix) -> st
     found = next((each for each in affordable if (each.row, each.column) == (row, cell.column)), None)
     if found is None:
         return "-"
-    bound = "≤ " if found.censored else ""
-    return "any number" if None in found.faults else bound + "/".join(str(each) for each in found.faults)
+    if None in found.faults:
+        return "unknown" if found.censored else "any number"
+    return ("≤ " if found.censored else "") + "/".join(str(each) for each in found.faults)
 
 
 def _losses(console: Console, matrix: Matrix) -> None:
-    """Lost writes and split brain: none in a line, each where there is any, or where it is not known."""
+    """Lost writes and split brain: none in a line, each where there is any, or where that is not known."""
     cells = [(row.name, cell) for row in matrix.rows for cell in row.cells if cell.applicable]
-    lost, split_s = sum(cell.writes_lost for _, cell in cells), max((cell.split_brain_s for _, cell in cells), default=0.0)
-    known = "" if all(cell.losses_known for _, cell in cells) else ", as far as is known"
+    lost, split_s = sum(cell.writes_lost for _, cell in cells), max((cell.split_brain_s or 0.0 for _, cell in cells), default=0.0)
+    known = "" if all(cell.losses_known for _, cell in cells) else AS_FAR
     split = f"for {split_s:.1f} s" if split_s else "never"
-    _heading(console, f"Acknowledged writes lost: {lost}{known}; two writable databases at once: {split}")
+    watched = "" if all(cell.split_brain_s is not None for _, cell in cells) else AS_FAR
+    _heading(console, f"Acknowledged writes lost: {lost}{known}; two writable databases at once: {split}{watched}")
     for name, cell in cells:
-        if cell.writes_lost or cell.split_brain_s or not cell.losses_known:
-            console.print(f"  {name}, {cell.column}: {_lost(cell)}, split brain {cell.split_brain_s:.1f} s", highlight=False)
+        if cell.writes_lost or cell.split_brain_s != 0 or not cell.losses_known:
+            said = words.split_text(cell.split_brain_s)
+            console.print(f"  {name}, {cell.column}: {_lost(cell)}, split brain {said}", highlight=False)
 
 
 def _lost(cell: Cell) -> str:
@@ -224,8 +230,8 @@ def show_sweep(console: Console, found: Conclusion, tolerance_s: float) -> None:
     """Each part that failed, the single points of failure, and the pairs that show what hangs together."""
     sweep = found.sweep
     assert sweep is not None
-    _heading(console, f"What happens if this fails? (gone: without the service for over {tolerance_s:g} s)")
-    table = _table(["fails", "fault", "service", "gone for", "lost writes", "split brain", "nothing in reserve"], right=3)
+    _heading(console, f"What happens if this fails? ({OUTAGE}: the longest outage is over {tolerance_s:g} s)")
+    table = _table(["fails", "fault", "service", "longest outage", "lost writes", "split brain", "without redundancy"], right=3)
     for each in sweep.failings:
         table.add_row(*_failing(each))
     console.print(table)
@@ -241,11 +247,11 @@ def show_sweep(console: Console, found: Conclusion, tolerance_s: float) -> None:
 
 def _failing(each: Failing) -> tuple[str | Text, ...]:
     cell = each.cell
-    gone = _downtime(cell).replace("\n", " ") if cell.downtime_median_s is not None else "-"
+    outage = _downtime(cell).replace("\n", " ") if cell.downtime_median_s is not None else "-"
     reserve = f"{cell.degraded_s:.1f} s" if cell.degraded_s is not None else "-"
     fate, style = FATES[each.fate]
-    split = f"{cell.split_brain_s:.1f} s" if cell.split_brain_s else "-"
-    return " + ".join(each.members), each.fault, Text(fate, style), gone, str(cell.writes_lost), split, reserve
+    split = words.split_text(cell.split_brain_s) if cell.split_brain_s != 0 else "-"
+    return " + ".join(each.members), each.fault, Text(fate, style), outage, str(cell.writes_lost), split, reserve
 
 
 def _spofs(sweep: Sweep) -> str:

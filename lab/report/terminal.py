@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab import cascade, exposure
-from lab.availability import Bin, bins, quantile
+from lab.availability import Bin, bins, quantile, sample_median
 from lab.model import (
     MONTH_S,
     MonkeyOutcome,
@@ -356,12 +356,12 @@ def show_matrix(console: Console, matrix: Matrix) -> None:
 
 
 def _matrix_cell(cell: Cell | None) -> Text:
-    """The median of the downtime, and what must never be."""
+    """The median of the longest outage, reads and writes apart, the gap, and what must never be."""
     if cell is None or cell.verdict is None:
         return Text("" if cell is None else "n/a", style="dim")
-    alarms = [f"{cell.writes_lost} lost"] if cell.writes_lost else []
-    alarms += [f"split brain {cell.split_brain_s:.1f} s"] if cell.split_brain_s else []
-    return Text("\n".join([words.cell_downtime(cell), *_members(cell), *alarms]), style=VERDICT_STYLES[cell.verdict])
+    beside = [line for line in (words.cell_apart(cell), words.cell_gap(cell)) if line]
+    lines = [words.cell_downtime(cell), *_members(cell), *beside, *words.cell_alarms(cell)]
+    return Text("\n".join(lines), style=VERDICT_STYLES[cell.verdict])
 
 
 def _members(cell: Cell) -> list[str]:
@@ -370,10 +370,12 @@ def _members(cell: Cell) -> list[str]:
 
 def soak_line(outcome: SoakOutcome, faults: int) -> str:
     """One fault of a soak."""
-    rejoin = f"redundant after {outcome.rejoin_s:.1f} s" if outcome.rejoin_s is not None else "nothing to rejoin"
+    rejoin = f"redundancy restored after {outcome.rejoin_s:.1f} s" if outcome.rejoin_s is not None else "nothing to rejoin"
+    outage = words.measured_text(outcome.outage)
     line = (
         f"{outcome.number:4d} of {faults}  {outcome.experiment:<20} {', '.join(outcome.targets) or '-':<8} {outcome.verdict:<12} "
-        f"outage of writes {outcome.writes_downtime_s:.2f} s, of reads {outcome.reads_downtime_s:.2f} s, lost {words.outcome_lost(outcome)}, {rejoin}"
+        f"longest outage {outage} (writes {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s), "
+        f"lost {words.outcome_lost(outcome)}{_split(outcome)}, {rejoin}"
     )
     return line + "".join(f"\n              {why}" for why in outcome.why)
 
@@ -384,9 +386,15 @@ def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
     back = "" if outcome.reserve_back_s is None else f"; redundancy restored after {outcome.reserve_back_s:.1f} s"
     line = (
         f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
-        f"outages {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} requests failed, lost {words.outcome_lost(fault)}{back}"
+        f"longest outage {words.measured_text(fault.outage)} (writes {fault.writes_downtime_s:.2f} s, reads {fault.reads_downtime_s:.2f} s), "
+        f"{bad} of {outcome.intended} requests failed, lost {words.outcome_lost(fault)}{_split(fault)}{back}"
     )
     return line + (" (the lab healed it)" if outcome.healed else "") + "".join(f"\n              {why}" for why in fault.why)
+
+
+def _split(outcome: SoakOutcome) -> str:
+    """Two databases that took writes at once: said where they did, and where that is not known."""
+    return f", split brain {words.split_text(outcome.split_brain_s)}" if outcome.split_brain_s != 0 else ""
 
 
 def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder: str) -> None:
@@ -396,18 +404,23 @@ def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder:
     console.print(Text.assemble((verdict.value.upper(), VERDICT_STYLES[verdict]), f"  kept in {folder}"), soft_wrap=True)
 
 
+SOAK_TITLES = (
+    "experiment",
+    "faults",
+    "held",
+    "longest outage (median)",
+    "worst",
+    "of writes (median)",
+    "of reads (median)",
+    "lost writes",
+    "redundancy restored after (median)",
+)
+
+
 def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:
     """The figures of a soak: by experiment, and what did not hold."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in (
-        "experiment",
-        "faults",
-        "held",
-        "writes' outage (median)",
-        "longest",
-        "lost writes",
-        "redundant after (median)",
-    ):
+    for title in SOAK_TITLES:
         table.add_column(title, justify="left" if title == "experiment" else "right")
     for name in sorted({outcome.experiment for outcome in outcomes}):
         table.add_row(name, *_soak_row([outcome for outcome in outcomes if outcome.experiment == name]))
@@ -415,24 +428,26 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
     for outcome in outcomes:
         if outcome.why:
             console.print(f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}", markup=False, highlight=False)
-    split_s = sum(outcome.split_brain_s for outcome in outcomes)
     console.print(
         Text.assemble(
             (verdict.value.upper(), VERDICT_STYLES[verdict]),
             f"  {len(outcomes)} of {faults} faults, {sum(outcome.verdict == Verdict.HELD for outcome in outcomes)} held; "
             f"{sum(outcome.valid for outcome in outcomes)} with a valid trial; "
-            f"{words.outcomes_lost(outcomes, 'faults')}; two writable databases for {split_s:.1f} s",
+            f"{words.outcomes_lost(outcomes, 'faults')}; {words.outcomes_split(outcomes, 'faults')}",
         )
     )
 
 
 def _soak_row(outcomes: Sequence[SoakOutcome]) -> list[str]:
     rejoins = [outcome.rejoin_s for outcome in outcomes if outcome.rejoin_s is not None]
+    found = sample_median([outcome.outage for outcome in outcomes])
     return [
         str(len(outcomes)),
         str(sum(outcome.verdict == Verdict.HELD for outcome in outcomes)),
+        words.median_text(found),
+        words.worst_text(found),
         f"{median(outcome.writes_downtime_s for outcome in outcomes):.2f} s",
-        f"{max(outcome.writes_downtime_s for outcome in outcomes):.2f} s",
+        f"{median(outcome.reads_downtime_s for outcome in outcomes):.2f} s",
         words.total_lost(outcomes),
         f"{median(rejoins):.1f} s" if rejoins else "-",
     ]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from lab.model import (
     Check,
     Gap,
+    Measured,
     Operation,
     OperationSummary,
     Outage,
@@ -81,6 +82,11 @@ def longest_text(outages: Sequence[Outage]) -> str:
     found = longest(outages)
     more = f" (+{len(outages) - 1})" if len(outages) > 1 else ""
     return f"{seconds(found.low, not found.is_exact)}{more}"
+
+
+def measured_text(found: Measured) -> str:
+    """What is known of a length, as a bound where it may have been longer."""
+    return seconds(found.low, not found.is_exact)
 
 
 def gap_text(gap: Gap | None) -> str:
@@ -245,6 +251,16 @@ def outcomes_lost(outcomes: Sequence[SoakOutcome], of_what: str) -> str:
     return f"acknowledged writes lost: {known}" + (f"; unknown in {unknown} of them" if "unknown" not in known else "")
 
 
+def outcomes_split(outcomes: Sequence[SoakOutcome], of_what: str) -> str:
+    """Split brain over so many faults (rounds): for how long in all, and in how many of them that is not known."""
+    split_s = sum(outcome.split_brain_s or 0.0 for outcome in outcomes)
+    unknown = sum(outcome.split_brain_s is None for outcome in outcomes)
+    if unknown and unknown == len(outcomes):
+        return f"two writable databases: not watched in any of {unknown} {of_what}"
+    seen = f"two writable databases for {split_s:.1f} s" if split_s else "never two writable databases"
+    return seen + (f"; not watched in {unknown} of {len(outcomes)} {of_what}" if unknown else "")
+
+
 def verdict_line(result: RunResult) -> str:
     """The verdict, and what it is about."""
     expected = listed([measure_text(str(each)) for each in result.info.expectations]) or "nothing in particular"
@@ -397,13 +413,11 @@ def _survived(row: Row) -> tuple[int, int]:
 
 
 def survived(cell: Cell) -> bool:
-    """Whether the stage did what was expected of it, ended its outage by itself and lost nothing."""
-    return cell.verdict is Verdict.HELD and not _is_cut(cell) and not cell.writes_lost and not cell.split_brain_s
+    """Whether the stage did what was expected of it, ended the outage of every trial by itself, and lost nothing.
 
-
-def _is_cut(cell: Cell) -> bool:
-    """Whether an outage of any trial did not end by itself; the median may be known all the same."""
-    return cell.downtime_censored or any(cell.downtimes_censored)
+    Two databases that may have taken writes at once, with nothing watching them, are not survived.
+    """
+    return cell.verdict is Verdict.HELD and not cell.is_cut and not cell.writes_lost and cell.split_brain_s == 0
 
 
 def cost(row: Row) -> str:
@@ -439,6 +453,51 @@ def member_downtime(member: Member) -> str:
     return "no valid trial" if member.downtime_median_s is None else seconds(member.downtime_median_s, member.downtime_censored)
 
 
+AGREE_S = 0.05
+"""Reads and writes that are as near as this to the service are not shown apart."""
+
+
+def cell_apart(cell: Cell) -> str:
+    """The medians of reads and of writes: "reads 0 · writes 1.44"; empty where both are that of the service, or not known."""
+    whole_s, reads_s, writes_s = cell.downtime_median_s, cell.reads_downtime_median_s, cell.writes_downtime_median_s
+    if whole_s is None or reads_s is None or writes_s is None:
+        return ""
+    bounds = {cell.downtime_censored, cell.reads_downtime_median_censored, cell.writes_downtime_median_censored}
+    if len(bounds) == 1 and max(abs(reads_s - whole_s), abs(writes_s - whole_s)) <= AGREE_S:
+        return ""
+    reads = _bare(reads_s, cell.reads_downtime_median_censored)
+    return f"reads {reads} · writes {_bare(writes_s, cell.writes_downtime_median_censored)}"
+
+
+def cell_gap(cell: Cell) -> str:
+    """The median of the longest time without a success: "gap 0.82"; empty where it is not known."""
+    return "" if cell.gap_median_s is None else f"gap {_bare(cell.gap_median_s, cell.gap_median_censored)}"
+
+
+def cell_worst(cell: Cell) -> str:
+    """The longest outage of any trial: "worst of 20: ≥ 3.00 s"; empty where it is the median, or not known."""
+    counted = sum(each.trials_valid for each in cell.samples)
+    if cell.downtime_worst_s is None or counted < 2:
+        return ""
+    return f"worst of {counted}: {seconds(cell.downtime_worst_s, cell.downtime_worst_censored)}"
+
+
+def cell_alarms(cell: Cell) -> list[str]:
+    """What must never be: lost writes, and two databases that took writes at once."""
+    lost = [f"{cell.writes_lost:,} lost"] if cell.writes_lost else []
+    return lost + ([f"split brain {seconds(cell.split_brain_s)}"] if cell.split_brain_s else [])
+
+
+def split_text(split_brain_s: float | None) -> str:
+    """For how long two databases took writes at once."""
+    return "not watched" if split_brain_s is None else seconds(split_brain_s)
+
+
+def _bare(value_s: float, censored: bool) -> str:
+    """A time without its unit, beside others that have it."""
+    return seconds(value_s, censored).removesuffix(" s")
+
+
 def cell_interval(cell: Cell) -> str:
     """The interval for its median; empty for fewer than two trials."""
     if cell.trials_valid < 2 or cell.downtime_low_s is None:
@@ -456,12 +515,31 @@ def cell_sentence(cell: Cell) -> str:
     interval = cell_interval(cell)
     if interval and cell.downtime_coverage_ratio is not None:
         parts.append(f"{cell.downtime_coverage_ratio:.0%} interval {interval}")
+    parts += [each for each in (cell_worst(cell), _apart_sentence(cell)) if each]
     parts.append(f"{cell.trials_valid} of {count(cell.trials, 'trial')} valid" + (f" of {cell.worst}" if cell.worst else ""))
+    parts += _all_trials(cell)
     if cell.availability_ratio is not None:
         parts.append(f"availability {percent(cell.availability_ratio)}")
     parts.append(f"{cell.writes_lost} writes lost" + ("" if cell.losses_known else ", as far as is known"))
-    if cell.split_brain_s:
-        parts.append(f"split brain {seconds(cell.split_brain_s)}")
+    if cell.split_brain_s != 0:
+        parts.append(f"split brain {split_text(cell.split_brain_s)}")
     if cell.degraded_s is not None:
         parts.append(f"without redundancy for {seconds(cell.degraded_s)}")
     return "; ".join([*parts, *grouped(cell.why)])
+
+
+def _apart_sentence(cell: Cell) -> str:
+    """Reads, writes and the gap, each with its unit."""
+    known = (
+        ("of reads", cell.reads_downtime_median_s, cell.reads_downtime_median_censored),
+        ("of writes", cell.writes_downtime_median_s, cell.writes_downtime_median_censored),
+        ("longest gap", cell.gap_median_s, cell.gap_median_censored),
+    )
+    return ", ".join(f"{name} {seconds(value_s, censored)}" for name, value_s, censored in known if value_s is not None)
+
+
+def _all_trials(cell: Cell) -> list[str]:
+    """The median with the trials that are not valid, where there are any: leaving them out favours the system."""
+    if cell.downtime_median_all_s is None or cell.trials_valid == cell.trials:
+        return []
+    return [f"with those that are not valid {seconds(cell.downtime_median_all_s, cell.downtime_median_all_censored)}"]

@@ -15,6 +15,7 @@ from lab.model import Event, Stage, TrialResult
 from lab.runner import Order, Progress, trial_seed
 from tests.unit.helpers import EVENTS, record
 
+WATCHED = Event(0.0, "databases", "db1=primary db2=standby spare=1")
 Gone = Callable[[str, str, int], float]
 """For how many seconds the service is gone: by project, column and number of the trial. 3 s or more: until it is healed."""
 
@@ -33,6 +34,8 @@ class PlayedBench:
     """Changes of every record."""
     of_target: dict[str, float] = field(default_factory=dict)
     """For how many seconds the service is gone where these are hit, whatever `gone` says."""
+    is_watched: bool = True
+    """Whether an observer sees which of two databases takes writes."""
     done: list[str] = field(default_factory=list)
 
     def start(self, stage: Stage, anew: bool) -> None:
@@ -50,6 +53,8 @@ class PlayedBench:
         outage = ((2.0, 2.0 + gone_s),) if gone_s else ()
         seed = trial_seed(order.seed, number)
         whole = replace(record(*outage), number=number, seed=seed, targets=targets, **self.changes)
+        if order.stage.is_replicated and self.is_watched:
+            whole = replace(whole, events=(*whole.events, WATCHED))
         journal.arrivals(whole.arrivals)
         for event in whole.events:
             journal.event(event)

@@ -152,7 +152,7 @@ def test_a_budget_is_about_every_target(tmp_path: Path) -> None:
     a = Member("zone:a", 3, 3, (0.6, 0.6, 0.6), (False,) * 3, 0.6)
     b = Member("zone:b", 3, 3, (0.1, 0.1, 1.4), (False,) * 3, 0.1)
     found = verdicts(tmp_path, cell("kill-web", *a.downtimes_s, members=(a, b), worst="zone:a"))
-    assert (found.verdict, found.why) == (Verdict.REFUTED, ("downtime_longest_s at most 1: was 1.4",))
+    assert (found.verdict, found.why) == (Verdict.REFUTED, ("downtime_longest_s at most 1: was 1.40",))
     few = replace(b, trials_valid=2, downtimes_s=(0.1, 0.1), downtimes_censored=(False,) * 2)
     found = verdicts(tmp_path, cell("kill-web", *a.downtimes_s, members=(a, few), worst="zone:a"))
     assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, ("2 valid trials of 3",))

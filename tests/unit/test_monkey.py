@@ -240,7 +240,7 @@ def played(rounds: Sequence[MonkeyOutcome], floor: float, plan: Schedule, root: 
     """What is through of these rounds when it ends."""
     ahead, kept = iter(rounds), Kept(STAGE, plan, SAME, root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(monkey, "outcome_of", lambda _each, run: run)
+        patch.setattr(monkey, "outcome_of", lambda _each, run, _is_replicated: run)
         return monkey.play(plan, kept, floor, lambda _: cast(RunResult, next(ahead)), lambda _: None)
 
 

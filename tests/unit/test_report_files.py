@@ -354,7 +354,8 @@ def test_cell_of_a_run() -> None:
     ],
 )
 def test_heat(downtimes_s: tuple[float, ...], censored: bool, expected: int | None) -> None:
-    assert level(cell("kill-web", downtimes_s, downtime_censored=censored)) == expected
+    bounds = (censored,) * len(downtimes_s)
+    assert level(cell("kill-web", downtimes_s, downtime_censored=censored, downtimes_censored=bounds)) == expected
 
 
 def test_cell_that_does_not_apply_has_no_heat_and_no_mark() -> None:

@@ -18,11 +18,12 @@ from lab.targets import PLACES
 from tests.unit.helpers import result, run_info
 
 STAGE = stages.find("5")
+NEVER_TWO = {"none_s": 0.5, "several_s": 0.0}
 SAME: dict[str, Any] = {"code": "1"}
 
 
 def run_of(fault: soak.Fault, **changes: Any) -> RunResult:
-    trial = result(**changes)
+    trial = result(**{"writable": NEVER_TWO, **changes})
     return RunResult(run_info(experiment=fault.experiment), Verdict.HELD, (trial,), summarise([trial]))
 
 
