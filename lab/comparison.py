@@ -182,7 +182,7 @@ class Judged:
         found, p, change = self.shift, self.p_adjusted, self.change
         if found is None or p is None:
             return f"{change}: {trials}, {self.trials_needed} of each are needed"
-        bound = "at least " if found.censored and change is Change.LONGER else ""
+        bound = f"{found.bound} " if found.bound else ""
         small = f", under the {self.shift_min_s:g} s that count" if p < CHANCE_MAX and change is Change.NONE else ""
         return (
             f"{change}: by {bound}{found.estimate_s:+.2f} s ({found.coverage_ratio:.0%} interval {found.low_s:+.2f} to "

@@ -45,7 +45,9 @@ class Shift:
     p_value: float
     """Two-sided; the probability of a difference at least this large where there is none."""
     censored: bool
-    """Some downtimes are lower bounds, so the seconds are too, in size; the p-value takes account of it."""
+    """Some downtimes are lower bounds, so the interval is of what was seen; the p-value takes account of it."""
+    bound: str = ""
+    """How the size of the true shift stands to that of the estimate: "at least", "at most", "about" (either), "" for equal."""
 
 
 class Change(StrEnum):
@@ -66,9 +68,25 @@ def shift(first: Sequence[Downtime], second: Sequence[Downtime]) -> Shift | None
     if interval is None:
         return None
     low, high, coverage = interval
-    return Shift(
-        median(differences), low, high, coverage, p_value(first, second), any(each.censored for each in (*first, *second))
-    )
+    censored = any(each.censored for each in (*first, *second))
+    estimate_s = median(differences)
+    bound = _bound(first, second, estimate_s) if censored else ""
+    return Shift(estimate_s, low, high, coverage, p_value(first, second), censored, bound)
+
+
+def _bound(first: Sequence[Downtime], second: Sequence[Downtime], estimate_s: float) -> str:
+    """A lower bound in the second sample may make the shift larger, one in the first smaller, if it is large enough to matter."""
+    at_least_s = median(b.seconds - _at_most_s(a) for a in first for b in second)
+    at_most_s = median(_at_most_s(b) - a.seconds for a in first for b in second)
+    # Half of infinity and a number is infinite; half of two infinities of unlike sign, not a number, and so not equal.
+    smaller, larger = at_least_s != estimate_s, at_most_s != estimate_s
+    if estimate_s < 0:
+        smaller, larger = larger, smaller
+    return {(False, False): "", (False, True): "at least", (True, False): "at most"}.get((smaller, larger), "about")
+
+
+def _at_most_s(one: Downtime) -> float:
+    return math.inf if one.censored else one.seconds
 
 
 def decide(found: Shift | None, p_adjusted: float, shift_min_s: float = SHIFT_MIN_S) -> Change:

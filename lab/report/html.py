@@ -225,7 +225,7 @@ def _heat_cell(cell: Cell | None) -> dict[str, object]:
     if cell is None:
         return {"class": "untried", "downtime": "", "lines": [], "title": "not tried", "mark": "", "verdict": "", "alarm": False}
     at = heat.level(cell)
-    lines = [words.cell_members(cell), words.cell_interval(cell), words.cell_apart(cell), words.cell_gap(cell)]
+    lines = [words.cell_members(cell), words.cell_interval(cell), *words.cell_beside(cell)]
     lines += words.cell_alarms(cell)
     return {
         "class": "na" if not cell.applicable else "unknown" if at is None else f"heat-{at}",

@@ -43,13 +43,11 @@ def trial_line(done: int, total: int, stage: str, column: str, result: TrialResu
 def show_comparison(console: Console, found: Conclusion) -> None:
     """The matrix, what it means, and what is only a model."""
     matrix = found.matrix
-    _heading(
-        console, "Longest outage of the service: median (interval for it); reads and writes apart where they differ; longest gap"
-    )
+    _heading(console, "Longest outage of the service: median (interval), reads and writes where they differ, longest gap")
     console.print(_grid(matrix, _downtime))
     _heading(console, "Answered correctly in time, of all that was asked in a trial (median)")
     console.print(_grid(matrix, lambda cell: _ratio(cell.availability_ratio)))
-    _heading(console, "Served with nothing in reserve, until all was whole again (median)")
+    _heading(console, "Time without redundancy: from the end of the outage until it was restored (median)")
     console.print(_grid(matrix, lambda cell: f"{cell.degraded_s:.1f} s" if cell.degraded_s is not None else "-"))
     _heading(console, f"How many such faults a month allows at {', '.join(f'{each * 100:.5g} %' for each in OBJECTIVES)}")
     console.print(_grid(matrix, lambda cell: _allowed(cell, found.affordable, matrix)))
@@ -75,7 +73,8 @@ def _table(titles: Sequence[str], right: int) -> Table:
     """A table whose columns from `right` on hold figures."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for place, title in enumerate(titles):
-        table.add_column(title, justify="right" if place >= right else "left")
+        # What does not fit goes on in the next line: half of a figure is another figure.
+        table.add_column(title, justify="right" if place >= right else "left", overflow="fold")
     return table
 
 
@@ -101,10 +100,15 @@ def _in_grid(cell: Cell | None, say: Callable[[Cell], str]) -> str:
 
 
 def _downtime(cell: Cell) -> str:
-    interval = words.cell_interval(cell).removesuffix(" s")
-    beside = [f"({interval})"] if interval else []
-    beside += [line for line in (words.cell_apart(cell), words.cell_gap(cell)) if line]
-    return "\n".join([words.cell_downtime(cell), *beside, *_members(cell)])
+    return "\n".join([words.cell_downtime(cell), *_interval(cell), *words.cell_beside(cell), *_members(cell)])
+
+
+def _interval(cell: Cell) -> list[str]:
+    """As short as columns are narrow: 1.21–1.37."""
+    if cell.trials_valid < 2 or cell.downtime_low_s is None:
+        return []
+    high = "" if cell.downtime_high_s is None else f"{cell.downtime_high_s:.2f}"
+    return [f"{cell.downtime_low_s:.2f}–{high}" if high else f"≥ {cell.downtime_low_s:.2f}"]
 
 
 def _members(cell: Cell) -> list[str]:
@@ -158,7 +162,7 @@ def _differences(console: Console, found: Conclusion) -> None:
     _heading(console, "From a stage to the next that has the part (Mann-Whitney; Hodges-Lehmann shift; each by itself)")
     for each in told:
         if each.shift and each.change in (Change.LONGER, Change.SHORTER):
-            bound = "at least " if each.shift.censored else ""
+            bound = f"{each.shift.bound} " if each.shift.bound else ""
             console.print(
                 f"  {each.column}: {each.first} → {each.second}: {each.change}, {bound}{each.shift.estimate_s:+.2f} s "
                 f"({each.shift.low_s:+.2f} to {each.shift.high_s:+.2f}), p = {each.shift.p_value:.2g}",

@@ -359,8 +359,7 @@ def _matrix_cell(cell: Cell | None) -> Text:
     """The median of the longest outage, reads and writes apart, the gap, and what must never be."""
     if cell is None or cell.verdict is None:
         return Text("" if cell is None else "n/a", style="dim")
-    beside = [line for line in (words.cell_apart(cell), words.cell_gap(cell)) if line]
-    lines = [words.cell_downtime(cell), *_members(cell), *beside, *words.cell_alarms(cell)]
+    lines = [words.cell_downtime(cell), *_members(cell), *words.cell_beside(cell), *words.cell_alarms(cell)]
     return Text("\n".join(lines), style=VERDICT_STYLES[cell.verdict])
 
 

@@ -474,6 +474,11 @@ def cell_gap(cell: Cell) -> str:
     return "" if cell.gap_median_s is None else f"gap {_bare(cell.gap_median_s, cell.gap_median_censored)}"
 
 
+def cell_beside(cell: Cell) -> list[str]:
+    """What stands beneath the median in a narrow column: reads, writes and the gap, a line each."""
+    return [line for line in (*cell_apart(cell).split(" · "), cell_gap(cell)) if line]
+
+
 def cell_worst(cell: Cell) -> str:
     """The longest outage of any trial: "worst of 20: ≥ 3.00 s"; empty where it is the median, or not known."""
     counted = sum(each.trials_valid for each in cell.samples)

@@ -296,7 +296,7 @@ def test_the_figure_of_a_cell_is_that_of_its_worst_target(tmp_path: Path) -> Non
     assert found.downtime_median_s == pytest.approx(1.0, abs=0.02)
     assert [each.downtime_median_s for each in found.members[1:]] == [0.0, 0.0]
     assert words.cell_members(found) == "eu 1.02 s (us 0 s, witness 0 s)"
-    assert words.cell_sentence(found).startswith("gone for eu 1.02 s (us 0 s, witness 0 s); 75% interval ")
+    assert words.cell_sentence(found).startswith("longest outage eu 1.02 s (us 0 s, witness 0 s); 75% interval ")
     assert (found.verdict, found.audits_incomplete) == (Verdict.HELD, 0)
 
 
