@@ -104,11 +104,11 @@ def _downtime(cell: Cell) -> str:
 
 
 def _interval(cell: Cell) -> list[str]:
-    """As short as columns are narrow: 1.21–1.37."""
+    """As short as columns are narrow: 1.21-1.37."""
     if cell.trials_valid < 2 or cell.downtime_low_s is None:
         return []
     high = "" if cell.downtime_high_s is None else f"{cell.downtime_high_s:.2f}"
-    return [f"{cell.downtime_low_s:.2f}–{high}" if high else f"≥ {cell.downtime_low_s:.2f}"]
+    return [f"{cell.downtime_low_s:.2f}-{high}" if high else f"≥ {cell.downtime_low_s:.2f}"]
 
 
 def _members(cell: Cell) -> list[str]:

@@ -141,6 +141,26 @@ def test_a_lower_bound_within_the_limit_proves_nothing(tmp_path: Path) -> None:
     assert verdicts(tmp_path, cell("kill-web", 0.5, censored=True), bounds="{writes_lost: 0}").verdict is Verdict.HELD
 
 
+@pytest.mark.parametrize(
+    ("bound_s", "longest", "middle"),
+    [(0.9, Verdict.REFUTED, Verdict.REFUTED), (2.0, Verdict.REFUTED, Verdict.HELD), (3.5, Verdict.INCONCLUSIVE, Verdict.HELD)],
+)
+def test_one_trial_that_was_healed_leaves_open_only_what_it_could_change(
+    tmp_path: Path, bound_s: float, longest: Verdict, middle: Verdict
+) -> None:
+    measured = cell("kill-web", 1.0, 1.0, 3.0, downtimes_censored=(False, False, True))
+    assert verdicts(tmp_path, measured, bounds=f"{{downtime_longest_s: {bound_s}}}").verdict is longest
+    assert verdicts(tmp_path, measured, bounds=f"{{downtime_median_s: {bound_s}}}").verdict is middle
+
+
+def test_a_split_brain_that_nothing_watched_keeps_no_limit(tmp_path: Path) -> None:
+    found = verdicts(tmp_path, cell("kill-web", 0.1, split_brain_s=None), bounds="{split_brain_s: 0}")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.why == ("whether two databases took writes at once is not known: not every trial was watched",)
+    assert verdicts(tmp_path, cell("kill-web", 0.1), bounds="{split_brain_s: 0}").verdict is Verdict.HELD
+    assert verdicts(tmp_path, cell("kill-web", 0.1, split_brain_s=0.2), bounds="{split_brain_s: 0}").verdict is Verdict.REFUTED
+
+
 def test_what_was_not_measured_is_not_held(tmp_path: Path) -> None:
     assert verdicts(tmp_path).why == ("it was not measured",)
     assert verdicts(tmp_path, cell("kill-web", 1.0, degraded_s=None), bounds="{degraded_s: 5}").verdict is Verdict.INCONCLUSIVE

@@ -57,6 +57,24 @@ def test_a_cell_that_does_not_say_which_downtimes_are_bounds_has_only_bounds() -
     assert [each.censored for each in found] == [True, True]
 
 
+def test_a_bound_of_the_median_and_of_the_worst_targets_are_upper_bounds_of_what_a_month_allows() -> None:
+    bound = cell("kill-web", 1.0, 1.0, 3.0, downtimes_censored=(False, True, False))
+    (found,) = comparison.affordable(matrix(row("3-x", bound)))
+    assert (found.faults, found.censored) == ((2592, 259, 25), True)
+    a = Member("zone:a", 1, 1, (1.0,), (True,), 1.0, downtime_censored=True)
+    b = Member("zone:b", 1, 1, (2.0,), (False,), 2.0)
+    (found,) = comparison.affordable(matrix(row("3-x", cell("kill-zone", 1.0, censored=True, members=(a, b), worst="zone:a"))))
+    assert (found.faults[0], found.censored) == (1296, True)
+
+
+def test_split_brain_that_nothing_watched_is_not_held_against_an_older_comparison() -> None:
+    old, seen = (matrix(row("5-x", cell("kill-web", *FAST, split_brain_s=each))) for each in (0.0, None))
+    (found,) = comparison.against(seen, old)
+    assert (found.verdict, "is not known: not every trial was watched" in found.why) == (Verdict.INCONCLUSIVE, True)
+    (found,) = comparison.against(matrix(row("5-x", cell("kill-web", *FAST, split_brain_s=0.3))), seen)
+    assert (found.verdict, found.why) == (Verdict.REFUTED, "two writable databases for 0.3 s, and none is known of before")
+
+
 # A month
 
 

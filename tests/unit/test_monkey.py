@@ -337,6 +337,7 @@ def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
 def test_a_round_is_a_line() -> None:
     line = terminal.monkey_line(replace(outcome(good=3990), healed=True, reserve_back_s=6.2), 40)
     assert "kill-primary" in line
+    assert "longest outage ≥ 0.90 s (writes 0.90 s, reads 0.00 s), " in line
     assert line.endswith("10 of 4000 requests failed, lost 0; redundancy restored after 6.2 s (the lab healed it)")
 
 

@@ -178,6 +178,28 @@ def test_a_failover_that_never_ends_costs_a_repair() -> None:
     assert stays_away.assumed_ratio - stays_away.measured_ratio == pytest.approx(expected, rel=0.01)
 
 
+def twenty(cut: int, seconds: float = 1.01) -> Cell:
+    """Twenty trials of which so many were healed, after 3 s."""
+    bounds = tuple(at < cut for at in range(20))
+    return cell("kill-primary", *(3.0 if bound else seconds for bound in bounds), downtimes_censored=bounds)
+
+
+def test_a_failover_that_fails_one_time_in_twenty_costs_a_mixture() -> None:
+    """19 times 1.01 s and once a repair of 4 h: neither the 13 minutes a month of the one nor the 52 of the other."""
+    always, once, never = (predicted("5", twenty(cut)).month_min for cut in (0, 1, 20))
+    assert (always, never) == (pytest.approx(12.86, abs=0.01), pytest.approx(52.28, abs=0.01))
+    assert once == pytest.approx(14.84, abs=0.01)
+    assert once == pytest.approx(always + (never - always) / 20, abs=0.01)
+    (seen,) = predicted("5", twenty(1)).observations
+    assert (seen.observed_s, seen.censored) == (1.01, False)
+    assert seen.disagreement == "the model says back after 1.50 s; in 1 of 20 trials it took the lab's healing"
+
+
+@given(st.integers(0, 19), st.floats(0, 6))
+def test_one_more_trial_that_was_healed_never_makes_a_month_shorter(cut: int, seconds: float) -> None:
+    assert predicted("5", twenty(cut + 1, seconds)).month_min >= predicted("5", twenty(cut, seconds)).month_min - 1e-9
+
+
 @pytest.mark.parametrize(
     ("name", "column", "seconds", "censored", "said"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from io import StringIO
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from lab import experiments, journal, soak, stages
 from lab.availability import summarise
@@ -162,12 +164,53 @@ def test_run_says_whether_its_audit_was_complete() -> None:
     assert not soak.outcome_of(fault, run_of(fault, audit=incomplete)).audit_complete
 
 
+def test_run_says_whether_two_databases_were_watched() -> None:
+    fault = soak.Fault(1, "kill-primary", 5)
+    unwatched = soak.outcome_of(fault, run_of(fault, writable={}))
+    assert (unwatched.split_brain_s, unwatched.tells, unwatched.is_loss) == (None, False, False)
+    assert soak.verdict([unwatched]) is Verdict.INCONCLUSIVE
+    assert "split brain not watched" in terminal.soak_line(unwatched, 1)
+    assert words.outcomes_split([unwatched], "faults") == "two writable databases: not watched in any of 1 faults"
+    # A single database cannot.
+    alone = soak.outcome_of(fault, run_of(fault, writable={}), is_replicated=False)
+    assert (alone.split_brain_s, soak.verdict([alone])) == (0.0, Verdict.HELD)
+
+
+def test_soak_of_a_stage_with_one_database_can_be_held(tmp_path: Path) -> None:
+    for of, expected in ((stages.find("3"), Verdict.HELD), (STAGE, Verdict.INCONCLUSIVE)):
+        kept, faults = soak.SoakJournal(of, 2, 1, SAME, tmp_path), soak.schedule(of, 2, 1)
+        assert soak.verdict(soak.soak(faults, kept, lambda each: run_of(each, writable={}), lambda _: None)) is expected
+
+
+def test_outage_of_the_service_is_kept_beside_those_of_reads_and_writes() -> None:
+    fault = soak.Fault(1, "kill-primary", 5)
+    trial = result((2.0, 3.0))
+    seen = soak.outcome_of(fault, RunResult(run_info(), Verdict.HELD, (trial,), summarise([trial])))
+    assert (seen.outage.low, seen.outage.is_exact) == (trial.downtime_longest_s, True)
+    assert f"longest outage {trial.downtime_longest_s:.2f} s (writes 1.0" in terminal.soak_line(seen, 1)
+    cut = replace(seen, downtime_censored=True)
+    assert f"longest outage ≥ {trial.downtime_longest_s:.2f} s" in terminal.soak_line(cut, 1)
+    # Of a line of an older version only its parts are known: it was no shorter than either.
+    older = outcome(reads_downtime_s=0.4)
+    assert (older.outage.low, older.outage.is_exact) == (0.9, False)
+
+
+def test_table_of_a_soak_has_the_median_and_the_worst_by_experiment() -> None:
+    found = [outcome(at, downtime_s=s, downtime_censored=False, writes_downtime_s=0.0) for at, s in enumerate((0.5, 1.0, 4.0))]
+    out = StringIO()
+    terminal.show_soak(Console(file=out, width=200), found, 3, Verdict.HELD)
+    (line,) = [line for line in out.getvalue().splitlines() if line.startswith("kill-primary")]
+    assert line.split() == ["kill-primary", "3", "3", "1.00", "s", "4.00", "s", "0.00", "s", "0.00", "s", "0", "3.2", "s"]
+    assert "never two writable databases" in out.getvalue()
+
+
 def test_line_of_another_version_is_read_and_its_audit_was_not_complete(tmp_path: Path) -> None:
     kept = soak.SoakJournal(STAGE, 2, 1, SAME, tmp_path)
     older = asdict(outcome(1))
-    del older["audit_complete"]
+    for name in ("audit_complete", "split_brain_s", "downtime_s", "downtime_censored"):
+        del older[name]
     journal.Lines(kept.folder / soak.PROGRESS_NAME).append({**older, "of_a_later_version": 1})
-    assert kept.outcomes() == [outcome(1, audit_complete=False)]
+    assert kept.outcomes() == [outcome(1, audit_complete=False, split_brain_s=None)]
 
 
 # Going on

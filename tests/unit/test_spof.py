@@ -79,6 +79,32 @@ def test_gone_is_longer_than_tolerated(seconds: float, fate: Fate) -> None:
     assert spof.fate(cell("kill-web1", seconds), 2.0) is fate
 
 
+@pytest.mark.parametrize(
+    ("seconds", "bounds", "fate"),
+    [
+        ((1.0,), (True,), Fate.UNKNOWN),
+        ((2.5,), (True,), Fate.WENT),
+        ((1.0, 1.0, 4.9), (False, False, True), Fate.STAYED),
+        ((1.0, 3.0, 0.5), (False, False, True), Fate.UNKNOWN),
+        ((1.0, 1.5, 0.5), (False, False, True), Fate.STAYED),
+        ((3.0, 4.9, 4.9), (False, True, True), Fate.WENT),
+    ],
+)
+def test_what_became_of_it_is_said_where_the_bounds_of_the_median_decide(
+    seconds: tuple[float, ...], bounds: tuple[bool, ...], fate: Fate
+) -> None:
+    assert spof.fate(cell("kill-web1", *seconds, downtimes_censored=bounds), 2.0) is fate
+
+
+def test_a_part_that_was_healed_too_soon_leaves_it_open_and_says_so() -> None:
+    stage = stages.find("5")
+    jobs = jobs_of(stage)
+    cells = [cell(job.column, 1.0, censored=job.members == ("web1",)) for job in jobs]
+    found = spof.judge(stage, jobs, row(stage.name, *cells), 2.0)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.why == ("kill web1: healed too soon to say for how long it would have lasted",)
+
+
 def test_pairs_show_what_hangs_together_and_what_nobody_would_think_of() -> None:
     stage = stages.find("5")
     found = judge(stage, {"web1+web2", "db1+monitor"}, jobs_of(stage, pairs=True))

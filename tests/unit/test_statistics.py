@@ -190,3 +190,24 @@ def test_false_alarms_are_as_rare_as_promised() -> None:
 
     alarms = sum(decide(found, found.p_value) is not Change.NONE for _ in range(400) if (found := shift(ten(), ten())))
     assert alarms <= 0.05 * 400 + 3 * (400 * 0.05 * 0.95) ** 0.5
+
+
+def some(*seconds: float, cut: int = 0) -> list[Downtime]:
+    """The last so many were healed before they ended."""
+    return [Downtime(each, at >= len(seconds) - cut) for at, each in enumerate(seconds)]
+
+
+@pytest.mark.parametrize(
+    ("cut_before", "cut_now", "bound"),
+    [(0, 0, ""), (0, 1, ""), (0, 5, "at least"), (5, 0, "at most"), (5, 5, "about"), (1, 0, "")],
+)
+def test_which_way_a_shift_is_a_bound(cut_before: int, cut_now: int, bound: str) -> None:
+    """One trial of five that was healed is among the longest anyway: it moves no median of differences."""
+    before, now = (0.2, 0.2, 0.2, 0.2, 0.2), (1.2, 1.2, 1.2, 1.2, 1.2)
+    longer = shift(some(*before, cut=cut_before), some(*now, cut=cut_now))
+    shorter = shift(some(*now, cut=cut_now), some(*before, cut=cut_before))
+    assert longer
+    assert shorter
+    # In size: what was cut before may have been larger than what is there now either way.
+    assert (longer.bound, shorter.bound) == (bound, bound)
+    assert longer.censored == bool(cut_before or cut_now)

@@ -1,0 +1,232 @@
+"""What a cell keeps of its trials: medians with their bounds, reads and writes apart, and what is not known."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab import budget, comparison, spof, stages
+from lab.availability import sample_median
+from lab.model import Verdict
+from lab.outages import at_least
+from lab.report import heat, words
+from lab.report.matrix import SINCE_OUTAGES_APART, Cell, Member, cell_of, from_document, outages_of, split_brain, worst_of
+from lab.spof import Fate
+from tests.unit import matrices
+from tests.unit.helpers import record, result
+from tests.unit.matrices import matrix, row
+from tests.unit.reports import WATCHED, a_matrix, a_run, invalid
+
+STAGE = stages.find("3")
+OUTAGES = st.lists(st.tuples(st.floats(0, 9), st.booleans()), min_size=1, max_size=9)
+Outages = list[tuple[float, bool]]
+
+
+def sampled(column: str, found: Outages) -> Cell:
+    """A cell of trials that measured these outages; True: a lower bound."""
+    known = sample_median([at_least(*each) for each in found])
+    return matrices.cell(
+        column,
+        *(seconds for seconds, _ in found),
+        downtimes_censored=tuple(bound for _, bound in found),
+        downtime_censored=known.is_bound,
+    )
+
+
+def member(target: str, found: Outages) -> Member:
+    known = sample_median([at_least(*each) for each in found]) if found else None
+    seconds, bounds = tuple(each for each, _ in found), tuple(bound for _, bound in found)
+    median_s = known.low if known else None
+    return Member(target, len(found), len(found), seconds, bounds, median_s, downtime_censored=bool(known and known.is_bound))
+
+
+def nineteen(seconds: float = 1.01, cut_s: float = 3.0) -> Cell:
+    """Nineteen trials that ended by themselves, and one that was healed."""
+    return sampled("kill-primary", [(seconds, False)] * 19 + [(cut_s, True)])
+
+
+# Whose figure is a bound
+
+
+def test_one_trial_of_twenty_that_is_a_bound_leaves_the_median_as_it_is() -> None:
+    found = nineteen()
+    assert (found.downtime_censored, found.median_at_least_s, found.median_at_most_s) == (False, 1.01, 1.01)
+    assert words.cell_downtime(found) == "1.01 s"
+    assert heat.level(found) == 2
+    (allowed,) = comparison.affordable(matrix(row("5-x", found)))
+    assert (allowed.faults[0], allowed.censored) == (2566, False)
+    # What was seen of it is no more than was seen: the worst is a bound, and it is none that was survived.
+    assert found.is_cut
+    assert not words.survived(found)
+    assert words.survived(nineteen(cut_s=0.5)) is False
+    assert words.survived(sampled("kill-primary", [(1.01, False)] * 20))
+
+
+def test_bounds_that_could_move_the_median_are_shown_and_darken_the_cell() -> None:
+    found = sampled("kill-primary", [(1.0, False), (1.2, False), (0.5, True)])
+    assert (found.median_at_least_s, found.median_at_most_s) == (1.0, 1.2)
+    assert (words.cell_downtime(found), heat.level(found)) == ("≥ 1.00 s", 2)
+    most = sampled("kill-primary", [(0.4, True), (0.4, True), (0.3, False)])
+    assert (words.cell_downtime(most), heat.level(most)) == ("≥ 0.40 s", 4)
+
+
+def test_cell_of_a_run_has_reads_writes_and_the_gap_apart() -> None:
+    run, _ = a_run(record((2.0, 3.0), events=WATCHED), record((2.0, 5.25), number=2), invalid(3, (2.0, 4.0)))
+    found = cell_of("kill-web", run)
+    first, second = run.trials[:2]
+    assert first.reads.gap
+    assert second.writes.gap
+    assert found.reads_downtime_median_s == pytest.approx(
+        median(max(o.length_s for o in t.read_outages) for t in (first, second))
+    )
+    assert found.writes_downtime_median_s == pytest.approx(
+        median(max(o.length_s for o in t.write_outages) for t in (first, second))
+    )
+    assert found.gap_median_s == pytest.approx(median(t.total.gap.length_s for t in (first, second) if t.total.gap))
+    assert found.reads_downtime_median_censored is found.writes_downtime_median_censored is found.gap_median_censored is True
+    assert (found.downtime_worst_s, found.downtime_worst_censored) == (pytest.approx(3.0), True)
+    # Of three, with the one that is not valid, the middle is one that ended by itself.
+    assert found.downtime_median_all_s == pytest.approx(2.0, abs=0.03)
+    assert found.downtime_median_all_s != found.downtime_median_s
+    assert "with those that are not valid ≥ 2.0" in words.cell_sentence(found) or not found.downtime_median_all_censored
+
+
+def test_a_cell_of_no_valid_trial_knows_nothing() -> None:
+    found = cell_of("kill-web", a_run(invalid())[0])
+    assert {getattr(found, f"{name}_s") for name in SINCE_OUTAGES_APART if name != "downtime_median_all"} == {None}
+    assert found.downtime_median_all_s == 0.0
+    assert (found.median, found.longest, found.median_at_most_s) == (None, None, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("whole_s", "reads_s", "writes_s", "said"),
+    [
+        (1.44, 0.0, 1.44, "reads 0 · writes 1.44"),
+        (1.44, 1.40, 1.44, ""),
+        (1.44, None, 1.44, ""),
+        (12.34, 0.33, 12.34, "reads 0.33 · writes 12.3"),
+    ],
+)
+def test_reads_and_writes_stand_apart_where_they_differ(
+    whole_s: float, reads_s: float | None, writes_s: float, said: str
+) -> None:
+    found = matrices.cell("kill-web", whole_s, reads_downtime_median_s=reads_s, writes_downtime_median_s=writes_s)
+    assert words.cell_apart(found) == said
+    assert words.cell_gap(replace(found, gap_median_s=0.82)) == "gap 0.82"
+    assert words.cell_gap(replace(found, gap_median_s=6.0, gap_median_censored=True)) == "gap ≥ 6.00"
+    assert words.cell_gap(found) == ""
+
+
+def test_a_bound_of_one_of_the_two_is_shown() -> None:
+    found = matrices.cell("kill-web", 3.0, reads_downtime_median_s=3.0, writes_downtime_median_s=3.0)
+    assert words.cell_apart(replace(found, writes_downtime_median_censored=True)) == "reads 3.00 · writes ≥ 3.00"
+
+
+# Properties
+
+
+@given(st.lists(OUTAGES, min_size=1, max_size=4))
+def test_figure_of_a_cell_is_that_of_its_worst_member(samples: list[Outages]) -> None:
+    members = tuple(member(f"zone:{at}", each) for at, each in enumerate(samples))
+    worst = worst_of(members)
+    assert worst
+    assert worst.median_at_most_s == max(each.median_at_most_s for each in members)
+    cell = matrices.cell("kill-zone", *worst.downtimes_s, downtimes_censored=worst.downtimes_censored, members=members)
+    assert cell.median_at_most_s == worst.median_at_most_s
+    assert cell.median_at_least_s == max(each.median_at_least_s for each in members)
+    longest = cell.longest
+    assert longest
+    assert longest.low == max(seconds for each in samples for seconds, _ in each)
+    assert longest.is_exact == (not any(bound for each in samples for _, bound in each))
+
+
+def judged(found: Cell, limit_s: float) -> tuple[Verdict, Verdict, Fate]:
+    """By a budget for the longest, one for the median, and as a part of a sweep."""
+    limits = [
+        budget.Limit(STAGE, budget.plan.wishes("kill-web")[0], {key: limit_s}, 1)
+        for key in ("downtime_longest_s", "downtime_median_s")
+    ]
+    longest, middle = budget.check(budget.Budget(tuple(limits)), matrix(row(STAGE.name, found)))
+    return longest.verdict, middle.verdict, spof.fate(found, limit_s)
+
+
+@given(OUTAGES, st.floats(0, 9), st.floats(0, 9))
+def test_adding_a_trial_that_was_cut_never_makes_held_of_refuted(found: Outages, cut_s: float, limit_s: float) -> None:
+    before = judged(sampled("kill-web", found), limit_s)
+    after = judged(sampled("kill-web", [*found, (cut_s, True)]), limit_s)
+    assert (before[0], after[0]) != (Verdict.REFUTED, Verdict.HELD)
+    assert (before[1], after[1]) != (Verdict.REFUTED, Verdict.HELD)
+    assert (before[2], after[2]) != (Fate.WENT, Fate.STAYED)
+    # The longest of some that include one that was cut is never known to keep within anything.
+    assert after[0] is not Verdict.HELD
+
+
+@given(OUTAGES, st.floats(0, 9), st.integers(0, 8))
+def test_longer_censoring_never_shortens_a_figure(found: Outages, more_s: float, at: int) -> None:
+    at %= len(found)
+    cut = [(seconds, bound or place == at) for place, (seconds, bound) in enumerate(found)]
+    longer = [(seconds + (more_s if place == at else 0.0), bound) for place, (seconds, bound) in enumerate(cut)]
+    short, long = sampled("kill-web", cut), sampled("kill-web", longer)
+    assert long.median_at_least_s >= short.median_at_least_s
+    assert long.median_at_most_s >= short.median_at_most_s
+    assert short.longest
+    assert long.longest
+    assert long.longest.low >= short.longest.low
+    assert (heat.level(long) or 0) >= (heat.level(short) or 0)
+
+
+# Two writable databases
+
+
+def test_split_brain_that_was_not_watched_is_not_none() -> None:
+    seen, unseen = result(writable={"none_s": 0.0, "several_s": 0.0}), result()
+    assert split_brain([seen]) == 0.0
+    assert split_brain([seen, unseen]) is None
+    assert split_brain([]) is None
+    # What was seen was, whatever was not; and a single database cannot.
+    assert split_brain([unseen, replace(seen, writable={"several_s": 0.4})]) == 0.4
+    assert split_brain([unseen], is_replicated=False) == 0.0
+
+
+def test_what_was_not_watched_is_not_survived_and_is_said() -> None:
+    run, _ = a_run(record())
+    unseen, alone = cell_of("kill-web", run), cell_of("kill-web", run, is_replicated=False)
+    assert (unseen.split_brain_s, alone.split_brain_s) == (None, 0.0)
+    assert (words.survived(unseen), words.survived(alone)) == (False, True)
+    assert "split brain not watched" in words.cell_sentence(unseen)
+    assert "split brain" not in words.cell_sentence(alone)
+
+
+# Older files
+
+
+def test_files_of_an_older_version_do_not_know_what_they_did_not_keep() -> None:
+    raw = json.loads(json.dumps(a_matrix().to_document()))
+    cells: list[dict[str, Any]] = [cell for line in raw["rows"] for cell in line["cells"]]
+    for cell in cells:
+        del cell["split_brain_s"]
+        for name in SINCE_OUTAGES_APART:
+            del cell[f"{name}_s"], cell[f"{name}_censored"]
+    found = [cell for line in from_document(raw).rows for cell in line.cells]
+    assert {getattr(cell, f"{name}_s") for cell in found for name in SINCE_OUTAGES_APART} == {None}
+    assert {cell.split_brain_s for cell in found} == {None}
+    assert not any(words.survived(cell) for cell in found)
+    assert not any(words.cell_apart(cell) or words.cell_gap(cell) for cell in found)
+
+
+def test_older_files_said_of_a_median_that_any_trial_is_a_bound() -> None:
+    whole = matrix(row("5-x", replace(nineteen(), downtime_censored=True)))
+    raw = json.loads(json.dumps(whole.to_document()))
+    (found,) = from_document(raw).rows[0].cells
+    assert not found.downtime_censored
+    raw["rows"][0]["cells"][0]["downtimes_censored"] = []
+    (found,) = from_document(raw).rows[0].cells
+    assert found.downtime_censored
+    assert not any(each.is_exact for each in outages_of(found))
