@@ -130,7 +130,7 @@ def _allowed(cell: Cell, affordable: Sequence[Affordable], matrix: Matrix) -> st
         return "-"
     if None in found.faults:
         return "unknown" if found.censored else "any number"
-    return ("≤ " if found.censored else "") + "/".join(str(each) for each in found.faults)
+    return ("≤ " if found.censored else "") + " / ".join(str(each) for each in found.faults)
 
 
 def _losses(console: Console, matrix: Matrix) -> None:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+import re
 from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from lab import budget, comparison, plan, spof, stages
+from lab import budget, comparison, plan, reliability, spof, stages
 from lab.availability import sample_median
+from lab.conclusion import of_comparison
 from lab.model import Verdict
 from lab.outages import at_least
-from lab.report import heat, words
-from lab.report.matrix import SINCE_OUTAGES_APART, Cell, Member, cell_of, from_document, outages_of, split_brain, worst_of
+from lab.report import heat, html, markdown, table, tables, terminal, words
+from lab.report.document import rebuild
+from lab.report.matrix import (
+    SINCE_OUTAGES_APART,
+    Cell,
+    Matrix,
+    Member,
+    cell_of,
+    from_document,
+    outages_of,
+    split_brain,
+    worst_of,
+)
 from lab.spof import Fate
 from tests.unit import matrices
 from tests.unit.helpers import record, result
@@ -230,3 +247,65 @@ def test_older_files_said_of_a_median_that_any_trial_is_a_bound() -> None:
     (found,) = from_document(raw).rows[0].cells
     assert found.downtime_censored
     assert not any(each.is_exact for each in outages_of(found))
+
+
+# As it is shown
+
+JOURNALS = Path(__file__).parents[1] / "journals"
+
+
+def replayed(column: str, folder: str) -> Cell:
+    """The cell of a real run."""
+    (run, *_) = sorted((JOURNALS / folder).glob("*/run.json"))
+    return cell_of(column, rebuild(run.parent)[0])
+
+
+def real() -> Matrix:
+    """Three real runs, beside a fault that the lab healed each time."""
+    zone = replayed("kill-zone", "6-multi-az/cutoff-zone-a")
+    frozen, cut = (replayed(f"{each}-primary", f"5-redundant-load-balancers/{each}-primary") for each in ("pause", "cutoff"))
+    healed: dict[str, Any] = {
+        f"{name}_censored": True for name in ("gap_median", "reads_downtime_median", "writes_downtime_median")
+    }
+    healed |= {"gap_median_s": 6.3, "reads_downtime_median_s": 6.1, "writes_downtime_median_s": 6.05}
+    away = matrices.cell("kill-lb", 6.1, 6.2, 6.0, censored=True, split_brain_s=None, **healed)
+    return matrix(row("5-redundant-load-balancers", frozen, cut, away), row("6-multi-az", zone))
+
+
+def test_in_a_real_failover_writes_stand_beside_reads_that_went_on() -> None:
+    frozen = replayed("pause-primary", "5-redundant-load-balancers/pause-primary")
+    assert words.cell_beside(frozen) == ["reads 0", "writes 1.36", "gap 1.45"]
+    assert words.cell_downtime(frozen) == "1.36 s"
+    assert frozen.split_brain_s == 0.0
+    zone = replayed("kill-zone", "6-multi-az/cutoff-zone-a")
+    assert words.cell_apart(zone) == "reads 0.39 · writes 3.76"
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_no_figure_is_cut_in_a_narrow_terminal(width: int) -> None:
+    found = real()
+    concluded = of_comparison(found, [stages.find("5"), stages.find("6")], reliability.read(), None, None, {})
+    out = StringIO()
+    tables.show_comparison(Console(file=out, width=width), concluded)
+    text = out.getvalue()
+    assert "…" not in text
+    for said in ("reads 0", "writes 1.36", "gap 1.45", "1.18-1.42", "≥ 6.10 s", "gap ≥ 6.30", "split brain not watched"):
+        assert said in text
+    assert "two writable databases at once: never, as far as is known" in " ".join(text.split())
+
+
+def test_every_rendering_has_reads_writes_and_the_gap() -> None:
+    found, out = real(), StringIO()
+    terminal.show_matrix(Console(file=out, width=160), found)
+    page = " ".join(re.sub(r"<[^>]+>", " ", html.matrix_page(found)).split())
+    for text in (" ".join(out.getvalue().split()), page):
+        for said in ("reads 0", "writes 1.36", "gap 1.45", "gap ≥ 6.30"):
+            assert said in text
+    assert "1.36 s ✓, reads 0 · writes 1.36, gap 1.45" in markdown.comparison(found)
+    lines = list(csv.DictReader(StringIO(table.comparison(found))))
+    frozen = next(line for line in lines if line["column"] == "pause-primary")
+    assert (frozen["reads_downtime_median_s"], frozen["writes_downtime_median_censored"]) == ("0", "false")
+    assert float(frozen["writes_downtime_median_s"]) == pytest.approx(1.356, abs=0.001)
+    away = next(line for line in lines if line["column"] == "kill-lb")
+    assert (away["gap_median_s"], away["gap_median_censored"], away["split_brain_s"]) == ("6.3", "true", "")
+    assert from_document(json.loads(json.dumps(found.to_document()))) == found
