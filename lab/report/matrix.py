@@ -62,6 +62,7 @@ class Member:
     writes_downtime_median_censored: bool = False
     gap_median_s: float | None = None
     gap_median_censored: bool = False
+    degraded_unknown: int | None = 0
 
     @property
     def name(self) -> str:
@@ -127,7 +128,7 @@ class Cell:
     """The longest of any trial, valid or not: 0 where the stage has a single database, None where in some trial nothing
     watched the databases (and none was seen in the others)."""
     degraded_s: float | None = None
-    """Median over the valid trials in which it is known of how long users were served with nothing in reserve."""
+    """The time without redundancy: median over the valid trials in which it is known."""
     why: tuple[str, ...] = ()
     """Why it is not applicable, inconclusive or refuted."""
     folder: str = ""
@@ -154,6 +155,8 @@ class Cell:
     gap_median_s: float | None = None
     """Of the longest time without a success of reads, or of writes, in each valid trial, whether or not a request failed."""
     gap_median_censored: bool = False
+    degraded_unknown: int | None = 0
+    """In how many valid trials, of any target, it is not known when redundancy was restored; None where that was not kept."""
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
@@ -300,6 +303,7 @@ def cell_of(
         downtime_worst_censored=cell.is_cut,
         availability_ratio=_worst(min, [each.availability_ratio for each in members] or [whole.availability_ratio]),
         degraded_s=_worst(max, [each.degraded_s for each in members] or [whole.degraded_s]),
+        degraded_unknown=sum(each.degraded_unknown or 0 for each in members or (whole,)),
         why=_why(result.trials, cell),
     )
 
@@ -347,6 +351,7 @@ def _member(target: str, trials: Sequence[TrialResult], hit: Mapping[int, str]) 
         downtime_worst_censored=bool(outage and outage.worst_is_bound),
         availability_ratio=summary.availability_ratio_median,
         degraded_s=median(degraded_s) if degraded_s else None,
+        degraded_unknown=len(valid) - len(degraded_s),
         **_medians(summary),
     )
 
@@ -484,6 +489,7 @@ def _figures(raw: Any, censored: tuple[bool, ...]) -> dict[str, Any]:
         "downtime_censored": _is_bound(downtimes_s, censored, bool(raw["downtime_censored"])),
         "availability_ratio": _optional(raw["availability_ratio"]),
         "degraded_s": _optional(raw["degraded_s"]),
+        "degraded_unknown": _count(raw.get("degraded_unknown")),
         **{f"{name}_s": _optional(raw.get(f"{name}_s")) for name in SINCE_OUTAGES_APART},
         **{f"{name}_censored": bool(raw.get(f"{name}_censored", False)) for name in SINCE_OUTAGES_APART},
     }

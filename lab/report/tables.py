@@ -48,7 +48,7 @@ def show_comparison(console: Console, found: Conclusion) -> None:
     _heading(console, "Answered correctly in time, of all that was asked in a trial (median)")
     console.print(_grid(matrix, lambda cell: _ratio(cell.availability_ratio)))
     _heading(console, "Time without redundancy: from the end of the outage until it was restored (median)")
-    console.print(_grid(matrix, lambda cell: f"{cell.degraded_s:.1f} s" if cell.degraded_s is not None else "-"))
+    console.print(_grid(matrix, _degraded))
     _heading(console, f"How many such faults a month allows at {', '.join(f'{each * 100:.5g} %' for each in OBJECTIVES)}")
     console.print(_grid(matrix, lambda cell: _allowed(cell, found.affordable, matrix)))
     console.print(
@@ -117,6 +117,10 @@ def _members(cell: Cell) -> list[str]:
         return []
     others = [each for each in cell.members if each.target != cell.worst]
     return [f"worst: {cell.worst}", *(f"{each.name}: {words.member_downtime(each)}" for each in others)]
+
+
+def _degraded(cell: Cell) -> str:
+    return "unknown" if cell.degraded_s is None else f"{cell.degraded_s:.1f} s{words.degraded_unknown(cell)}"
 
 
 def _ratio(ratio: float | None) -> str:
@@ -252,7 +256,7 @@ def show_sweep(console: Console, found: Conclusion, tolerance_s: float) -> None:
 def _failing(each: Failing) -> tuple[str | Text, ...]:
     cell = each.cell
     outage = _downtime(cell).replace("\n", " ") if cell.downtime_median_s is not None else "-"
-    reserve = f"{cell.degraded_s:.1f} s" if cell.degraded_s is not None else "-"
+    reserve = _degraded(cell)
     fate, style = FATES[each.fate]
     split = words.split_text(cell.split_brain_s) if cell.split_brain_s != 0 else "-"
     return " + ".join(each.members), each.fault, Text(fate, style), outage, str(cell.writes_lost), split, reserve

@@ -512,6 +512,11 @@ def cell_interval(cell: Cell) -> str:
     return f"{cell.downtime_low_s:.2f} to {cell.downtime_high_s:.2f} s"
 
 
+def degraded_unknown(cell: Cell) -> str:
+    """In how many trials it is not known when redundancy was restored; empty for none."""
+    return f" ({cell.degraded_unknown} unknown)" if cell.degraded_unknown else ""
+
+
 def cell_sentence(cell: Cell) -> str:
     """All of a cell in words."""
     if not cell.applicable:
@@ -529,7 +534,7 @@ def cell_sentence(cell: Cell) -> str:
     if cell.split_brain_s != 0:
         parts.append(f"split brain {split_text(cell.split_brain_s)}")
     if cell.degraded_s is not None:
-        parts.append(f"without redundancy for {seconds(cell.degraded_s)}")
+        parts.append(f"without redundancy for {seconds(cell.degraded_s)}{degraded_unknown(cell)}")
     return "; ".join([*parts, *grouped(cell.why)])
 
 

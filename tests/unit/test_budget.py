@@ -153,6 +153,12 @@ def test_one_trial_that_was_healed_leaves_open_only_what_it_could_change(
     assert verdicts(tmp_path, measured, bounds=f"{{downtime_median_s: {bound_s}}}").verdict is middle
 
 
+def test_a_median_of_some_trials_only_keeps_no_limit(tmp_path: Path) -> None:
+    """Those in which redundancy was not seen to be restored are the longest, not none."""
+    found = verdicts(tmp_path, cell("kill-web", 0.1, degraded_s=2.0, degraded_unknown=4), bounds="{degraded_s: 5}")
+    assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, ("degraded_s is not known of every trial",))
+
+
 def test_a_split_brain_that_nothing_watched_keeps_no_limit(tmp_path: Path) -> None:
     found = verdicts(tmp_path, cell("kill-web", 0.1, split_brain_s=None), bounds="{split_brain_s: 0}")
     assert found.verdict is Verdict.INCONCLUSIVE

@@ -285,7 +285,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
     up(box("web1", stage=5, project="redundancy-lab-5"))
 
     def run(_engine: object, _ledger: object, order: Order, info: RunInfo, _progress: object) -> RunResult:
-        trial = result(seed=order.seed)
+        trial = result(seed=order.seed, writable={"none_s": 0.0, "several_s": 0.0})
         return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))
 
     monkeypatch.setattr("lab.upkeep.ensure_up", lambda *_: None)

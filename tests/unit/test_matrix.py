@@ -37,7 +37,7 @@ from lab.report.matrix import (
 )
 from lab.spof import Fate
 from tests.unit import matrices
-from tests.unit.helpers import record, result
+from tests.unit.helpers import EVENTS, record, result
 from tests.unit.matrices import matrix, row
 from tests.unit.reports import WATCHED, a_matrix, a_run, invalid
 
@@ -114,6 +114,14 @@ def test_cell_of_a_run_has_reads_writes_and_the_gap_apart() -> None:
     assert found.downtime_median_all_s == run.trials[2].downtime_longest_s
     assert not found.downtime_median_all_censored
     assert f"with those that are not valid {run.trials[2].downtime_longest_s:.2f} s" in words.cell_sentence(found)
+
+
+def test_trials_in_which_redundancy_was_not_seen_to_be_restored_are_counted() -> None:
+    without = tuple(each for each in EVENTS if each.name != "well")
+    found = cell_of("kill-web", a_run(record((2.0, 3.0)), record((2.0, 3.0), number=2, events=without))[0])
+    assert found.degraded_s == pytest.approx(2.5, abs=0.02)
+    assert found.degraded_unknown == 1
+    assert "(1 unknown)" in words.cell_sentence(found)
 
 
 def test_a_cell_of_no_valid_trial_knows_nothing() -> None:
