@@ -403,16 +403,10 @@ def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder:
     console.print(Text.assemble((verdict.value.upper(), VERDICT_STYLES[verdict]), f"  kept in {folder}"), soft_wrap=True)
 
 
-SOAK_TITLES = (
-    "experiment",
-    "faults",
-    "held",
-    "longest outage (median)",
-    "worst",
-    "of writes (median)",
-    "of reads (median)",
-    "lost writes",
-    "redundancy restored after (median)",
+SOAK_TITLES = ("experiment", "faults", "held", "outage", "worst", "writes", "reads", "lost", "restored")
+SOAK_LEGEND = (
+    "Medians over the faults: the longest outage of the service, of writes, of reads; from the healing until redundancy was "
+    "restored. Worst: the longest outage of any."
 )
 
 
@@ -420,10 +414,11 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
     """The figures of a soak: by experiment, and what did not hold."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in SOAK_TITLES:
-        table.add_column(title, justify="left" if title == "experiment" else "right")
+        table.add_column(title, justify="left" if title == "experiment" else "right", overflow="fold")
     for name in sorted({outcome.experiment for outcome in outcomes}):
         table.add_row(name, *_soak_row([outcome for outcome in outcomes if outcome.experiment == name]))
     console.print(table)
+    console.print(SOAK_LEGEND, style="dim")
     for outcome in outcomes:
         if outcome.why:
             console.print(f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}", markup=False, highlight=False)
