@@ -68,6 +68,8 @@ class DatabaseState(StrEnum):
     """It takes writes and acknowledges none: it waits for a standby that is not there."""
     STANDBY = "standby"
     """It follows another."""
+    READ_ONLY = "read-only"
+    """It follows no other and refuses writes: to a monitor that asks whether it answers it is a healthy primary."""
     SILENT = "silent"
     """It does not answer."""
 
