@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from lab import journal, plan
 from lab.errors import LabError, PreflightError, UsageError
 from lab.journal import Lines, RunJournal
-from lab.model import Arrival, LoadPlan, RunInfo, RunResult, Stage, TrialRecord, TrialResult
+from lab.model import Arrival, Conditions, LoadPlan, RunInfo, RunResult, Stage, TrialRecord, TrialResult
 from lab.plan import Job, Tally
 from lab.report import document
 from lab.report.matrix import Cell, Column, Matrix, Row, cell_of, not_applicable
@@ -102,6 +102,9 @@ class Bench(Protocol):
 
     def stop(self, stage: Stage) -> None:
         """Remove a stage."""
+
+    def conditions(self, stage: Stage) -> Conditions:
+        """What the figures of a stage that is up will stand on."""
 
     def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
         """One trial, with its journal. Raises LabError where it comes to nothing; then the stage may need a new start."""
@@ -244,7 +247,8 @@ def _attempt(campaign: Campaign, each: StagePlan, job: Job, kept: Kept, bench: B
     before = kept.of_cell(each.stage, job.column)
     number, turn = len(before) + 1, plan.turn_of(job, [(done.turn, done.valid) for done in before])
     order = Order(each.stage, job.experiments[turn], campaign.load, plan.seed_of(campaign.seed, job.column), campaign.trials)
-    run = kept.run_of(info_of(order), each.stage, job.column)
+    info = info_of(order) if before else replace(info_of(order), conditions=bench.conditions(each.stage))
+    run = kept.run_of(info, each.stage, job.column)
     watch = Stopwatch()
     attempt = Attempt(each.stage.project, job.column, number, False, str(run.folder.relative_to(kept.folder)), turn=turn)
     try:
@@ -314,6 +318,7 @@ def _row(each: StagePlan, kept: Kept) -> Row:
         boxes=len(plan.boxes_of(each.stage)),
         memory_mib=each.stage.memory_mib,
         cells=tuple(cell for cell in cells if cell),
+        conditions=journal.read_conditions(kept.folder / attempts[0].folder) if attempts else None,
     )
 
 

@@ -14,6 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab import exposure
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import Outage, RunInfo, RunResult, TrialRecord, TrialResult, longest_s
 from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
 from lab.report.dots import Dot, DotRow, dots_chart
@@ -61,6 +63,7 @@ def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
         verdict=result.verdict,
         verdict_line=words.verdict_line(result),
         conditions=terminal.conditions(result),
+        stands_on=[stands_on(result.info.conditions)] if result.info.conditions else [],
         figures=figures(result),
         dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
         rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
@@ -84,6 +87,7 @@ def matrix_page(matrix: Matrix) -> str:
         lines=[(row, [_heat_cell(row.cell(column.name)) for column in matrix.columns]) for row in matrix.rows],
         charts=[(column, chart) for column, chart in charts if chart],
         remarks=list(_told(matrix)),
+        stands_on=lines_of([(row.name, row.conditions) for row in matrix.rows]),
     )
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from lab import conditions
 from lab.errors import UsageError
 from lab.journal import RESULTS_FOLDER
-from lab.model import RunResult, TrialResult, Verdict
+from lab.model import Conditions, RunResult, TrialResult, Verdict
 
 SCHEMA_VERSION = 1
 FILE_NAME = "matrix.json"
@@ -86,6 +87,8 @@ class Row:
     memory_mib: int
     cells: tuple[Cell, ...]
     """At most one of each column; a column that is missing was not tried."""
+    conditions: Conditions | None = None
+    """What the stage's figures stand on; None where that is not known."""
 
     def cell(self, column: str) -> Cell | None:
         """What became of a fault; None where it was not tried."""
@@ -201,6 +204,7 @@ def _row(raw: Any) -> Row:
         boxes=int(raw["boxes"]),
         memory_mib=int(raw["memory_mib"]),
         cells=tuple(_cell(each) for each in raw["cells"]),
+        conditions=conditions.from_document(raw.get("conditions")),
     )
 
 

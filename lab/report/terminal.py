@@ -11,6 +11,8 @@ from rich.text import Text
 
 from lab import cascade, exposure
 from lab.availability import Bin, bins, quantile
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import (
     MonkeyOutcome,
     Outage,
@@ -297,6 +299,7 @@ def closing(result: RunResult) -> list[Text | str]:
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
     lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
     lines += conditions(result)
+    lines += [stands_on(info.conditions)] if info.conditions else []
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines
@@ -316,6 +319,8 @@ def show_matrix(console: Console, matrix: Matrix) -> None:
         table.add_row(Text(row.name), *cells, Text(words.cost(row)))
     console.print(table)
     console.print(words.matrix_headline(matrix), markup=False, highlight=False)
+    for line in lines_of([(row.name, row.conditions) for row in matrix.rows]):
+        console.print(line, style="dim", markup=False, highlight=False)
 
 
 def _matrix_cell(cell: Cell | None) -> Text:
