@@ -67,6 +67,7 @@ def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
         figures=figures(result),
         dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
         rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
+        greyed=[not trial.valid for trial in result.trials[:TABLE_ROWS_MAX]],
         reserve_titles=reserve.TITLES,
         reserves=reserve.lines(exposure.over_trials(result.trials)),
         reserve_note=reserve.note(result.trials),

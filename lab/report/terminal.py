@@ -144,6 +144,7 @@ def trials_table(trials: Sequence[TrialResult]) -> Table:
             *(_of_writes(trial) if writes else ()),
             f"{trial.latency_ms['p99']:.0f} ms",
             ", ".join(f"{box} {count}" for box, count in trial.served_by.items()),
+            style=None if trial.valid else "dim",
         )
     return table
 
@@ -234,8 +235,9 @@ def durability(result: RunResult) -> list[str]:
 
 
 def conditions(result: RunResult) -> list[str]:
-    """What the run was made under, and what came of it: the durability, the repair policy."""
-    return [*durability(result), *under_repair(result)]
+    """What the run was made under, and what came of it: the durability, the repair policy, losses by trial."""
+    lost = words.lost_trials(result.trials) if result.info.plan.has_writes else ""
+    return [*durability(result), *under_repair(result), *([lost] if lost else [])]
 
 
 def overload(trial: TrialResult) -> str:

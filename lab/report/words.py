@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from statistics import median
 from lab.availability import median_interval
 from lab.model import Outage, RunInfo, RunResult, TrialResult, Verdict, longest_s
 from lab.report.matrix import Cell, Matrix, Row
+from lab.statistics import loss_upper_bound
 
 MISSED = re.compile(r"(.*): was (\d[\d.]*(?:e[+-]?\d+)?)", re.DOTALL)
 NOBODY_NOTICED = "no user noticed"
@@ -157,6 +159,19 @@ def lost(trials: Sequence[TrialResult]) -> str:
     if not all(trial.audit.complete for trial in trials):
         return "whether a write was lost is not known"
     return "no acknowledged write was lost" if acknowledged else "no write was acknowledged"
+
+
+def lost_trials(trials: Sequence[TrialResult]) -> str:
+    """In how many trials a write was lost, and how many may where none was; empty where nobody looked.
+
+    The trial is the unit: however many orders it took, it was one disaster. A trial that is not valid counts only if it lost something.
+    """
+    losing = sum(trial.audit.lost > 0 for trial in trials)
+    counting = [trial for trial in trials if trial.audit.lost or (trial.valid and trial.audit.complete and trial.has_writes)]
+    if not counting:
+        return ""
+    bound = "" if losing else f" (95 %: at most {math.ceil(round(loss_upper_bound(len(counting)) * 100, 6))} % of such trials)"
+    return f"{losing} of {count(len(counting), 'trial')} lost a write{bound}"
 
 
 NOT_MEASURED = "not measured"
