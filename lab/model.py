@@ -894,7 +894,7 @@ class Conditions:
     round_trips_ms: dict[str, float] | None = None
     """What the lines between two regions add to a round trip, by `eu-us`; empty where there is no distance, None where unknown."""
     database_bytes: int | None = None
-    """The size of the database just before the load; None where nobody could say."""
+    """The size of the database just before the load; None where no database said it."""
     kill: str = ""
     """What the fault `kill` ends and what it keeps."""
 

@@ -4,7 +4,7 @@
     python -m scripts.figures add RUN [--name NAME]        the figures of a run: a path, latest, or one below results/
     python -m scripts.figures add-compare FOLDER           those of a comparison, from the runs of its cells
 
-A mark is a comment, so that nobody sees it who reads the page:
+A mark is a comment, which a reader of the page does not see:
 
     <!-- measured:FILE.FIGURE FORMAT -->...<!-- /measured -->     FORMAT: full (the default), range, median, low, high
     <!-- measured-table:TABLE -->...<!-- /measured-table -->      TABLE: of docs/measured/tables.yaml
@@ -242,7 +242,7 @@ ended by itself. A file without figures is one that is still to be measured. Whe
 
 
 def name_of(document_: Mapping[str, Any]) -> str:
-    """What the file of a run is called where nobody says otherwise."""
+    """What the file of a run is called by default."""
     stage, failover = document_["stage"], document_["failover"]
     second = stage and failover != find(str(stage)).failover
     local = "-local" if document_["durability"] == "local" else ""
@@ -258,7 +258,7 @@ def commit_now() -> str | None:
 
 
 def run_document(folder: Path) -> dict[str, Any]:
-    """A run's document, every figure computed anew. Raises UsageError."""
+    """A run's document, every figure computed again. Raises UsageError."""
     return document.as_document(document.rebuild(folder)[0])
 
 

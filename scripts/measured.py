@@ -1,7 +1,7 @@
 """What was measured, as docs/measured/*.json keep it: from a run's document, to what a document of ours says.
 
-A file holds the figures of one run, or of one comparison. It says from which files of the lab they are, so that it can be told which
-of them are older than their stage.
+A file holds the figures of one run, or of one comparison. It says from which files of the lab they are, so that those
+that are older than their stage are known.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def figures_of(document: Mapping[str, Any]) -> dict[str, Figure]:
     }
     found: dict[str, Figure] = {name: sample for name, sample in samples.items() if sample}
     audits = [trial["writes_audit"] for trial in every if trial.get("writes_audit")]
-    # What is lost counts in every trial; but where nobody could look into every database, "0 lost" is not known.
+    # What is lost counts in every trial; but where a database could not be read, "0 lost" is not known.
     if audits and (all(audit["complete"] for audit in audits) or any(audit["lost"] for audit in audits)):
         found["writes_lost"] = Count(sum(each["lost"] for each in audits), sum(each["acknowledged"] for each in audits))
     return found

@@ -162,7 +162,7 @@ def lost(trials: Sequence[TrialResult]) -> str:
 
 
 def lost_trials(trials: Sequence[TrialResult]) -> str:
-    """In how many trials a write was lost, and how many may where none was; empty where nobody looked.
+    """In how many trials a write was lost, and how many may where none was; empty where no trial was audited.
 
     The trial is the unit: however many orders it took, it was one disaster. A trial that is not valid counts only if it lost something.
     """
