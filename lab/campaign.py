@@ -247,7 +247,7 @@ def _attempt(campaign: Campaign, each: StagePlan, job: Job, kept: Kept, bench: B
     before = kept.of_cell(each.stage, job.column)
     number, turn = len(before) + 1, plan.turn_of(job, [(done.turn, done.valid) for done in before])
     order = Order(each.stage, job.experiments[turn], campaign.load, plan.seed_of(campaign.seed, job.column), campaign.trials)
-    info = info_of(order) if before else replace(info_of(order), conditions=bench.conditions(each.stage))
+    info = info_of(order) if before else replace(info_of(order), conditions=_conditions(bench, each.stage))
     run = kept.run_of(info, each.stage, job.column)
     watch = Stopwatch()
     attempt = Attempt(each.stage.project, job.column, number, False, str(run.folder.relative_to(kept.folder)), turn=turn)
@@ -258,6 +258,16 @@ def _attempt(campaign: Campaign, each: StagePlan, job: Job, kept: Kept, bench: B
     except LabError as error:
         return replace(attempt, broken_off=error.message, spent_s=watch.stop()), None
     return replace(attempt, valid=result.valid, spent_s=watch.stop()), result
+
+
+def _conditions(bench: Bench, stage: Stage) -> Conditions | None:
+    """What the figures will stand on; None where that cannot be found out, which is no reason to measure nothing."""
+    try:
+        return bench.conditions(stage)
+    except PreflightError:
+        raise
+    except LabError:
+        return None
 
 
 class Stopwatch:

@@ -35,6 +35,8 @@ class PlayedBench:
     changes: dict[str, Any] = field(default_factory=dict)
     """Changes of every record."""
     done: list[str] = field(default_factory=list)
+    unknown: LabError | None = None
+    """Why the conditions cannot be found out."""
 
     def start(self, stage: Stage, anew: bool) -> None:
         self._do(f"start {stage.project}{' anew' if anew else ''}")
@@ -43,6 +45,8 @@ class PlayedBench:
         self._do(f"stop {stage.project}")
 
     def conditions(self, stage: Stage) -> Conditions:
+        if self.unknown:
+            raise self.unknown
         return CONDITIONS
 
     def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:

@@ -109,6 +109,18 @@ def test_a_row_says_what_its_figures_stand_on(tmp_path: Path) -> None:
     assert matrix.rows[0].conditions is not None
 
 
+def test_conditions_that_nobody_knows_are_no_reason_to_measure_nothing(tmp_path: Path) -> None:
+    bench, kept = PlayedBench(spofs, unknown=LabError("no answer")), Kept.begin(comparison(), tmp_path)
+    carry_out(comparison(), kept, bench)
+    matrix = campaign.outcome(comparison(), kept)
+    assert [row.conditions for row in matrix.rows] == [None] * len(matrix.rows)
+    assert figures(matrix) == figures(
+        replace(matrix, rows=tuple(replace(row, conditions=None) for row in whole(tmp_path / "b")[1].rows))
+    )
+    with pytest.raises(PreflightError):
+        carry_out(comparison(), Kept.begin(comparison(), tmp_path / "c"), PlayedBench(unknown=PreflightError("no engine")))
+
+
 def test_a_cell_is_an_ordinary_run(tmp_path: Path) -> None:
     _, matrix = whole(tmp_path)
     cell = matrix.rows[1].cell("kill-web")
