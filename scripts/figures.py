@@ -38,6 +38,8 @@ SPAN = re.compile(r"(<!-- measured:(\S+?)\.(\S+)(?: (\w+))? -->)(.*?)(<!-- /meas
 TABLE = re.compile(r"(<!-- measured-table:(\S+) -->\n)(.*?)(<!-- /measured-table -->)", re.DOTALL)
 MARK = re.compile(r"<!-- (?:measured[:-]|/measured)")
 MARKS_OF_A_PAIR = 2
+MEASURES = ("lab", "stages/*/compose*.yaml", "compose", "apps")
+"""What a figure depends on; a document that was changed makes it no other."""
 NEVER_SEEN = "-"
 """Of what no trial of a run had, such as a new primary where the standby is lost."""
 
@@ -249,11 +251,17 @@ def name_of(document_: Mapping[str, Any]) -> str:
     return f"{stage}{f'-{failover}' if second else ''}-{document_['experiment']}{local}"
 
 
-def commit_now() -> str | None:
-    """The state of this checkout; None where there is no git to ask."""
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
+def commit_now(root: Path = ROOT) -> str | None:
+    """The state of this checkout, with -dirty where what measures or is measured was changed; None where there is no git to ask."""
+    commit = _git(root, "rev-parse", "--short", "HEAD")
+    return commit and commit + ("-dirty" if _git(root, "status", "--porcelain", "--", *MEASURES) else "")
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -329,6 +330,22 @@ def test_add_compare_reads_the_runs_of_the_cells(tmp_path: Path, folder: Path) -
     source = Source({"compare": found}, {"all": {"of": "compare", "figure": "outage_s", "columns": ["kill-web", "kill-zone"]}})
     assert "| 3 | 1.01 s |  |" in source.table("all")
     assert "1.01 s" in filled("<!-- measured:compare.3/kill-web.outage_s median -->?<!-- /measured -->", source)
+
+
+def test_the_state_of_a_checkout(tmp_path: Path) -> None:
+    assert figures.commit_now(tmp_path) is None
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "a.py").write_text("1")
+    for arguments in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "x")):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
+    clean = figures.commit_now(tmp_path)
+    assert clean
+    assert re.fullmatch(r"[0-9a-f]{7,}", clean)
+    (tmp_path / "README.md").write_text("a document")
+    assert figures.commit_now(tmp_path) == clean
+    (tmp_path / "lab" / "a.py").write_text("2")
+    assert figures.commit_now(tmp_path) == f"{clean}-dirty"
 
 
 def test_an_error_is_one_line_and_its_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
