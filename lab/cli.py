@@ -102,7 +102,8 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
 
     STAGE is a number or a folder name below stages/. Try: lab up 3, then lab run 3 kill-web.
 
-    Exit codes: 0 held, 1 refuted, 2 usage, 3 inconclusive, 4 not ready, 5 heal failed, 130 interrupted.
+    Exit codes: 0 held, 1 refuted, 2 usage, 3 inconclusive, 4 not ready, 5 heal failed, 70 a bug in
+    the lab, 130 interrupted, 141 the reader of the output went away.
     """
     context.obj = Output(_console(), _console(stderr=True), quiet)
     if context.invoked_subcommand not in ("heal", "report", "list"):

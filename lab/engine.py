@@ -61,6 +61,7 @@ class EngineInfo:
     memory_mib: int
     processors: int
     system: str
+    kernel: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class Engine:
             memory_mib=int(info.get("MemTotal", 0)) // 2**20,
             processors=int(info.get("NCPU", 0)),
             system=info.get("OperatingSystem", ""),
+            kernel=info.get("KernelVersion", ""),
         )
 
     def visiting(self, project: str, roles: Mapping[str, tuple[str, ...]] | None = None) -> Engine:

@@ -24,9 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lab import conditions
 from lab.errors import PreflightError, UsageError
 from lab.model import (
     Arrival,
+    Conditions,
     Event,
     Expectation,
     GeneratorReport,
@@ -148,13 +150,24 @@ def read_run(folder: Path) -> tuple[RunInfo, tuple[TrialRecord, ...]]:
         raw = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         expectations = tuple(Expectation(**each) for each in raw.pop("expectations"))
         overload = Overload(**raw["overload"]) if raw.get("overload") else None
-        info = RunInfo(**{**raw, "plan": LoadPlan(**raw["plan"]), "expectations": expectations, "overload": overload})
+        noted = conditions.from_document(raw.get("conditions"))
+        info = RunInfo(
+            **{**raw, "plan": LoadPlan(**raw["plan"]), "expectations": expectations, "overload": overload, "conditions": noted}
+        )
         trials = tuple(_read_trial(each, info.plan) for each in sorted(folder.glob("trial-*")) if (each / "trial.json").exists())
     except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise UsageError(
             f"{folder} is not the folder of a run: {error}", "results/latest is the latest; 'lab report latest' shows it"
         ) from error
     return info, trials
+
+
+def read_conditions(folder: Path) -> Conditions | None:
+    """What the figures of a run stand on; None where that was not noted or cannot be read."""
+    try:
+        return conditions.from_document(json.loads((folder / "run.json").read_text(encoding="utf-8"))["conditions"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def find_run(name: str) -> Path:

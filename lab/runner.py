@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from threading import Lock
 from time import monotonic
 from typing import Protocol
 
-from lab import databases, evidence, exposure, healing, layout, limits, roles, signals
+from lab import databases, evidence, exposure, healing, layout, limits, roles, signals, surroundings
 from lab.availability import measure_trial, summarise
 from lab.engine import POLL_S, Engine, EngineEvent, wait_until
 from lab.errors import HealError, InconclusiveError, LabError, UsageError
@@ -120,9 +120,10 @@ def run(engine: Engine, ledger: UndoLedger, order: Order, info: RunInfo, progres
     Raises InconclusiveError when the stage does not settle or the load breaks off, HealError when a fault
     could not be undone, KeyboardInterrupt (healed) when interrupted.
     """
-    journal = RunJournal(info)
+    noted = replace(info, conditions=surroundings.look(engine, order.stage))
+    journal = RunJournal(noted)
     results = [run_trial(engine, ledger, order, number, journal, progress) for number in range(1, order.trials + 1)]
-    return conclude(info, results, journal)
+    return conclude(noted, results, journal)
 
 
 def run_trial(

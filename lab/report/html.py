@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 from lab import exposure
 from lab.availability import sample_median
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import RunInfo, RunResult, SampleMedian, TrialRecord, TrialResult
 from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
 from lab.report.dots import Dot, DotRow, dots_chart
@@ -63,9 +65,11 @@ def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
         verdict=result.verdict,
         verdict_line=words.verdict_line(result),
         conditions=terminal.conditions(result),
+        stands_on=[stands_on(result.info.conditions)] if result.info.conditions else [],
         figures=figures(result),
         dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
         rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
+        greyed=[not trial.valid for trial in result.trials[:TABLE_ROWS_MAX]],
         reserve_titles=reserve.TITLES,
         reserves=reserve.lines(exposure.over_trials(result.trials)),
         reserve_note=reserve.note(result.trials),
@@ -86,6 +90,7 @@ def matrix_page(matrix: Matrix) -> str:
         lines=[(row, [_heat_cell(row.cell(column.name)) for column in matrix.columns]) for row in matrix.rows],
         charts=[(column, chart) for column, chart in charts if chart],
         remarks=list(_told(matrix)),
+        stands_on=lines_of([(row.name, row.conditions) for row in matrix.rows]),
     )
 
 

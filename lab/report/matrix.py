@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from lab import conditions
 from lab.availability import summarise
 from lab.errors import UsageError
 from lab.journal import RESULTS_FOLDER
-from lab.model import Check, RunResult, TrialResult, Verdict
+from lab.model import Check, Conditions, RunResult, TrialResult, Verdict
 from lab.verdict import decide
 
 SCHEMA_VERSION = 1
@@ -148,6 +149,8 @@ class Row:
     """At most one of each column; a column that is missing was not tried."""
     title: str = ""
     """Of the stage, as its file has it: "Redundant load balancers"; empty in files of an older version."""
+    conditions: Conditions | None = None
+    """What the stage's figures stand on; None where that is not known."""
 
     @property
     def called(self) -> str:
@@ -323,6 +326,7 @@ def _row(raw: Any) -> Row:
         memory_mib=int(raw["memory_mib"]),
         cells=tuple(_cell(each) for each in raw["cells"]),
         title=str(raw.get("title", "")),
+        conditions=conditions.from_document(raw.get("conditions")),
     )
 
 

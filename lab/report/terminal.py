@@ -11,6 +11,8 @@ from rich.text import Text
 
 from lab import cascade, exposure
 from lab.availability import Bin, bins, quantile
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import (
     MONTH_S,
     MonkeyOutcome,
@@ -144,6 +146,7 @@ def trials_table(trials: Sequence[TrialResult]) -> Table:
             *(_of_writes(trial) if writes else ()),
             f"{trial.latency_ms['p99']:.0f} ms",
             ", ".join(f"{box} {count}" for box, count in trial.served_by.items()),
+            style=None if trial.valid else "dim",
         )
     return table
 
@@ -227,8 +230,9 @@ def durability(result: RunResult) -> list[str]:
 
 
 def conditions(result: RunResult) -> list[str]:
-    """What the run was made under, and what came of it: the durability, the repair policy."""
-    return [*durability(result), *under_repair(result)]
+    """What the run was made under, and what came of it: the durability, the repair policy, losses by trial."""
+    lost = words.lost_trials(result.trials) if result.info.plan.has_writes else ""
+    return [*durability(result), *under_repair(result), *([lost] if lost else [])]
 
 
 def overload(trial: TrialResult) -> str:
@@ -287,6 +291,7 @@ def closing(result: RunResult) -> list[Text | str]:
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
     lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
     lines += conditions(result)
+    lines += [stands_on(info.conditions)] if info.conditions else []
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines
@@ -326,6 +331,8 @@ def show_matrix(console: Console, matrix: Matrix) -> None:
         table.add_row(Text(row.name), *cells, Text(words.cost(row)))
     console.print(table)
     console.print(words.matrix_headline(matrix), markup=False, highlight=False)
+    for line in lines_of([(row.name, row.conditions) for row in matrix.rows]):
+        console.print(line, style="dim", markup=False, highlight=False)
 
 
 def _matrix_cell(cell: Cell | None) -> Text:

@@ -15,9 +15,10 @@ from lab.campaign import Attempt, Campaign, Kept, Span, StagePlan, Stopwatch
 from lab.errors import HealError, InconclusiveError, LabError, PreflightError, UsageError
 from lab.model import FaultKind, LoadPlan, TrialResult, Verdict
 from lab.plan import EXTRA_TRIALS, Terms
+from lab.report import matrix as matrices
 from lab.report import words
 from lab.report.matrix import Cell, Matrix, from_document
-from tests.unit.benches import NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
+from tests.unit.benches import CONDITIONS, NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
 
 TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
 COLUMNS = "kill-web,kill-lb,kill-standby"
@@ -107,6 +108,25 @@ def test_the_matrix_has_what_was_measured_and_what_does_not_apply(tmp_path: Path
     assert (web.verdict, web.trials, web.trials_valid, web.writes_lost) == (Verdict.HELD, 2, 2, 0)
     assert web.degraded_s == pytest.approx(3.5 - 0.15, abs=0.02)
     assert [column.name for column in matrix.columns] == COLUMNS.split(",")
+
+
+def test_a_row_says_what_its_figures_stand_on(tmp_path: Path) -> None:
+    _, matrix = whole(tmp_path)
+    assert [row.conditions for row in matrix.rows] == [CONDITIONS] * len(matrix.rows)
+    assert matrices.from_document(json.loads(json.dumps(matrix.to_document()))) == matrix
+    assert matrix.rows[0].conditions is not None
+
+
+def test_conditions_that_nobody_knows_are_no_reason_to_measure_nothing(tmp_path: Path) -> None:
+    bench, kept = PlayedBench(spofs, unknown=LabError("no answer")), Kept.begin(comparison(), tmp_path)
+    carry_out(comparison(), kept, bench)
+    matrix = campaign.outcome(comparison(), kept)
+    assert [row.conditions for row in matrix.rows] == [None] * len(matrix.rows)
+    assert figures(matrix) == figures(
+        replace(matrix, rows=tuple(replace(row, conditions=None) for row in whole(tmp_path / "b")[1].rows))
+    )
+    with pytest.raises(PreflightError):
+        carry_out(comparison(), Kept.begin(comparison(), tmp_path / "c"), PlayedBench(unknown=PreflightError("no engine")))
 
 
 def test_a_cell_is_an_ordinary_run(tmp_path: Path) -> None:
