@@ -40,10 +40,10 @@ def run(result: RunResult, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str:
         "failed reads",
         "failed writes",
         "lost writes",
-        "99% within",
-        "what else",
+        "p99 latency",
+        "remarks",
     )
-    rows = [_row(_trial_cells(result.info, trial)) for trial in result.trials]
+    rows = [_trial_row(result.info, trial) for trial in result.trials]
     head = [*_run_head(result), "", f"{words.count(len(result.trials), 'trial')}:", "", _row(titles), _rule(len(titles))]
     return _fitted(head, rows, limit_bytes)
 
@@ -53,7 +53,7 @@ def summary(result: RunResult, records: Sequence[TrialRecord], limit_bytes: int 
     whole = run(result, limit_bytes // 2)
     key = (
         f"One character is 100 ms: `{terminal.GOOD}` good, `{terminal.SLOW}` slow, `{terminal.BAD}` failed, "
-        f"`{terminal.EXPOSED}` the tier has nothing in reserve."
+        f"`{terminal.EXPOSED}` the tier has no redundancy left."
     )
     strips = [_strip(record, trial) for record, trial in zip(records, result.trials, strict=True)]
     return _fitted([whole, key], strips, limit_bytes)
@@ -132,20 +132,27 @@ def _reserves(result: RunResult) -> list[str]:
     ]
 
 
+def _trial_row(info: RunInfo, trial: TrialResult) -> str:
+    """The figures of a trial; in italics where it is not valid."""
+    cells = _trial_cells(info, trial)
+    return _row(cells) if trial.valid else "| " + " | ".join(f"*{plain(cell)}*" if cell else "" for cell in cells) + " |"
+
+
 def _trial_cells(info: RunInfo, trial: TrialResult) -> tuple[str, ...]:
     return (
         str(trial.number) if trial.valid else f"{trial.number} (not valid)",
         words.broken(trial) or "-",
-        words.longest_text(trial.outages),
+        words.outage_text(trial.total),
         words.gap_text(trial.total.gap),
-        f"{trial.reads.failed:,} of {trial.reads.intended:,}",
-        f"{trial.writes.failed:,} of {trial.writes.intended:,}" if trial.has_writes else words.NOT_MEASURED,
+        words.failed_text(trial.reads),
+        words.failed_text(trial.writes) if trial.has_writes else words.NOT_MEASURED,
         words.lost_of(trial),
         f"{trial.latency_ms['p99']:.0f} ms",
         "; ".join(
             [
                 *trial.reasons,
-                *(words.check_text(each) for each in (*trial.failures, *trial.undecided)),
+                *(words.check_text(each) for each in trial.failures),
+                *(f"undecided: {words.check_text(each)}" for each in trial.undecided),
                 *terminal.each_fault(info, trial),
             ]
         ),

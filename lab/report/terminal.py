@@ -16,6 +16,7 @@ from lab.conditions import lines_of
 from lab.model import (
     MONTH_S,
     MonkeyOutcome,
+    OperationSummary,
     RepairPolicy,
     RunInfo,
     RunResult,
@@ -36,6 +37,8 @@ STYLES = {GOOD: "green", SLOW: "yellow", BAD: "bold red", NOTHING: ""}
 MARKS = {"inject": "▼", "heal": "▲"}
 STRIP_MARGIN = 9
 MINUTES_A_MONTH = MONTH_S / 60
+WIDE, WIDEST, NARROW_TARGET = 110, 140, 12
+"""From how many characters on the table has two spaces between columns and titles on one line; and a column of who served."""
 VERDICT_STYLES = {Verdict.HELD: "bold green", Verdict.REFUTED: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
@@ -56,14 +59,14 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     for record, trial in zip(records, result.trials, strict=True):
         show_strip(console, record, trial)
     console.print(
-        f"one character is 100 ms: {GOOD} good  {SLOW} slow (over 250 ms)  {BAD} failed   {MARKS['inject']} broken  {MARKS['heal']} healed by the lab"
-        f"   {EXPOSED} none left in this tier",
+        f"one character is 100 ms: {GOOD} good  {SLOW} slow (over 250 ms)  {BAD} failed   {MARKS['inject']} fault injected  {MARKS['heal']} healed by the lab"
+        f"   {EXPOSED} no redundancy left in this tier",
         style="dim",
     )
-    console.print(trials_table(result.trials))
+    console.print(trials_table(result.trials, console.width))
     show_reserves(console, result.trials)
     for trial in result.trials:
-        for line in remarks(info, trial):
+        for line in (*_served_by(trial, console.width), *remarks(info, trial)):
             console.print(f"  trial {trial.number}: {line}", markup=False)
     for said in closing(result):
         console.print(said, markup=False)
@@ -129,31 +132,52 @@ def character(cell: Bin) -> str:
     return GOOD if cell.good else NOTHING
 
 
-def trials_table(trials: Sequence[TrialResult]) -> Table:
-    """The figures of each trial."""
+def trials_table(trials: Sequence[TrialResult], width: int) -> Table:
+    """The figures of each trial, in so many characters; those that are not valid are dim."""
     writes = any(trial.has_writes for trial in trials)
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2 if width >= WIDE else 1, 0, 0))
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("fault target", overflow="fold", max_width=None if width >= WIDE else NARROW_TARGET)
     of_writes = ("failed writes", "lost writes") if writes else ()
-    for title in ("trial", "fault target", "longest outage", "longest gap", "failed reads", *of_writes, "p99", "served by"):
-        table.add_column(title, justify="left" if title in ("fault target", "served by") else "right")
+    for title in ("longest outage", "longest gap", "failed reads", *of_writes, *(["p99"] if width >= WIDE else [])):
+        table.add_column(_title(title, width), justify="right", no_wrap=True)
+    if width >= WIDEST:
+        table.add_column("served by")
     for trial in trials:
-        table.add_row(
-            str(trial.number) + ("" if trial.valid else " ?"),
-            ", ".join(trial.targets) or "-",
-            words.longest_text(trial.outages),
-            words.gap_text(trial.total.gap),
-            f"{trial.reads.failed} of {trial.reads.intended}",
-            *(_of_writes(trial) if writes else ()),
-            f"{trial.latency_ms['p99']:.0f} ms",
-            ", ".join(f"{box} {count}" for box, count in trial.served_by.items()),
-            style=None if trial.valid else "dim",
-        )
+        table.add_row(*_cells(trial, writes, width), style="" if trial.valid else "dim")
     return table
 
 
-def _of_writes(trial: TrialResult) -> tuple[str, str]:
-    lost = f"{trial.audit.lost} of {trial.audit.acknowledged}" if trial.audit.complete else "unknown"
-    return f"{trial.writes.failed} of {trial.writes.intended}", lost
+def _title(title: str, width: int) -> str:
+    return title if width >= WIDE else title.replace(" ", "\n")
+
+
+def _cells(trial: TrialResult, writes: bool, width: int) -> list[str]:
+    return [
+        str(trial.number) + ("" if trial.valid else " ?"),
+        words.broken(trial) or "-",
+        words.outage_text(trial.total),
+        words.gap_text(trial.total.gap),
+        words.failed_text(trial.reads),
+        *((words.failed_text(trial.writes), words.lost_of(trial)) if writes else ()),
+        *([_p99(trial)] if width >= WIDE else []),
+        *([_boxes(trial)] if width >= WIDEST else []),
+    ]
+
+
+def _p99(trial: TrialResult) -> str:
+    return f"{trial.latency_ms['p99']:.0f} ms"
+
+
+def _boxes(trial: TrialResult) -> str:
+    return ", ".join(f"{box} {count}" for box, count in trial.served_by.items())
+
+
+def _served_by(trial: TrialResult, width: int) -> list[str]:
+    """How fast and by whom it was answered, where the table has no room for it."""
+    if not trial.served_by or width >= WIDEST:
+        return []
+    return [("" if width >= WIDE else f"p99 {_p99(trial)}, ") + f"served by {_boxes(trial)}"]
 
 
 def explain(trial: TrialResult) -> list[str]:
@@ -165,20 +189,20 @@ def explain(trial: TrialResult) -> list[str]:
         lines.append("lost writes are unknown: not every database could be read")
     if trial.censored and "recover_s" in trial.phases and "heal_s" in trial.phases:
         lines.append(
-            f"it lasted until the lab healed it; users were served again {trial.phases['recover_s'] - trial.phases['heal_s']:.2f} s after that"
+            f"the outage lasted until the lab healed the fault; service restored {trial.phases['recover_s'] - trial.phases['heal_s']:.2f} s after that"
         )
     audit = trial.audit
     for count, what in (
         (audit.duplicate, "executed twice"),
-        (audit.unexpected, "executed against what the client was told"),
-        (audit.recovered, "placed though no answer came"),
+        (audit.unexpected, "committed although the client got an error"),
+        (audit.recovered, "committed although no answer came"),
     ):
         if count:
-            lines.append(f"{count} writes {what}")
+            lines.append(f"{words.count(count, 'write')} {what}")
     if trial.writable.get("several_s"):
         lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
     if trial.address.get("several_s"):
-        lines.append(f"two balancers had the address for {trial.address['several_s']:.1f} s")
+        lines.append(f"two balancers held the address for {trial.address['several_s']:.1f} s")
     if trial.served:
         lines.append(overload(trial))
     lines += [*what_the_system_did(trial), *who_was_told(trial), *redundancy(trial)]
@@ -245,16 +269,17 @@ def overload(trial: TrialResult) -> str:
 
 
 def what_the_system_did(trial: TrialResult) -> list[str]:
-    """When it noticed, decided and took over, counted from the fault."""
-    words = (("detect_s", "noticed"), ("elect_s", "decided"), ("reroute_s", "taken over"))
+    """When it detected the failure, elected and failed over, counted from the fault."""
     said = [
-        f"{word} after {trial.phases[phase] - trial.phases['inject_s']:.2f} s" for phase, word in words if phase in trial.phases
+        f"{words.PHASE_WORDS[phase]} after {trial.phases[phase] - trial.phases['inject_s']:.2f} s"
+        for phase in ("detect_s", "elect_s", "reroute_s")
+        if phase in trial.phases
     ]
     return [", ".join(said)] if said else []
 
 
 def who_was_told(trial: TrialResult) -> list[str]:
-    """Each alert that the fault was worth, and when it was delivered; as many as came, for that is what it costs who is on call."""
+    """Each alert that was delivered, and how long after the fault; as many as came, for that is what it costs who is on call."""
     since_s = trial.phases.get("inject_s", 0.0)
     said = [f"{alert.name} after {alert.fired_s - since_s:.2f} s" for alert in trial.alerts]
     return [f"alerts: {', '.join(said)}"] if said else []
@@ -264,8 +289,8 @@ def redundancy(trial: TrialResult) -> list[str]:
     """For how long one more failure would have been an outage."""
     if not trial.degraded_redundancy_s:
         return []
-    again = f", until {trial.rejoin_s:.1f} s after the healing" if trial.rejoin_s is not None else ""
-    return [f"nothing in reserve for {trial.degraded_redundancy_s:.1f} s{again}"]
+    again = f", restored {trial.rejoin_s:.1f} s after the healing" if trial.rejoin_s is not None else ""
+    return [f"without redundancy for {trial.degraded_redundancy_s:.1f} s{again}"]
 
 
 def operators_share(phases: dict[str, float]) -> str:
@@ -283,7 +308,7 @@ def closing(result: RunResult) -> list[Text | str]:
     summary, info = result.summary, result.info
     lines: list[Text | str] = [""]
     if summary.service:
-        lines.append(_medians(summary, info.plan.has_writes))
+        lines += _medians(result, summary.service)
     if summary.trials_valid < summary.trials and summary.outage_all:
         lines.append(
             Text(f"with the trials that are not valid: longest outage {words.median_text(summary.outage_all)}", style="dim")
@@ -297,24 +322,25 @@ def closing(result: RunResult) -> list[Text | str]:
     return lines
 
 
-def _medians(summary: Summary, has_writes: bool) -> str:
+def _medians(result: RunResult, service: OperationSummary) -> list[str]:
     """What most trials were like: the service first, then reads and writes apart."""
-    assert summary.service is not None
-    outage, gap = summary.service.outage, summary.service.gap
-    interval = f" ({outage.coverage_ratio:.0%} interval {words.interval_text(outage)})" if outage.count > 1 else ""
-    apart = [
-        f"{name} {words.median_text(of.outage)}" for name, of in (("reads", summary.reads), ("writes", summary.writes)) if of
-    ]
-    said = [f"{summary.trials_valid} of {summary.trials} trials valid", f"longest outage {words.median_text(outage)}{interval}"]
-    said += [f"({', '.join(apart)})"] if has_writes else []
-    said += [f"longest gap {words.median_text(gap)}", f"availability {words.percent(summary.availability_ratio_median)}"]
-    said += [_lost_total(summary)] if has_writes else []
-    return " · ".join(said)
+    summary, has_writes = result.summary, result.info.plan.has_writes
+    spread = f" ({words.spread_text(service.outage)})" if service.outage.count > 1 else ""
+    undecided = words.undecided(result.trials)
+    first = [f"{summary.trials_valid} of {summary.trials} trials valid" + (f", {undecided} undecided" if undecided else "")]
+    first += [f"longest outage {words.median_text(service.outage)}{spread}"]
+    both = [f"{name} {words.median_text(of.outage)}" for name, of in (("reads", summary.reads), ("writes", summary.writes)) if of]
+    then = [f"outage of {', of '.join(both)}"] if has_writes and both else []
+    then += [f"longest gap {words.median_text(service.gap)}"]
+    then += [f"availability {words.percent(summary.availability_ratio_median)}"]
+    then += [_lost_total(summary)] if has_writes else []
+    return [" · ".join(first), " · ".join(then)]
 
 
 def _lost_total(summary: Summary) -> str:
     unknown = summary.trials - summary.trials_audited
-    return f"lost writes {summary.writes_lost_total}" + (f", unknown in {words.count(unknown, 'trial')}" if unknown else "")
+    lost = f"{summary.writes_lost_total:,}" if summary.writes_lost_total or summary.trials_audited else "unknown"
+    return f"lost writes {lost}" + (f", unknown in {words.count(unknown, 'trial')}" if unknown else "")
 
 
 def show_matrix(console: Console, matrix: Matrix) -> None:
@@ -353,7 +379,7 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
     rejoin = f"redundant after {outcome.rejoin_s:.1f} s" if outcome.rejoin_s is not None else "nothing to rejoin"
     line = (
         f"{outcome.number:4d} of {faults}  {outcome.experiment:<20} {', '.join(outcome.targets) or '-':<8} {outcome.verdict:<12} "
-        f"writes gone {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s, lost {words.outcome_lost(outcome)}, {rejoin}"
+        f"outage of writes {outcome.writes_downtime_s:.2f} s, of reads {outcome.reads_downtime_s:.2f} s, lost {words.outcome_lost(outcome)}, {rejoin}"
     )
     return line + "".join(f"\n              {why}" for why in outcome.why)
 
@@ -361,10 +387,10 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
 def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
     """One round of a monkey."""
     fault, bad = outcome.fault, outcome.intended - outcome.good
-    back = "" if outcome.reserve_back_s is None else f"; all in reserve after {outcome.reserve_back_s:.1f} s"
+    back = "" if outcome.reserve_back_s is None else f"; redundancy restored after {outcome.reserve_back_s:.1f} s"
     line = (
         f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
-        f"gone {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} not served well, lost {words.outcome_lost(fault)}{back}"
+        f"outages {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} requests failed, lost {words.outcome_lost(fault)}{back}"
     )
     return line + (" (the lab healed it)" if outcome.healed else "") + "".join(f"\n              {why}" for why in fault.why)
 
@@ -379,7 +405,15 @@ def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder:
 def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:
     """The figures of a soak: by experiment, and what did not hold."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("experiment", "faults", "held", "writes gone (median)", "longest", "lost writes", "redundant after (median)"):
+    for title in (
+        "experiment",
+        "faults",
+        "held",
+        "writes' outage (median)",
+        "longest",
+        "lost writes",
+        "redundant after (median)",
+    ):
         table.add_column(title, justify="left" if title == "experiment" else "right")
     for name in sorted({outcome.experiment for outcome in outcomes}):
         table.add_row(name, *_soak_row([outcome for outcome in outcomes if outcome.experiment == name]))

@@ -104,9 +104,9 @@ def test_the_matrix_has_what_was_measured_and_what_does_not_apply(tmp_path: Path
     assert (gone.verdict, gone.downtime_censored, gone.downtimes_censored) == (Verdict.REFUTED, True, (True, True))
     assert gone.downtimes_s == pytest.approx((3.0, 3.0), abs=0.01)  # from 2 s until the healing at 5 s
     assert web
-    assert web.downtimes_s == pytest.approx((0.1, 0.2), abs=0.02)
+    assert web.downtimes_s == pytest.approx((0.1, 0.2), abs=0.04)  # until the first write is answered: every 31 ms there is one
     assert (web.verdict, web.trials, web.trials_valid, web.writes_lost) == (Verdict.HELD, 2, 2, 0)
-    assert web.degraded_s == pytest.approx(3.5 - 0.15, abs=0.02)
+    assert web.degraded_s == pytest.approx(3.5 - 0.15, abs=0.04)
     assert [column.name for column in matrix.columns] == COLUMNS.split(",")
 
 

@@ -52,10 +52,10 @@ def test_a_trial_that_is_not_valid_is_grey_and_has_its_figures() -> None:
     page = files.OF_RUN["html"](*run)
     (row,) = [each for each in page.split("<tr")[1:] if 'class="invalid"' in each.partition(">")[0]]
     assert "2 (not valid)" in row
-    assert "2.51 s" in row
+    assert "2.52 s" in row
     console = Console(file=StringIO(), width=120, force_terminal=True, color_system="standard", no_color=False)
-    console.print(trials_table(run[0].trials))
+    console.print(trials_table(run[0].trials, 120))
     assert isinstance(console.file, StringIO)
     (dim,) = [line for line in console.file.getvalue().splitlines() if "\x1b[2m" in line]
     assert "2 ?" in dim
-    assert "2.51 s" in dim
+    assert "2.52 s" in dim
