@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from lab import budget, campaign, conclusion, images, journal, plan, preflight, reliability, stages
+from lab import budget, campaign, conclusion, images, journal, plan, preflight, reliability, stages, upkeep
 from lab.bench import DockerBench
 from lab.campaign import Attempt, Campaign, Kept, StagePlan
 from lab.conclusion import Conclusion
@@ -264,7 +264,7 @@ def _carry_out(
 ) -> tuple[Campaign, Kept]:
     """Begin or go on, to the end. An interrupt passes through: what is through by then is kept."""
     engine, ledger = Engine(), UndoLedger()
-    with journal.exclusive(f"lab {kind}"):
+    with upkeep.alone(engine, f"lab {kind}"):
         preflight.check_no_open_faults(ledger)
         wanted, kept = _begin(output, make, kind, seed, resume)
         images.build(engine, output.say)

@@ -11,7 +11,7 @@ from time import monotonic
 
 import click
 
-from lab import journal, monkey, preflight, stages, upkeep
+from lab import monkey, preflight, stages, upkeep
 from lab.engine import Engine, wait_until
 from lab.errors import HealError
 from lab.journal import UndoLedger
@@ -129,7 +129,7 @@ def _ending(outcomes: list[MonkeyOutcome], floor_ratio: float) -> list[str]:
 
 def _let_loose(output: Output, stage: Stage, planned: Schedule, kept: monkey.Kept, floor_ratio: float) -> list[MonkeyOutcome]:
     engine, ledger = Engine(), UndoLedger()
-    with journal.exclusive(f"lab monkey {stage.number}"):
+    with upkeep.alone(engine, f"lab monkey {stage.number}"):
         preflight.check_no_open_faults(ledger)
         upkeep.ensure_up(engine, stage, output.say)
         through = len(kept.outcomes())

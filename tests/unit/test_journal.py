@@ -127,7 +127,7 @@ def test_trial_that_was_broken_off_is_left_out(tmp_path: Path) -> None:
     run = RunJournal(run_info(), tmp_path)
     trial = run.trial(1)
     trial.arrivals(record().arrivals)
-    trial.close()
+    trial.abandon()
     assert read_run(run.folder) == (run_info(), ())
 
 
@@ -136,7 +136,7 @@ def test_event_is_on_disk_at_once(tmp_path: Path) -> None:
     trial = run.trial(1)
     trial.event(record().events[0])
     assert '"inject"' in (run.folder / "trial-01" / "events.jsonl").read_text()
-    trial.close()
+    trial.abandon()
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
