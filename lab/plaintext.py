@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import sys
 from typing import TextIO
@@ -12,6 +13,8 @@ ENCODING_ERRORS = "lab-readable"
 # Control characters but the line feed, marks and overrides of the direction of writing, other ends of a line, and halves of
 # a character. Each of them can make a terminal show something else than what is there.
 _UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
+# What also the text of a file may hold: tabs, and the ends of lines that CSV has.
+_UNSAFE_IN_A_FILE = re.compile(rf"(?!\t|\r\n)(?:{_UNSAFE.pattern})")
 _PLAIN = {
     "≥": ">=",
     "≤": "<=",
@@ -27,6 +30,11 @@ _PLAIN = {
     "…": "...",
     "→": "->",
     "✓": "ok",
+    "×": "x",
+    "–": "-",
+    "“": '"',
+    "”": '"',
+    "’": "'",
     "✗": "x",
     **dict.fromkeys("┌┐└┘├┤┬┴┼", "+"),
 }
@@ -37,6 +45,11 @@ def clean(text: str) -> str:
     return _UNSAFE.sub(lambda found: " " if found[0] == "\t" else _written_out(found[0]), text)
 
 
+def clean_file(text: str) -> str:
+    """The same for the text of a whole file, which keeps its tabs and its ends of lines."""
+    return _UNSAFE_IN_A_FILE.sub(lambda found: _written_out(found[0]), text)
+
+
 def one_line(text: str, longest: int = LINE_MAX) -> str:
     """The same on one line, of so many characters at most: what comes from a file must not look like a line of the lab's."""
     line = clean(" / ".join(part.strip() for part in text.splitlines() if part.strip()))
@@ -44,7 +57,10 @@ def one_line(text: str, longest: int = LINE_MAX) -> str:
 
 
 def readable_streams() -> None:
-    """Have standard output and error replace what their encoding lacks, instead of failing."""
+    """Have standard output and error replace what their encoding lacks, instead of failing; a closed one takes all, and shows nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     codecs.register_error(ENCODING_ERRORS, _replaced)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

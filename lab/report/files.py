@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.errors import DISK_ERRORS, DiskError, UsageError
 from lab.model import RunResult, TrialRecord
-from lab.plaintext import is_utf8
+from lab.plaintext import clean_file, is_utf8
 from lab.report import html, junit, markdown, strip, table
 from lab.report.console import close_output
 from lab.report.matrix import Matrix
@@ -57,6 +57,7 @@ def write(text: str, path: str, append: bool = False, is_markup: bool = False) -
 
 
 def _print(text: str, is_markup: bool) -> None:
+    text = clean_file(text)  # it may end on a terminal
     if is_markup and not is_utf8(sys.stdout):
         text = text.encode("ascii", errors="xmlcharrefreplace").decode()
     try:
