@@ -299,7 +299,9 @@ def closing(result: RunResult) -> list[Text | str]:
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
     lines.append(
-        Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), "  " + one_line(f"expected: {expectations}"))
+        Text.assemble(
+            (result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), "  " + one_line(f"expected: {expectations}")
+        )
     )
     lines += conditions(result)
     if result.folder:

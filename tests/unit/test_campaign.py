@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from dataclasses import replace
 from multiprocessing import get_context
@@ -15,6 +16,7 @@ from lab.errors import HealError, InconclusiveError, LabError, PreflightError, U
 from lab.model import FaultKind, LoadPlan, TrialResult, Verdict
 from lab.plan import EXTRA_TRIALS, Terms
 from lab.report.matrix import Matrix
+from lab.signals import Deferred
 from tests.unit.benches import NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
 
 TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
@@ -228,6 +230,28 @@ def test_a_trial_that_breaks_off_is_tried_again_on_a_stage_that_is_started_anew(
     assert cell
     assert (cell.trials, cell.trials_valid, cell.verdict) == (3, 2, Verdict.HELD)
     assert cell.why == (f"trial 1 was broken off: {error.message}",)
+
+
+def test_an_interrupt_during_a_trial_that_could_not_be_healed_ends_the_campaign(tmp_path: Path) -> None:
+    """The error says what is left broken, so it is what is raised; no further trial is begun."""
+
+    def before(what: str) -> None:
+        if "redundancy-lab-3 kill-lb 1" in what:
+            with Deferred(lambda: None):
+                os.kill(os.getpid(), signal.SIGINT)
+                raise HealError("db could not be undone")
+
+    kept = Kept.begin(comparison(), tmp_path)
+    bench = PlayedBench(before=before)
+    with pytest.raises(HealError, match="db could not be undone"):
+        carry_out(comparison(), kept, bench)
+    assert not [each for each in bench.done if "redundancy-lab-3 kill-lb" in each]
+    through = len(kept.attempts)
+    # The same command goes on with that trial.
+    rest = PlayedBench()
+    carry_out(comparison(), kept, rest)
+    assert len(kept.attempts) > through
+    assert next(each for each in rest.done if each.startswith("trial")).startswith("trial redundancy-lab-3 kill-lb 1")
 
 
 def test_a_region_whose_trial_came_to_nothing_has_its_turn_again(tmp_path: Path) -> None:

@@ -131,6 +131,13 @@ def test_trial_that_was_broken_off_is_left_out(tmp_path: Path) -> None:
     assert read_run(run.folder) == (run_info(), ())
 
 
+def test_trials_are_in_the_order_of_their_numbers_also_beyond_99(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    for number in (*range(1, 102), 1000):
+        run.trial(number).close(record(number=number, arrivals=(), final_orders={}))
+    assert [trial.number for trial in read_run(run.folder)[1]] == [*range(1, 102), 1000]
+
+
 def test_event_is_on_disk_at_once(tmp_path: Path) -> None:
     run = RunJournal(run_info(), tmp_path)
     trial = run.trial(1)

@@ -133,7 +133,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_stored_run_commands_no_terminal_and_forges_no_line(stored: Path) -> None:
     result, records = document.rebuild(find_run(str(stored)))
     # Nothing is wrapped: every line that begins is one that somebody wanted.
-    console = SafeConsole(file=StringIO(), width=100_000, markup=False)
+    console = SafeConsole(file=StringIO(), width=5000, markup=False)
     show(console, result, records)
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
@@ -143,7 +143,8 @@ def test_stored_run_commands_no_terminal_and_forges_no_line(stored: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("encoding", "report"), [("latin-1", ""), ("ascii", ""), ("utf-8", "json"), *(("utf-8", name) for name in ("", *files.OF_RUN))]
+    ("encoding", "report"),
+    [("latin-1", ""), ("ascii", ""), ("utf-8", "json"), *(("utf-8", name) for name in ("", *files.OF_RUN))],
 )
 def test_stored_run_is_shown_by_the_command_in_every_encoding(stored: Path, encoding: str, report: str) -> None:
     more = [f"--{report}", *(["-"] if report != "json" else [])] if report else []
