@@ -608,11 +608,11 @@ def soak_(
         try:
             outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(terminal.soak_line(outcome, faults)))
         except HealError:
-            output.say(f"not healed: the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+            output.say(f"not healed: {soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))}")
             raise
         # The logs of a loss are not to be written over by those of today.
         if soak.verdict(outcomes) is Verdict.REFUTED and len(outcomes) > through:
-            output.say(f"the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+            output.say(soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage)))
     if as_json:
         output.document({"verdict": soak.verdict(outcomes).value, "seed": seed, "faults": [asdict(each) for each in outcomes]})
     else:

@@ -15,7 +15,7 @@ from lab.bench import DockerBench
 from lab.campaign import Attempt, Campaign, Kept, StagePlan
 from lab.conclusion import Conclusion
 from lab.engine import Engine
-from lab.errors import UsageError
+from lab.errors import HealError, UsageError
 from lab.journal import UndoLedger
 from lab.model import RATE_MAX_PER_S, LoadPlan, Stage, TrialResult
 from lab.options import (
@@ -271,7 +271,7 @@ def _carry_out(
         bench = DockerBench(engine, ledger, {each.stage.project for each in wanted.stages}, output.say)
         try:
             campaign.carry_out(wanted, kept, bench, _teller(output, wanted, kept, terms))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, HealError):
             output.say(f"{len(kept.attempts)} trials are through and kept; the same command goes on with the rest")
             raise
     return wanted, kept

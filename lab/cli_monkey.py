@@ -11,7 +11,7 @@ from time import monotonic
 
 import click
 
-from lab import monkey, preflight, stages, upkeep
+from lab import monkey, preflight, soak, stages, upkeep
 from lab.engine import Engine, wait_until
 from lab.errors import HealError
 from lab.journal import UndoLedger
@@ -141,12 +141,13 @@ def _let_loose(output: Output, stage: Stage, planned: Schedule, kept: monkey.Kep
                 planned, kept, floor_ratio, run_one, lambda each: output.say(terminal.monkey_line(each, len(planned.rounds)))
             )
         except HealError:
-            output.say(f"not healed: the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+            output.say(f"not healed: {soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))}")
             raise
         if len(outcomes) == through:
             output.say(f"nothing was left to do; remove {kept.folder} to have it all again")
         elif monkey.stop_reason(outcomes, floor_ratio):
-            output.say(f"stopped, and everything is healed; the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+            logs = soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))
+            output.say(f"stopped, and everything is healed; {logs}")
     return outcomes
 
 

@@ -392,7 +392,7 @@ def exclusive(purpose: str) -> Iterator[None]:
     """
     with _writing_unless_full(STATE_FOLDER):
         STATE_FOLDER.mkdir(parents=True, exist_ok=True)
-    with _held((STATE_FOLDER / "lock", STATE_FOLDER), purpose, 0o644, "the lab is busy"):
+    with _held((STATE_FOLDER / "lock", STATE_FOLDER), purpose, "the lab is busy"):
         yield
 
 
@@ -403,7 +403,7 @@ def alone_on(engine_id: str, purpose: str) -> Iterator[None]:
     Raises PreflightError naming the other; its end, however it came, frees the lock.
     """
     file = ENGINE_LOCKS / f"redundancy-lab-{hashlib.sha256(engine_id.encode()).hexdigest()[:16]}.lock"
-    with _held((file,), purpose, 0o666, "the lab is busy on this engine, with another state folder"):
+    with _held((file,), purpose, "the lab is busy on this engine, with another state folder", is_everybodys=True):
         yield
 
 
@@ -418,12 +418,12 @@ def _writing_unless_full(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held(candidates: Sequence[Path], purpose: str, mode: int, busy: str) -> Iterator[None]:
+def _held(candidates: Sequence[Path], purpose: str, busy: str, is_everybodys: bool = False) -> Iterator[None]:
     """Hold the lock of the first of these that can be opened; where none can for want of space, no lock.
 
     Its content says who holds it, where that can be written.
     """
-    descriptor = next((found for each in candidates if (found := _opened(each, mode)) is not None), None)
+    descriptor = next((found for each in candidates if (found := _opened(each, is_everybodys)) is not None), None)
     if descriptor is None:
         yield
         return
@@ -439,22 +439,22 @@ def _held(candidates: Sequence[Path], purpose: str, mode: int, busy: str) -> Ite
         os.close(descriptor)
 
 
-def _opened(path: Path, mode: int) -> int | None:
+def _opened(path: Path, is_everybodys: bool) -> int | None:
     """A descriptor of a file, made if need be, or of a folder; None where a full or read-only disk does not let us. Raises DiskError.
 
     A file that is there is opened without O_CREAT: of another user's, in a folder that is everybody's, Linux would refuse that.
     """
-    attempts = ((os.O_RDWR, 0), (os.O_RDWR | os.O_CREAT | os.O_EXCL, mode), (os.O_RDWR, 0), (os.O_RDONLY, 0))
+    create = os.O_RDWR | os.O_CREAT | os.O_EXCL
     refused: OSError | None = None
-    for flags, permissions in attempts:
+    for flags in (os.O_RDWR, create, os.O_RDWR, os.O_RDONLY):
         try:
-            descriptor = os.open(path, flags | os.O_NOFOLLOW, permissions)
+            # Where everybody may write, somebody may have put a link to a file of ours.
+            descriptor = os.open(path, flags | (os.O_NOFOLLOW if is_everybodys else 0), 0o666)
         except OSError as error:
             refused = error
             continue
-        if permissions:
-            with suppress(OSError):
-                os.fchmod(descriptor, permissions)  # whatever the umask of who came first
+        if flags == create and is_everybodys:
+            os.fchmod(descriptor, 0o666)  # whatever the umask of who came first
         return descriptor
     assert refused is not None
     if refused.errno in (*DISK_ERRORS, errno.ENOENT):

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import healing, journal
-from lab.errors import EXIT_HEAL_FAILED, DiskError, HealError, PreflightError
+from lab import healing, journal, soak
+from lab.errors import EXIT_HEAL_FAILED, DiskError, HealError, LabError, PreflightError
 from lab.journal import Lines, RunJournal, UndoLedger, read_run, write_whole
 from lab.model import Box, Undo, UndoAction
 from lab.stages import ROOT
@@ -192,6 +192,23 @@ def test_lock_holds_on_a_disk_that_is_read_only(disk: Path, monkeypatch: pytest.
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with journal.exclusive("lab heal"), pytest.raises(PreflightError, match="busy"), journal.exclusive("lab run"):
         pass
+
+
+def test_folder_that_is_a_link_is_locked_as_any(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(disk)
+    monkeypatch.setattr(journal, "STATE_FOLDER", tmp_path / "link")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with journal.exclusive("lab heal"), pytest.raises(PreflightError, match="busy"), journal.exclusive("lab run"):
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, FULL), LabError(FULL)])
+def test_logs_that_cannot_be_kept_hide_nothing_worse(error: Exception) -> None:
+    def keep() -> Path:
+        raise error
+
+    assert soak.keep_what_can_be(keep) == f"the logs of the boxes could not be kept: {FULL}"
+    assert soak.keep_what_can_be(lambda: Path("x")) == "the logs of all boxes are in x"
 
 
 # Breaking
