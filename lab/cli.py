@@ -149,11 +149,11 @@ def _of_the_disk(error: OSError) -> DiskError:
 
 
 def _fail_of(error: LabError, debug: bool) -> int:
-    """Say what went wrong. Who was interrupted meanwhile is told; what could not be healed stays the exit code."""
+    """Say what went wrong. An interrupt that came meanwhile is said too; a failed healing keeps its exit code."""
     interrupted = signals.was_interrupted(error)
-    told = f"{error.message} (interrupted: this was the last thing done)" if interrupted else error.message
+    message = f"{error.message} (interrupted: this was the last thing done)" if interrupted else error.message
     code = EXIT_INTERRUPTED if interrupted and not isinstance(error, HealError) else error.exit_code
-    return _fail(told, error.hint, code, debug)
+    return _fail(message, error.hint, code, debug)
 
 
 def _fail_of_a_bug(error: Exception, debug: bool) -> int:
@@ -177,7 +177,7 @@ def _fail(message: str, hint: str, code: int, debug: bool) -> int:
 def _say_error(text: str) -> None:
     try:
         click.echo(clean(text), err=True)
-    except OSError:  # nobody can be told; the exit code says it
+    except OSError:  # no place is left to say it; the exit code does
         close_output(is_error=True)
 
 

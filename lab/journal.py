@@ -346,7 +346,7 @@ class UndoLedger:
             self._refused = error
 
     def check_noted(self) -> None:
-        """Raise HealError where something was undone and could not be noted, and nobody has been told yet."""
+        """Raise HealError where something was undone and could not be noted, unless that was raised already."""
         if self._refused and not self._is_said:
             self._is_said = True
             raise HealError(

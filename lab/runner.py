@@ -466,7 +466,7 @@ class _Trial:
     def _await_whole(self) -> None:
         """Wait until what was broken is well, users are served, and nothing is missing to survive the next fault.
 
-        Raises HealError, also where nobody can say whether that is so.
+        Raises HealError, also where it cannot be found out whether that is so.
         """
         try:
             self._look_until_whole()

@@ -18,7 +18,7 @@ PLAIN_WIDTH = 120
 class SafeConsole(Console):
     """A console for text of any origin. Its reader may go away (head, less), its disk may be full: the work goes on.
 
-    Who lost a result is told at its end: a DiskError where standard output cannot be written. Messages are just lost.
+    A result that cannot be printed raises DiskError. Messages are just lost.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
