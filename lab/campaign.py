@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
-from lab import journal, plan
+from lab import journal, plan, signals
 from lab.errors import LabError, PreflightError, UsageError
 from lab.journal import Lines, RunJournal
 from lab.model import Arrival, Conditions, LoadPlan, RunInfo, RunResult, Stage, TrialRecord, TrialResult
@@ -284,7 +284,10 @@ def _stop(each: StagePlan, kept: Kept, bench: Bench) -> None:
 
 
 def _attempt(campaign: Campaign, each: StagePlan, due: Due, kept: Kept, bench: Bench) -> tuple[Attempt, TrialResult | None]:
-    """One trial. What comes to nothing is a result too: the stage did not settle, or could not be healed."""
+    """One trial. What comes to nothing is a result too: the stage did not settle, or could not be healed.
+
+    Raises PreflightError, and any LabError during which somebody interrupted.
+    """
     job, turn = due.job, due.turn
     before = kept.of_cell(each.stage, job.column)
     number = len(before) + 1
@@ -298,6 +301,8 @@ def _attempt(campaign: Campaign, each: StagePlan, due: Due, kept: Kept, bench: B
     except PreflightError:
         raise
     except LabError as error:
+        if signals.was_interrupted(error):  # the interrupt was for the whole campaign, and could not be raised before
+            raise
         return replace(attempt, broken_off=error.message, spent_s=watch.stop()), None
     return replace(attempt, valid=result.valid, spent_s=watch.stop()), result
 

@@ -115,6 +115,12 @@ class Engine:
             kernel=info.get("KernelVersion", ""),
         )
 
+    @property
+    def identity(self) -> str:
+        """What tells this engine from every other one, whoever asks and from where. Raises PreflightError."""
+        with _explained("ask the engine what it is"):
+            return str(self._api.info().get("ID", ""))
+
     def visiting(self, project: str, roles: Mapping[str, tuple[str, ...]] | None = None) -> Engine:
         """The same engine, which sees and may touch this Compose project and the internet box in it, and nothing else."""
         other = copy.copy(self)

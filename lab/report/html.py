@@ -51,7 +51,7 @@ class TrialSection:
     @property
     def size_bytes(self) -> int:
         """What its pictures take."""
-        return sum(len((each or "").encode()) for each in (self.chart, self.close_up, self.steps))
+        return sum(len((each or "").encode(errors="replace")) for each in (self.chart, self.close_up, self.steps))
 
 
 def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:

@@ -202,4 +202,4 @@ def _fitted(head: Sequence[str], rows: Sequence[str], limit_bytes: int) -> str:
 
 
 def _size(text: str) -> int:
-    return len(text.encode())
+    return len(text.encode(errors="replace"))

@@ -15,7 +15,7 @@ from typing import Any
 
 from lab import conditions
 from lab.availability import summarise
-from lab.errors import UsageError
+from lab.errors import DiskError, UsageError
 from lab.journal import RESULTS_FOLDER
 from lab.model import Check, Conditions, RunResult, TrialResult, Verdict
 from lab.verdict import decide
@@ -313,8 +313,12 @@ def read(path: Path) -> Matrix:
 
 
 def write(matrix: Matrix, path: Path) -> None:
-    """Write it as JSON."""
-    path.write_text(json.dumps(matrix.to_document(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Write it as JSON. Raises DiskError."""
+    text = json.dumps(matrix.to_document(), indent=2, allow_nan=False) + "\n"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DiskError.of(path, error) from error
 
 
 def _row(raw: Any) -> Row:

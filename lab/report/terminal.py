@@ -27,6 +27,7 @@ from lab.model import (
     TrialResult,
     Verdict,
 )
+from lab.plaintext import one_line
 from lab.report import reserve, words
 from lab.report.matrix import Cell, Matrix
 
@@ -46,16 +47,18 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     """Print the whole result: the strip of each trial, the figures, the verdict."""
     info = result.info
     console.print()
-    console.print(Text(f"{info.place} · {info.experiment} · {info.question}", style="bold"))
+    console.print(Text(one_line(f"{info.place} · {info.experiment} · {info.question}"), style="bold"))
     deadline = f"{info.plan.deadline_s:g} s"
     good = f"a 2xx{f' with {info.contains!r} in it' if info.contains else ''}" if info.url else "a correct answer"
     console.print(
-        f"{info.plan.rate_per_s:g} requests a second, good means {good} within {deadline}; seed {info.seed}",
+        one_line(f"{info.plan.rate_per_s:g} requests a second, good means {good} within {deadline}; seed {info.seed}"),
         style="dim",
         markup=False,
     )
     if info.url:
-        console.print(f"only {info.url} is read: writes, losses and databases are not measured", style="dim", markup=False)
+        console.print(
+            one_line(f"only {info.url} is read: writes, losses and databases are not measured"), style="dim", markup=False
+        )
     for record, trial in zip(records, result.trials, strict=True):
         show_strip(console, record, trial)
     console.print(
@@ -67,9 +70,9 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     show_reserves(console, result.trials)
     for trial in result.trials:
         for line in (*_served_by(trial, console.width), *remarks(info, trial)):
-            console.print(f"  trial {trial.number}: {line}", markup=False)
+            console.print(f"  trial {trial.number}: {one_line(line)}", markup=False)
     for said in closing(result):
-        console.print(said, markup=False)
+        console.print(one_line(said) if isinstance(said, str) else said, markup=False)
 
 
 def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> None:
@@ -77,7 +80,7 @@ def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> Non
     cells = bins(record.arrivals, record.plan.deadline_s, BIN_S)
     marks = {int(event.at_s / BIN_S): MARKS[event.name] for event in record.events if event.name in MARKS}
     width = max(console.width - STRIP_MARGIN - 1, 20) // 10 * 10
-    console.print(f"trial {trial.number}" + (f": {', '.join(trial.targets)}" if trial.targets else ""))
+    console.print(one_line(f"trial {trial.number}" + (f": {', '.join(trial.targets)}" if trial.targets else "")), markup=False)
     for start in range(0, len(cells), width):
         row = cells[start : start + width]
         above = "".join(marks.get(start + offset, " ") for offset in range(len(row)))
@@ -314,7 +317,11 @@ def closing(result: RunResult) -> list[Text | str]:
             Text(f"with the trials that are not valid: longest outage {words.median_text(summary.outage_all)}", style="dim")
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
-    lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
+    lines.append(
+        Text.assemble(
+            (result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), "  " + one_line(f"expected: {expectations}")
+        )
+    )
     lines += conditions(result)
     lines += [stands_on(info.conditions)] if info.conditions else []
     if result.folder:
@@ -346,7 +353,7 @@ def _lost_total(summary: Summary) -> str:
 def show_matrix(console: Console, matrix: Matrix) -> None:
     """Print a comparison: a row a stage, a column a fault."""
     console.print()
-    console.print(Text(matrix.title, style="bold"))
+    console.print(Text(one_line(matrix.title), style="bold"))
     table = Table(padding=(0, 1), show_lines=True)
     table.add_column("stage")
     for column in matrix.columns:
@@ -356,9 +363,9 @@ def show_matrix(console: Console, matrix: Matrix) -> None:
         cells = [_matrix_cell(row.cell(column.name)) for column in matrix.columns]
         table.add_row(Text(row.name), *cells, Text(words.cost(row)))
     console.print(table)
-    console.print(words.matrix_headline(matrix), markup=False, highlight=False)
+    console.print(one_line(words.matrix_headline(matrix)), markup=False, highlight=False)
     for line in lines_of([(row.name, row.conditions) for row in matrix.rows]):
-        console.print(line, style="dim", markup=False, highlight=False)
+        console.print(one_line(line), style="dim", markup=False, highlight=False)
 
 
 def _matrix_cell(cell: Cell | None) -> Text:
@@ -381,7 +388,7 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
         f"{outcome.number:4d} of {faults}  {outcome.experiment:<20} {', '.join(outcome.targets) or '-':<8} {outcome.verdict:<12} "
         f"outage of writes {outcome.writes_downtime_s:.2f} s, of reads {outcome.reads_downtime_s:.2f} s, lost {words.outcome_lost(outcome)}, {rejoin}"
     )
-    return line + "".join(f"\n              {why}" for why in outcome.why)
+    return line + "".join(f"\n              {one_line(why)}" for why in outcome.why)
 
 
 def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
@@ -392,13 +399,17 @@ def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
         f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
         f"outages {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} requests failed, lost {words.outcome_lost(fault)}{back}"
     )
-    return line + (" (the lab healed it)" if outcome.healed else "") + "".join(f"\n              {why}" for why in fault.why)
+    return (
+        line
+        + (" (the lab healed it)" if outcome.healed else "")
+        + "".join(f"\n              {one_line(why)}" for why in fault.why)
+    )
 
 
 def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder: str) -> None:
     """What a monkey came to."""
     for line in said:
-        console.print(line, markup=False, highlight=False)
+        console.print(one_line(line), markup=False, highlight=False)
     console.print(Text.assemble((verdict.value.upper(), VERDICT_STYLES[verdict]), f"  kept in {folder}"), soft_wrap=True)
 
 
@@ -420,7 +431,8 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
     console.print(table)
     for outcome in outcomes:
         if outcome.why:
-            console.print(f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}", markup=False, highlight=False)
+            said = f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}"
+            console.print(one_line(said), markup=False, highlight=False)
     split_s = sum(outcome.split_brain_s for outcome in outcomes)
     console.print(
         Text.assemble(

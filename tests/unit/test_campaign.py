@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections import Counter
 from dataclasses import replace
@@ -18,6 +19,7 @@ from lab.plan import EXTRA_TRIALS, Terms
 from lab.report import matrix as matrices
 from lab.report import words
 from lab.report.matrix import Cell, Matrix, from_document
+from lab.signals import Deferred
 from tests.unit.benches import CONDITIONS, NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
 
 TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
@@ -280,6 +282,28 @@ def test_a_trial_that_breaks_off_is_tried_again_on_a_stage_that_is_started_anew(
     assert cell
     assert (cell.trials, cell.trials_valid, cell.verdict) == (3, 2, Verdict.HELD)
     assert cell.why == (f"trial 1 was broken off: {error.message}",)
+
+
+def test_an_interrupt_during_a_trial_that_could_not_be_healed_ends_the_campaign(tmp_path: Path) -> None:
+    """The error says what is left broken, so it is what is raised; no further trial is begun."""
+
+    def before(what: str) -> None:
+        if "redundancy-lab-3 kill-lb 1" in what:
+            with Deferred(lambda: None):
+                os.kill(os.getpid(), signal.SIGINT)
+                raise HealError("db could not be undone")
+
+    kept = Kept.begin(comparison(), tmp_path)
+    bench = PlayedBench(before=before)
+    with pytest.raises(HealError, match="db could not be undone"):
+        carry_out(comparison(), kept, bench)
+    assert not [each for each in bench.done if "redundancy-lab-3 kill-lb" in each]
+    through = len(kept.attempts)
+    # The same command goes on with that trial.
+    rest = PlayedBench()
+    carry_out(comparison(), kept, rest)
+    assert len(kept.attempts) > through
+    assert next(each for each in rest.done if each.startswith("trial")).startswith("trial redundancy-lab-3 kill-lb 1")
 
 
 def regions(trials: int = 1) -> Campaign:
