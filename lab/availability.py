@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from lab import cascade, exposure, ledger
+from lab import cascade, exposure, ledger, observation
 from lab.model import (
     Alert,
     Arrival,
@@ -150,10 +150,9 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
     writes = [arrival for arrival in arrivals if arrival.kind == "write"]
     healed_at_s, stopped_at_s = event_at(record.events, "heal"), event_at(record.events, "stop")
     windows = _Windows(*(find_outages(some, deadline_s, healed_at_s, stopped_at_s) for some in (arrivals, reads, writes)))
-    audit = ledger.audit_writes(writes, record.final_orders)
+    audit = ledger.audit_writes(writes, record.final_orders, record.databases)
     bitten = not has_fault or (event_at(record.events, "bite") is not None and event_at(record.events, "no-bite") is None)
-    audited = audit.complete or not record.plan.has_writes
-    reasons = _reasons(record, arrivals, audited, has_fault)
+    reasons = _reasons(record, arrivals, audit.why_incomplete if record.plan.has_writes else "", has_fault)
     result = TrialResult(
         number=record.number,
         seed=record.seed,
@@ -205,7 +204,7 @@ def _notes(events: Sequence[Event]) -> tuple[str, ...]:
     return tuple(f"{at_s:.2f} s: {what}" for at_s, what in sorted(noted))
 
 
-def _reasons(record: TrialRecord, arrivals: Sequence[Arrival], audited: bool, has_fault: bool) -> list[str]:
+def _reasons(record: TrialRecord, arrivals: Sequence[Arrival], unaudited: str, has_fault: bool) -> list[str]:
     reasons = validity(record.generator, len(arrivals))
     injected_at_s = event_at(record.events, "inject")
     if has_fault and injected_at_s is None:
@@ -214,8 +213,9 @@ def _reasons(record: TrialRecord, arrivals: Sequence[Arrival], audited: bool, ha
         reasons.append("requests failed before the fault")
     if any(event.name == "blind" for event in record.events):
         reasons.append("nobody watched the databases and the address until the end")
-    if not audited:
-        reasons.append("not every database could be read afterwards")
+    reasons += observation.reasons(record.events)
+    if unaudited:
+        reasons.append(f"it cannot be said what was lost: {unaudited}")
     return reasons
 
 

@@ -19,7 +19,7 @@ import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 from lab.errors import PreflightError, UsageError
 from lab.model import (
     Arrival,
+    DatabaseAudit,
     Event,
     Expectation,
     GeneratorReport,
@@ -109,7 +110,13 @@ class TrialJournal:
             return
         with gzip.open(self._folder / "audit.json.gz", "wt", encoding="utf-8") as file:
             json.dump(record.final_orders, file)
-        trial = {"number": record.number, "seed": record.seed, "targets": record.targets, "generator": asdict(record.generator)}
+        trial = {
+            "number": record.number,
+            "seed": record.seed,
+            "targets": record.targets,
+            "generator": asdict(record.generator),
+            "databases": {name: asdict(each) for name, each in record.databases.items()},
+        }
         write_whole(self._folder / "trial.json", trial)
 
 
@@ -184,7 +191,14 @@ def _read_trial(folder: Path, plan: LoadPlan) -> TrialRecord:
         events=events,
         generator=GeneratorReport(**trial["generator"]),
         final_orders=final_orders,
+        databases={name: _read_database(each) for name, each in trial.get("databases", {}).items()},
     )
+
+
+def _read_database(said: dict[str, Any]) -> DatabaseAudit:
+    """What a database was; what another version says beside that is left out."""
+    known = {each.name for each in fields(DatabaseAudit)}
+    return DatabaseAudit(**{name: value for name, value in said.items() if name in known})
 
 
 def stamp(started_at: str) -> str:

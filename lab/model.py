@@ -272,6 +272,8 @@ class Box:
     """When it last ended, on the wall clock of the engine; 0 where it never did."""
     exit_code: int | None = None
     restarts: int = 0
+    restarts_itself: bool = False
+    """It has a restart policy: Docker starts it again when it ends by itself."""
     addresses: dict[str, str] = field(default_factory=dict)
     """The networks that it is on, and its address on each."""
 
@@ -502,16 +504,45 @@ class WritesAudit:
     attempted: int
     acknowledged: int
     lost: int
-    """Acknowledged and in no database."""
+    """Acknowledged, and not in the database that users are served from."""
     unexpected: int
-    """In a database though never attempted, or though the client was told it was not placed."""
+    """In that database though never attempted, or though the client was told it was not placed."""
     duplicate: int
     """Executed more than once."""
     recovered: int
     """Outcome unknown to the client, and found."""
     lost_keys: tuple[str, ...] = ()
     complete: bool = True
-    """Whether every database could be read."""
+    """Whether every database could be read, and one of them is known to be the one that users are served from."""
+    why_incomplete: str = ""
+    served_by: str = ""
+    """The database that users are served from; empty where that is not known, as in journals from before it was noted."""
+    differing: dict[str, int] = field(default_factory=dict)
+    """For each standby that had caught up, how many keys it has more often or less often than the database that users are served from."""
+    not_compared: tuple[str, ...] = ()
+    """The other databases that were read, of which it is not known whether they differ."""
+
+    @property
+    def writes_differing(self) -> int | None:
+        """Keys that differ, all standbys together; None where a standby could not be compared, and none that was differs."""
+        found = sum(self.differing.values())
+        return None if not found and (self.not_compared or not self.complete or not self.served_by) else found
+
+
+@dataclass(frozen=True)
+class DatabaseAudit:
+    """What a database was when the audit read it."""
+
+    role: str
+    """primary (users are served from it), standby or read-only; empty for one that did not answer."""
+    timeline: int | None = None
+    """The history that its log belongs to; None where that is not known."""
+    position: str = ""
+    """Up to where it had written its log; of a standby, replayed it."""
+    caught_up: bool = False
+    """Of a standby: it had replayed what the primary had written when that was read."""
+    error: str = ""
+    """Why it could not be read."""
 
 
 @dataclass(frozen=True)
@@ -716,6 +747,8 @@ class TrialRecord:
     generator: GeneratorReport
     final_orders: dict[str, dict[str, int] | None]
     """For each database the count of each key; None for one that could not be read."""
+    databases: dict[str, DatabaseAudit] = field(default_factory=dict)
+    """What each of them was then; empty in journals from before that was noted."""
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,9 @@ def test_of_several_copies_only_those_that_run_are_meant_by_their_role() -> None
     check_runs("app", SHOP, copies)
     assert {each.service for seed in range(20) for each in resolve("app", copies, Random(seed))} == {"app", "app#3"}
     refused("'app#2' is exited, not running", check_runs, "service:app#2", SHOP, copies)
-    refused("'app' has no container in the project shop; its copies that run are app#3", check_runs, "service:app", SHOP, copies[1:])
+    refused(
+        "'app' has no container in the project shop; its copies that run are app#3", check_runs, "service:app", SHOP, copies[1:]
+    )
     refused("'app#2' is exited, not running", check_runs, "app", SHOP, copies[1:2])
 
 
