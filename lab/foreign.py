@@ -16,8 +16,10 @@ EVENT = "foreign"
 RETURNS = ("start", "unpause", "connect")
 ACT_S = 0.05
 """Docker says so only when it is done: users may be served a moment before. An act is dated so much earlier."""
-EARLY_S, LATE_S = 0.25, 1.0
+EARLY_S, LATE_S = 0.25, 0.5
 """What Docker says so long before or after an act of the lab's own may be of that act: two clocks, and a stream."""
+SAME_S = 1.0
+"""What is said of a box within so long is one act: a restart is a start, a connection is one for each network."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def returns(said: Iterable[Said], struck: Iterable[Struck], own: Sequence[Act], 
     found: list[Said] = []
     for each in sorted(asked_for, key=lambda one: one.at_s):
         within = first[each.service].since_s < each.at_s < until_s
-        again = any(one.service == each.service and each.at_s - one.at_s < LATE_S for one in found)
+        again = any(one.service == each.service and each.at_s - one.at_s < SAME_S for one in found)
         if within and not again and not any(act.may_be(each) for act in own):
             found.append(each)
     return [_event(each, first) for each in found]

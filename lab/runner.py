@@ -171,7 +171,7 @@ class _Trial:
     struck: list[tuple[Step, Victim, float]] = field(default_factory=list)
     """Each victim, what hit it, and when: seconds on the clock of the load, 0 for what was broken before it."""
     acts: list[foreign.Act] = field(default_factory=list)
-    """What the lab itself did to boxes under load."""
+    """What faults themselves started under load."""
     looks: list[tuple[str, str, float]] = field(default_factory=list)
     """When the lab found that nothing is missing: the name of the event, its words, seconds on the clock of the load."""
     noting: Lock = field(default_factory=Lock)
@@ -400,7 +400,8 @@ class _Trial:
             for bite in strike.bites():
                 self._note("bite" if bite.proved else "no-bite", bite.evidence)
             self.struck += [(step, victim, self.load.clock.at(since)) for victim in strike.victims]
-            self.acts += [self._act(victim.box.service, since, monotonic()) for victim in strike.victims]
+            if step.fault is FaultKind.RESTART:  # no other fault starts a box
+                self.acts += [self._act(victim.box.service, since, monotonic()) for victim in strike.victims]
             if self.repairs:
                 self.repairs.struck(step, [victim.box.service for victim in strike.victims])
 
