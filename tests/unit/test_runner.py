@@ -176,8 +176,8 @@ KILL_WEB = Experiment(
     question="What happens?",
     steps=(Step(FaultKind.KILL, "web1"),),
     baseline_s=1.2,
-    observe_s=1.5,
-    after_s=1.2,
+    observe_s=1.0,
+    after_s=0.3,
     expectations=(),
 )
 
