@@ -1,11 +1,13 @@
 """Since when nothing was missing: not when the lab looked, but the earliest instant that all that was seen allows. Pure.
 
-When the lab looks, every box that was broken is well, users are served and nothing is missing. That was so earlier: since the
-latest of the instants at which each part of it came true for good. A part of which nobody knows since when counts from the look.
+When the lab looks, every box that was broken is well, users are served and the observer sees nothing missing. That was so earlier:
+since the latest of the instants at which each part of it came true for good. A part of which nobody knows since when counts from
+the look. Of what each tier has in reserve the lab does not ask when it looks: that may come back only after it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -54,10 +56,24 @@ def restored_s(seen: Seen) -> float:
     parts = [served_s(seen.arrivals, seen.deadline_s, seen.looked_s), *(_back_s(box, seen) for box in seen.broken)]
     if seen.sights is not None:
         parts.append(_lasting_since(seen.sights, seen.looked_s))
-    if seen.reserves is not None:
-        parts.append(_lasting_since(_complete(seen.reserves, seen), seen.looked_s))
     known = [part for part in parts if part is not None]
-    return seen.looked_s if len(known) < len(parts) else min(max(known), seen.looked_s)
+    found = seen.looked_s if len(known) < len(parts) else min(max(known, default=seen.looked_s), seen.looked_s)
+    if seen.reserves is None:
+        return found
+    back = _complete_since(seen)
+    return seen.looked_s if back is None else max(found, back)
+
+
+def is_short(seen: Seen) -> bool:
+    """Whether some tier is known to have had less in reserve than in calm times at the look and for as long as anybody looked."""
+    return bool(_complete(seen.reserves or (), seen)) and _complete_since(seen) is None
+
+
+def _complete_since(seen: Seen) -> float | None:
+    """Since when every tier has had all in reserve: as of the look; where it had not then, as of the end."""
+    states = _complete(seen.reserves or (), seen)
+    since = _lasting_since(states, seen.looked_s)
+    return _lasting_since(states, math.inf) if since is None else since
 
 
 def _lasting_since(states: Iterable[tuple[float, bool]], until_s: float) -> float | None:

@@ -509,6 +509,8 @@ class _Trial:
                 calm_s=None if experiment.before or injected_s is None else injected_s - exposure.BACK_LATE_S,
             )
             self._note_event(Event(round(restored.restored_s(seen), 6), event, f"{words} (the lab looked at {looked_s:.2f} s)"))
+            if event != WHOLE_BEFORE and restored.is_short(seen):
+                self._note("note", "until the load ended not every tier survived as many failures as before the fault")
 
     def _on_load(self, clock_ns: int) -> float:
         return round((clock_ns - self.load.start_ns) / 1e9, 6)
