@@ -1,4 +1,4 @@
-"""The last lines that a process writes on its standard error, read as they come: a pipe that nobody reads stops its writer."""
+"""The last lines that a process writes on its standard error, read as they come: a full pipe stops its writer."""
 
 from __future__ import annotations
 

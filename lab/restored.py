@@ -1,8 +1,8 @@
 """Since when nothing was missing: not when the lab looked, but the earliest instant that all that was seen allows. Pure.
 
 When the lab looks, every box that was broken is well, users are served and the observer sees nothing missing. That was so earlier:
-since the latest of the instants at which each part of it came true for good. A part of which nobody knows since when counts from
-the look. Of what each tier has in reserve the lab does not ask when it looks: that may come back only after it.
+since the latest of the instants at which each part of it came true for good. A part that is not known to have been so
+earlier counts from the look. How many failures each tier survives the lab does not ask when it looks: that may come back only after it.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Seen:
     sights: Sequence[tuple[float, bool]] | None
     """From when on the observer saw nothing missing (or something); None where there is nothing to be seen."""
     reserves: Sequence[Reserve] | None
-    """What each tier had in reserve; None where nobody was asked."""
+    """How many failures each tier survived; None where that was not observed."""
     calm_s: float | None
-    """An instant of calm times: what was in reserve then is all there is to have. None: what there was at the look is."""
+    """An instant of calm times: the redundancy of then is full redundancy. None: that at the look is."""
 
 
 def restored_s(seen: Seen) -> float:
@@ -65,12 +65,12 @@ def restored_s(seen: Seen) -> float:
 
 
 def is_short(seen: Seen) -> bool:
-    """Whether some tier is known to have had less in reserve than in calm times at the look and for as long as anybody looked."""
+    """Whether some tier is known to have survived fewer failures than in calm times, from the look to the end of the observation."""
     return bool(_complete(seen.reserves or (), seen)) and _complete_since(seen) is None
 
 
 def _complete_since(seen: Seen) -> float | None:
-    """Since when every tier has had all in reserve: as of the look; where it had not then, as of the end."""
+    """Since when every tier has had full redundancy: as of the look; where it had not then, as of the end."""
     states = _complete(seen.reserves or (), seen)
     since = _lasting_since(states, seen.looked_s)
     return _lasting_since(states, math.inf) if since is None else since
@@ -101,7 +101,7 @@ def served_s(arrivals: Iterable[Arrival], deadline_s: float, until_s: float) -> 
 
 
 def _complete(reserves: Sequence[Reserve], seen: Seen) -> list[tuple[float, bool]]:
-    """At each change, whether every tier had all in reserve, and no box was idle that worked in calm times."""
+    """At each change, whether every tier had full redundancy, and no box was idle that worked in calm times."""
     known = [reserve for reserve in reserves if reserve.at_s <= (seen.looked_s if seen.calm_s is None else seen.calm_s)]
     if not known:
         return []
@@ -114,13 +114,13 @@ def _has_all(now: Reserve, calm: Reserve) -> bool:
 
 
 def _back_s(box: Broken, seen: Seen) -> float | None:
-    """When a box was brought back, by whomever; None where nobody said so."""
+    """When a box was brought back, by whomever; None where that is not known."""
     own = [each for each in seen.said if each.service == box.service and box.since_s < each.at_s <= seen.looked_s]
     back = [each.at_s for each in own if each.action in RETURNS]
     if box.fault in OF_THE_NETWORK and seen.healed_s is not None:
         return seen.healed_s
     if not back:
-        # Under a supervisor a crash ends a process and no box: who is served, and what is in reserve, shows when it was back.
+        # Under a supervisor a crash ends a process and no box: requests and redundancy show when it was back.
         is_up = box.fault is FaultKind.CRASH and not any(each.action == "die" for each in own)
         return box.since_s if is_up else None
     if not box.is_checked:

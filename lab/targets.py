@@ -56,7 +56,7 @@ def _is_up(box: Box) -> bool:
 
 
 def _any(roles: Sequence[str], up: Sequence[Box], random: Random) -> list[Box]:
-    """One box that plays one of the roles; any at all without roles. An empty role is not "any": it plays nobody."""
+    """One box that plays one of the roles; any at all without roles. An empty role does not mean "any"."""
     if not all(roles):
         raise UsageError("random: needs roles after the colon", "random is any box, random:web,db one that plays web or db")
     found = [box for box in up if not roles or set(roles) & set(box.roles)]
