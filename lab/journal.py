@@ -21,7 +21,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from lab.errors import DISK_ERRORS, DiskError, HealError, PreflightError, UsageE
 from lab.model import (
     Arrival,
     Conditions,
+    DatabaseAudit,
     Event,
     Expectation,
     GeneratorReport,
@@ -158,7 +159,13 @@ class TrialJournal:
             raise self._refused
         with _writing(self.folder / "audit.json.gz"), gzip.open(self.folder / "audit.json.gz", "wt", encoding="utf-8") as file:
             json.dump(record.final_orders, file)
-        trial = {"number": record.number, "seed": record.seed, "targets": record.targets, "generator": asdict(record.generator)}
+        trial = {
+            "number": record.number,
+            "seed": record.seed,
+            "targets": record.targets,
+            "generator": asdict(record.generator),
+            "databases": {name: asdict(each) for name, each in record.databases.items()},
+        }
         write_whole(self.folder / "trial.json", trial)
 
     def _attempt(self, file: Path, write: Callable[[], None]) -> None:
@@ -254,7 +261,14 @@ def _read_trial(folder: Path, plan: LoadPlan) -> TrialRecord:
         events=events,
         generator=GeneratorReport(**trial["generator"]),
         final_orders=final_orders,
+        databases={name: _read_database(each) for name, each in trial.get("databases", {}).items()},
     )
+
+
+def _read_database(said: dict[str, Any]) -> DatabaseAudit:
+    """What a database was; what another version says beside that is left out."""
+    known = {each.name for each in fields(DatabaseAudit)}
+    return DatabaseAudit(**{name: value for name, value in said.items() if name in known})
 
 
 def stamp(started_at: str) -> str:

@@ -26,6 +26,7 @@ from lab.model import (
     TrialRecord,
     TrialResult,
     Verdict,
+    WritesAudit,
 )
 from lab.plaintext import one_line
 from lab.report import reserve, words
@@ -202,6 +203,7 @@ def explain(trial: TrialResult) -> list[str]:
     ):
         if count:
             lines.append(f"{words.count(count, 'write')} {what}")
+    lines += differences(audit)
     if trial.writable.get("several_s"):
         lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
     if trial.address.get("several_s"):
@@ -213,6 +215,16 @@ def explain(trial: TrialResult) -> list[str]:
     if "impact_s" in trial.phases and trial.phases.get("operator_s", 0.0) > trial.phases["impact_s"]:
         lines.append(operators_share(trial.phases))
     return [*lines, *map(str, trial.failures), *(f"undecided: {check}" for check in trial.undecided), *trial.notes]
+
+
+def differences(audit: WritesAudit) -> list[str]:
+    """Where a standby holds something else than the database that users are served from, and where that is not known."""
+    found = [f"{name} differs from {audit.served_by} in {count:,} orders" for name, count in audit.differing.items() if count]
+    if audit.complete and audit.not_compared:
+        found.append(
+            f"{', '.join(audit.not_compared)} had not caught up when it was read: whether its orders differ is not known"
+        )
+    return found
 
 
 def remarks(info: RunInfo, trial: TrialResult) -> list[str]:

@@ -357,6 +357,7 @@ MEASURE_WORDS = {
     "reads_failed": "failed reads",
     "writes_failed": "failed writes",
     "writes_lost": "lost writes",
+    "writes_differing": "orders that a standby holds differently",
     "writes_unexpected": "unexpected writes",
     "writes_duplicate": "writes executed twice",
     "reads_downtime_longest_s": "longest outage of reads in seconds",

@@ -107,7 +107,12 @@ PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"
 # Those that only some stages and experiments have.
 MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "alert_s", "operator_s", "promoted_s", "repair_s"}
 ALERT = {"name", "words", "fired_s", "resolved_s"}
-AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"}
+AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"} | {
+    "why_incomplete",
+    "served_by",
+    "differing",
+    "not_compared",
+}
 GENERATOR = {"intended", "recorded", "lag_p99_ms", "lag_max_ms", "cpu_ratio"}
 SUMMARY = {
     "trials",

@@ -12,7 +12,7 @@ import pytest
 from lab import journal
 from lab.errors import PreflightError, UsageError
 from lab.journal import RunJournal, UndoLedger, read_run
-from lab.model import Link, Overload, Undo, UndoAction
+from lab.model import DatabaseAudit, Link, Overload, TrialRecord, Undo, UndoAction
 from lab.stages import ROOT
 from tests.unit.helpers import record, run_info
 
@@ -113,6 +113,38 @@ def test_run_comes_back_equal(tmp_path: Path) -> None:
         trial.arrivals(each.arrivals[100:])
         trial.close(each)
     assert read_run(run.folder) == (info, tuple(records))
+
+
+def journal_of(whole: TrialRecord, root: Path) -> Path:
+    """The folder of a run with this one trial."""
+    run = RunJournal(run_info(), root)
+    trial = run.trial(whole.number)
+    trial.arrivals(whole.arrivals)
+    for event in whole.events:
+        trial.event(event)
+    trial.close(whole)
+    return run.folder
+
+
+AUDITED = {"db1": DatabaseAudit("primary", 3, "0/60", True), "db2": DatabaseAudit("", error="no answer")}
+
+
+def test_what_each_database_was_comes_back_and_another_versions_fields_do_no_harm(tmp_path: Path) -> None:
+    whole = record(databases=AUDITED, final_orders={"db1": {"a": 1}, "db2": None})
+    folder = journal_of(whole, tmp_path)
+    assert read_run(folder)[1] == (whole,)
+    file = folder / "trial-01" / "trial.json"
+    trial = json.loads(file.read_text())
+    trial["databases"]["db1"]["mood"] = "good"
+    file.write_text(json.dumps(trial))
+    assert read_run(folder)[1] == (whole,)
+
+
+def test_trial_from_before_the_databases_were_compared_can_be_read(tmp_path: Path) -> None:
+    folder = journal_of(record(databases=AUDITED), tmp_path)
+    file = folder / "trial-01" / "trial.json"
+    file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "databases"}))
+    assert read_run(folder)[1] == (record(),)
 
 
 def test_run_from_before_durability_and_overload_were_noted_can_be_read(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ What else margins rest on is asked beside it by `client.reserve`.
 
 `python -m client.observer '{"databases": {"db1": "198.18.3.31", ...}, "balancers": {"lb1": "198.18.0.11", ...},
 "entry": "198.18.0.10", "announced": false}'` first prints how its clocks stand and how often it looks,
-{"event": "clocks", "monotonic_ns": ..., "realtime_ns": ..., "period_s": 0.1}, and then, for each change and at least once a second,
+{"event": "clocks", "monotonic_ns": ..., "realtime_ns": ..., "period_s": 0.1}, and then, for each change and at least once a second
+(four times a second, so that a second without a word shows that nothing was looked at),
 
     {"event": "sight", "clock_ns": ..., "databases": {"db1": "primary", "db2": "standby"}, "standbys": 1,
      "synchronous": 1, "holders": ["lb1"], "answering": ["lb1", "lb2"], "wire": "lb1"}
@@ -39,7 +40,7 @@ from client.route import next_hop
 PERIOD_S = 0.1
 ANSWER_TIMEOUT_S = 0.5
 BALANCER_TIMEOUT_S = 0.2
-REPEAT_S = 1.0
+REPEAT_S = 0.25
 LOOKS_MIN = 2
 HOLDER_PORT = 8405
 HEALTH_PORT = 8404
@@ -297,7 +298,7 @@ async def for_ever(observer: Observer) -> None:
         for dead in (task for task in tasks if task.done()):
             dead.result()
         for finding in observer.findings():
-            say("finding", **finding)
+            say("finding", clock_ns=time.monotonic_ns(), **finding)
         seen = observer.sight()
         if seen and (seen != said or time.monotonic() - said_at >= REPEAT_S):
             say("sight", clock_ns=time.monotonic_ns(), **seen)
