@@ -213,7 +213,7 @@ def test_the_figures_of_a_run_are_those_of_its_valid_trials() -> None:
     found = measured.figures_of(json.loads(json.dumps(as_document(run))))
     outage = found["outage_s"]
     assert isinstance(outage, Sample)
-    assert (outage.n, round(outage.low, 2), round(outage.high, 2)) == (2, 0.51, 1.01)
+    assert (outage.n, round(outage.low, 2), round(outage.high, 2)) == (2, 0.52, 1.02)
     assert found["failed_reads"] == Sample.of(
         [(float(trial.reads.intended - trial.reads.good), False) for trial in run.trials[:2]]
     )
@@ -300,7 +300,7 @@ def test_add_makes_the_file_of_a_run(tmp_path: Path, folder: Path) -> None:
     found = measured.read(folder / "3-kill-web.json")
     assert (found.commit, found.stage, found.trials, found.seed, found.date) == ("abc", "3-load-balancer", 1, 7, "2026-01-31")
     assert found.stage_fingerprint == {"3": fingerprint_of(stages.find("3"))}
-    assert text("outage_s", found.figures["outage_s"]) == "1.01 s (n 1)"
+    assert text("outage_s", found.figures["outage_s"]) == "1.02 s (n 1)"
     assert measured.older_than(found) == []
 
 
@@ -326,10 +326,10 @@ def test_add_compare_reads_the_runs_of_the_cells(tmp_path: Path, folder: Path) -
     )
     CliRunner().invoke(figures.cli, ["add-compare", str(compared)], catch_exceptions=False)
     found = measured.read(folder / "compare.json")
-    assert text("outage_s", found.figures["3/kill-web.outage_s"]) == "1.01 s (n 1)"
+    assert text("outage_s", found.figures["3/kill-web.outage_s"]) == "1.02 s (n 1)"
     source = Source({"compare": found}, {"all": {"of": "compare", "figure": "outage_s", "columns": ["kill-web", "kill-zone"]}})
-    assert "| 3 | 1.01 s |  |" in source.table("all")
-    assert "1.01 s" in filled("<!-- measured:compare.3/kill-web.outage_s median -->?<!-- /measured -->", source)
+    assert "| 3 | 1.02 s |  |" in source.table("all")
+    assert "1.02 s" in filled("<!-- measured:compare.3/kill-web.outage_s median -->?<!-- /measured -->", source)
 
 
 def test_the_state_of_a_checkout(tmp_path: Path) -> None:
