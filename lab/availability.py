@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from lab import cascade, exposure, ledger
+from lab import cascade, exposure, ledger, observation
 from lab.model import (
     Alert,
     Arrival,
@@ -125,9 +125,9 @@ def fault_span(events: Sequence[Event]) -> tuple[float, float] | None:
 def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_fault: bool) -> TrialResult:
     """Every figure of a trial from what was recorded in it."""
     seen, events = _see(record), record.events
-    audit = ledger.audit_writes(seen.writes, record.final_orders)
+    audit = ledger.audit_writes(seen.writes, record.final_orders, record.databases)
     bitten = not has_fault or (event_at(events, "bite") is not None and event_at(events, "no-bite") is None)
-    reasons = _reasons(record, seen, audit.complete or not record.plan.has_writes, has_fault)
+    reasons = _reasons(record, seen, audit.why_incomplete if record.plan.has_writes else "", has_fault)
     result = TrialResult(
         number=record.number,
         seed=record.seed,
@@ -149,6 +149,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         generator=record.generator,
         writable=counted_seconds(events, "databases", writable_databases, seen.stopped_at_s),
         address=counted_seconds(events, "address", holders, seen.stopped_at_s),
+        unseen_s=sum(spot.length_s for spot in observation.blind_spots(events)),
         notes=_notes(events),
         alerts=alerts(events),
         exposure=exposure.measure(events, event_at(events, "inject"), seen.stopped_at_s),
@@ -169,7 +170,7 @@ def _notes(events: Sequence[Event]) -> tuple[str, ...]:
     return tuple(f"{at_s:.2f} s: {what}" for at_s, what in sorted(noted))
 
 
-def _reasons(record: TrialRecord, seen: _Seen, audited: bool, has_fault: bool) -> list[str]:
+def _reasons(record: TrialRecord, seen: _Seen, unaudited: str, has_fault: bool) -> list[str]:
     reasons = validity(record.generator, len(seen.arrivals))
     injected_at_s = event_at(record.events, "inject")
     if has_fault and injected_at_s is None:
@@ -178,8 +179,10 @@ def _reasons(record: TrialRecord, seen: _Seen, audited: bool, has_fault: bool) -
         reasons.append("requests failed before the fault")
     if any(event.name == "blind" for event in record.events):
         reasons.append("nobody watched the databases and the address until the end")
-    if not audited:
-        reasons.append("not every database could be read afterwards")
+    reasons += [f"the stage did not come back: {event.detail}" for event in record.events if event.name == "heal-failed"]
+    reasons += observation.reasons(record.events)
+    if unaudited:
+        reasons.append(f"it cannot be said what was lost: {unaudited}")
     return reasons
 
 

@@ -44,6 +44,9 @@ EXEC_TIMEOUT_S = 30
 CHECK_TIMEOUT_S = 5.0
 CONFLICT = 409
 COMPOSE_MIN = (2, 26)
+WATCHED = ("die", "start", "pause", "unpause", "kill", "restart", "connect", "health_status")
+"""What is heard of boxes while they are watched. Docker finishes the last one: `health_status: healthy`."""
+RESTART_POLICIES = ("always", "unless-stopped", "on-failure")
 POLL_S = 0.05
 INTERNET_CPU_SHARES = 8192
 """As in the stage files: who measures gets the processor first."""
@@ -61,6 +64,7 @@ class EngineInfo:
     memory_mib: int
     processors: int
     system: str
+    kernel: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,9 @@ class EngineEvent:
     action: str
     at: float
     """Monotonic seconds of this host, when the lab heard of it."""
+    box_id: str = ""
+    stamp_ns: int = 0
+    """When it was done, on the wall clock of the engine; 0 where it does not say."""
 
 
 class Engine:
@@ -111,7 +118,14 @@ class Engine:
             memory_mib=int(info.get("MemTotal", 0)) // 2**20,
             processors=int(info.get("NCPU", 0)),
             system=info.get("OperatingSystem", ""),
+            kernel=info.get("KernelVersion", ""),
         )
+
+    @property
+    def identity(self) -> str:
+        """What tells this engine from every other one, whoever asks and from where. Raises PreflightError."""
+        with _explained("ask the engine what it is"):
+            return str(self._api.info().get("ID", ""))
 
     def visiting(self, project: str, roles: Mapping[str, tuple[str, ...]] | None = None) -> Engine:
         """The same engine, which sees and may touch this Compose project and the internet box in it, and nothing else."""
@@ -310,18 +324,18 @@ class Engine:
         return [LogLine(box.service, at_ns, said) for stamp, said in stamped if (at_ns := _nanoseconds(stamp))]
 
     def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
-        """Call `heard`, in another thread, for each event of our boxes; returns how to stop that."""
-        # Those with a role only: a helper comes and goes, and is no box.
-        stream = self._api.events(decode=True, filters={"type": "container", "label": self._scope.filters()[0]})
+        """Call `heard`, in another thread, for each event of our boxes; returns how to stop that.
+
+        Of a connection to a network only the container is named: of whoever was connected, the service is empty.
+        """
+        stream = self._api.events(decode=True, filters={"type": ["container", "network"], "event": list(WATCHED)})
 
         def listen() -> None:
             # Closing the stream is what ends this; how the library reports that differs by platform.
             try:
                 for event in stream:
-                    labels = event.get("Actor", {}).get("Attributes", {})
-                    if self._scope.owns(labels) and event.get("Action") in ("die", "start", "pause", "unpause"):
-                        service = self._scope.labels(labels).get(SERVICE_LABEL, "")
-                        heard(EngineEvent(service, event["Action"], monotonic()))
+                    if found := _event(event, self._scope):
+                        heard(found)
             except (DockerException, requests.RequestException, OSError, ValueError, AttributeError):
                 return
 
@@ -647,6 +661,18 @@ def last_line(text: str) -> str:
     return ([line.strip() for line in text.splitlines() if line.strip()] or ["it said nothing"])[-1][:300]
 
 
+def _event(event: dict[str, Any], scope: Scope) -> EngineEvent | None:
+    """An event of the engine; None for one of what is no box of ours. A helper has no role: it comes and goes, and is no box."""
+    actor, action = event.get("Actor", {}), str(event.get("Action", ""))
+    labels, stamp_ns = actor.get("Attributes") or {}, int(event.get("timeNano", 0))
+    if event.get("Type") == "network":
+        return EngineEvent("", action, monotonic(), labels.get("container", ""), stamp_ns)
+    named = scope.labels(labels) if scope.owns(labels) else {}
+    if action.partition(":")[0] not in WATCHED or ROLE_LABEL not in named:
+        return None
+    return EngineEvent(named.get(SERVICE_LABEL, ""), action, monotonic(), actor.get("ID", ""), stamp_ns)
+
+
 def _box(details: dict[str, Any], scope: Scope) -> Box:
     labels, state = scope.labels(details["Config"]["Labels"]), details["State"]
     return Box(
@@ -662,6 +688,7 @@ def _box(details: dict[str, Any], scope: Scope) -> Box:
         ended_at_s=max(_nanoseconds(state.get("FinishedAt", "")) / 1e9, 0.0),
         exit_code=state.get("ExitCode"),
         restarts=int(details.get("RestartCount", 0)),
+        restarts_itself=(details.get("HostConfig", {}).get("RestartPolicy") or {}).get("Name", "") in RESTART_POLICIES,
         addresses=_addresses(details),
     )
 

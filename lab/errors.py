@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 EXIT_HELD = 0
 EXIT_REFUTED = 1
 EXIT_USAGE = 2
@@ -10,6 +12,8 @@ EXIT_PREFLIGHT = 4
 EXIT_HEAL_FAILED = 5
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What an operating system says of a disk that takes no more, whatever the file."""
 
 
 class LabError(Exception):
@@ -39,6 +43,19 @@ class PreflightError(LabError):
     """The machine is not ready for what was asked; nothing was started or broken."""
 
     exit_code = EXIT_PREFLIGHT
+
+
+class DiskError(PreflightError):
+    """A file or an output cannot be written."""
+
+    @classmethod
+    def of(cls, what: object, error: OSError) -> DiskError:
+        """What cannot be written, why, and what helps."""
+        if isinstance(error, PermissionError):
+            return cls(f"{what} is not writable for this user", "was it made with sudo? change its owner")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some space there" if full else "LAB_RESULTS and LAB_STATE name folders that can be written"
+        return cls(f"{what} cannot be written: {error.strerror or error}", hint)
 
 
 class HealError(LabError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -13,12 +15,14 @@ from typing import Any
 from lab.availability import generator_report
 from lab.engine import Engine, end_process
 from lab.errors import InconclusiveError
+from lab.lastwords import LastWords
 from lab.model import Arrival, Box, GeneratorReport, LoadPlan, Page
 
 START_TIMEOUT_S = 20.0
 FINISH_TIMEOUT_S = 20.0
 CLOCK_SAMPLES = 15
 CLOCK_TIMEOUT_S = 5.0
+LAST_WORDS_TIMEOUT_S = 1.0
 LOCUST_PORT = 8089
 
 # The columns that the generator sends, in its order, as fields of an Arrival.
@@ -53,6 +57,22 @@ def best_clock(samples: Sequence[tuple[float, float, int]], start_ns: int) -> Cl
     """
     asked, heard, there_ns = min(samples, key=lambda sample: sample[1] - sample[0])
     return Clock(zero=(asked + heard) / 2 - (there_ns - start_ns) / 1e9, error_s=(heard - asked) / 2)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What the two clocks did to each other between two looks, and what that makes of instants noted by the first."""
+
+    drift_s: float
+    """By how much this host's clock went ahead of the load's; as well as both looks know it."""
+    error_s: float
+    """The most that an instant noted by the first look can be wrong, at any time between the two: two quartz clocks go apart evenly."""
+
+
+def drift(first: Clock, last: Clock) -> Drift:
+    """From a look at the start and one at the end."""
+    apart_s = last.zero - first.zero
+    return Drift(apart_s, max(first.error_s, abs(apart_s) + last.error_s))
 
 
 def page_order(page: Page) -> dict[str, str]:
@@ -91,16 +111,20 @@ class Load:
         self._finished: dict[str, Any] | None = None
         self.arrivals: list[Arrival] = []
         self.clock = Clock(0.0, 0.0)
+        """As it was found out at the start: what is noted meanwhile goes by it."""
+        self.clock_at_end = Clock(0.0, 0.0)
+        """The same again, just before it was told to stop."""
         self.start_ns = 0
         """When the load started, on the monotonic clock of its box."""
 
     def __enter__(self) -> Load:
         """Start, and find out how its clock stands. Raises InconclusiveError when it does not start."""
         self._process = self._engine.talk_to(self._box, ["python", "-m", "client.generator", json.dumps(self._order)])
+        self._words = LastWords(self._process)
         threading.Thread(target=self._listen, daemon=True, name="load").start()
         try:
             self.start_ns = start_ns = int(self._await("started", START_TIMEOUT_S)["clock_ns"])
-            self.clock = best_clock([self._ask_clock(number) for number in range(CLOCK_SAMPLES)], start_ns)
+            self.clock = self._look_at_clock(start_ns)
         except BaseException:
             self._end()
             raise
@@ -119,7 +143,11 @@ class Load:
         self._tell({"do": "fault", "active": what})
 
     def stop(self) -> GeneratorReport:
-        """Stop, wait for what is under way, and say how well the load was made. Raises InconclusiveError."""
+        """Stop, wait for what is under way, and say how well the load was made. Raises InconclusiveError.
+
+        First its clock is looked at again: in another kernel it may have gone another way.
+        """
+        self.clock_at_end = self._look_at_clock(self.start_ns)
         self._tell({"do": "stop"})
         self._ended.wait(FINISH_TIMEOUT_S)
         if self._finished is None:
@@ -129,6 +157,9 @@ class Load:
         return generator_report(
             self.arrivals, self._finished["intended"], self._finished["recorded"], self._finished["cpu_ratio"]
         )
+
+    def _look_at_clock(self, start_ns: int) -> Clock:
+        return best_clock([self._ask_clock(number) for number in range(CLOCK_SAMPLES)], start_ns)
 
     def _ask_clock(self, number: int) -> tuple[float, float, int]:
         asked = monotonic()
@@ -156,7 +187,10 @@ class Load:
             if message["event"] == event:
                 return message
         raise InconclusiveError(
-            f"the load did not start: {self._last_words()}", "'lab build' makes its image anew; see 'lab status'"
+            f"the load did not {'answer' if self.start_ns else 'start'}: {self._last_words()}",
+            "was the internet box stopped? see 'lab status'"
+            if self.start_ns
+            else "'lab build' makes its image anew; see 'lab status'",
         )
 
     def _listen(self) -> None:
@@ -182,11 +216,13 @@ class Load:
         self._heard(fresh)
 
     def _last_words(self) -> str:
+        if self._ended.is_set():
+            # Its output ends a moment before it does.
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(LAST_WORDS_TIMEOUT_S)
         if self._process.poll() is None:
             return "it does not answer"
-        assert self._process.stderr is not None
-        lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"it ended with exit code {self._process.returncode}"
+        return self._words.last() or f"it ended with exit code {self._process.returncode}"
 
     def _end(self) -> None:
         end_process(self._process)

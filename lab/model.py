@@ -68,6 +68,8 @@ class DatabaseState(StrEnum):
     """It takes writes and acknowledges none: it waits for a standby that is not there."""
     STANDBY = "standby"
     """It follows another."""
+    READ_ONLY = "read-only"
+    """It follows no other and refuses writes: to a monitor that asks whether it answers it is a healthy primary."""
     SILENT = "silent"
     """It does not answer."""
 
@@ -275,6 +277,8 @@ class Box:
     """When it last ended, on the wall clock of the engine; 0 where it never did."""
     exit_code: int | None = None
     restarts: int = 0
+    restarts_itself: bool = False
+    """It has a restart policy: Docker starts it again when it ends by itself."""
     addresses: dict[str, str] = field(default_factory=dict)
     """The networks that it is on, and its address on each."""
 
@@ -590,16 +594,45 @@ class WritesAudit:
     attempted: int
     acknowledged: int
     lost: int
-    """Acknowledged and in no database."""
+    """Acknowledged, and not in the database that users are served from."""
     unexpected: int
-    """In a database though never attempted, or though the client was told it was not placed."""
+    """In that database though never attempted, or though the client was told it was not placed."""
     duplicate: int
     """Executed more than once."""
     recovered: int
     """Outcome unknown to the client, and found."""
     lost_keys: tuple[str, ...] = ()
     complete: bool = True
-    """Whether every database could be read."""
+    """Whether every database could be read, and one of them is known to be the one that users are served from."""
+    why_incomplete: str = ""
+    served_by: str = ""
+    """The database that users are served from; empty where that is not known, as in journals from before it was noted."""
+    differing: dict[str, int] = field(default_factory=dict)
+    """For each standby that had caught up, how many keys it has more often or less often than the database that users are served from."""
+    not_compared: tuple[str, ...] = ()
+    """The other databases that were read, of which it is not known whether they differ."""
+
+    @property
+    def writes_differing(self) -> int | None:
+        """Keys that differ, all standbys together; None where a standby could not be compared, and none that was differs."""
+        found = sum(self.differing.values())
+        return None if not found and (self.not_compared or not self.complete or not self.served_by) else found
+
+
+@dataclass(frozen=True)
+class DatabaseAudit:
+    """What a database was when the audit read it."""
+
+    role: str
+    """primary (users are served from it), standby or read-only; empty for one that did not answer."""
+    timeline: int | None = None
+    """The history that its log belongs to; None where that is not known."""
+    position: str = ""
+    """Up to where it had written its log; of a standby, replayed it."""
+    caught_up: bool = False
+    """Of a standby: it had replayed what the primary had written when that was read."""
+    error: str = ""
+    """Why it could not be read."""
 
 
 @dataclass(frozen=True)
@@ -841,6 +874,8 @@ class TrialRecord:
     generator: GeneratorReport
     final_orders: dict[str, dict[str, int] | None]
     """For each database the count of each key; None for one that could not be read."""
+    databases: dict[str, DatabaseAudit] = field(default_factory=dict)
+    """What each of them was then; empty in journals from before that was noted."""
 
 
 @dataclass(frozen=True)
@@ -906,6 +941,8 @@ class TrialResult:
     """Seconds with no database that accepts writes (none_s) and with two or more (several_s)."""
     address: dict[str, float] = field(default_factory=dict)
     """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
+    unseen_s: float = 0.0
+    """For how long the observer said nothing: what it would have seen of databases and address then is unknown."""
     notes: tuple[str, ...] = ()
     alerts: tuple[Alert, ...] = ()
     """Those that were delivered from the fault on (or at all, where there was none), in order."""
@@ -974,9 +1011,9 @@ class TrialResult:
 
     @property
     def rejoin_s(self) -> float | None:
-        """From the healing of the fault until nothing was missing again."""
+        """From the healing of the fault until nothing was missing again; 0 where that was so before."""
         healed, until = self.phases.get("heal_s"), self.phases.get("redundant_s")
-        return until - healed if healed is not None and until is not None else None
+        return max(until - healed, 0.0) if healed is not None and until is not None else None
 
     @property
     def downtime_longest_s(self) -> float:
@@ -1054,6 +1091,51 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Timer:
+    """A setting that decides how soon a failure is detected, as the stage file has it."""
+
+    product: str
+    """haproxy, keepalived, pg_auto_failover, bird or postgresql."""
+    where: str
+    """The backend or instance that it belongs to; empty where it is of the whole program."""
+    setting: str
+    value: float
+    default: float | None
+    """What the product does where nothing is set; None where that depends on other settings."""
+    unit: str
+    """`s`, or empty for a count."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What everything ran on."""
+
+    cores: int
+    memory_mib: int
+    """Of the engine."""
+    engine: str
+    """Docker's version."""
+    kernel: str
+    system: str
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a figure stands on: it would be another one elsewhere."""
+
+    machine: Machine | None = None
+    fsync: bool | None = None
+    """Whether the databases wait for the disk; None where no file says so."""
+    timers: tuple[Timer, ...] = ()
+    round_trips_ms: dict[str, float] | None = None
+    """What the lines between two regions add to a round trip, by `eu-us`; empty where there is no distance, None where unknown."""
+    database_bytes: int | None = None
+    """The size of the database just before the load; None where no database said it."""
+    kill: str = ""
+    """What the fault `kill` ends and what it keeps."""
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """What was asked for: the frame of a run's results."""
 
@@ -1081,6 +1163,8 @@ class RunInfo:
     """Where a commit waits for another database: `region` or `local`; empty where the stage has no choice."""
     overload: Overload | None = None
     """How small the web boxes were, and what was asked of them; None where they were as their file says."""
+    conditions: Conditions | None = None
+    """What its figures stand on; None in runs from before it was noted."""
 
     @property
     def place(self) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 
 from lab.engine import Engine, end_process
 from lab.errors import InconclusiveError
+from lab.lastwords import LastWords
 from lab.model import DatabaseState, Finding, Sight, Stage
+from lab.observation import Word
 
 FIRST_TIMEOUT_S = 10.0
 # It says something at least once a second.
@@ -70,7 +72,8 @@ class Observer:
         self._reserve = reserve
         self._process: subprocess.Popen[bytes] | None = None
         self._seen = threading.Event()
-        self._heard_at = 0.0
+        self.words: list[Word] = []
+        """When it said something, and when that arrived."""
         self.sights: list[Sight] = []
         """Each change of what was seen."""
         self.findings: list[Finding] = []
@@ -84,6 +87,7 @@ class Observer:
         asked = reserve_order(self._stage) if self._reserve else order(self._stage)
         command = ["python", "-m", "client.reserve" if self._reserve else "client.observer", json.dumps(asked)]
         self._process = self._engine.talk_to(self._engine.internet_box(self._stage), command)
+        self._last_words = LastWords(self._process)
         threading.Thread(target=self._listen, args=(self._process,), daemon=True, name="observer").start()
         return self
 
@@ -95,18 +99,19 @@ class Observer:
         """What was seen last, at most a tenth of a second ago. Raises InconclusiveError when nothing is."""
         if not self._seen.wait(FIRST_TIMEOUT_S):
             assert self._process is not None
-            assert self._process.stderr is not None
             end_process(self._process)
-            words = self._process.stderr.read().decode(errors="replace").strip().splitlines()
-            raise InconclusiveError(f"the boxes could not be asked: {words[-1] if words else 'no answer'}", "see 'lab status'")
-        if monotonic() - self._heard_at > STALE_S:
+            raise InconclusiveError(f"the boxes could not be asked: {self._last_words.last() or 'no answer'}", "see 'lab status'")
+        if self._silent_s() > STALE_S:
             raise InconclusiveError("the observer has gone silent", "was the internet box stopped? see 'lab status'")
         return self.sights[-1]
 
     @property
     def is_watching(self) -> bool:
         """Whether it still looks: it has not ended, and not fallen silent."""
-        return self._process is not None and self._process.poll() is None and monotonic() - self._heard_at <= SILENT_S
+        return self._process is not None and self._process.poll() is None and self._silent_s() <= SILENT_S
+
+    def _silent_s(self) -> float:
+        return monotonic() - (self.words[-1].heard_at if self.words else 0.0)
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -117,11 +122,11 @@ class Observer:
                     self.realtime_offset_ns = int(message["realtime_ns"]) - int(message["monotonic_ns"])
                     self.period_s = float(message.get("period_s", 0.0))
                     continue
+                self.words.append(Word(int(message.get("clock_ns") or message.get("at_ns", 0)), monotonic()))
                 if message["event"] == "finding":
                     self.findings.append(Finding(int(message["at_ns"]), message["kind"], message["name"], message["said"]))
                     continue
                 sight = read_sight(message)
                 if not self.sights or not sight.is_like(self.sights[-1]):
                     self.sights.append(sight)
-                self._heard_at = monotonic()
                 self._seen.set()

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from lab.model import Arrival, Gap, Measured, Operation, Outage, Share, longest_s
+from lab.model import Arrival, Gap, LoadPlan, Measured, Operation, Outage, Share, longest_s
 
 QUIET_S = 1.0
 QUIET_ARRIVALS = 10
+QUIET_MARGIN_S = 0.3
+"""Beyond the quiet second: the first good request after a failure is intended a little later, and the last one is still under way."""
 
 
 def find_outages(
@@ -57,6 +59,17 @@ def _window(
     if cut_s is not None:
         return Outage(start_s, cut_s, censored=True, answered=answered)
     return Outage(start_s, end_s, censored=not _is_quiet(arrivals, last, next_bad), answered=answered)
+
+
+def quiet_in_s(arrivals: Sequence[Arrival], plan: LoadPlan, now_s: float) -> float:
+    """How much longer the load has to go on until the last failure is long enough ago; 0 where it is, or nothing failed.
+
+    Whatever is asked now has its answer after a deadline; what was asked before has it by then.
+    """
+    last_bad_s = max((arrival.at_s for arrival in arrivals if not arrival.is_good(plan.deadline_s)), default=-math.inf)
+    shares = [share for share in (plan.write_share, 1 - plan.write_share) if share > 0]
+    enough_s = QUIET_ARRIVALS / (plan.rate_per_s * min(shares))
+    return max(last_bad_s + max(QUIET_S, enough_s) + QUIET_MARGIN_S - now_s, 0.0)
 
 
 def union(*operations: Sequence[Outage]) -> tuple[Outage, ...]:

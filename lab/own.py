@@ -233,12 +233,18 @@ def check_target(target: str, project: Project, settings: Settings) -> None:
 
 
 def check_runs(target: str, project: Project, boxes: Sequence[Box]) -> None:
-    """Raise UsageError unless every box that a target may mean is running."""
+    """Raise UsageError unless every box that a target names is running, and of the copies that a role means at least one."""
     _, colon, value = target.partition(":")
     for name in value.split(",") if colon else [target]:
         meant = [box for box in boxes if box.service == name or (not colon and name in box.roles)]
         if not meant:
-            raise UsageError(f"'{name}' has no container in the project {project.name}", project.start_hint)
+            raise UsageError(f"'{name}' has no container in the project {project.name}{_copies(name, boxes)}", project.start_hint)
         down = [box for box in meant if box.status != "running"]
-        if down:
+        if down and (colon or len(down) == len(meant)):
             raise UsageError(f"'{down[0].service}' is {down[0].status}, not running", project.start_hint)
+
+
+def _copies(name: str, boxes: Sequence[Box]) -> str:
+    """The other copies of a service whose first one is gone: they have numbers in their names."""
+    found = [box.service for box in boxes if box.service.partition("#")[0] == name and box.status == "running"]
+    return f"; its copies that run are {', '.join(found)}" if found else ""

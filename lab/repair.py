@@ -175,6 +175,8 @@ class Repairs:
         self._open: set[str] = set()
         self._done: dict[str, Remedy] = {}
         self._beyond = False
+        self.acts: list[tuple[str, float, float]] = []
+        """What was done to which box, from when to when; monotonic seconds of this host."""
         self.whole_at: float | None = None
         """When all was last seen in reserve again, after the last loss; monotonic seconds of this host."""
 
@@ -236,7 +238,11 @@ class Repairs:
                     found = Remedy.START if box else Remedy.NOTHING
                 if found not in (Remedy.WAIT, Remedy.NOTHING):
                     self._note("repair", f"{found} {service} ({STAND_IN})")
-                    act(self._engine, self._ledger, self._stage, service, box, found)
+                    since = monotonic()
+                    try:
+                        act(self._engine, self._ledger, self._stage, service, box, found)
+                    finally:
+                        self.acts.append((service, since, monotonic()))
                     self._done[service] = found
             self._end.wait(LOOK_PERIOD_S if found is Remedy.WAIT else 0.0)
 
@@ -300,6 +306,7 @@ def by_hand(engine: Engine, ledger: UndoLedger, stage: Stage, policy: RepairPoli
         mended[spec.name] = found
     close(ledger, stage, mended)
     healing.await_whole(engine, stage, say=say)
+    ledger.check_noted()
     return len(mended)
 
 

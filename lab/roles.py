@@ -10,12 +10,19 @@ from lab.model import Box, DatabaseState, Sight, Stage
 from lab.observer import look
 from lab.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
 
-OF_STATE = {DatabaseState.PRIMARY: PRIMARY, DatabaseState.WAITING: PRIMARY, DatabaseState.STANDBY: STANDBY}
+OF_STATE = {
+    DatabaseState.PRIMARY: PRIMARY,
+    DatabaseState.WAITING: PRIMARY,
+    DatabaseState.READ_ONLY: PRIMARY,
+    DatabaseState.STANDBY: STANDBY,
+}
 
 
 def with_live_roles(boxes: Sequence[Box], stage: Stage, sight: Sight) -> list[Box]:
-    """The boxes, each with the roles that it plays in what was seen."""
-    return [replace(box, roles=(*box.roles, *_roles(box.service, stage, sight))) for box in boxes]
+    """The boxes, each with the roles that it plays in what was seen; one that is down plays none of the moment."""
+    return [
+        replace(box, roles=(*box.roles, *_roles(box.service, stage, sight))) if box.status == "running" else box for box in boxes
+    ]
 
 
 def _roles(service: str, stage: Stage, sight: Sight) -> list[str]:

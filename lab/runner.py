@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from threading import Lock
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
-from lab import databases, evidence, exposure, healing, layout, limits, roles, signals
-from lab.availability import measure_trial, summarise
+from lab import (
+    databases,
+    evidence,
+    exposure,
+    foreign,
+    healing,
+    layout,
+    limits,
+    observation,
+    restored,
+    roles,
+    signals,
+    surroundings,
+)
+from lab.availability import generator_report, measure_trial, summarise
 from lab.engine import POLL_S, Engine, EngineEvent, wait_until
-from lab.errors import HealError, InconclusiveError, LabError, UsageError
+from lab.errors import DiskError, HealError, InconclusiveError, LabError, UsageError
 from lab.faults import Victim
 from lab.faults.strike import Strike
 from lab.journal import RunJournal, TrialJournal, UndoLedger, utc_now
-from lab.load import Load
+from lab.load import Load, drift
 from lab.model import (
     WATCH_ROLE,
     Arrival,
     Box,
+    DatabaseAudit,
     DatabaseState,
     Event,
     Experiment,
+    FaultKind,
+    GeneratorReport,
     LoadPlan,
     Operator,
     RunInfo,
@@ -35,6 +51,7 @@ from lab.model import (
     TrialResult,
 )
 from lab.observer import Observer
+from lab.outages import quiet_in_s
 from lab.repair import Repairs, Reserve, wait_for
 from lab.report.document import as_document
 from lab.targets import plays_somebody
@@ -47,8 +64,19 @@ RESERVE_TIMEOUT_S = 45.0
 """How long a repair may take before the lab heals instead."""
 ROLE_TIMEOUT_S = 10.0
 """How long a later step waits for somebody to play the role that it hits."""
+QUIET_TIMEOUT_S = 5.0
+"""For how long the load goes on where the last failure is too recent for an end of the outage to be seen."""
 NOBODY_COMES_S = 8.0
 """How long a step waits for a return to redundancy that nobody works at: some things come back by themselves."""
+STREAM_LATE_S = 2.0
+"""So late at most Docker's word of something arrives; what seems later was stamped by a clock that has been set."""
+EARLY_S = 0.1
+"""By how much a stamp may lie after its arrival: two clocks, each known to some milliseconds."""
+HEALED_BY_OPERATOR, WHOLE_BEFORE = "operator-heal", "whole-before"
+"""A failback has two phases: the operator takes back what was broken, and only when nothing is missing changes over."""
+NOTED = ("die", "start", "pause", "unpause")
+ENDING = (FaultKind.KILL, FaultKind.STOP, FaultKind.WIPE)
+"""What takes a box down through the engine."""
 
 
 class Progress(Protocol):
@@ -120,9 +148,10 @@ def run(engine: Engine, ledger: UndoLedger, order: Order, info: RunInfo, progres
     Raises InconclusiveError when the stage does not settle or the load breaks off, HealError when a fault
     could not be undone, KeyboardInterrupt (healed) when interrupted.
     """
-    journal = RunJournal(info)
+    noted = replace(info, conditions=surroundings.look(engine, order.stage))
+    journal = RunJournal(noted)
     results = [run_trial(engine, ledger, order, number, journal, progress) for number in range(1, order.trials + 1)]
-    return conclude(info, results, journal)
+    return conclude(noted, results, journal)
 
 
 def run_trial(
@@ -158,18 +187,45 @@ class _Trial:
     broken: list[str] = field(default_factory=list)
     """Each fault and whom it hit, in words."""
     heard: list[EngineEvent] = field(default_factory=list)
+    struck: list[tuple[Step, Victim, float]] = field(default_factory=list)
+    """Each victim, what hit it, and when: seconds on the clock of the load, 0 for what was broken before it."""
+    acts: list[foreign.Act] = field(default_factory=list)
+    """What faults themselves started under load."""
+    looks: list[tuple[str, str, float]] = field(default_factory=list)
+    """When the lab found that nothing is missing: the name of the event, its words, seconds on the clock of the load."""
     noting: Lock = field(default_factory=Lock)
     """Repairs note things too, from threads of their own."""
     reserve: Reserve | None = None
     repairs: Repairs | None = None
 
+    failure: HealError | None = None
+    """Why the stage did not come back: raised when all that is known of the trial is written."""
+
     def run(self) -> TrialRecord:
-        record = None
+        """One trial, written as far as it is known. Raises what `run` does; a failed healing outranks all else."""
         try:
             record = self._run()
-            return record
-        finally:
+        except BaseException as error:
+            self.journal.abandon()
+            if self.failure:
+                raise self.failure from error
+            self.ledger.check_noted()
+            raise
+        try:
             self.journal.close(record)
+        except DiskError as error:
+            if not self.failure:
+                raise
+            self.progress.notice(error.message)
+        self._raise_failure()
+        return record
+
+    def _raise_failure(self) -> None:
+        """Raises HealError where the stage did not come back, or that it did could not be noted."""
+        if self.failure:
+            self.progress.notice(f"what was measured is kept in {self.journal.folder.parent}; 'lab report' shows it")
+            raise self.failure
+        self.ledger.check_noted()
 
     def _run(self) -> TrialRecord:
         stage, experiment = self.order.stage, self.order.experiment
@@ -191,7 +247,15 @@ class _Trial:
             # Every open fault is of this trial: a run does not begin while there is one.
             if self.ledger.entries():
                 with signals.Deferred(lambda: self.progress.notice("interrupted: healing first")):
-                    healing.undo_all(self.engine, self.ledger)
+                    self._undo_the_rest()
+
+    def _undo_the_rest(self) -> None:
+        """What an earlier attempt left. That it fails once more is no reason to lose what was measured."""
+        try:
+            healing.undo_all(self.engine, self.ledger)
+        except HealError:
+            if not self.failure:
+                raise
 
     def _break_before(self) -> None:
         """What users do not see fail: only that it is missing, and how it comes back."""
@@ -204,6 +268,7 @@ class _Trial:
                     self.progress.phase("before", f"{step.fault} {strike.names}, and waiting until users are served without")
                     strike.note(self.ledger)
                     self.victims += strike.victims
+                    self.struck += [(step, victim, 0.0) for victim in strike.victims]
                     self.broken.append(f"{step.fault} {strike.names}")
                     strike.inject()
                     strike.bites()
@@ -247,20 +312,29 @@ class _Trial:
                     self._note("capacity", f"{self.order.capacity_per_s:.1f} requests a second are what one web box carries")
                 self._get_repairs_ready(observer)
                 load.run_for(experiment.baseline_s)
-                self._break_and_heal()
-                self.progress.phase("after", "a while longer under load")
-                load.run_for(experiment.after_s)
+                try:
+                    self._break_and_heal()
+                    self.progress.phase("after", "a while longer under load")
+                    load.run_for(experiment.after_s)
+                    self._await_quiet(load)
+                except HealError as error:
+                    self._note_failed_healing(error)
                 self._note("stop")
-                generator = load.stop()
+                generator = self._stop(load)
                 self._note_blindness(observer)
+                self._note_clock_and_gaps(observer)
         finally:
             stop_watching()
-        self._note_what_docker_said()
+        said = self._said()
+        self._note_what_docker_said(said)
+        self._note_strangers(said)
         self._note_sights(observer)
-        self._note_reserves(observer)
-        self._note_evidence(observer)
+        reserves = self._note_reserves(observer)
+        self._note_restored(observer, said, reserves)
+        self._note_logs(observer)
         if self.order.plan.has_writes:
-            self.progress.phase("audit", "reading every database")
+            self.progress.phase("audit", "reading every database, each standby when it has caught up")
+        found = self._audit_what_can_be(internet, prefix) if self.order.plan.has_writes else {}
         return TrialRecord(
             number=self.number,
             seed=self.seed,
@@ -269,8 +343,57 @@ class _Trial:
             arrivals=tuple(sorted(load.arrivals, key=lambda arrival: arrival.number)),
             events=tuple(sorted(self.events, key=lambda event: event.at_s)),
             generator=generator,
-            final_orders=self._audit(internet, prefix) if self.order.plan.has_writes else {},
+            final_orders={name: said.get("orders") for name, said in found.items()},
+            databases={name: database_audit(said) for name, said in found.items()},
         )
+
+    def _await_quiet(self, load: Load) -> None:
+        """Go on until requests have succeeded for long enough to say that the last outage is over, within a limit.
+
+        A stray failure in the last second of the load would leave an outage of which nothing is known but its begin.
+        """
+        deadline = monotonic() + QUIET_TIMEOUT_S
+        wait_s = quiet_in_s(load.arrivals, self.order.plan, load.clock.now_s())
+        while wait_s > 0 and monotonic() < deadline:
+            load.run_for(wait_s)
+            wait_s = quiet_in_s(load.arrivals, self.order.plan, load.clock.now_s())
+
+    # What is still done for a trial whose stage did not come back
+
+    def _note_failed_healing(self, error: HealError) -> None:
+        """The trial ends here, and what is known of it is kept: of what was not healed nothing is concluded."""
+        self.failure = error
+        self._note("heal-failed", error.message)
+        self.load.show_fault("")
+        self.progress.phase("heal", f"failed: {error.message}")
+
+    def _stop(self, load: Load) -> GeneratorReport:
+        try:
+            return load.stop()
+        except InconclusiveError as error:
+            if not self.failure:
+                raise
+            # At least so many were intended, and how late they were is known of those that arrived.
+            self._note("note", error.message)
+            intended = max((arrival.number for arrival in load.arrivals), default=-1) + 1
+            return generator_report(load.arrivals, intended, len(load.arrivals), 0.0)
+
+    def _note_logs(self, observer: Observer) -> None:
+        try:
+            self._note_evidence(observer)
+        except LabError as error:
+            if not self.failure:
+                raise
+            self._note("note", f"the logs could not be read: {error.message}")
+
+    def _audit_what_can_be(self, internet: Box, prefix: str) -> dict[str, dict[str, Any]]:
+        try:
+            return self._audit(internet, prefix)
+        except LabError as error:
+            if not self.failure:
+                raise
+            self._note("note", error.message)
+            return {name: {"error": error.message} for name in self.order.stage.databases}
 
     def _break_and_heal(self) -> None:
         experiment = self.order.experiment
@@ -349,7 +472,8 @@ class _Trial:
             self._note("inject", operator.does)
         self._note("operator", operator.does)
         if operator.does == "failback":
-            self._heal()
+            # Part of what the operator does, and no rescue by the lab: nothing that comes after is cut off by it.
+            self._heal(HEALED_BY_OPERATOR, WHOLE_BEFORE)
         if operator.does == "promote":
             databases.promote(self.engine, self.ledger, self.order.stage, fence=True, say=self._say_promoted)
         elif operator.to:
@@ -368,12 +492,16 @@ class _Trial:
             self.progress.phase("inject", f"{step.fault} {strike.names}")
             strike.note(self.ledger)
             self.victims += strike.victims
-            self._note("inject", f"{step.fault} {strike.names}")
+            since = monotonic()
+            self._note("inject", f"{step.fault} {strike.names}", since)
             self.broken.append(f"{step.fault} {strike.names}")
             self.load.show_fault(", ".join(self.broken))
             strike.inject()
             for bite in strike.bites():
                 self._note("bite" if bite.proved else "no-bite", bite.evidence)
+            self.struck += [(step, victim, self.load.clock.at(since)) for victim in strike.victims]
+            if step.fault is FaultKind.RESTART:  # no other fault starts a box
+                self.acts += [self._act(victim.box.service, since, monotonic()) for victim in strike.victims]
             if self.repairs:
                 self.repairs.struck(step, [victim.box.service for victim in strike.victims])
 
@@ -382,26 +510,38 @@ class _Trial:
         stage = self.order.stage
         return roles.boxes_in_roles(self.engine, stage, self.observer.latest() if stage.is_watched else None)
 
-    def _heal(self) -> None:
+    def _heal(self, event: str = "heal", whole: str = "well") -> None:
         """Take back every fault of this trial, the last one first, and wait until users are served again."""
         # First of all, before a word is said: a terminal or a disk that is gone must not keep anything broken.
         healing_since = monotonic()
         try:
             healing.undo_all(self.engine, self.ledger)
         finally:
-            self._note("heal", at=healing_since)
+            self._note(event, at=healing_since)
             self.load.show_fault("")
             self.progress.phase("heal", "took the fault back, waiting until all is well")
-        self._await_whole()
+        self._await_whole(whole)
 
-    def _await_whole(self) -> None:
-        """Wait until what was broken is well, users are served, and nothing is missing to survive the next fault."""
+    def _await_whole(self, event: str = "well") -> None:
+        """Wait until what was broken is well, users are served, and nothing is missing to survive the next fault.
+
+        Raises HealError, also where it cannot be found out whether that is so.
+        """
+        try:
+            self._look_until_whole(event)
+        except HealError:
+            raise
+        except LabError as error:
+            raise HealError(f"it is not known whether the stage is well again: {error.message}", error.hint) from error
+
+    def _look_until_whole(self, event: str) -> None:
         healing.await_well(self.engine, self.order.stage.number, self._names())
         healing.await_service(self.engine, self.order.stage)
         healing.await_sight(self.engine, self.order.stage, self.observer, say=lambda text: self._note("note", text))
         # Where repairs went before, since when nothing is missing is known better than by this look.
         since = self.repairs.whole_at if self.repairs and self.repairs.is_through else None
-        self._note("well", "every box that was broken is well again, the service answers, nothing is missing", since)
+        looked_s = self.load.clock.at(monotonic() if since is None else since)
+        self.looks.append((event, "every box that was broken is well again, the service answers, nothing is missing", looked_s))
 
     def _note(self, name: str, detail: str = "", at: float | None = None) -> None:
         self._note_event(Event(round(self.load.clock.at(monotonic() if at is None else at), 6), name, detail))
@@ -410,14 +550,94 @@ class _Trial:
         self.journal.arrivals(arrivals)
         self.progress.arrivals(arrivals)
 
-    def _note_what_docker_said(self) -> None:
+    def _said(self) -> list[foreign.Said]:
+        """What Docker said of boxes, on the clock of the load and in order of time."""
+        names = {victim.box.id: victim.box.service for victim in self.victims}
+        found = [
+            foreign.Said(self._instant(heard), heard.service or names.get(heard.box_id, ""), heard.action)
+            for heard in list(self.heard)
+        ]
+        return sorted((each for each in found if each.service), key=lambda each: each.at_s)
+
+    def _instant(self, heard: EngineEvent) -> float:
+        """When it was done, as the engine says; as it arrived, where its clock is not known or has been set meanwhile."""
+        arrived_s = self.load.clock.at(heard.at)
+        if not heard.stamp_ns or not self.observer.realtime_offset_ns:
+            return arrived_s
+        stamped_s = (heard.stamp_ns - self.observer.realtime_offset_ns - self.load.start_ns) / 1e9
+        return stamped_s if 0 <= arrived_s - stamped_s + EARLY_S <= STREAM_LATE_S else arrived_s
+
+    def _note_what_docker_said(self, said: Sequence[foreign.Said]) -> None:
         """What happened to boxes, also to those that somebody else broke."""
         victims = set(self._names())
-        for heard in list(self.heard):
-            ours = heard.service in victims
-            self._note(
-                "docker" if ours else "note", f"{heard.service}: {heard.action}{'' if ours else ', not by this run'}", heard.at
+        for each in said:
+            ours = each.service in victims
+            if each.action in NOTED:
+                words = f"{each.service}: {each.action}{'' if ours else ', not by this run'}"
+                self._note_event(Event(round(each.at_s, 6), "docker" if ours else "note", words))
+
+    def _note_strangers(self, said: Sequence[foreign.Said]) -> None:
+        """Who but the lab and the system brought back what was broken, before the lab did: what that ended did not end by itself."""
+        repaired = self.repairs.acts if self.repairs else []
+        own = [*self.acts, *(self._act(*act) for act in repaired)]
+        struck = [
+            foreign.Struck(victim.box.service, at_s, victim.box.restarts_itself, at_s == 0.0 and step.fault in ENDING)
+            for step, victim, at_s in self.struck
+        ]
+        healed_s = self._healed_s()
+        for event in foreign.returns(said, struck, own, self.load.clock.now_s() if healed_s is None else healed_s):
+            self._note_event(event)
+            self._note_event(Event(event.at_s, "note", f"{event.detail}: what this ended did not end by itself"))
+
+    def _healed_s(self) -> float | None:
+        """When the lab, or its operator, began to take the faults back."""
+        found = [event.at_s for event in self.events if event.name in ("heal", HEALED_BY_OPERATOR)]
+        return min(found, default=None)
+
+    def _act(self, service: str, since: float, until: float) -> foreign.Act:
+        return foreign.Act(service, self.load.clock.at(since), self.load.clock.at(until))
+
+    def _note_restored(self, observer: Observer, said: Sequence[foreign.Said], reserves: Sequence[exposure.Reserve]) -> None:
+        """Since when nothing was missing, for each time that the lab found so: that came before it looked."""
+        stage, experiment = self.order.stage, self.order.experiment
+        seen_s = [(self._on_load(sight.clock_ns), stage.is_redundant(sight)) for sight in observer.sights]
+        injected_s = min((at_s for _, _, at_s in self.struck), default=None)
+        for event, words, looked_s in self.looks:
+            seen = restored.Seen(
+                looked_s=looked_s,
+                broken=[
+                    restored.Broken(victim.box.service, step.fault, at_s, victim.box.is_guest and bool(victim.box.health))
+                    for step, victim, at_s in self.struck
+                ],
+                said=said,
+                healed_s=self._healed_s(),
+                arrivals=self.load.arrivals,
+                deadline_s=self.order.plan.deadline_s,
+                sights=seen_s if stage.is_watched else None,
+                reserves=None if stage.is_guest or exposure.without_reserve(stage) else reserves,
+                # What was broken before the load began was missing in its calm times, too. A silence is dated when the question
+                # was put, which may have been before the fault.
+                calm_s=None if experiment.before or injected_s is None else injected_s - exposure.BACK_LATE_S,
             )
+            self._note_event(Event(round(restored.restored_s(seen), 6), event, f"{words} (the lab looked at {looked_s:.2f} s)"))
+            if event != WHOLE_BEFORE and restored.is_short(seen):
+                self._note("note", "until the load ended not every tier survived as many failures as before the fault")
+
+    def _on_load(self, clock_ns: int) -> float:
+        return round((clock_ns - self.load.start_ns) / 1e9, 6)
+
+    def _note_clock_and_gaps(self, observer: Observer) -> None:
+        """How well all this was observed: for how long the observer said nothing, and how far the two clocks went apart."""
+        stop_s = next(event.at_s for event in reversed(self.events) if event.name == "stop")
+        found = drift(self.load.clock, self.load.clock_at_end)
+        self._note(
+            observation.CLOCK_EVENT,
+            f"this host's clock is known to {found.error_s * 1000:.2f} ms on the load's for all of the trial; "
+            f"it went {found.drift_s * 1000:+.2f} ms off in {stop_s:.0f} s",
+        )
+        words = list(observer.words)
+        for event in observation.as_events(observation.gaps(words, self.load.start_ns, stop_s), observation.arrival_gap_s(words)):
+            self._note_event(event)
 
     def _note_blindness(self, observer: Observer) -> None:
         """An observer that died meanwhile has seen nothing bad: that must not look like nothing bad to be seen."""
@@ -427,22 +647,24 @@ class _Trial:
     def _note_sights(self, observer: Observer) -> None:
         stage = self.order.stage
         for sight in observer.sights:
-            at_s = round((sight.clock_ns - self.load.start_ns) / 1e9, 6)
+            at_s = self._on_load(sight.clock_ns)
             if sight.databases:
                 states = " ".join(f"{name}={state}" for name, state in sight.databases.items())
                 self._note_event(Event(at_s, "databases", f"{states} spare={stage.spare(sight)}"))
             if stage.balancers:
                 self._note_event(Event(at_s, "address", f"holders={','.join(sight.holders)} wire={sight.wire}"))
 
-    def _note_reserves(self, observer: Observer) -> None:
+    def _note_reserves(self, observer: Observer) -> list[exposure.Reserve]:
         """How many more failures each tier survives: worked out only now, for that takes time which the load may need.
 
         Of somebody else's project nobody was asked.
         """
         if self.order.stage.is_guest:
-            return
-        for reserve in exposure.replay(self.order.stage, list(observer.findings), self.load.start_ns):
+            return []
+        found = exposure.replay(self.order.stage, list(observer.findings), self.load.start_ns)
+        for reserve in found:
             self._note_event(exposure.as_event(reserve, observer.period_s))
+        return found
 
     def _note_evidence(self, observer: Observer) -> None:
         """What the boxes that watch others wrote in their logs, on the clock of the load."""
@@ -465,11 +687,23 @@ class _Trial:
             self.events.append(event)
             self.journal.event(event)
 
-    def _audit(self, internet: Box, prefix: str) -> dict[str, dict[str, int] | None]:
+    def _audit(self, internet: Box, prefix: str) -> dict[str, dict[str, Any]]:
+        """What the audit says of each database. Raises InconclusiveError where it says nothing."""
         addresses = self.order.stage.databases
         done = self.engine.run_in(internet, ["python", "-m", "client.audit", prefix, json.dumps(addresses)], AUDIT_TIMEOUT_S)
         try:
             found = json.loads(done.output)
-        except ValueError as error:
+            return {name: dict(found[name]) for name in addresses}
+        except (ValueError, KeyError, TypeError) as error:
             raise InconclusiveError(f"the audit failed: {(done.output.strip().splitlines() or ['no output'])[-1]}") from error
-        return {name: found[name].get("orders") for name in addresses}
+
+
+def database_audit(said: dict[str, Any]) -> DatabaseAudit:
+    """What the audit says of a database, beside its orders."""
+    return DatabaseAudit(
+        role=str(said.get("role", "")),
+        timeline=said.get("timeline"),
+        position=str(said.get("position", "")),
+        caught_up=bool(said.get("caught_up", False)),
+        error=str(said.get("error", "")),
+    )

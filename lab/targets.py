@@ -19,16 +19,14 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
     """The boxes that a target names, at least one.
 
     ROLE is one box that plays the role, by chance (seeded) where several do; a bare service name works
-    too. service:NAME is that box, service:NAME,NAME these together; zone:NAME and region:NAME are every box that stands
+    too. A box that is down plays no role: neither ROLE, all:ROLE nor random means it; by its name it is still meant. service:NAME is that box, service:NAME,NAME these together; zone:NAME and region:NAME are every box that stands
     there; line:NAME is the router's line to a region; label:KEY=VALUE every box with the label; all:ROLE every box in the role; random any box of the
     system, random:ROLE,ROLE any in one of the roles. The internet box is never a target. Raises UsageError.
     """
     system = sorted((box for box in boxes if box.is_system), key=lambda box: box.service)
     form, colon, value = target.partition(":")
     if form == "random":
-        roles = [role for role in value.split(",") if role]
-        found = [box for box in system if not roles or set(roles) & set(box.roles)]
-        found = [random.choice(found)] if found else []
+        found = _any(value.split(",") if colon else [], [box for box in system if _is_up(box)], random)
     elif colon and form == "service":
         found = _all_named(value.split(","), system)
     elif colon and form in PLACES:
@@ -41,14 +39,34 @@ def resolve(target: str, boxes: Sequence[Box], random: Random) -> tuple[Box, ...
         key, equals, wanted = value.partition("=")
         found = [box for box in system if equals and box.labels.get(key) == wanted]
     elif colon and form == "all":
-        found = [box for box in system if value in box.roles]
+        found = [box for box in system if value in box.roles and _is_up(box)]
     elif colon:
         raise UsageError(f"'{target}' is no target", f"a target is {FORMS}")
     else:
         found = _one(target, system, random)
     if not found:
-        raise UsageError(f"the target '{target}' matches no box", _known(system))
+        down = _all_down(value if colon else form, system)
+        raise UsageError(f"the target '{target}' matches no box{down}", _known(system))
     return tuple(found)
+
+
+def _is_up(box: Box) -> bool:
+    """Whether a box can play a role now; one that is only described in a file (it has no status yet) could."""
+    return box.status in ("running", "")
+
+
+def _any(roles: Sequence[str], up: Sequence[Box], random: Random) -> list[Box]:
+    """One box that plays one of the roles; any at all without roles. An empty role does not mean "any"."""
+    if not all(roles):
+        raise UsageError("random: needs roles after the colon", "random is any box, random:web,db one that plays web or db")
+    found = [box for box in up if not roles or set(roles) & set(box.roles)]
+    return [random.choice(found)] if found else []
+
+
+def _all_down(roles: str, system: Sequence[Box]) -> str:
+    """Why a role means nothing just now: those who would play it are down. Empty where that is not why."""
+    down = [f"{box.service} is {box.status}" for box in system if set(roles.split(",")) & set(box.roles) and not _is_up(box)]
+    return f" that runs: {', '.join(down)}" if down else ""
 
 
 def _all_named(names: Sequence[str], system: Sequence[Box]) -> list[Box]:
@@ -89,7 +107,7 @@ def _known(system: Sequence[Box]) -> str:
 
 
 def _one(name: str, system: Sequence[Box], random: Random) -> list[Box]:
-    in_role = [box for box in system if name in box.roles]
+    in_role = [box for box in system if name in box.roles and _is_up(box)]
     if in_role:
         return [random.choice(in_role)]
     return [box for box in system if box.service == name]

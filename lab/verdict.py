@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lab.model import Check, Expectation, Gap, Measured, Operation, Share, TrialResult, Verdict
 from lab.outages import at_least, longest, total
 
 SERVED_RATIO = "served_of_capacity_ratio"
-LOST = "writes_lost"
+LOST, DIFFERING = "writes_lost", "writes_differing"
+SURE_WHEN_INVALID = (LOST, DIFFERING)
+"""What was found in the databases does not depend on how well time was kept."""
 
 Figure = Callable[[TrialResult], Measured | None]
 OfOperation = Callable[[Operation], Measured | None]
@@ -76,6 +78,12 @@ def _known(value: float | None) -> Measured | None:
     return None if value is None else Measured.exactly(value)
 
 
+def _observed(trial: TrialResult, seconds: Mapping[str, float]) -> Measured | None:
+    """Seconds with several of what the observer counted: while it saw nothing there may have been several, too."""
+    several_s = seconds.get("several_s")
+    return None if several_s is None else Measured(several_s, several_s + trial.unseen_s)
+
+
 def _lost(trial: TrialResult) -> Measured | None:
     return Measured.exactly(trial.audit.lost) if trial.audit.complete and trial.has_writes else None
 
@@ -111,11 +119,12 @@ FIGURES: dict[str, Figure] = {
     "writes_availability_ratio": _writes(_availability),
     "writes_fault_availability_ratio": _writes(_availability_during_fault),
     LOST: _lost,
+    DIFFERING: lambda trial: _known(trial.audit.writes_differing if trial.has_writes else None),
     "writes_unexpected": _of_audit(lambda trial: trial.audit.unexpected),
     "writes_duplicate": _of_audit(lambda trial: trial.audit.duplicate),
     "outages": _service(_outages),
-    "split_brain_s": lambda trial: _known(trial.writable.get("several_s")),
-    "address_several_s": lambda trial: _known(trial.address.get("several_s")),
+    "split_brain_s": lambda trial: _observed(trial, trial.writable),
+    "address_several_s": lambda trial: _observed(trial, trial.address),
     "degraded_redundancy_s": lambda trial: _known(trial.degraded_redundancy_s),
     "rejoin_s": _rejoin,
     SERVED_RATIO: lambda trial: _known(trial.served_ratio),
@@ -146,7 +155,7 @@ def decide(trials: Sequence[TrialResult]) -> Verdict:
     A lost write refutes in an invalid trial too: that it was lost does not depend on how well time was kept. A valid trial
     that says nothing of an expectation is none that held it.
     """
-    if any(trial.valid or check.expectation.measure == LOST for trial in trials for check in trial.failures):
+    if any(trial.valid or check.expectation.measure in SURE_WHEN_INVALID for trial in trials for check in trial.failures):
         return Verdict.REFUTED
     decided = sum(trial.is_decided for trial in trials)
     return Verdict.HELD if decided and decided * 2 >= len(trials) else Verdict.INCONCLUSIVE

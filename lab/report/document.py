@@ -33,6 +33,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "repair_after_s": info.repair_after_s,
         "foreseen": info.foreseen or None,
         "overload": asdict(info.overload) if info.overload else None,
+        "conditions": asdict(info.conditions) if info.conditions else None,
         "seed": info.seed,
         "rate_per_s": info.plan.rate_per_s,
         "deadline_s": info.plan.deadline_s,

@@ -15,6 +15,8 @@ from markupsafe import Markup
 
 from lab import exposure
 from lab.availability import sample_median
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import RunInfo, RunResult, TrialRecord, TrialResult
 from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
 from lab.report.dots import Dot, DotRow, dots_chart
@@ -48,7 +50,7 @@ class TrialSection:
     @property
     def size_bytes(self) -> int:
         """What its pictures take."""
-        return sum(len((each or "").encode()) for each in (self.chart, self.close_up, self.steps))
+        return sum(len((each or "").encode(errors="replace")) for each in (self.chart, self.close_up, self.steps))
 
 
 def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
@@ -62,6 +64,7 @@ def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
         verdict=result.verdict,
         verdict_line=words.verdict_line(result),
         conditions=terminal.conditions(result),
+        stands_on=[stands_on(result.info.conditions)] if result.info.conditions else [],
         figures=figures(result),
         dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
         rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
@@ -85,6 +88,7 @@ def matrix_page(matrix: Matrix) -> str:
         lines=[(row, [_heat_cell(row.cell(column.name)) for column in matrix.columns]) for row in matrix.rows],
         charts=[(column, chart) for column, chart in charts if chart],
         remarks=list(_told(matrix)),
+        stands_on=lines_of([(row.name, row.conditions) for row in matrix.rows]),
     )
 
 

@@ -14,7 +14,7 @@ from lab.model import RunInfo, RunResult, TrialRecord, TrialResult, Verdict
 from lab.report import terminal, timeline, words
 from lab.report.matrix import Cell, Matrix, Row
 from lab.report.svg import xml_text
-from lab.verdict import LOST
+from lab.verdict import SURE_WHEN_INVALID
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _seen(trial: TrialResult) -> str:
 
 def trial_outcome(trial: TrialResult) -> tuple[str, tuple[str, ...]]:
     """What a trial is as a test, and why. A lost write refutes in an invalid trial too, as it does for the verdict."""
-    lost = tuple(str(check) for check in trial.failures if check.expectation.measure == LOST)
+    lost = tuple(str(check) for check in trial.failures if check.expectation.measure in SURE_WHEN_INVALID)
     if trial.valid and trial.failures:
         return "failure", tuple(str(check) for check in trial.failures)
     if lost:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from lab import exposure
 from lab.availability import bins
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import RunInfo, RunResult, TrialRecord, TrialResult, Verdict
 from lab.report import heat, reserve, terminal, words
 from lab.report.figures import figures
@@ -20,6 +22,7 @@ SUMMARY_MAX_BYTES = 512 * 1024
 TEXT_MAX_CHARACTERS = 400
 SENTENCE_MAX_CHARACTERS = 2000
 COLUMNS_MAX = 30
+ROWS_TOLD_MAX = 20
 STRIP_CHARACTERS = 100
 SIGNS = {Verdict.HELD: "✓", Verdict.REFUTED: "✗", Verdict.INCONCLUSIVE: "?"}
 JOINER = "\u2060"
@@ -66,11 +69,17 @@ def comparison(matrix: Matrix, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str
         plain(words.matrix_headline(matrix), SENTENCE_MAX_CHARACTERS),
         "",
         *([f"{more} more faults are left out.", ""] if more else []),
+        *_stands_on(matrix),
         _row(["stage", *(column.title for column in columns), "costs"]),
         _rule(len(columns) + 2),
     ]
     rows = [_row([row.name, *(_cell(row.cell(column.name)) for column in columns), words.cost(row)]) for row in matrix.rows]
     return _fitted(head, rows, limit_bytes)
+
+
+def _stands_on(matrix: Matrix) -> list[str]:
+    lines = lines_of([(row.name, row.conditions) for row in matrix.rows[:ROWS_TOLD_MAX]])
+    return [each for line in lines for each in (f"_{plain(line)}_", "")]
 
 
 def plain(text: str, most: int = TEXT_MAX_CHARACTERS) -> str:
@@ -104,6 +113,7 @@ def _run_head(result: RunResult) -> list[str]:
         "",
         *_reserves(result),
         f"Seed {result.info.seed}, {result.info.plan.rate_per_s:g} requests a second, begun {plain(result.info.started_at)}.",
+        *(["", f"_{plain(stands_on(result.info.conditions))}_"] if result.info.conditions else []),
     ]
 
 
@@ -190,4 +200,4 @@ def _fitted(head: Sequence[str], rows: Sequence[str], limit_bytes: int) -> str:
 
 
 def _size(text: str) -> int:
-    return len(text.encode())
+    return len(text.encode(errors="replace"))

@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from lab import conditions
 from lab.availability import sample_median, summarise
-from lab.errors import UsageError
+from lab.errors import DiskError, UsageError
 from lab.journal import RESULTS_FOLDER
-from lab.model import Check, Measured, RunResult, SampleMedian, Summary, TrialResult, Verdict
+from lab.model import Check, Conditions, Measured, RunResult, SampleMedian, Summary, TrialResult, Verdict
 from lab.outages import at_least
 from lab.verdict import decide
 
@@ -221,6 +222,8 @@ class Row:
     """At most one of each column; a column that is missing was not tried."""
     title: str = ""
     """Of the stage, as its file has it: "Redundant load balancers"; empty in files of an older version."""
+    conditions: Conditions | None = None
+    """What the stage's figures stand on; None where that is not known."""
 
     @property
     def called(self) -> str:
@@ -432,8 +435,12 @@ def read(path: Path) -> Matrix:
 
 
 def write(matrix: Matrix, path: Path) -> None:
-    """Write it as JSON."""
-    path.write_text(json.dumps(matrix.to_document(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Write it as JSON. Raises DiskError."""
+    text = json.dumps(matrix.to_document(), indent=2, allow_nan=False) + "\n"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DiskError.of(path, error) from error
 
 
 def _row(raw: Any) -> Row:
@@ -445,6 +452,7 @@ def _row(raw: Any) -> Row:
         memory_mib=int(raw["memory_mib"]),
         cells=tuple(_cell(each) for each in raw["cells"]),
         title=str(raw.get("title", "")),
+        conditions=conditions.from_document(raw.get("conditions")),
     )
 
 

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from lab import cascade, exposure
 from lab.availability import Bin, bins, quantile, sample_median
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import (
     MONTH_S,
     MonkeyOutcome,
@@ -24,7 +26,9 @@ from lab.model import (
     TrialRecord,
     TrialResult,
     Verdict,
+    WritesAudit,
 )
+from lab.plaintext import one_line
 from lab.report import reserve, words
 from lab.report.matrix import Cell, Matrix
 
@@ -44,16 +48,18 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     """Print the whole result: the strip of each trial, the figures, the verdict."""
     info = result.info
     console.print()
-    console.print(Text(f"{info.place} · {info.experiment} · {info.question}", style="bold"))
+    console.print(Text(one_line(f"{info.place} · {info.experiment} · {info.question}"), style="bold"))
     deadline = f"{info.plan.deadline_s:g} s"
     good = f"a 2xx{f' with {info.contains!r} in it' if info.contains else ''}" if info.url else "a correct answer"
     console.print(
-        f"{info.plan.rate_per_s:g} requests a second, good means {good} within {deadline}; seed {info.seed}",
+        one_line(f"{info.plan.rate_per_s:g} requests a second, good means {good} within {deadline}; seed {info.seed}"),
         style="dim",
         markup=False,
     )
     if info.url:
-        console.print(f"only {info.url} is read: writes, losses and databases are not measured", style="dim", markup=False)
+        console.print(
+            one_line(f"only {info.url} is read: writes, losses and databases are not measured"), style="dim", markup=False
+        )
     for record, trial in zip(records, result.trials, strict=True):
         show_strip(console, record, trial)
     console.print(
@@ -65,9 +71,9 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     show_reserves(console, result.trials)
     for trial in result.trials:
         for line in (*_served_by(trial, console.width), *remarks(info, trial)):
-            console.print(f"  trial {trial.number}: {line}", markup=False)
+            console.print(f"  trial {trial.number}: {one_line(line)}", markup=False)
     for said in closing(result):
-        console.print(said, markup=False)
+        console.print(one_line(said) if isinstance(said, str) else said, markup=False)
 
 
 def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> None:
@@ -75,7 +81,7 @@ def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> Non
     cells = bins(record.arrivals, record.plan.deadline_s, BIN_S)
     marks = {int(event.at_s / BIN_S): MARKS[event.name] for event in record.events if event.name in MARKS}
     width = max(console.width - STRIP_MARGIN - 1, 20) // 10 * 10
-    console.print(f"trial {trial.number}" + (f": {', '.join(trial.targets)}" if trial.targets else ""))
+    console.print(one_line(f"trial {trial.number}" + (f": {', '.join(trial.targets)}" if trial.targets else "")), markup=False)
     for start in range(0, len(cells), width):
         row = cells[start : start + width]
         above = "".join(marks.get(start + offset, " ") for offset in range(len(row)))
@@ -197,6 +203,7 @@ def explain(trial: TrialResult) -> list[str]:
     ):
         if count:
             lines.append(f"{words.count(count, 'write')} {what}")
+    lines += differences(audit)
     if trial.writable.get("several_s"):
         lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
     if trial.address.get("several_s"):
@@ -208,6 +215,16 @@ def explain(trial: TrialResult) -> list[str]:
     if "impact_s" in trial.phases and trial.phases.get("operator_s", 0.0) > trial.phases["impact_s"]:
         lines.append(operators_share(trial.phases))
     return [*lines, *map(str, trial.failures), *(f"undecided: {check}" for check in trial.undecided), *trial.notes]
+
+
+def differences(audit: WritesAudit) -> list[str]:
+    """Where a standby holds something else than the database that users are served from, and where that is not known."""
+    found = [f"{name} differs from {audit.served_by} in {count:,} orders" for name, count in audit.differing.items() if count]
+    if audit.complete and audit.not_compared:
+        found.append(
+            f"{', '.join(audit.not_compared)} had not caught up when it was read: whether its orders differ is not known"
+        )
+    return found
 
 
 def remarks(info: RunInfo, trial: TrialResult) -> list[str]:
@@ -252,8 +269,9 @@ def durability(result: RunResult) -> list[str]:
 
 
 def conditions(result: RunResult) -> list[str]:
-    """What the run was made under, and what came of it: the durability, the repair policy."""
-    return [*durability(result), *under_repair(result)]
+    """What the run was made under, and what came of it: the durability, the repair policy, losses by trial."""
+    lost = words.lost_trials(result.trials) if result.info.plan.has_writes else ""
+    return [*durability(result), *under_repair(result), *([lost] if lost else [])]
 
 
 def overload(trial: TrialResult) -> str:
@@ -311,8 +329,13 @@ def closing(result: RunResult) -> list[Text | str]:
             Text(f"with the trials that are not valid: longest outage {words.median_text(summary.outage_all)}", style="dim")
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
-    lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
+    lines.append(
+        Text.assemble(
+            (result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), "  " + one_line(f"expected: {expectations}")
+        )
+    )
     lines += conditions(result)
+    lines += [stands_on(info.conditions)] if info.conditions else []
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines
@@ -342,7 +365,7 @@ def _lost_total(summary: Summary) -> str:
 def show_matrix(console: Console, matrix: Matrix) -> None:
     """Print a comparison: a row a stage, a column a fault."""
     console.print()
-    console.print(Text(matrix.title, style="bold"))
+    console.print(Text(one_line(matrix.title), style="bold"))
     table = Table(padding=(0, 1), show_lines=True)
     table.add_column("stage")
     for column in matrix.columns:
@@ -352,7 +375,9 @@ def show_matrix(console: Console, matrix: Matrix) -> None:
         cells = [_matrix_cell(row.cell(column.name)) for column in matrix.columns]
         table.add_row(Text(row.name), *cells, Text(words.cost(row)))
     console.print(table)
-    console.print(words.matrix_headline(matrix), markup=False, highlight=False)
+    console.print(one_line(words.matrix_headline(matrix)), markup=False, highlight=False)
+    for line in lines_of([(row.name, row.conditions) for row in matrix.rows]):
+        console.print(one_line(line), style="dim", markup=False, highlight=False)
 
 
 def _matrix_cell(cell: Cell | None) -> Text:
@@ -376,7 +401,7 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
         f"longest outage {outage} (writes {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s), "
         f"lost {words.outcome_lost(outcome)}{_split(outcome)}, {rejoin}"
     )
-    return line + "".join(f"\n              {why}" for why in outcome.why)
+    return line + "".join(f"\n              {one_line(why)}" for why in outcome.why)
 
 
 def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
@@ -388,7 +413,11 @@ def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
         f"longest outage {words.measured_text(fault.outage)} (writes {fault.writes_downtime_s:.2f} s, reads {fault.reads_downtime_s:.2f} s), "
         f"{bad} of {outcome.intended} requests failed, lost {words.outcome_lost(fault)}{_split(fault)}{back}"
     )
-    return line + (" (the lab healed it)" if outcome.healed else "") + "".join(f"\n              {why}" for why in fault.why)
+    return (
+        line
+        + (" (the lab healed it)" if outcome.healed else "")
+        + "".join(f"\n              {one_line(why)}" for why in fault.why)
+    )
 
 
 def _split(outcome: SoakOutcome) -> str:
@@ -399,7 +428,7 @@ def _split(outcome: SoakOutcome) -> str:
 def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder: str) -> None:
     """What a monkey came to."""
     for line in said:
-        console.print(line, markup=False, highlight=False)
+        console.print(one_line(line), markup=False, highlight=False)
     console.print(Text.assemble((verdict.value.upper(), VERDICT_STYLES[verdict]), f"  kept in {folder}"), soft_wrap=True)
 
 
@@ -421,7 +450,8 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
     console.print(SOAK_LEGEND, style="dim")
     for outcome in outcomes:
         if outcome.why:
-            console.print(f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}", markup=False, highlight=False)
+            said = f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}"
+            console.print(one_line(said), markup=False, highlight=False)
     console.print(
         Text.assemble(
             (verdict.value.upper(), VERDICT_STYLES[verdict]),

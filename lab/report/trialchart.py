@@ -22,7 +22,13 @@ LATENCY_LOW_MS, DOT = 1.0, 2.0
 MANY = 4
 MARKED = ("impact_s", "detect_s", "elect_s", "reroute_s", "alert_s", "recover_s", "operator_s", "promoted_s", "redundant_s")
 BOLD = ("inject_s", "heal_s")
-STATE_CLASSES = {"primary": "st-primary", "waiting": "st-waiting", "standby": "st-standby", "silent": "st-silent"}
+STATE_CLASSES = {
+    "primary": "st-primary",
+    "waiting": "st-waiting",
+    "standby": "st-standby",
+    "silent": "st-silent",
+    "read-only": "st-waiting",
+}
 STATE_CLASSES |= {"answers": "st-primary", "holds": "st-waiting"}
 STATE_CLASSES |= {timeline.survives(0): "st-none"} | {timeline.survives(level): "st-standby" for level in range(1, 100)}
 

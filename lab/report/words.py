@@ -22,6 +22,7 @@ from lab.model import (
 )
 from lab.outages import longest
 from lab.report.matrix import Cell, Matrix, Member, Row
+from lab.statistics import loss_upper_bound
 
 NOBODY_NOTICED = "no user noticed"
 PHASE_WORDS = {
@@ -211,6 +212,19 @@ def lost(trials: Sequence[TrialResult]) -> str:
     return "no acknowledged write was lost" if acknowledged else "no write was acknowledged"
 
 
+def lost_trials(trials: Sequence[TrialResult]) -> str:
+    """In how many trials a write was lost, and how many may where none was; empty where no trial was audited.
+
+    The trial is the unit: however many orders it took, it was one disaster. A trial that is not valid counts only if it lost something.
+    """
+    losing = sum(trial.audit.lost > 0 for trial in trials)
+    counting = [trial for trial in trials if trial.audit.lost or (trial.valid and trial.audit.complete and trial.has_writes)]
+    if not counting:
+        return ""
+    bound = "" if losing else f" (95 %: at most {math.ceil(round(loss_upper_bound(len(counting)) * 100, 6))} % of such trials)"
+    return f"{losing} of {count(len(counting), 'trial')} lost a write{bound}"
+
+
 NOT_MEASURED = "not measured"
 
 
@@ -359,6 +373,7 @@ MEASURE_WORDS = {
     "reads_failed": "failed reads",
     "writes_failed": "failed writes",
     "writes_lost": "lost writes",
+    "writes_differing": "orders that a standby holds differently",
     "writes_unexpected": "unexpected writes",
     "writes_duplicate": "writes executed twice",
     "reads_downtime_longest_s": "longest outage of reads in seconds",

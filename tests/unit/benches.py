@@ -11,7 +11,7 @@ from typing import Any
 from lab.availability import measure_trial
 from lab.errors import LabError
 from lab.journal import RunJournal
-from lab.model import Event, Stage, TrialResult
+from lab.model import Conditions, Event, Stage, TrialResult
 from lab.runner import Order, Progress, trial_seed
 from tests.unit.helpers import EVENTS, record
 
@@ -22,6 +22,9 @@ Gone = Callable[[str, str, int], float]
 
 def never(_project: str, _column: str, _number: int) -> float:
     return 0.0
+
+
+CONDITIONS = Conditions(fsync=False, database_bytes=8_000_000)
 
 
 @dataclass
@@ -37,12 +40,19 @@ class PlayedBench:
     is_watched: bool = True
     """Whether an observer sees which of two databases takes writes."""
     done: list[str] = field(default_factory=list)
+    unknown: LabError | None = None
+    """Why the conditions cannot be found out."""
 
     def start(self, stage: Stage, anew: bool) -> None:
         self._do(f"start {stage.project}{' anew' if anew else ''}")
 
     def stop(self, stage: Stage) -> None:
         self._do(f"stop {stage.project}")
+
+    def conditions(self, stage: Stage) -> Conditions:
+        if self.unknown:
+            raise self.unknown
+        return CONDITIONS
 
     def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
         journal = run.trial(number)

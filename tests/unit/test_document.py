@@ -28,6 +28,7 @@ from tests.unit.helpers import EVENTS, record, result, run_info
 
 # What docs/results.md promises. Whoever takes one of these away breaks somebody's program: raise schema_version.
 DOCUMENT = {
+    "conditions",
     "schema_version",
     "stage",
     "stage_folder",
@@ -106,7 +107,12 @@ PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"
 # Those that only some stages and experiments have.
 MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "alert_s", "operator_s", "promoted_s", "repair_s"}
 ALERT = {"name", "words", "fired_s", "resolved_s"}
-AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"}
+AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"} | {
+    "why_incomplete",
+    "served_by",
+    "differing",
+    "not_compared",
+}
 GENERATOR = {"intended", "recorded", "lag_p99_ms", "lag_max_ms", "cpu_ratio"}
 SUMMARY = {
     "trials",

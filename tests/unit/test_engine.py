@@ -13,7 +13,7 @@ from docker.errors import NotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.engine import Engine, ExecResult, _nanoseconds
+from lab.engine import WATCHED, Engine, EngineEvent, ExecResult, _nanoseconds, wait_until
 from lab.errors import HealError, UsageError
 from lab.evidence import LogLine
 from lab.model import Box, Link
@@ -46,12 +46,20 @@ DETAILS: dict[str, Any] = {
 LB1 = box("lb1", ("lb",))
 
 
+class Happening(list[dict[str, Any]]):
+    """A stream of events that can be closed."""
+
+    def close(self) -> None:
+        self.clear()
+
+
 @dataclass
 class PlayedApi:
     """One container, and what is done to it."""
 
     details: dict[str, Any] = field(default_factory=lambda: deepcopy(DETAILS))
     log: bytes = b""
+    happened: list[dict[str, Any]] = field(default_factory=list)
     done: list[Any] = field(default_factory=list)
 
     def inspect_container(self, _: str) -> dict[str, Any]:
@@ -77,6 +85,10 @@ class PlayedApi:
 
     def restart(self, _: str, timeout: int) -> None:
         self.done.append(f"restart within {timeout} s")
+
+    def events(self, **how: Any) -> Happening:
+        self.done.append(how)
+        return Happening(self.happened)
 
     def logs(self, _: str, **how: Any) -> bytes:
         self.done.append(how)
@@ -277,3 +289,57 @@ def test_a_box_has_its_own_time_to_end(given: int | None, taken_s: int) -> None:
     engine.stop(LB1)
     engine.restart(LB1)
     assert api.done == [f"stop within {taken_s} s", f"restart within {taken_s} s"]
+
+
+# What Docker says of boxes while they are watched
+
+OURS = {
+    "lab.stage": "3",
+    "lab.role": "web",
+    "com.docker.compose.project": "redundancy-lab-3",
+    "com.docker.compose.service": "web1",
+}
+HELPER = {key: value for key, value in OURS.items() if key != "lab.role"}
+
+
+def happening(action: str, labels: dict[str, str] | None = None, kind: str = "container", stamp_ns: int = 7) -> dict[str, Any]:
+    return {"Type": kind, "Action": action, "Actor": {"ID": "id-of-web1", "Attributes": labels or OURS}, "timeNano": stamp_ns}
+
+
+def heard(*happened: dict[str, Any], project: str = "") -> list[EngineEvent]:
+    """What is heard of these, the last of which is of a box of ours."""
+    api, engine = played(happened=[*happened, happening("die", SHOP if project else OURS)])
+    found: list[EngineEvent] = []
+    (engine.visiting(project) if project else engine).watch(found.append)
+    assert wait_until(lambda: bool(found) and found[-1].action == "die", 5)
+    [asked] = api.done
+    assert asked["filters"] == {"type": ["container", "network"], "event": list(WATCHED)}
+    return found[:-1]
+
+
+def test_what_happens_to_our_boxes_is_heard_with_the_instant_that_the_engine_says() -> None:
+    [start, health] = heard(happening("start", stamp_ns=123), happening("health_status: healthy"))
+    assert (start.service, start.action, start.stamp_ns, start.box_id) == ("web1", "start", 123, "id-of-web1")
+    assert health.action == "health_status: healthy"
+
+
+def test_of_a_connection_to_a_network_only_the_container_is_named() -> None:
+    [found] = heard(happening("connect", {"container": "id-of-web1", "name": "redundancy-lab-3_app"}, kind="network"))
+    assert (found.service, found.action, found.box_id) == ("", "connect", "id-of-web1")
+
+
+def test_other_containers_and_helpers_are_not_heard() -> None:
+    assert heard(happening("start", SHOP), happening("start", HELPER), happening("exec_start: ls")) == []
+    [found] = heard(happening("start", OURS), happening("start", SHOP), project="shop")
+    assert found.service == "lb#2"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("", False), ("no", False), ("always", True), ("unless-stopped", True), ("on-failure", True)]
+)
+def test_a_box_with_a_restart_policy_restarts_itself(policy: str, expected: bool) -> None:
+    api, engine = played()
+    api.details |= {"State": {"Status": "running"}, "HostConfig": {"RestartPolicy": {"Name": policy, "MaximumRetryCount": 0}}}
+    found = engine.box(LB1)
+    assert found
+    assert found.restarts_itself is expected

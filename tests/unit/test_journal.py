@@ -12,7 +12,7 @@ import pytest
 from lab import journal
 from lab.errors import PreflightError, UsageError
 from lab.journal import RunJournal, UndoLedger, read_run
-from lab.model import Link, Overload, Undo, UndoAction
+from lab.model import DatabaseAudit, Link, Overload, TrialRecord, Undo, UndoAction
 from lab.stages import ROOT
 from tests.unit.helpers import record, run_info
 
@@ -115,6 +115,38 @@ def test_run_comes_back_equal(tmp_path: Path) -> None:
     assert read_run(run.folder) == (info, tuple(records))
 
 
+def journal_of(whole: TrialRecord, root: Path) -> Path:
+    """The folder of a run with this one trial."""
+    run = RunJournal(run_info(), root)
+    trial = run.trial(whole.number)
+    trial.arrivals(whole.arrivals)
+    for event in whole.events:
+        trial.event(event)
+    trial.close(whole)
+    return run.folder
+
+
+AUDITED = {"db1": DatabaseAudit("primary", 3, "0/60", True), "db2": DatabaseAudit("", error="no answer")}
+
+
+def test_what_each_database_was_comes_back_and_another_versions_fields_do_no_harm(tmp_path: Path) -> None:
+    whole = record(databases=AUDITED, final_orders={"db1": {"a": 1}, "db2": None})
+    folder = journal_of(whole, tmp_path)
+    assert read_run(folder)[1] == (whole,)
+    file = folder / "trial-01" / "trial.json"
+    trial = json.loads(file.read_text())
+    trial["databases"]["db1"]["mood"] = "good"
+    file.write_text(json.dumps(trial))
+    assert read_run(folder)[1] == (whole,)
+
+
+def test_trial_from_before_the_databases_were_compared_can_be_read(tmp_path: Path) -> None:
+    folder = journal_of(record(databases=AUDITED), tmp_path)
+    file = folder / "trial-01" / "trial.json"
+    file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "databases"}))
+    assert read_run(folder)[1] == (record(),)
+
+
 def test_run_from_before_durability_and_overload_were_noted_can_be_read(tmp_path: Path) -> None:
     run = RunJournal(run_info(), tmp_path)
     file = run.folder / "run.json"
@@ -127,8 +159,15 @@ def test_trial_that_was_broken_off_is_left_out(tmp_path: Path) -> None:
     run = RunJournal(run_info(), tmp_path)
     trial = run.trial(1)
     trial.arrivals(record().arrivals)
-    trial.close()
+    trial.abandon()
     assert read_run(run.folder) == (run_info(), ())
+
+
+def test_trials_are_in_the_order_of_their_numbers_also_beyond_99(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    for number in (*range(1, 102), 1000):
+        run.trial(number).close(record(number=number, arrivals=(), final_orders={}))
+    assert [trial.number for trial in read_run(run.folder)[1]] == [*range(1, 102), 1000]
 
 
 def test_event_is_on_disk_at_once(tmp_path: Path) -> None:
@@ -136,7 +175,7 @@ def test_event_is_on_disk_at_once(tmp_path: Path) -> None:
     trial = run.trial(1)
     trial.event(record().events[0])
     assert '"inject"' in (run.folder / "trial-01" / "events.jsonl").read_text()
-    trial.close()
+    trial.abandon()
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import cast
 
 import pytest
@@ -159,3 +160,31 @@ def test_observer_that_has_ended_does_not_watch() -> None:
         assert internet.process is not None
         internet.process.kill()
         assert wait_until(lambda: not observer.is_watching, 5)
+
+
+# When it said something
+
+CHATTY = """
+import sys
+sys.stderr.write("a warning that nobody reads\\n" * 20_000)
+sys.stderr.flush()
+print(sys.argv[1], flush=True)
+sys.stdin.read()
+"""
+
+
+def test_observer_that_says_a_lot_on_stderr_is_not_blocked_by_it() -> None:
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", CHATTY, line(sight(clock_ns=4))], stdin=pipe, stdout=pipe, stderr=pipe)
+    with observing(Internet(process=process)) as observer:
+        assert observer.latest() == sight(clock_ns=4)
+
+
+def test_every_word_counts_also_one_that_changes_nothing() -> None:
+    finding = FINDING.replace('"at_ns": 7', '"clock_ns": 30, "at_ns": 7')
+    with observing(Internet([CLOCKS, line(sight(clock_ns=10)), line(sight(clock_ns=20)), finding])) as observer:
+        assert wait_until(lambda: len(observer.words) == 3, 5)
+    assert [word.clock_ns for word in observer.words] == [10, 20, 30]
+    heard = [word.heard_at for word in observer.words]
+    assert heard == sorted(heard)
+    assert 0 < monotonic() - heard[-1] < 60

@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lab.availability import measure_trial
-from lab.model import Arrival, Event, Expectation, Gap, Operation, Outage, Outcome, TrialRecord
-from lab.outages import at_least, find_outages, longest_gap, longest_of, operation, service, share_within, union
+from lab.model import Arrival, Event, Expectation, Gap, LoadPlan, Operation, Outage, Outcome, TrialRecord
+from lab.outages import at_least, find_outages, longest_gap, longest_of, operation, quiet_in_s, service, share_within, union
 from lab.verdict import MEASURES, measured
 from tests.unit.helpers import arrival, bad, record, spans, traffic
 
@@ -215,6 +215,20 @@ def test_range_is_ordered() -> None:
     assert at_least(2.0, is_bound=True).high == math.inf
     with pytest.raises(ValueError, match="no range"):
         replace(at_least(2.0, is_bound=False), high=1.0)
+
+
+@pytest.mark.parametrize(
+    ("gone", "now_s", "wait_s"),
+    [((), 7.0, 0.0), (((2.0, 3.0),), 7.0, 0.0), (((6.5, 6.6),), 7.0, 6.6 - 1 / 128 + 1.3 - 7.0)],
+)
+def test_load_goes_on_until_the_last_failure_is_long_enough_ago(
+    gone: tuple[tuple[float, float], ...], now_s: float, wait_s: float
+) -> None:
+    """A stray failure in the last second would leave an outage of which nothing is known but its begin."""
+    plan = LoadPlan()
+    assert quiet_in_s(traffic(7.0, *gone), plan, now_s) == pytest.approx(wait_s, abs=1 / 64)
+    # When it has gone on for so long, no outage is open.
+    assert not any(outage.censored for outage in find_outages(traffic(now_s + wait_s, *gone), DEADLINE_S))
 
 
 CUT_SHORT = [name for name in MEASURES if name not in ("degraded_redundancy_s", "rejoin_s")]

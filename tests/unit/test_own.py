@@ -184,6 +184,17 @@ def test_box_that_is_not_there_or_not_running_is_not_started() -> None:
     refused("'app#3' has no container", check_runs, "service:app#3", SHOP, BOXES)
 
 
+def test_of_several_copies_only_those_that_run_are_meant_by_their_role() -> None:
+    copies = [box("app", ("app",)), box("app#2", ("app",), status="exited"), box("app#3", ("app",))]
+    check_runs("app", SHOP, copies)
+    assert {each.service for seed in range(20) for each in resolve("app", copies, Random(seed))} == {"app", "app#3"}
+    refused("'app#2' is exited, not running", check_runs, "service:app#2", SHOP, copies)
+    refused(
+        "'app' has no container in the project shop; its copies that run are app#3", check_runs, "service:app", SHOP, copies[1:]
+    )
+    refused("'app#2' is exited, not running", check_runs, "app", SHOP, copies[1:2])
+
+
 def test_experiment_is_one_fault_and_what_lab_yaml_expects() -> None:
     found = experiment_of(Step(FaultKind.KILL, "service:app#2,lb"), Settings(observe_s=3))
     assert (found.name, found.title) == ("kill-app-2-lb", "app#2 and lb are killed")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import cast
 
 import pytest
@@ -179,6 +180,9 @@ def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: Un
     assert wait_until(lambda: repairs.is_through, 5)
     repairs.stop()
     assert notes == ["repair", "repaired"]
+    [(service, since, until)] = repairs.acts
+    assert service == "db1"
+    assert since <= until < monotonic()
 
 
 def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) -> None:

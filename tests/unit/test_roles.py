@@ -52,6 +52,12 @@ def test_balancer_that_shares_no_address_is_neither() -> None:
     assert live(automatic(), sight())["lb1"] == ("lb",)
 
 
+def test_a_balancer_that_is_down_is_not_the_passive_one() -> None:
+    lbs = [LBS[0], box("lb2", ("lb",), stage=4, status="exited")]
+    found = roles_of(with_live_roles(lbs, automatic(balancers=BALANCERS), sight(holders=("lb1",), wire="lb1")))
+    assert (found["lb1"], found["lb2"]) == (("lb", "lb.active"), ("lb",))
+
+
 def test_roles_are_asked_for_when_nobody_has_seen_them_yet() -> None:
     engine = PlayedEngine(BOXES, sees=sight("standby", "primary")).as_engine
     assert roles_of(boxes_in_roles(engine, replicated()))["db2"] == ("db", "db.primary")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -74,6 +75,9 @@ def test_random_is_any_box_of_the_system() -> None:
         "zone:",
         "region:us",
         "web*",
+        "random:",
+        "random:,",
+        "random:web,",
     ],
 )
 def test_target_that_matches_nothing_is_an_error(target: str) -> None:
@@ -109,6 +113,45 @@ def test_other_side_is_apart_from_the_target() -> None:
 def test_empty_other_side_is_an_error(source: str) -> None:
     with pytest.raises(UsageError, match=f"from: the target '{source}' matches no box apart from lb, web1"):
         sides("zone:a", source)
+
+
+def found_with(down: str, status: str, target: str) -> set[str]:
+    boxes = [replace(each, status=status) if each.service == down else each for each in BOXES]
+    return {each.service for seed in range(20) for each in resolve(target, boxes, Random(seed))}
+
+
+DOWN = pytest.mark.parametrize("status", ["exited", "created", "paused", "restarting", "dead"])
+
+
+@DOWN
+def test_a_box_that_is_down_plays_no_role(status: str) -> None:
+    assert found_with("web1", status, "web") == {"web2"}
+    assert found_with("web1", status, "all:web") == {"web2"}
+    assert found_with("web1", status, "random:web") == {"web2"}
+    assert found_with("web1", status, "random") == {"web2", "lb", "db"}
+
+
+@DOWN
+def test_a_box_that_is_down_is_still_meant_by_its_name(status: str) -> None:
+    assert found_with("web1", status, "web1") == found_with("web1", status, "service:web1") == {"web1"}
+    assert found_with("web1", status, "zone:a") == {"lb", "web1"}
+
+
+@pytest.mark.parametrize("target", ["db.primary", "all:db.primary", "random:db.primary", "random:monitor,db.primary"])
+def test_a_role_whose_only_player_is_down_matches_nobody_and_says_why(target: str) -> None:
+    with pytest.raises(UsageError, match=f"the target '{target}' matches no box that runs: db is exited"):
+        found_with("db", "exited", target)
+
+
+@given(st.data(), st.sampled_from(["web", "all:web", "random", "random:web,lb", "random:db"]), st.integers())
+def test_no_role_ever_means_a_box_that_is_down(data: st.DataObject, target: str, seed: int) -> None:
+    states = st.sampled_from(["running", "exited", "paused"])
+    boxes = [replace(each, status=data.draw(states)) for each in BOXES]
+    try:
+        found = resolve(target, boxes, Random(seed))
+    except UsageError:
+        return
+    assert {each.status for each in found} == {"running"}
 
 
 @given(st.text(max_size=20) | st.sampled_from(["random:", "label:lab.zone=", "all:web", "service:web1"]), st.integers())

@@ -160,3 +160,12 @@ def test_waiting_for_the_operator_is_told_where_users_did(operator_s: float, sai
     trial = result((2.0, 5.25))
     trial = replace(trial, phases={**trial.phases, "operator_s": operator_s})
     assert any("waiting for the operator" in line for line in explain(trial)) is said
+
+
+def test_a_standby_that_differs_is_told_and_so_is_one_that_is_not_known() -> None:
+    audit = replace(result().audit, served_by="db1", differing={"db2": 3, "db3": 0}, not_compared=("db4",))
+    lines = explain(result(audit=audit))
+    assert "db2 differs from db1 in 3 orders" in lines
+    assert "db4 had not caught up when it was read: whether its orders differ is not known" in lines
+    assert not [line for line in lines if line.startswith("db3")]
+    assert not [line for line in explain(result()) if "differ" in line]

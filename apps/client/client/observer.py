@@ -4,7 +4,8 @@ What else margins rest on is asked beside it by `client.reserve`.
 
 `python -m client.observer '{"databases": {"db1": "198.18.3.31", ...}, "balancers": {"lb1": "198.18.0.11", ...},
 "entry": "198.18.0.10", "announced": false}'` first prints how its clocks stand and how often it looks,
-{"event": "clocks", "monotonic_ns": ..., "realtime_ns": ..., "period_s": 0.1}, and then, for each change and at least once a second,
+{"event": "clocks", "monotonic_ns": ..., "realtime_ns": ..., "period_s": 0.1}, and then, for each change and at least once a second
+(four times a second, so that a second without a word shows that nothing was looked at),
 
     {"event": "sight", "clock_ns": ..., "databases": {"db1": "primary", "db2": "standby"}, "standbys": 1,
      "synchronous": 1, "holders": ["lb1"], "answering": ["lb1", "lb2"], "wire": "lb1"}
@@ -12,7 +13,7 @@ What else margins rest on is asked beside it by `client.reserve`.
 The end of standard input ends it.
 
 A database is primary: it accepts writes; waiting: it would, but a commit waits for a standby that is not there,
-so that nobody gets an acknowledgement; standby: it answers and follows another (or is not open for writes yet);
+so that nobody gets an acknowledgement; standby: it answers and follows another; read-only: it follows nobody and refuses writes;
 silent: no answer within 0.5 s. `standbys` stream from the one primary; `synchronous` of them are waited for.
 `holders` are the balancers that say that they hold the address, `answering` those that reach whoever holds it; `wire` is
 the one that answers there. Where all of them announce the address, the holder is the one that this box's route leads to,
@@ -39,14 +40,15 @@ from client.route import next_hop
 PERIOD_S = 0.1
 ANSWER_TIMEOUT_S = 0.5
 BALANCER_TIMEOUT_S = 0.2
-REPEAT_S = 1.0
+REPEAT_S = 0.25
 LOOKS_MIN = 2
 HOLDER_PORT = 8405
 HEALTH_PORT = 8404
 REGION_PATH = "/region"
 _STATE = """
     SELECT CASE
-             WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::bool THEN 'standby'
+             WHEN pg_is_in_recovery() THEN 'standby'
+             WHEN current_setting('transaction_read_only')::bool THEN 'read-only'
              WHEN current_setting('synchronous_standby_names') <> '' AND synchronous = 0 THEN 'waiting'
              ELSE 'primary' END, standbys, synchronous{followers}
     FROM (SELECT count(*) AS standbys, count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) AS synchronous
@@ -296,7 +298,7 @@ async def for_ever(observer: Observer) -> None:
         for dead in (task for task in tasks if task.done()):
             dead.result()
         for finding in observer.findings():
-            say("finding", **finding)
+            say("finding", clock_ns=time.monotonic_ns(), **finding)
         seen = observer.sight()
         if seen and (seen != said or time.monotonic() - said_at >= REPEAT_S):
             say("sight", clock_ns=time.monotonic_ns(), **seen)

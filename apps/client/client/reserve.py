@@ -2,7 +2,7 @@
 
 `python -m client.reserve ORDER` prints what `python -m client.observer` prints and, for each change of what somebody says,
 
-    {"event": "finding", "at_ns": ..., "kind": "database", "name": "db1", "said": {"state": "primary", "followers": [...]}}
+    {"event": "finding", "clock_ns": ..., "at_ns": ..., "kind": "database", "name": "db1", "said": {"state": "primary", "followers": [...]}}
 
 The order is the observer's with three more: `statistics`, the addresses at which balancers say whom they send requests to;
 `monitor`, the address of the monitor; `alone`, databases that have no other beside them. The kinds are
@@ -13,7 +13,7 @@ The order is the observer's with three more: `statistics`, the addresses at whic
     statistics  for each web box that a balancer knows, whether it sends requests to it; null: no answer
     monitor     what the monitor says of each database, and how many standbys a commit needs for good; null: no answer
 
-Each is asked as often as the observer asks. An answer is dated when it came. A silence is dated when the question was put that
+`clock_ns` is when the line was written, on the clock of `at_ns`. Each is asked as often as the observer asks. An answer is dated when it came. A silence is dated when the question was put that
 found it: it takes half a second to be sure of, and it has been one since then.
 """
 

@@ -357,7 +357,7 @@ def test_two_at_the_same_time_are_both_seen_once_each_has_said_so_twice(asked: l
 # As the lab starts it
 
 
-def test_it_prints_its_clocks_then_each_change_and_something_every_second(database: Postgres) -> None:
+def test_it_prints_its_clocks_then_each_change_and_something_four_times_a_second(database: Postgres) -> None:
     order = json.dumps({"databases": {"db1": "127.0.0.1"}, "balancers": {}, "entry": ENTRY})
     process = subprocess.Popen(
         [sys.executable, "-m", "client.observer", order],
@@ -373,7 +373,8 @@ def test_it_prints_its_clocks_then_each_change_and_something_every_second(databa
         clocks, first = (json.loads(process.stdout.readline()) for _ in range(2))
         since = monotonic()
         database.row = ("waiting", 0, 0)
-        changed, again = (json.loads(process.stdout.readline()) for _ in range(2))
+        changed = next(said for line in process.stdout if (said := json.loads(line))["databases"] != first["databases"])
+        again = json.loads(process.stdout.readline())
         took_s = monotonic() - since
         process.stdin.close()
         assert process.wait(timeout=5) == 0
@@ -390,8 +391,8 @@ def test_it_prints_its_clocks_then_each_change_and_something_every_second(databa
     }
     assert changed["databases"] == again["databases"] == {"db1": "waiting"}
     assert clocks["monotonic_ns"] < first["clock_ns"] < changed["clock_ns"]
-    # At least once a second, as well as a busy machine can.
-    assert 0.9 < (again["clock_ns"] - changed["clock_ns"]) / 1e9 < 2
+    # As well as a busy machine can: a longer silence than a second is a blind spot.
+    assert 0.2 < (again["clock_ns"] - changed["clock_ns"]) / 1e9 < 1
     assert took_s < 3
 
 

@@ -215,5 +215,5 @@ def test_as_the_lab_starts_it_it_prints_findings_beside_sights(database: Postgre
         "name": "db1",
         "said": {"state": "primary", "followers": [FOLLOWER]},
     }
-    assert clocks["monotonic_ns"] < finding["at_ns"] < sight["clock_ns"]
+    assert clocks["monotonic_ns"] < finding["at_ns"] <= finding["clock_ns"] < sight["clock_ns"]
     assert (sight["event"], sight["databases"], sight["standbys"]) == ("sight", {"db1": "primary"}, 1)

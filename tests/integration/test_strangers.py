@@ -1,0 +1,57 @@
+"""Somebody else brings back what a trial has broken: that is said, and the outage that it ended is a lower bound."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from lab.errors import EXIT_INCONCLUSIVE
+from tests.integration.driver import Lab, container, docker, ended, goes_on, states
+
+pytestmark = pytest.mark.docker
+
+NOTE = "not by this run: what this ended did not end by itself"
+
+
+def under_fault(lab: Lab, *arguments: str) -> subprocess.Popen[str]:
+    """A run whose fault is in effect."""
+    run = lab.start("run", *arguments, "--json")
+    assert run.stderr is not None
+    while "observe" not in (line := run.stderr.readline()):
+        assert line, "the run ended early"
+    return run
+
+
+def test_a_strangers_start_is_said_and_its_outage_is_censored(stage_2: Lab) -> None:
+    run = under_fault(stage_2, "2", "kill-db", "--observe", "6s")
+    docker("start", container(2, "db"))
+    document = ended(run)
+    [trial] = document["trials"]
+    assert [note for note in trial["notes"] if "db: start" in note and note.endswith(NOTE)]
+    [outage] = trial["write_outages"]
+    assert outage["censored"]
+    # It was cut when the stranger came, long before the lab healed.
+    assert outage["end_s"] < trial["phases"]["heal_s"] - 3
+    assert not trial["valid"]
+    assert (document["verdict"], run.returncode) == ("inconclusive", EXIT_INCONCLUSIVE)
+    # Redundancy (of a stage that has none: that it serves) is dated when it was back, not when the lab looked.
+    assert outage["end_s"] < trial["phases"]["redundant_s"] < trial["phases"]["heal_s"]
+    assert trial["writes_audit"]["lost"] == 0
+    assert set(states(2).values()) == {"running"}
+
+
+def test_a_strangers_unpause_is_said_too(stage_2: Lab) -> None:
+    run = under_fault(stage_2, "2", "pause-db", "--observe", "6s")
+    # Longer than a request's deadline: users do notice.
+    goes_on(run, 2.0)
+    docker("unpause", container(2, "db"))
+    [trial] = ended(run)["trials"]
+    assert [note for note in trial["notes"] if "db: unpause" in note and note.endswith(NOTE)]
+    assert [outage["censored"] for outage in trial["write_outages"]] == [True]
+
+
+def test_a_restart_policy_is_the_systems_own_doing(stage_3: Lab) -> None:
+    trial = stage_3.valid_trial(3, "crash-db")
+    assert not [note for note in trial["notes"] if NOTE in note]
+    assert not any(outage["censored"] for outage in trial["write_outages"])
