@@ -46,11 +46,13 @@ from lab.errors import (
     EXIT_INTERRUPTED,
     EXIT_PREFLIGHT,
     EXIT_USAGE,
+    MESSAGE_MAX_CHARACTERS,
     HealError,
     InconclusiveError,
     LabError,
     PreflightError,
     UsageError,
+    shown,
 )
 from lab.faults import FAULTS
 from lab.faults.strike import Strike
@@ -106,12 +108,20 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
     """
     context.obj = Output(_console(), _console(stderr=True), quiet)
     if context.invoked_subcommand not in ("heal", "report", "list"):
-        for entry in UndoLedger().entries():
-            context.obj.messages.print(
-                f"note: {entry.fault} of {entry.undo.service} is in effect since {entry.since}; 'lab heal' takes it back",
-                style="yellow",
-                highlight=False,
-            )
+        _note_what_is_in_effect(context.obj, UndoLedger())
+        if context.invoked_subcommand != "down":
+            UndoLedger().check_understood()
+
+
+def _note_what_is_in_effect(output: Output, ledger: UndoLedger) -> None:
+    notes = ledger.notes()
+    said = [f"{line} was cut short (no power?): passed over" for line in notes.cut]
+    said += [
+        f"{shown(entry.fault)} of {shown(entry.undo.service)} is in effect since {shown(entry.since)}; 'lab heal' takes it back"
+        for entry in notes.open
+    ]
+    for each in said:
+        output.messages.print(f"note: {each}", style="yellow", highlight=False)
 
 
 class _Console(Console):
@@ -143,7 +153,7 @@ def main() -> None:
         code = _fail(error.message, error.hint, error.exit_code, debug)
     except click.ClickException as error:
         usage = error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx else ""
-        code = _fail(error.format_message(), usage, error.exit_code, debug)
+        code = _fail(shown(error.format_message(), MESSAGE_MAX_CHARACTERS), usage, error.exit_code, debug)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing is left broken by this command", err=True)
         code = EXIT_INTERRUPTED
@@ -151,11 +161,14 @@ def main() -> None:
         code = EXIT_BROKEN_PIPE
     except PermissionError as error:
         code = _fail(
-            f"{error.filename} is not writable for this user", "was it made with sudo? change its owner", EXIT_PREFLIGHT, debug
+            f"{shown(error.filename, MESSAGE_MAX_CHARACTERS)} is not writable for this user",
+            "was it made with sudo? change its owner",
+            EXIT_PREFLIGHT,
+            debug,
         )
     except Exception as error:  # the last resort: still one line, still a code
         code = _fail(
-            f"this is a bug in the lab: {type(error).__name__}: {error}",
+            f"this is a bug in the lab: {type(error).__name__}: {shown(str(error), MESSAGE_MAX_CHARACTERS)}",
             "run again with --debug and report what it prints",
             70,
             debug,
@@ -664,7 +677,9 @@ def chaos(
 def _step(kind: FaultKind, target: str, options: dict[str, Any]) -> Step:
     """What is asked for on the command line. Raises UsageError."""
     given = {"from" if name == "source" else name: value for name, value in options.items() if value is not None}
-    return Step(kind, target, how=parameters.read(kind, given))
+    how = parameters.read(kind, given)
+    parameters.check_target(kind, target, how)
+    return Step(kind, target, how=how)
 
 
 def _strike(output: Output, engine: Engine, strike: Strike, for_s: float | None) -> None:
@@ -719,7 +734,9 @@ def heal(output: Output) -> None:
     """Take back every fault, bring back every box, wait until the stage serves."""
     engine = Engine()
     with journal.exclusive("lab heal"), signals.Deferred(lambda: output.say("healing first, then the end")):
-        mended = healing.heal(engine, UndoLedger(), output.say)
+        ledger = UndoLedger()
+        mended = healing.heal(engine, ledger, output.say)
+        ledger.settle()
     output.say(f"healed: {mended} things mended, everything runs and answers" if mended else "nothing was broken")
 
 

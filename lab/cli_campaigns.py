@@ -202,6 +202,9 @@ def compare(
         )
         return Campaign("compare", "Stages under the same faults", seed, wanted, load, planned, stops=True)
 
+    if old and against:
+        asked = [(each.stage.name, job.column) for each in make(0).stages for job in each.jobs if not job.missing]
+        conclusion.check_common(old, against, asked)
     if dry_run:
         _show_plan(output, make(_seed(seed)), terms, as_json)
         return

@@ -115,7 +115,7 @@ class SoakJournal:
 
     def outcomes(self) -> list[SoakOutcome]:
         """The faults that are through. A half-written last line (a kill) is passed over: that fault is done again."""
-        return [SoakOutcome(**{**raw, "targets": tuple(raw["targets"]), "why": tuple(raw["why"])}) for raw in self._lines.read()]
+        return self._lines.of(SoakOutcome)
 
     def append(self, outcome: SoakOutcome) -> None:
         """Note a fault that is through."""
