@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab import yamlfile
-from lab.errors import UsageError
+from lab.errors import UsageError, is_harmless, shown
 from lab.model import LINE_FORM, Experiment, Repair, RepairPolicy, Stage, Step
 from lab.spec import experiment as spec
 from lab.spec.base import DURATION_MAX_S
@@ -43,13 +43,18 @@ def find(name: str) -> Experiment:
     if name.endswith((".yaml", ".yml")):
         return read(Path(name))
     if name not in names():
-        raise UsageError(f"there is no experiment '{name}'", f"experiments are {', '.join(names())}, or a path to a .yaml file")
+        raise UsageError(
+            f"there is no experiment '{shown(name)}'", f"experiments are {', '.join(names())}, or a path to a .yaml file"
+        )
     return read(FOLDER / f"{name}.yaml")
 
 
 def read(file: Path) -> Experiment:
     """The experiment in a file. Raises UsageError naming file and line."""
-    return spec.read(yamlfile.load(file), file.stem)
+    document = yamlfile.load(file)
+    if not is_harmless(file.stem):  # its results stand in a folder of this name
+        raise document.error("", "an experiment cannot have the name of this file", "rename it")
+    return spec.read(document, file.stem)
 
 
 def observing(experiment: Experiment, observe_s: float | None) -> Experiment:

@@ -217,6 +217,8 @@ def _read_trial(folder: Path, plan: LoadPlan) -> TrialRecord:
         trial = kept.whole(_Trial, kept.content(folder / "trial.json"))
     with _reading(folder / "arrivals.jsonl.gz"), gzip.open(folder / "arrivals.jsonl.gz", "rb") as lines:
         arrivals = tuple(_arrivals(cast(BinaryIO, lines)))
+        if not arrivals and not (folder / "arrivals.jsonl.gz").stat().st_size:
+            raise ValueError("it is empty")
     with _reading(folder / "audit.json.gz"), gzip.open(folder / "audit.json.gz", "rb") as file:
         final_orders = kept.whole(_Orders, file.read(kept.DOCUMENT_MAX_BYTES))
     with _reading(folder / "events.jsonl"):

@@ -35,7 +35,7 @@ def find(name: str, failover: str | None = None) -> Stage:
     found = [stage for stage in all_stages() if name in (str(stage.number), stage.folder)]
     if not found:
         known = ", ".join(f"{stage.number} ({stage.folder})" for stage in all_stages() if stage.file.name == "compose.yaml")
-        raise UsageError(f"there is no stage '{name}'", f"stages are {known}")
+        raise UsageError(f"there is no stage '{shown(name)}'", f"stages are {known}")
     for stage in found:
         if failover in (None, stage.failover):
             return stage

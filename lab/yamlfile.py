@@ -13,7 +13,7 @@ from lab.errors import UsageError, shown
 SIZE_MAX_BYTES = 400_000
 DEPTH_MAX = 50
 ENTRIES_MAX = 20_000
-"""All that merge keys (<<) copy, together: they can multiply as aliases do."""
+"""All that merge keys (<<) copy, together: with PyYAML before 6.0.4 they multiply as aliases do."""
 PATH_MAX_CHARACTERS = 120
 # What everybody takes for a number. YAML 1.1 has more: 010 is 8, and 1:30 is 90.
 PLAIN_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,17})")

@@ -37,7 +37,7 @@ def broken(key: str, message: str, hint: str = "") -> PydanticCustomError:
 class Strict(BaseModel):
     """A mapping in which every key is known, and every value is what it looks like."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -113,7 +113,7 @@ class _Found:
             elif isinstance(value, list) and isinstance(part, int):
                 value = value[part]
         named = details.get("ctx", {}).get("key")
-        if named is not None and isinstance(value, yamlfile.Mapping):
+        if named and isinstance(value, yamlfile.Mapping):
             mapping, key = value, str(named)
         in_a_list = isinstance(details["loc"][-1] if details["loc"] else "", int)
         return cls(details, mapping, key, f"each of {shown(key)}" if in_a_list else shown(key) or "this")

@@ -66,6 +66,7 @@ class FaultKeys(Strict):
 
     fault: Annotated[FaultKind, Field(strict=False), Must(f"one of {KINDS}", "fault: kill")] | None = None
     target: Target | None = None
+    """What to break: a role (web), service:NAME, zone:NAME, region:NAME, line:REGION, label:KEY=VALUE, all:ROLE, random."""
     source: Annotated[str, AfterValidator(_target), Must("a target", parameters.EXAMPLES["from"])] | None = Field(
         default=None, alias="from"
     )
@@ -111,6 +112,7 @@ class StepKeys(FaultKeys):
     """One of several faults."""
 
     after_s: Seconds = 0.0
+    """Seconds after the step before it."""
     once: (
         Annotated[
             Literal["redundant", "served"], Must("redundant or served: that is what a step can wait for", "once: redundant")
@@ -118,6 +120,7 @@ class StepKeys(FaultKeys):
         | None
     ) = None
     within_s: Seconds | None = None
+    """For how long to wait at most; 30 s where nothing is said."""
 
     @model_validator(mode="after")
     def _whole(self) -> StepKeys:
@@ -143,8 +146,10 @@ class OperatorKeys(Strict):
     """A human who acts."""
 
     delay_s: Seconds = 20.0
+    """From the last fault until the operator acts."""
     does: Annotated[Act, Must("promote, switchover or failback", "does: promote")]
     to: Target | None = None
+    """Whom to make the primary."""
 
     @model_validator(mode="after")
     def _has_a_target(self) -> OperatorKeys:
@@ -160,6 +165,7 @@ class RepairKeys(Strict):
         RepairPolicy, Field(strict=False), Must(f"one of {', '.join(RepairPolicy)}", "repair: {policy: restart, after_s: 2}")
     ]
     after_s: Seconds = Repair().after_s
+    """From the proof that a box is lost until its repair begins."""
 
 
 class OverloadKeys(Strict):
@@ -198,7 +204,9 @@ class ExperimentFile(FaultKeys):
     """An experiment of the Redundancy Lab: what to break, for how long to watch, and what to expect."""
 
     title: Text
+    """A line of text."""
     question: Text
+    """What the experiment asks."""
     given_roles: GivenKeys | None = Field(default=None, alias="given")
     before: Annotated[list[StepKeys], Field(min_length=1, max_length=STEPS_MAX)] | None = None
     steps: Annotated[list[StepKeys], Field(min_length=1, max_length=STEPS_MAX)] | None = None
@@ -207,9 +215,13 @@ class ExperimentFile(FaultKeys):
     foreseen: ForeseenKeys | None = None
     overload: OverloadKeys | None = None
     baseline_s: Seconds = BASELINE_S
+    """Load before the fault, in seconds."""
     observe_s: Seconds = OBSERVE_S
+    """From the last fault to the healing, in seconds."""
     after_s: After = AFTER_S
+    """Load after everything is well again, in seconds."""
     expect: dict[str, Bounds]
+    """Bounds on measures."""
 
     @model_validator(mode="after")
     def _whole(self) -> ExperimentFile:

@@ -56,7 +56,7 @@ def test_a_budget_names_stages_faults_and_trials(tmp_path: Path) -> None:
         ("stages:\n  3:\n    kill-standby: {writes_lost: 0}\n", 3, "stage 3 has no standby database"),
         ("stages:\n  3:\n    kill-web: 1\n", 3, "kill-web must be a mapping, not '1'"),
         ("stages:\n  3:\n    kill-web: {}\n", 3, "no bound is given here"),
-        ("stages:\n  3:\n    kill-web:\n      trials: 5\n", 4, "no bound is given here"),
+        ("stages:\n  3:\n    kill-web:\n      trials: 5\n", 3, "no bound is given here"),
         ("stages:\n  3:\n    kill-web:\n      downtime: 1\n", 4, "'downtime' is not known here"),
         (
             "stages:\n  3:\n    kill-web:\n      writes_lost: none\n",
