@@ -27,6 +27,7 @@ __all__ = [
     "read",
     "repairing",
 ]
+ANY_BOX = "random"
 MOVING_ROLES = (PRIMARY, STANDBY, ACTIVE, PASSIVE)
 
 
@@ -132,7 +133,7 @@ def _surely_hit(step: Step, stage: Stage) -> frozenset[str]:
     if form == "label":
         key, _, wanted = value.partition("=")
         return frozenset(spec.name for spec in system if spec.labels.get(key) == wanted)
-    if colon or step.target in MOVING_ROLES:
+    if colon or step.target in (*MOVING_ROLES, ANY_BOX):
         return frozenset(spec.name for spec in system if form == "all" and value in spec.roles)
     meant = [spec.name for spec in system if step.target in spec.roles] or [step.target]
     return frozenset(meant if len(meant) == 1 else [])

@@ -394,26 +394,32 @@ def _noted(lines: Iterable[bytes], file: Path) -> Notes:
     strange: dict[str, str] = {}
     cut = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            content = from_json(line) if line.strip() else None
+            content = from_json(line)
         except ValueError:
             cut.append(place(file, number))
             continue
-        if not line.strip():
-            continue
-        key = content.get("id") if isinstance(content, dict) else None
-        name = key if isinstance(key, str) else f"line {number}"
-        if isinstance(content, dict) and content.get("closed") is True and isinstance(key, str):
-            found.pop(name, None)
-            strange.pop(name, None)
+        name, is_closed = _what_of(content, number)
+        found.pop(name, None)
+        strange.pop(name, None)
+        if is_closed:
             continue
         try:
             found[name] = _open_fault(line, content)
         except ValueError as error:
-            strange[name] = (
-                f"{place(file, number)} is no note that this version of the lab understands ({shown(str(error), 120)})"
-            )
+            why = shown(str(error), 120)
+            strange[name] = f"{place(file, number)} is no note that this version of the lab understands ({why})"
     return Notes(tuple(found.values()), tuple(strange.values()), tuple(cut))
+
+
+def _what_of(content: Any, number: int) -> tuple[str, bool]:
+    """Which fault a line is about, and whether it says that it is undone; a fault of its own, where it names none."""
+    key = content.get("id") if isinstance(content, dict) else None
+    if not isinstance(key, str):
+        return f"line {number}", False
+    return key, content.get("closed") is True
 
 
 def _open_fault(line: bytes, content: Any) -> OpenFault:

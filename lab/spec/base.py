@@ -74,8 +74,16 @@ def _line_of_text(text: str) -> str:
     return joined
 
 
+def _as_it_is(text: str) -> str:
+    _line_of_text(text)
+    if not is_harmless(text):
+        raise ValueError("not a line of text")
+    return text
+
+
 Text = Annotated[str, AfterValidator(_line_of_text), Must("a line of text without control characters")]
-Word = Annotated[str, AfterValidator(_line_of_text), Must("a text without control characters")]
+Verbatim = Annotated[str, AfterValidator(_as_it_is), Must("a line of text without control characters")]
+"""What is looked for as it stands."""
 Seconds = Annotated[
     float,
     Field(ge=0, le=DURATION_MAX_S),

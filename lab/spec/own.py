@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lab.spec.base import Must, Seconds, Strict, Text
+from lab.spec.base import Must, Seconds, Strict, Verbatim
 from lab.spec.expect import Bounds
 from lab.spec.experiment import AFTER_S, BASELINE_S, OBSERVE_S, After
 
@@ -16,9 +16,9 @@ Services = Annotated[list[str], Field(min_length=1), Must("a list of services", 
 class OwnFile(Strict):
     """Settings of the Redundancy Lab for a Compose project of your own."""
 
-    url: Text | None = None
-    contains: Text | None = None
-    network: Text | None = None
+    url: Verbatim | None = None
+    contains: Verbatim | None = None
+    network: Verbatim | None = None
     roles: dict[str, Services] = Field(default_factory=dict)
     baseline_s: Seconds = BASELINE_S
     observe_s: Seconds = OBSERVE_S

@@ -313,3 +313,73 @@ def test_what_is_wrong_about_repair_is_named(tmp_path: Path, more: str, said: st
 def test_what_a_step_cannot_wait_for_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", STEPS).replace(old, new))
+
+
+STEP = "  - {{fault: {}, target: {}}}\n"
+ONE, OTHER = "service:web1", "service:web2"
+
+
+def steps_of(*pairs: str) -> str:
+    """Steps as `kill service:web1` or `delay lb, delay_ms: 100`."""
+    return "steps:\n" + "".join(STEP.format(*pair.split(" ", 1)) for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("on", "pairs", "said"),
+    [
+        ("3", (f"kill {ONE}", f"kill {OTHER}"), ""),
+        ("3", (f"kill {ONE}", f"kill {ONE}"), "kill of web1 for the second time"),
+        ("3", (f"kill {ONE}", f"kill {ONE}, once: redundant"), ""),
+        ("3", (f"pause {ONE}", f"pause {ONE}"), "pause of web1 for the second time"),
+        ("3", (f"crash {ONE}", f"crash {ONE}"), ""),
+        ("3", (f"restart {ONE}", f"restart {ONE}"), ""),
+        ("3", (f"stop {ONE}", f"crash {ONE}"), "crash of web1, which is down already after stop"),
+        ("3", (f"crash {ONE}", f"kill {ONE}"), ""),
+        # Chance, and a role that moves, may mean another box each time.
+        ("3", ("kill web", "kill web"), ""),
+        ("5", ("kill db.primary", "kill db.primary"), ""),
+        ("3", ("kill random", "kill random"), ""),
+        # A role that one box plays means that box.
+        ("3", ("kill lb", "kill lb"), "kill of lb for the second time"),
+        ("3", ("kill all:web", f"kill {ONE}"), "kill of web1 for the second time"),
+        ("6", ("kill zone:a", f"kill {ONE}"), "kill of web1 for the second time"),
+        ("6", ("kill zone:b", f"kill {ONE}"), ""),
+        ("7", ("kill region:eu", "kill label:lab.region=eu"), "for the second time"),
+        ("3", (f"delay {ONE}, delay_ms: 9", f"delay {OTHER}, delay_ms: 9"), ""),
+        ("3", (f"delay {ONE}, delay_ms: 9", "loss all:web, loss_percent: 9"), "only one of delay, loss and bandwidth"),
+        ("7", ("delay line:us, delay_ms: 9", "loss line:us, loss_percent: 9"), ""),
+        ("7", ("delay region:us, delay_ms: 9", "loss line:us, loss_percent: 9"), ""),
+        ("7", ("kill line:us", "kill web"), "kill is nothing that happens to a line"),
+    ],
+)
+def test_faults_that_cannot_both_be_done_are_refused_beforehand(
+    tmp_path: Path, on: str, pairs: tuple[str, ...], said: str
+) -> None:
+    text = GOOD.replace("fault: kill\ntarget: web\n", steps_of(*pairs))
+    if not said:
+        experiments.check_targets(read(tmp_path, text), stages.find(on))
+        return
+    with pytest.raises(UsageError, match=said):
+        experiments.check_targets(read(tmp_path, text), stages.find(on))
+
+
+@pytest.mark.parametrize(
+    ("more", "expect", "is_seen"),
+    [
+        ("", "{downtime_longest_s: {at_most: 4.5}}", True),
+        ("", "{downtime_longest_s: {at_most: 4.6}}", False),
+        ("", "{writes_downtime_longest_s: {at_least: 5}}", False),
+        # Not a time without the service, or one that goes on after the healing.
+        ("", "{rejoin_s: {at_most: 60}, reads_failed: {at_most: 1000}}", True),
+        ("operator: {delay_s: 20, does: promote}\n", "{downtime_longest_s: {at_most: 25}}", True),
+        ("repair: {policy: restart, after_s: 2}\n", "{downtime_longest_s: {at_most: 40}}", True),
+        ("repair: {policy: restart, after_s: 2}\n", "{downtime_longest_s: {at_most: 60}}", False),
+    ],
+)
+def test_a_bound_is_within_what_is_watched(tmp_path: Path, more: str, expect: str, is_seen: bool) -> None:
+    text = GOOD[: GOOD.index("expect:")] + more + f"expect: {expect}\n"
+    if is_seen:
+        assert read(tmp_path, text).expectations
+        return
+    with pytest.raises(UsageError, match=r"mine\.yaml:\d+: .* cannot be seen within"):
+        read(tmp_path, text)
