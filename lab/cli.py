@@ -109,7 +109,7 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
     context.obj = Output(_console(), _console(stderr=True), quiet)
     if context.invoked_subcommand not in ("heal", "report", "list"):
         _note_what_is_in_effect(context.obj, UndoLedger())
-        if context.invoked_subcommand != "down":
+        if context.invoked_subcommand != "down" and not {"-h", "--help"} & set(sys.argv):
             UndoLedger().check_understood()
 
 

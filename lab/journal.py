@@ -437,22 +437,25 @@ def note_started(stage: Stage, fingerprint: str) -> None:
 
 
 def started_from(stage: Stage) -> str:
-    """The fingerprint of the files that a stage was last started from; empty where it never was."""
+    """The fingerprint of the files that a stage was last started from; empty where it never was, or nothing can be read."""
     file = STATE_FOLDER / stage.project
-    return file.read_text(encoding="utf-8") if file.exists() else ""
+    try:
+        return kept.content(file).decode("utf-8", "replace")
+    except (OSError, kept.MalformedError):
+        return ""
 
 
 @contextmanager
 def exclusive(purpose: str) -> Iterator[None]:
     """One controller at a time. Raises PreflightError naming the other; its end, however it came, frees the lock."""
     STATE_FOLDER.mkdir(parents=True, exist_ok=True)
-    with (STATE_FOLDER / "lock").open("a+", encoding="utf-8") as file:
+    with (STATE_FOLDER / "lock").open("a+", encoding="utf-8", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
             raise PreflightError(
-                f"the lab is busy: {file.read().strip() or 'another command'}", "wait for it, or end it with Ctrl-C"
+                f"the lab is busy: {shown(file.read().strip(), 100) or 'another command'}", "wait for it, or end it with Ctrl-C"
             ) from error
         file.truncate(0)
         file.write(f"{purpose} (process {os.getpid()})")

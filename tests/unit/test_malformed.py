@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lab import conclusion, experiments, journal, own, stages
+from lab.campaign import Kept
 from lab.cli import main
 from lab.errors import (
     EXIT_HEAL_FAILED,
@@ -278,7 +279,7 @@ def packed(*lines: str) -> bytes:
         ("arrivals.jsonl.gz", packed(ARRIVAL % ("true", "0"))),
         ("arrivals.jsonl.gz", packed(ARRIVAL % ('"1"', "0"))),
         ("arrivals.jsonl.gz", packed("[" * 5000)),
-        ("arrivals.jsonl.gz", packed(" " * 200_000_000)),
+        ("arrivals.jsonl.gz", packed(" " * 20_000_000)),
         ("arrivals.jsonl.gz", packed("{}\n")),
         ("arrivals.jsonl.gz", packed(ARRIVAL % ("1", "1"))[:-9]),
         ("arrivals.jsonl.gz", b"no gzip at all"),
@@ -619,3 +620,39 @@ def test_anything_in_a_trial(
     (folder / "arrivals.jsonl.gz").write_bytes(packed(json.dumps(first), "\n", ARRIVAL % ("2", "2.1")))
     (folder / "trial.json").write_text(json.dumps(put(TRIAL, trial, value) if what == "trial" else TRIAL))
     check_one_line(lambda: rebuild(kept_run))
+
+
+# What a command goes on from
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"attempt": {"stage": "p", "column": "kill-web", "number": "1", "valid": True, "folder": "f"}}, "number should be"),
+        ({"attempt": None}, "this should be an object"),
+        ({"attempt": {}}, "stage is missing"),
+        ({"attempt": {"stage": "p", "column": "\x1b[2J", "number": 1e300, "valid": True, "folder": "f"}}, "1e+300 is no number"),
+    ],
+)
+def test_progress_of_a_campaign_names_its_line(tmp_path: Path, line: Any, said: str) -> None:
+    good = {"attempt": {"stage": "p", "column": "kill-web", "number": 1, "valid": True, "folder": "f", "mood": "new"}}
+    file = tmp_path / "progress.jsonl"
+    file.write_text(json.dumps(good) + "\n" + json.dumps(line)[:-3] + "\n" + json.dumps({"span": 1}) + "\n")
+    assert [each.column for each in Kept(tmp_path).attempts] == ["kill-web"]
+    file.write_text(json.dumps(good) + "\n" + json.dumps(line) + "\n")
+    assert f"progress.jsonl:2: {said}" in check_one_line(lambda: Kept(tmp_path).attempts)
+
+
+def test_what_a_stage_was_started_from_may_be_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path)
+    stage = stages.find("3")
+    (tmp_path / stage.project).write_bytes(b"\xff\xfe")
+    assert journal.started_from(stage) != ""
+    (tmp_path / stage.project).unlink()
+    (tmp_path / stage.project).mkdir()
+    assert journal.started_from(stage) == ""
+
+
+def test_help_is_given_whatever_is_noted(lab: Lab, tmp_path: Path) -> None:
+    noted(tmp_path, without("id"))
+    assert lab("run", "--help").code == EXIT_HELD
