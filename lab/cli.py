@@ -438,6 +438,8 @@ def run(
         stage, experiment, ground = prepare(own_stack, observe)
     else:
         stage, experiment, ground = _of_the_lab(stage_name, experiment_name, failover, as_asked)
+    for each in experiments.unseen(experiment):
+        output.say(f"note: {each}: it may stay undecided")
     seed = SystemRandom().randrange(2**31) if seed is None else seed
     plan = LoadPlan(rate_per_s=rate, write_share=0.0) if own_stack else LoadPlan(rate_per_s=rate)
     order = Order(stage, experiment, plan, seed, trials, web_ui)

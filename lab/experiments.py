@@ -8,6 +8,7 @@ from pathlib import Path
 from lab import yamlfile
 from lab.errors import UsageError, is_harmless, shown
 from lab.model import LINE_FORM, Experiment, Repair, RepairPolicy, Stage, Step
+from lab.spec import expect
 from lab.spec import experiment as spec
 from lab.spec.base import DURATION_MAX_S
 from lab.spec.experiment import AFTER_S, BASELINE_S, OBSERVE_S, OPERATOR_ACTS
@@ -61,6 +62,11 @@ def read(file: Path) -> Experiment:
 def observing(experiment: Experiment, observe_s: float | None) -> Experiment:
     """The experiment, watched for so long before it is healed; as it is without one."""
     return experiment if observe_s is None else replace(experiment, observe_s=observe_s)
+
+
+def unseen(experiment: Experiment) -> list[str]:
+    """What cannot be seen of its expectations because it is watched for less than its author meant, a line each."""
+    return expect.unseen(experiment.expectations, spec.watched_s(experiment))
 
 
 def repairing(experiment: Experiment, policy: str | None, after_s: float | None) -> Experiment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -73,6 +73,12 @@ def _check(expect: yamlfile.Mapping, measure: str, bounds: Bounds, watched_s: fl
 def _error(expect: yamlfile.Mapping, measure: str, message: str, hint: str) -> UsageError:
     bounds = expect[measure]
     return bounds.error("", message, hint) if isinstance(bounds, yamlfile.Mapping) else expect.error(measure, message, hint)
+
+
+def unseen(found: Iterable[Expectation], watched_s: float) -> list[str]:
+    """What cannot be seen of these expectations where only so much is watched, a line each."""
+    bounds = ((each, max(each.at_most or 0.0, each.at_least or 0.0)) for each in found if is_watched(each.measure))
+    return [f"'{each}' cannot be seen within the {watched_s:g} s that are watched" for each, most in bounds if most > watched_s]
 
 
 def is_ratio(measure: str) -> bool:

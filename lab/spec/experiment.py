@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
@@ -238,13 +239,13 @@ class ExperimentFile(FaultKeys):
         """What is done, in order."""
         return tuple(each.step() for each in self.steps) if self.steps is not None else (self.step(),)
 
-    @property
-    def watched_s(self) -> float:
-        """For how long at most an outage can be seen before everything is healed."""
-        waits_s = sum(step.after_s + step.within_s for step in self.all_steps)
-        operated_s = self.operator.delay_s + OPERATED_WITHIN_S if self.operator else 0.0
-        repaired_s = self.repair.after_s + REPAIRED_WITHIN_S if self.repair else 0.0
-        return waits_s + operated_s + repaired_s + self.observe_s
+
+def watched_s(experiment: Experiment) -> float:
+    """For how long at most an outage can be seen before everything is healed."""
+    waits_s = sum(step.after_s + step.within_s for step in experiment.steps)
+    operated_s = experiment.operator.delay_s + OPERATED_WITHIN_S if experiment.operator else 0.0
+    repaired_s = experiment.repair.after_s + REPAIRED_WITHIN_S if experiment.repair.acts else 0.0
+    return waits_s + operated_s + repaired_s + experiment.observe_s
 
 
 def read(document: yamlfile.Mapping, name: str) -> Experiment:
@@ -255,7 +256,7 @@ def read(document: yamlfile.Mapping, name: str) -> Experiment:
     if clash := None if repair.acts else clash_of([_named(step) for step in (*before, *found.all_steps)]):
         key, index = ("before", clash[1]) if clash[1] < len(before) else ("steps", clash[1] - len(before))
         raise _holder(document, key, index).error("target", clash[0], "name different boxes, or wait: once: redundant")
-    return Experiment(
+    experiment = Experiment(
         name=name,
         title=found.title,
         question=found.question,
@@ -263,7 +264,7 @@ def read(document: yamlfile.Mapping, name: str) -> Experiment:
         baseline_s=found.baseline_s,
         observe_s=found.observe_s,
         after_s=found.after_s,
-        expectations=expectations(document, found.expect, found.watched_s),
+        expectations=(),
         operator=Operator(found.operator.delay_s, found.operator.does, found.operator.to or "") if found.operator else None,
         given=_said(found.given_roles),
         before=before,
@@ -271,6 +272,7 @@ def read(document: yamlfile.Mapping, name: str) -> Experiment:
         foreseen=_said(found.foreseen),
         overload=Overload(**found.overload.model_dump()) if found.overload else None,
     )
+    return replace(experiment, expectations=expectations(document, found.expect, watched_s(experiment)))
 
 
 def _said(found: Strict | None) -> dict[str, str]:

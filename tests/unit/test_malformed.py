@@ -656,3 +656,10 @@ def test_what_a_stage_was_started_from_may_be_unreadable(tmp_path: Path, monkeyp
 def test_help_is_given_whatever_is_noted(lab: Lab, tmp_path: Path) -> None:
     noted(tmp_path, without("id"))
     assert lab("run", "--help").code == EXIT_HELD
+
+
+def test_less_watched_than_the_author_meant_is_said(lab: Lab) -> None:
+    done = lab("run", "3", "kill-web", "--observe", "500ms", "--dry-run")
+    assert done.code == EXIT_HELD
+    assert any("cannot be seen within the 0.5 s" in line for line in done.notes)
+    assert lab("run", "3", "kill-web", "--dry-run").err == ""
