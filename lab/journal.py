@@ -336,13 +336,13 @@ class UndoLedger:
     def clear(self) -> None:
         """Forget every fault: what they were in is gone."""
         file = self._lines.file
-        if file.is_dir():  # nobody's file, and in the way
+        if file.is_dir():  # not written by the lab, and in the way
             file.rename(file.with_name(f"{file.name}.{os.urandom(3).hex()}"))
         else:
             file.unlink(missing_ok=True)
 
     def entries(self) -> list[OpenFault]:
-        """The faults that are open, oldest first. What is half-written (a kill) or not understood keeps nobody from the rest."""
+        """The faults that are open, oldest first. What is half-written (a kill) or not understood does not hide the rest."""
         return list(self.notes().open)
 
     def check_understood(self) -> None:
@@ -385,7 +385,7 @@ class Notes:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is noted that anybody would have to undo."""
+        """Whether no fault is noted that is still to be undone."""
         return not self.open and not self.strange
 
 

@@ -131,7 +131,7 @@ class _Found:
         return self.mapping.lines.get(self.key, self.mapping.line)
 
     def error(self, model: type[Strict]) -> UsageError:
-        """As a user is told."""
+        """The error as it is shown."""
         if self.details["type"] == "extra_forbidden":
             return unknown(self.mapping, self.key, _known(model, self.details["loc"]))
         context = self.details.get("ctx", {})

@@ -17,7 +17,7 @@ from lab.spec.expect import Bounds, expectations
 
 BASELINE_S, OBSERVE_S, AFTER_S = 2.0, 6.0, 1.5
 AFTER_MIN_S = 1.0
-"""An outage has ended when nobody failed for so long: with no more load after the healing, its end cannot be seen."""
+"""An outage has ended when no request failed for so long: with no more load after the healing, its end cannot be seen."""
 WITHIN_S = 30.0
 REPAIRED_WITHIN_S = 45.0
 OPERATED_WITHIN_S = 60.0
@@ -63,7 +63,7 @@ _DELAY, _JITTER, _LOSS, _RATE = map(_within, ("delay_ms", "jitter_ms", "loss_per
 
 
 class FaultKeys(Strict):
-    """One fault, and what it needs to be told besides its target."""
+    """One fault, and what it needs besides its target."""
 
     fault: Annotated[FaultKind, Field(strict=False), Must(f"one of {KINDS}", "fault: kill")] | None = None
     target: Target | None = None
@@ -91,7 +91,7 @@ class FaultKeys(Strict):
         return [name for name in ("fault", "target") if getattr(self, name) is not None] + list(self.given)
 
     def how(self) -> How:
-        """What the fault needs to be told. Raises the error of a rule where it does not go together."""
+        """What the fault needs besides its target. Raises the error of a rule where it does not go together."""
         if self.fault is None:
             raise broken("fault", f"fault must be one of {KINDS}", "fault: kill")
         if (self.target is None) != (self.fault is FaultKind.NONE):

@@ -1,4 +1,4 @@
-"""lab.yaml, beside somebody else's Compose file: what the lab cannot read from there. Durations in seconds."""
+"""lab.yaml, beside a Compose file that is not the lab's: what the lab cannot read from there. Durations in seconds."""
 
 from __future__ import annotations
 

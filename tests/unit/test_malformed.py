@@ -396,7 +396,7 @@ STRANGE = [
     pytest.param({**NOTE, "undo": {**NOTE["undo"], "links": [{"network": 1}]}}, id="links"),
     pytest.param({**NOTE, "fault": 7}, id="fault as number"),
     pytest.param({**NOTE, "id": ["a"]}, id="id as list"),
-    pytest.param({"closed": True}, id="closed, and nobody knows what"),
+    pytest.param({"closed": True}, id="closed without an id"),
     pytest.param([], id="list"),
     pytest.param("7", id="number"),
 ]
