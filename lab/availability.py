@@ -1,4 +1,4 @@
-"""From arrivals to figures: outages, availability, validity, summaries. Pure: no clock, no files, no Docker."""
+"""From a trial's record to its figures, and from trials to a summary. Pure: no clock, no files, no Docker."""
 
 from __future__ import annotations
 
@@ -17,87 +17,25 @@ from lab.model import (
     Event,
     Expectation,
     GeneratorReport,
+    Measured,
+    Operation,
+    OperationSummary,
     Outage,
-    Share,
+    SampleMedian,
     Summary,
     TrialRecord,
     TrialResult,
-    Verdict,
-    longest_s,
 )
+from lab.outages import at_least, find_outages, longest, operation, service, share, union
+from lab.verdict import check
 
-QUIET_S = 1.0
-QUIET_ARRIVALS = 10
 LAG_P99_LIMIT_MS = 25.0
 LAG_MAX_LIMIT_MS = 100.0
 CPU_LIMIT_RATIO = 0.70
 SLOW_S = 0.25
 CONFIDENCE = 0.95
-
-SERVED_RATIO = "served_of_capacity_ratio"
-MEASURES = (
-    "downtime_longest_s",
-    "downtime_total_s",
-    "availability_ratio",
-    "reads_availability_ratio",
-    "writes_availability_ratio",
-    "reads_failed",
-    "writes_failed",
-    "writes_lost",
-    "writes_unexpected",
-    "writes_duplicate",
-    "reads_downtime_longest_s",
-    "writes_downtime_longest_s",
-    "outages",
-    "split_brain_s",
-    "address_several_s",
-    "degraded_redundancy_s",
-    "rejoin_s",
-    SERVED_RATIO,
-)
-MEASURES_OF_READS = tuple(
-    name for name in MEASURES if not name.startswith("writes_") and name not in ("split_brain_s", "address_several_s")
-)
-"""Those that somebody else's system has too, of which only a page is read."""
-
-
-def find_outages(
-    arrivals: Sequence[Arrival], deadline_s: float, healed_at_s: float | None = None, stopped_at_s: float | None = None
-) -> tuple[Outage, ...]:
-    """The downtime windows in arrivals ordered by intended time.
-
-    An outage lasts from the intended time of its first bad arrival to the completion of the first good one
-    that is followed by no bad arrival for QUIET_S and for QUIET_ARRIVALS (both: at low rates a second may
-    hold too few arrivals to say anything). One that was still open when the lab began to heal
-    (`healed_at_s`) is censored at that instant; one after which too few good arrivals came before the load
-    ended is censored at its first good answer, or at the end (`stopped_at_s`) where there was none.
-    """
-    bad = [index for index, arrival in enumerate(arrivals) if not arrival.is_good(deadline_s)]
-    starts = [at for at, index in enumerate(bad) if at == 0 or _is_quiet(arrivals, bad[at - 1], index)]
-    groups = [bad[start:end] for start, end in pairwise([*starts, len(bad)])]
-    return tuple(_window(arrivals, group[0], group[-1], healed_at_s, stopped_at_s) for group in groups)
-
-
-def _is_quiet(arrivals: Sequence[Arrival], last_bad: int, end: int) -> bool:
-    """Whether the good arrivals between the two indices are enough to end an outage."""
-    enough = end - last_bad > QUIET_ARRIVALS
-    return enough and arrivals[min(end, len(arrivals) - 1)].at_s - arrivals[last_bad + 1].at_s >= QUIET_S
-
-
-def _window(arrivals: Sequence[Arrival], first: int, last: int, healed_at_s: float | None, stopped_at_s: float | None) -> Outage:
-    start_s = arrivals[first].at_s
-    # The earliest completion counts: answers to later arrivals may overtake those to earlier ones.
-    after = [arrival.done_s for arrival in arrivals[last + 1 : last + 1 + QUIET_ARRIVALS]]
-    end_s = max(start_s, min(after, default=max(stopped_at_s or 0.0, arrivals[last].at_s)))
-    if healed_at_s is not None and start_s < healed_at_s < end_s:
-        return Outage(start_s, healed_at_s, censored=True)
-    return Outage(start_s, end_s, censored=not _is_quiet(arrivals, last, len(arrivals)))
-
-
-def share(arrivals: Iterable[Arrival], deadline_s: float) -> Share:
-    """How many of the arrivals were good."""
-    verdicts = [arrival.is_good(deadline_s) for arrival in arrivals]
-    return Share(intended=len(verdicts), good=sum(verdicts))
+CUTS = ("heal", "foreign")
+"""What ends an outage that did not end by itself: the lab, or a hand that is not the lab's."""
 
 
 def quantile(values: Sequence[float], q: float) -> float:
@@ -135,25 +73,61 @@ def event_at(events: Iterable[Event], name: str) -> float | None:
     return next((event.at_s for event in events if event.name == name), None)
 
 
+def last_event_at(events: Iterable[Event], name: str) -> float | None:
+    """When the last event of that name happened."""
+    return max((event.at_s for event in events if event.name == name), default=None)
+
+
 @dataclass(frozen=True)
-class _Windows:
-    all: tuple[Outage, ...]
-    reads: tuple[Outage, ...]
-    writes: tuple[Outage, ...]
+class _Seen:
+    """What users saw of a trial, and when."""
+
+    arrivals: list[Arrival]
+    reads: list[Arrival]
+    writes: list[Arrival]
+    deadline_s: float
+    stopped_at_s: float | None
+    of_reads: Operation
+    of_writes: Operation
+    of_service: Operation
+
+    @property
+    def uncut(self) -> tuple[Outage, ...]:
+        """The outages of the service until users were served again, whoever brought that about."""
+        return union(*(find_outages(each, self.deadline_s, (), self.stopped_at_s) for each in (self.reads, self.writes)))
+
+
+def _see(record: TrialRecord) -> _Seen:
+    plan, deadline_s = record.plan, record.plan.deadline_s
+    arrivals = sorted(record.arrivals, key=lambda arrival: arrival.at_s)
+    reads, writes = ([each for each in arrivals if each.kind == kind] for kind in ("read", "write"))
+    cuts_s, stopped_at_s = cuts(record.events), event_at(record.events, "stop")
+    fault_s = fault_span(record.events)
+    of_reads = operation(reads, deadline_s, plan.rate_per_s * (1 - plan.write_share), cuts_s, stopped_at_s, fault_s)
+    of_writes = operation(writes, deadline_s, plan.rate_per_s * plan.write_share, cuts_s, stopped_at_s, fault_s)
+    of_service = service((of_reads, of_writes), plan.rate_per_s)
+    return _Seen(arrivals, reads, writes, deadline_s, stopped_at_s, of_reads, of_writes, of_service)
+
+
+def cuts(events: Iterable[Event]) -> tuple[float, ...]:
+    """The instants at which an outage that is still open is ended from outside: how long it would have lasted is unknown."""
+    return tuple(sorted(event.at_s for event in events if event.name in CUTS))
+
+
+def fault_span(events: Sequence[Event]) -> tuple[float, float] | None:
+    """From the (first) fault until the lab began to heal, or until the load ended; None where there was no fault."""
+    since_s = event_at(events, "inject")
+    until_s = event_at(events, "heal")
+    until_s = event_at(events, "stop") if until_s is None else until_s
+    return (since_s, until_s) if since_s is not None and until_s is not None else None
 
 
 def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_fault: bool) -> TrialResult:
     """Every figure of a trial from what was recorded in it."""
-    deadline_s = record.plan.deadline_s
-    arrivals = sorted(record.arrivals, key=lambda arrival: arrival.at_s)
-    reads = [arrival for arrival in arrivals if arrival.kind == "read"]
-    writes = [arrival for arrival in arrivals if arrival.kind == "write"]
-    healed_at_s, stopped_at_s = event_at(record.events, "heal"), event_at(record.events, "stop")
-    windows = _Windows(*(find_outages(some, deadline_s, healed_at_s, stopped_at_s) for some in (arrivals, reads, writes)))
-    audit = ledger.audit_writes(writes, record.final_orders)
-    bitten = not has_fault or (event_at(record.events, "bite") is not None and event_at(record.events, "no-bite") is None)
-    audited = audit.complete or not record.plan.has_writes
-    reasons = _reasons(record, arrivals, audited, has_fault)
+    seen, events = _see(record), record.events
+    audit = ledger.audit_writes(seen.writes, record.final_orders)
+    bitten = not has_fault or (event_at(events, "bite") is not None and event_at(events, "no-bite") is None)
+    reasons = _reasons(record, seen, audit.complete or not record.plan.has_writes, has_fault)
     result = TrialResult(
         number=record.number,
         seed=record.seed,
@@ -161,39 +135,29 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         reasons=tuple(reasons if bitten else [*reasons, "the fault did not bite"]),
         bitten=bitten,
         targets=record.targets,
-        total=share(arrivals, deadline_s),
-        reads=share(reads, deadline_s),
-        writes=share(writes, deadline_s),
-        outages=windows.all,
-        write_outages=windows.writes,
-        read_outages=windows.reads,
-        phases=phases(record.events, arrivals, deadline_s, stopped_at_s),
-        errors=dict(Counter(_class(arrival, deadline_s) for arrival in arrivals if not arrival.is_good(deadline_s))),
-        served_by=dict(sorted(Counter(arrival.by for arrival in arrivals if arrival.by).items())),
-        latency_ms=latencies(arrivals, deadline_s),
-        reads_latency_ms=latencies(reads, deadline_s),
-        writes_latency_ms=latencies(writes, deadline_s),
-        undisturbed_writes_ms=_good_ms(_answered_before(writes, event_at(record.events, "inject")), deadline_s),
+        total=seen.of_service,
+        reads=seen.of_reads,
+        writes=seen.of_writes,
+        phases=phases(events, seen.uncut),
+        errors=dict(Counter(_class(each, seen.deadline_s) for each in seen.arrivals if not each.is_good(seen.deadline_s))),
+        served_by=dict(sorted(Counter(arrival.by for arrival in seen.arrivals if arrival.by).items())),
+        latency_ms=latencies(seen.arrivals, seen.deadline_s),
+        reads_latency_ms=latencies(seen.reads, seen.deadline_s),
+        writes_latency_ms=latencies(seen.writes, seen.deadline_s),
+        undisturbed_writes_ms=_good_ms(_answered_before(seen.writes, event_at(events, "inject")), seen.deadline_s),
         audit=audit,
         generator=record.generator,
-        failed_expectations=(),
-        writable=counted_seconds(record.events, "databases", writable_databases, stopped_at_s),
-        address=counted_seconds(record.events, "address", holders, stopped_at_s),
-        notes=_notes(record.events),
-        alerts=alerts(record.events),
-        exposure=exposure.measure(record.events, event_at(record.events, "inject"), stopped_at_s),
-        exposure_period_s=exposure.period_s(record.events),
+        writable=counted_seconds(events, "databases", writable_databases, seen.stopped_at_s),
+        address=counted_seconds(events, "address", holders, seen.stopped_at_s),
+        notes=_notes(events),
+        alerts=alerts(events),
+        exposure=exposure.measure(events, event_at(events, "inject"), seen.stopped_at_s),
+        exposure_period_s=exposure.period_s(events),
         has_writes=record.plan.has_writes,
-        blows=cascade.blows(record.events, windows.all),
-        served=served(record.events, arrivals, deadline_s),
+        blows=cascade.blows(events, seen.of_service.outages),
+        served=served(events, seen.arrivals, seen.deadline_s),
     )
-    failed = tuple(failure for expectation in expectations if (failure := _failure(result, expectation)))
-    undecided = [expectation for expectation in expectations if _is_undecided(result, expectation)]
-    why = [f"healed too soon to say whether {expectation} (watch for longer)" for expectation in undecided]
-    if any(expectation.measure == SERVED_RATIO for expectation in expectations) and not result.served:
-        why.append("too short to say what was served of what a box carries (watch for longer)")
-    valid = result.valid and not why
-    return replace(result, valid=valid, reasons=(*result.reasons, *why), failed_expectations=failed)
+    return replace(result, checks=check(result, expectations))
 
 
 def _notes(events: Sequence[Event]) -> tuple[str, ...]:
@@ -205,12 +169,12 @@ def _notes(events: Sequence[Event]) -> tuple[str, ...]:
     return tuple(f"{at_s:.2f} s: {what}" for at_s, what in sorted(noted))
 
 
-def _reasons(record: TrialRecord, arrivals: Sequence[Arrival], audited: bool, has_fault: bool) -> list[str]:
-    reasons = validity(record.generator, len(arrivals))
+def _reasons(record: TrialRecord, seen: _Seen, audited: bool, has_fault: bool) -> list[str]:
+    reasons = validity(record.generator, len(seen.arrivals))
     injected_at_s = event_at(record.events, "inject")
     if has_fault and injected_at_s is None:
         reasons.append("the trial ended before the fault")
-    elif injected_at_s is not None and _failed_before(injected_at_s, arrivals, record.plan.deadline_s):
+    elif injected_at_s is not None and _failed_before(injected_at_s, seen.arrivals, seen.deadline_s):
         reasons.append("requests failed before the fault")
     if any(event.name == "blind" for event in record.events):
         reasons.append("nobody watched the databases and the address until the end")
@@ -335,28 +299,28 @@ PHASE_OF_EVENT = {
     "promoted": "promoted_s",
     "repair": "repair_s",
     "heal": "heal_s",
-    "well": "redundant_s",
 }
 # In what the monitoring box says: "watch: alert firing (message 3): ServiceDown page kind=read: no read has been served ...".
 ALERT_WORDS = re.compile(r"(?<=\): )(\w+) (.*)")
 EVIDENCE = ("detect", "elect", "reroute", "alert")
 
 
-def phases(
-    events: Sequence[Event], arrivals: Sequence[Arrival], deadline_s: float, stopped_at_s: float | None
-) -> dict[str, float]:
-    """The instants of a trial, seconds on the clock of the load.
+def phases(events: Sequence[Event], outages: Sequence[Outage]) -> dict[str, float]:
+    """The instants of a trial, seconds on the clock of the load. `outages` are those of the service, not cut by any healing.
 
     inject_s: the fault was asked for; bite_s: proof that it bit; impact_s: the first bad arrival that the
     fault can have caused was intended; detect_s: a part of the system noticed; elect_s: it chose who takes
     over; reroute_s: the observer saw another take over (or a balancer left a box out); recover_s: users were
-    served again (also where the lab had to heal for that); alert_s: the first alert was delivered; repair_s: a
-    policy began to bring back a lost box; heal_s: the lab began to heal; redundant_s: every
-    box was well again and nothing missing to survive the next fault. Phases that did not happen are left out.
+    served again, reads and writes (also where the lab had to heal for that); alert_s: the first alert was delivered;
+    repair_s: a policy began to bring back a lost box; heal_s: the lab began to heal; redundant_s: every
+    box was well again and nothing missing to survive the next fault (the last time, where that was so more than
+    once). Phases that did not happen are left out.
     """
     found = {phase: at_s for name, phase in PHASE_OF_EVENT.items() if (at_s := event_at(events, name)) is not None}
+    whole_s = last_event_at(events, "well")
+    found |= {"redundant_s": whole_s} if whole_s is not None else {}
     if "inject_s" in found:
-        found |= _impact(find_outages(arrivals, deadline_s, None, stopped_at_s), found["inject_s"])
+        found |= _impact(outages, found["inject_s"])
         found |= _evidence(events, found["inject_s"], found.get("heal_s", math.inf))
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
@@ -393,51 +357,6 @@ def _resolved_at(events: Iterable[Event], fired: Event, words: str) -> float | N
     )
 
 
-def measured(result: TrialResult, measure: str) -> float:
-    """The value of one of MEASURES in a trial."""
-    values: dict[str, float] = {
-        "downtime_longest_s": result.downtime_longest_s,
-        "downtime_total_s": result.downtime_total_s,
-        "availability_ratio": result.total.ratio,
-        "reads_availability_ratio": result.reads.ratio,
-        "writes_availability_ratio": result.writes.ratio,
-        "reads_failed": result.reads.intended - result.reads.good,
-        "writes_failed": result.writes.intended - result.writes.good,
-        "writes_lost": result.audit.lost,
-        "writes_unexpected": result.audit.unexpected,
-        "writes_duplicate": result.audit.duplicate,
-        "reads_downtime_longest_s": longest_s(result.read_outages),
-        "writes_downtime_longest_s": longest_s(result.write_outages),
-        "outages": len(result.outages),
-        "split_brain_s": result.writable.get("several_s", 0.0),
-        "address_several_s": result.address.get("several_s", 0.0),
-        "degraded_redundancy_s": result.degraded_redundancy_s or 0.0,
-        "rejoin_s": result.rejoin_s or 0.0,
-        SERVED_RATIO: result.served_ratio,
-    }
-    return values[measure]
-
-
-def _failure(result: TrialResult, expectation: Expectation) -> str:
-    value = measured(result, expectation.measure)
-    return "" if expectation.holds(value) else f"{expectation}: was {value:.4g}"
-
-
-def _is_undecided(result: TrialResult, expectation: Expectation) -> bool:
-    """Whether a downtime that is only a lower bound keeps within what it may be at most."""
-    is_bound = expectation.at_most is not None and any(each.censored for each in _outages_of(result, expectation.measure))
-    return is_bound and expectation.holds(measured(result, expectation.measure))
-
-
-def _outages_of(result: TrialResult, measure: str) -> tuple[Outage, ...]:
-    """The outages that a downtime is the length of; none for other measures."""
-    if measure == "reads_downtime_longest_s":
-        return result.read_outages
-    if measure == "writes_downtime_longest_s":
-        return result.write_outages
-    return result.outages if measure in ("downtime_longest_s", "downtime_total_s") else ()
-
-
 def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
     """A distribution-free interval for the median: (low, high, coverage).
 
@@ -458,37 +377,59 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     return best
 
 
-def summarise(trials: Sequence[TrialResult]) -> Summary:
-    """A run over its valid trials; the trial is the unit."""
-    valid = [trial for trial in trials if trial.valid]
-    downtimes = [trial.downtime_longest_s for trial in valid]
-    low, high, coverage = median_interval(downtimes) if valid else (0.0, 0.0, 0.0)
-    return Summary(
-        trials=len(trials),
-        trials_valid=len(valid),
-        downtime_median_s=median(downtimes) if valid else None,
-        downtime_ci_s=(low, high) if valid else None,
-        downtime_ci_coverage_ratio=coverage if valid else None,
-        downtime_censored=any(trial.censored for trial in valid),
-        availability_ratio_median=median(trial.total.ratio for trial in valid) if valid else None,
-        reads_failed_total=sum(trial.reads.intended - trial.reads.good for trial in valid),
-        writes_failed_total=sum(trial.writes.intended - trial.writes.good for trial in valid),
-        writes_lost_total=sum(trial.audit.lost for trial in trials),
+def sample_median(values: Sequence[Measured]) -> SampleMedian:
+    """The median of at least one value, each known to within bounds.
+
+    It lies between the median of the lower and that of the upper bounds: a value that is only a lower bound changes
+    it only where its place in the order could. (The product-limit estimate supposes that what is cut short would have
+    gone on like the others. The lab cuts the longest ones short, so it would say too little.)
+    """
+    lows, highs = [value.low for value in values], [value.high for value in values]
+    ci_low, _, coverage = median_interval(lows)
+    worst = max(lows)
+    return SampleMedian(
+        low=median(lows),
+        high=_median_of(highs),
+        ci_low=ci_low,
+        ci_high=median_interval(highs)[1],
+        coverage_ratio=coverage,
+        worst=worst,
+        worst_is_bound=max(highs) > worst,
+        count=len(values),
     )
 
 
-def decide(trials: Sequence[TrialResult]) -> Verdict:
-    """Held when every valid trial met every expectation; inconclusive unless at least half of the trials are valid.
+def _median_of(highs: Sequence[float]) -> float:
+    """The median, where some may be infinite: half of infinity and a number is infinite, not undefined."""
+    found = median(highs)
+    return math.inf if math.isnan(found) else found
 
-    A lost write refutes in an invalid trial too: that it was lost does not depend on how well time was kept.
-    """
-    failures = [
-        failure for trial in trials for failure in trial.failed_expectations if trial.valid or failure.startswith("writes_lost ")
-    ]
-    if failures:
-        return Verdict.REFUTED
-    valid = sum(trial.valid for trial in trials)
-    return Verdict.HELD if valid and valid * 2 >= len(trials) else Verdict.INCONCLUSIVE
+
+def _of_operation(operations: Sequence[Operation]) -> OperationSummary | None:
+    if not operations:
+        return None
+    gaps = [at_least(each.gap.length_s, each.gap.censored) for each in operations if each.gap]
+    return OperationSummary(
+        outage=sample_median([longest(each.outages) for each in operations]), gap=sample_median(gaps) if gaps else None
+    )
+
+
+def summarise(trials: Sequence[TrialResult]) -> Summary:
+    """A run over its valid trials; the trial is the unit."""
+    valid = [trial for trial in trials if trial.valid]
+    return Summary(
+        trials=len(trials),
+        trials_valid=len(valid),
+        service=_of_operation([trial.total for trial in valid]),
+        reads=_of_operation([trial.reads for trial in valid if trial.reads.intended]),
+        writes=_of_operation([trial.writes for trial in valid if trial.writes.intended]),
+        outage_all=sample_median([longest(trial.outages) for trial in trials]) if trials else None,
+        availability_ratio_median=median(trial.total.ratio for trial in valid) if valid else None,
+        reads_failed_total=sum(trial.reads.failed for trial in valid),
+        writes_failed_total=sum(trial.writes.failed for trial in valid),
+        writes_lost_total=sum(trial.audit.lost for trial in trials),
+        trials_audited=sum(trial.audit.complete and trial.has_writes for trial in trials),
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from lab.spec.budget import EXAMPLE, BudgetFile, LimitKeys
 # What may be bounded, and how it is found in a cell. All are at most; trials is at least.
 TRIALS = "trials"
 BOUNDS: dict[str, Callable[[Cell], float]] = {
-    "downtime_longest_s": lambda cell: max(cell.downtimes_s, default=0.0),
+    "downtime_longest_s": lambda cell: max(
+        (seconds for each in cell.members or (cell,) for seconds in each.downtimes_s), default=0.0
+    ),
     "downtime_median_s": lambda cell: cell.downtime_median_s or 0.0,
     "writes_lost": lambda cell: float(cell.writes_lost),
     "split_brain_s": lambda cell: cell.split_brain_s,
@@ -97,7 +99,7 @@ def _limit(stage: Stage, faults: yamlfile.Mapping, fault: str, keys: LimitKeys) 
         raise faults.error(fault, error.message, error.hint) from error
     if len(wished) != 1:
         raise faults.error(fault, f"'{shown(fault)}' is several faults", f"one each: {wished[0].name}, ...")
-    job = plan.comparison(stage, wished, plan.Terms(0.0, 0.0), 0)[0]
+    job = plan.comparison(stage, wished, plan.Terms(0.0, 0.0))[0]
     if job.missing:
         raise faults.error(fault, job.missing, "leave it out")
     return Limit(stage, wished[0], keys.at_most, keys.trials)
@@ -131,8 +133,10 @@ def _over(key: str, most: float, cell: Cell) -> str:
 
 def _open(limit: Limit, cell: Cell) -> Iterator[str]:
     """Why a limit that is not broken is not kept either."""
-    if cell.trials_valid < limit.trials:
-        yield f"{cell.trials_valid} valid trials of {limit.trials}" + (f": {'; '.join(cell.why)}" if cell.why else "")
+    if cell.trials_fewest < limit.trials:
+        yield f"{cell.trials_fewest} valid trials of {limit.trials}" + (f": {'; '.join(cell.why)}" if cell.why else "")
+    if not cell.losses_known and "writes_lost" in limit.at_most:
+        yield "whether a write was lost is not known: not every database could be read after each trial"
     if cell.downtime_censored and any(key.startswith("downtime") for key in limit.at_most):
         yield "healed too soon to say whether the downtime keeps within its bound (--observe for longer)"
     if cell.degraded_s is None and "degraded_s" in limit.at_most:

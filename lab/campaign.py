@@ -22,7 +22,7 @@ from lab import journal, plan
 from lab.errors import LabError, PreflightError, UsageError
 from lab.journal import Lines, RunJournal
 from lab.model import Arrival, LoadPlan, RunInfo, RunResult, Stage, TrialRecord, TrialResult
-from lab.plan import Job, Tally
+from lab.plan import Due, Job, Tally
 from lab.report import document
 from lab.report.matrix import Cell, Column, Matrix, Row, cell_of, not_applicable
 from lab.runner import Order, Progress, conclude, info_of
@@ -55,6 +55,8 @@ class Campaign:
     stages: tuple[StagePlan, ...]
     stops: bool
     """Whether each stage is taken down when it is through."""
+    code: str
+    """The version of the lab's code that measures (resume.code_version)."""
 
     def asked(self) -> dict[str, Any]:
         """All that decides what is measured, as JSON has it."""
@@ -62,7 +64,7 @@ class Campaign:
             {"project": each.stage.project, "made_from": each.made_from, "jobs": [asdict(job) for job in each.jobs]}
             for each in self.stages
         ]
-        asked = {"seed": self.seed, "trials": self.trials, "load": asdict(self.load), "stages": stages}
+        asked = {"seed": self.seed, "trials": self.trials, "load": asdict(self.load), "code": self.code, "stages": stages}
         return json.loads(json.dumps(asked))  # type: ignore[no-any-return]
 
 
@@ -83,6 +85,11 @@ class Attempt:
     """The seconds of each phase."""
     turn: int = 0
     """Which of the experiments of its cell it was, from 0."""
+
+    @property
+    def is_unaudited(self) -> bool:
+        """Whether it was broken off after its load had begun: what it acknowledged was never looked for."""
+        return bool(self.broken_off) and "start" in self.spent_s
 
 
 @dataclass(frozen=True)
@@ -168,12 +175,12 @@ class Kept:
         """The trials of one of its cells that are through."""
         return [each for each in self.of_stage(stage) if each.column == column]
 
-    def tallies(self, stage: Stage) -> dict[str, Tally]:
-        """How far each cell of a stage is."""
-        found: dict[str, Tally] = {}
+    def tallies(self, stage: Stage) -> dict[tuple[str, int], Tally]:
+        """How far each experiment of each cell of a stage is."""
+        found: dict[tuple[str, int], Tally] = {}
         for each in self.of_stage(stage):
-            before = found.get(each.column, Tally())
-            found[each.column] = Tally(before.tried + 1, before.valid + each.valid)
+            before = found.get((each.column, each.turn), Tally())
+            found[each.column, each.turn] = Tally(before.tried + 1, before.valid + each.valid)
         return found
 
     def is_stopped(self, stage: Stage) -> bool:
@@ -205,6 +212,40 @@ def go_on(make: Callable[[int], Campaign], kind: str, seed: int | None, root: Pa
     return None
 
 
+WORDS = {
+    "load": "the load",
+    "code": "the lab's code",
+    "made_from": "the files of {}",
+    "jobs": "the faults of {}, or for how long",
+}
+
+
+def why_not(make: Callable[[int], Campaign], kind: str, seed: int | None, root: Path | None = None) -> str:
+    """Why the latest interrupted campaign is not gone on with, in words; empty where there is none."""
+    kept = next(iter(Kept.unfinished(kind, root)), None)
+    if kept is None:
+        return ""
+    asked, wanted = kept.plan().get("asked"), make(kept.seed if kept.seed is not None and seed is None else seed or 0).asked()
+    if not isinstance(asked, dict):
+        return f"{kept.folder} does not say what was asked for"
+    return f"{kept.folder} was interrupted, and differs in {', '.join(_differences(asked, wanted))}"
+
+
+def _differences(asked: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What two campaigns do not have in common."""
+    found = [WORDS.get(key, f"the {key}") for key in wanted if key != "stages" and asked.get(key) != wanted[key]]
+    before, now = (_by_project(each.get("stages")) for each in (asked, wanted))
+    if list(before) != list(now):
+        return [*found, "the stages"]
+    both = [(project, key) for project in now for key in ("made_from", "jobs") if before[project].get(key) != now[project][key]]
+    return found + [WORDS[key].format(project) for project, key in both]
+
+
+def _by_project(stages: Any) -> dict[str, dict[str, Any]]:
+    whole = [each for each in stages if isinstance(each, dict)] if isinstance(stages, list) else []
+    return {str(each.get("project")): each for each in whole}
+
+
 def carry_out(campaign: Campaign, kept: Kept, bench: Bench, said: Callable[[Attempt, TrialResult | None], None]) -> None:
     """Do all that is not through.
 
@@ -223,8 +264,8 @@ def _stage(
     # At its first trial a stage is as its file says: who plays which role is not left to what was done to it before.
     with kept.timed(each.stage, "start"):
         bench.start(each.stage, anew=not kept.of_stage(each.stage))
-    while job := plan.due(each.jobs, kept.tallies(each.stage), campaign.trials, campaign.seed):
-        attempt, result = _attempt(campaign, each, job, kept, bench)
+    while due := plan.due(each.jobs, kept.tallies(each.stage), campaign.trials, campaign.seed):
+        attempt, result = _attempt(campaign, each, due, kept, bench)
         kept.append(attempt)
         said(attempt, result)
         more = plan.due(each.jobs, kept.tallies(each.stage), campaign.trials, campaign.seed)
@@ -240,10 +281,10 @@ def _stop(each: StagePlan, kept: Kept, bench: Bench) -> None:
         bench.stop(each.stage)
 
 
-def _attempt(campaign: Campaign, each: StagePlan, job: Job, kept: Kept, bench: Bench) -> tuple[Attempt, TrialResult | None]:
+def _attempt(campaign: Campaign, each: StagePlan, due: Due, kept: Kept, bench: Bench) -> tuple[Attempt, TrialResult | None]:
     """One trial. What comes to nothing is a result too: the stage did not settle, or could not be healed."""
-    before = kept.of_cell(each.stage, job.column)
-    number, turn = len(before) + 1, plan.turn_of(job, [(done.turn, done.valid) for done in before])
+    job, turn = due.job, due.turn
+    number = len(kept.of_cell(each.stage, job.column)) + 1
     order = Order(each.stage, job.experiments[turn], campaign.load, plan.seed_of(campaign.seed, job.column), campaign.trials)
     run = kept.run_of(info_of(order), each.stage, job.column)
     watch = Stopwatch()
@@ -315,6 +356,7 @@ def _row(each: StagePlan, kept: Kept) -> Row:
         boxes=len(plan.boxes_of(each.stage)),
         memory_mib=each.stage.memory_mib,
         cells=tuple(cell for cell in cells if cell),
+        title=each.stage.title,
     )
 
 
@@ -325,8 +367,11 @@ def _cell(job: Job, attempts: Sequence[Attempt], kept: Kept) -> Cell | None:
         return None
     result = _run(kept, attempts[0].folder, job)
     broken_off = [f"trial {each.number} was broken off: {each.broken_off}" for each in attempts if each.broken_off]
-    cell = cell_of(job.column, result)
-    return replace(cell, trials=len(attempts), why=(*cell.why, *broken_off), folder=attempts[0].folder)
+    hit = {each.number: job.targets[each.turn] if job.targets else "" for each in attempts}
+    cell = cell_of(job.column, result, hit, job.targets)
+    measured = {trial.number for trial in result.trials}
+    unaudited = (cell.audits_incomplete or 0) + sum(each.is_unaudited for each in attempts if each.number not in measured)
+    return replace(cell, why=(*cell.why, *broken_off), folder=attempts[0].folder, audits_incomplete=unaudited)
 
 
 def _run(kept: Kept, folder: str, job: Job) -> RunResult:

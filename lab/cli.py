@@ -578,18 +578,19 @@ def soak_(
     if dry_run:
         _show_schedule(output, planned, seed, as_json)
         return
-    kept = soak.SoakJournal(stage, faults, seed)
+    load = LoadPlan(rate_per_s=rate)
     engine, ledger = Engine(), UndoLedger()
     with journal.exclusive(f"lab soak {stage.number}"):
         preflight.check_no_open_faults(ledger)
         upkeep.ensure_up(engine, stage, output.say)
+        kept = soak.SoakJournal(stage, faults, seed, soak.conditions(stage, planned, load, observe))
         through = len(kept.outcomes())
+        if kept.why_new:
+            output.say(f"a new one is begun: {kept.why_new}")
         output.say(f"seed {seed}; kept in {kept.folder}; {through} of {faults} are through already")
 
         def run_one(fault: soak.Fault) -> RunResult:
-            order = Order(
-                stage, experiments.observing(experiments.find(fault.experiment), observe), LoadPlan(rate_per_s=rate), fault.seed
-            )
+            order = Order(stage, experiments.observing(experiments.find(fault.experiment), observe), load, fault.seed)
             return run_experiment(engine, ledger, order, info_of(order), NoProgress())
 
         try:
@@ -857,7 +858,19 @@ def selftest_(output: Output, rates: tuple[float, ...], repeats: int, seed: int 
 
 def _show_selftest(output: Output, lines: list[selftest.Line], closed_loop: selftest.ClosedLoop) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("outage", "rate", "true", "measured", "off by", "failed share off by", "repeats", "invalid", ""):
+    for title in (
+        "outage",
+        "rate",
+        "true",
+        "measured",
+        "off by",
+        "of reads or writes",
+        "gap",
+        "failed share off by",
+        "repeats",
+        "invalid",
+        "",
+    ):
         table.add_column(title, justify="left" if title == "outage" else "right")
     for line in lines:
         table.add_row(
@@ -866,6 +879,8 @@ def _show_selftest(output: Output, lines: list[selftest.Line], closed_loop: self
             f"{line.true_s:.4f} s",
             f"{line.measured_s:.4f} s",
             f"{line.length_error_ms:.1f} ms",
+            f"{line.service_s:.3f} s",
+            f"{line.gap_s:.3f} s",
             f"{line.share_error_points:.2f} points",
             str(line.repeats),
             str(line.invalid),

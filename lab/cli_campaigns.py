@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from lab import budget, campaign, conclusion, images, journal, plan, preflight, reliability, stages
+from lab import budget, campaign, comparison, conclusion, images, journal, plan, preflight, reliability, stages
 from lab.bench import DockerBench
 from lab.campaign import Attempt, Campaign, Kept, StagePlan
 from lab.conclusion import Conclusion
@@ -30,7 +30,9 @@ from lab.options import (
 )
 from lab.report import matrix as matrices
 from lab.report import tables
+from lab.resume import code_version
 from lab.statistics import SHIFT_MIN_S
+from lab.yamlfile import place
 
 # Slower than this, what goes on after the healing would be too short to see the end of an outage in.
 RATE_MIN_PER_S = 20.0
@@ -40,6 +42,8 @@ TOLERANCE_S = 5.0
 MARGIN_S = 0.5
 """Watched for so much longer than the tolerance at least: an outage begins a moment after its fault."""
 TRIALS = 3
+NAMED_MAX = 4
+"""Cells that an error names."""
 OVERHEAD_S = 7.0
 """What a trial takes beside the watching, for the first guess."""
 
@@ -115,7 +119,14 @@ def sweep(
         jobs = plan.sweep(stage, kinds, terms, seed, pairs, sample)
         title = f"Stage {stage.name}: every part fails in turn"
         return Campaign(
-            "sweep", title, seed, trials, LoadPlan(rate_per_s=rate), (StagePlan(stage, jobs, made_from),), stops=False
+            "sweep",
+            title,
+            seed,
+            trials,
+            LoadPlan(rate_per_s=rate),
+            (StagePlan(stage, jobs, made_from),),
+            stops=False,
+            code=code_version(),
         )
 
     if dry_run:
@@ -142,7 +153,7 @@ def sweep(
 @click.option(
     "--trials",
     type=click.IntRange(1, TRIALS_MAX),
-    help=f"Valid trials of each cell (default: {TRIALS}, or what the budget needs).",
+    help=f"Valid trials of each cell, of each zone and region (default: {TRIALS}, or what the budget needs).",
 )
 @_shared
 @click.option(
@@ -197,14 +208,11 @@ def compare(
     made_from = {stage.project: images.fingerprint(stage) for stage in chosen}
 
     def make(seed: int) -> Campaign:
-        planned = tuple(
-            StagePlan(stage, plan.comparison(stage, wished, terms, seed), made_from[stage.project]) for stage in chosen
-        )
-        return Campaign("compare", "Stages under the same faults", seed, wanted, load, planned, stops=True)
+        planned = tuple(StagePlan(stage, plan.comparison(stage, wished, terms), made_from[stage.project]) for stage in chosen)
+        return Campaign("compare", "Stages under the same faults", seed, wanted, load, planned, stops=True, code=code_version())
 
-    if old and against:
-        asked = [(each.stage.name, job.column) for each in make(0).stages for job in each.jobs if not job.missing]
-        conclusion.check_common(old, against, asked)
+    if old:
+        _check_common(make(0), old, against)
     if dry_run:
         _show_plan(output, make(_seed(seed)), terms, as_json)
         return
@@ -220,6 +228,23 @@ def compare(
         tables.show_comparison(output.data, found)
         output.data.print(f"kept in {kept.folder}", highlight=False, soft_wrap=True)
     sys.exit(EXIT_OF_VERDICT[found.verdict])
+
+
+def _check_common(planned: Campaign, old: matrices.Matrix, file: Path | None) -> None:
+    """Raises UsageError where nothing that is to be measured can be held against the older comparison."""
+    if comparison.in_common([(each.stage, each.jobs) for each in planned.stages], old):
+        return
+    asked = [f"{each.stage.name}, {job.column}" for each in planned.stages for job in each.jobs if not job.missing]
+    had = [f"{row.name}, {cell.column}" for row in old.rows for cell in row.cells if cell.applicable]
+    raise UsageError(
+        f"{place(file)} has no cell that can be compared with what is asked for ({_few(asked)})",
+        f"it has {_few(had)}; trials of several zones or regions in one sample cannot be compared with those of each",
+    )
+
+
+def _few(names: list[str]) -> str:
+    """Some of many, in a line."""
+    return "; ".join(names[:NAMED_MAX]) + (f"; {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else "") or "none"
 
 
 def _stages(names: tuple[str, ...], limits: budget.Budget | None) -> tuple[Stage, ...]:
@@ -252,7 +277,8 @@ def _show_plan(output: Output, planned: Campaign, terms: plan.Terms, as_json: bo
     )
     for each in planned.stages:
         for job in each.jobs:
-            steps = " or ".join(str(step) for experiment in job.experiments for step in experiment.faults)
+            each_has = f" ({planned.trials} trials of each)" if job.targets else ""
+            steps = "; ".join(str(step) for experiment in job.experiments for step in experiment.faults) + each_has
             output.data.print(
                 f"{each.stage.name}  {job.column}: {steps or 'not applicable: ' + job.missing}", highlight=False, soft_wrap=True
             )
@@ -285,10 +311,14 @@ def _begin(output: Output, make: Make, kind: str, seed: int | None, resume: bool
     if found:
         output.say(f"going on with seed {found[0].seed}: {len(found[1].attempts)} trials are through, in {found[1].folder}")
         return found
+    why_not = campaign.why_not(make, kind, seed) if resume is not False else ""
     if resume:
         raise UsageError(
-            f"no interrupted {kind} of exactly this is kept", f"'lab {kind} --help'; the same stages, faults, trials, files"
+            f"no interrupted {kind} of exactly this is kept" + (f": {why_not}" if why_not else ""),
+            "the same stages, faults, trials, load, files and code; without --resume a new one is begun",
         )
+    if why_not:
+        output.say(f"a new one is begun: {why_not}")
     fresh = make(_seed(seed))
     kept = Kept.begin(fresh)
     output.say(f"seed {fresh.seed}; kept in {kept.folder}")

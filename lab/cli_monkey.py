@@ -56,7 +56,7 @@ POLICIES = [policy.value for policy in RepairPolicy if policy is not RepairPolic
     type=click.FloatRange(0, 1),
     default=0.95,
     show_default=True,
-    help="Stop when availability falls below.",
+    help="Availability over all rounds; it stops once that can no longer be reached.",
 )
 @click.option("--rate", type=click.FloatRange(1, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second.")
 @seed_option
@@ -89,7 +89,7 @@ def monkey_(
     """Break something every so often, by chance, and leave the repair to an orchestrator (the lab stands in for it).
 
     Each time one tier: a box, or a whole zone or region where the stage can spare one. It stops, heals and keeps the
-    evidence when a write is lost, two databases accept writes, or availability falls below the floor. The same seed gives
+    evidence when a write is lost, two databases accept writes, or availability can no longer reach the floor. The same seed gives
     the same schedule; called again with it, it goes on where it was interrupted. In the end it says what such faults make
     of an error budget.
     """
@@ -102,10 +102,9 @@ def monkey_(
     if print_schedule:
         _show_schedule(output, planned, as_json)
         return
-    kept = monkey.Kept(stage, planned)
-    outcomes = _let_loose(output, stage, planned, kept, floor_ratio)
-    found = monkey.verdict(outcomes, floor_ratio)
-    said = [*_ending(outcomes, floor_ratio), *monkey.statement(outcomes, planned.rate_per_s)]
+    outcomes, folder = _let_loose(output, stage, planned, floor_ratio)
+    found = monkey.verdict(outcomes, floor_ratio, planned)
+    said = [*_ending(outcomes, floor_ratio, planned), *monkey.statement(outcomes, planned.rate_per_s)]
     if as_json:
         rounds = [asdict(outcome) for outcome in outcomes]
         output.document(
@@ -114,25 +113,29 @@ def monkey_(
                 "said": said,
                 "schedule": planned.to_document(),
                 "rounds": rounds,
-                "folder": str(kept.folder),
+                "folder": str(folder),
             }
         )
     else:
-        terminal.show_monkey(output.data, found, said, str(kept.folder))
+        terminal.show_monkey(output.data, found, said, str(folder))
     sys.exit(EXIT_OF_VERDICT[found])
 
 
-def _ending(outcomes: list[MonkeyOutcome], floor_ratio: float) -> list[str]:
-    reason = monkey.stop_reason(outcomes, floor_ratio)
+def _ending(outcomes: list[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> list[str]:
+    reason = monkey.stop_reason(outcomes, floor_ratio, planned)
     return [f"stopped after round {len(outcomes)}: {reason}"] if reason else []
 
 
-def _let_loose(output: Output, stage: Stage, planned: Schedule, kept: monkey.Kept, floor_ratio: float) -> list[MonkeyOutcome]:
+def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[MonkeyOutcome], Path]:
+    """Begin or go on, to the end; returns all rounds that are through, and where they are kept."""
     engine, ledger = Engine(), UndoLedger()
     with journal.exclusive(f"lab monkey {stage.number}"):
         preflight.check_no_open_faults(ledger)
         upkeep.ensure_up(engine, stage, output.say)
+        kept = monkey.Kept(stage, planned, monkey.conditions(stage, planned))
         through = len(kept.outcomes())
+        if kept.why_new:
+            output.say(f"a new one is begun: {kept.why_new}")
         output.say(f"seed {planned.seed}; {len(planned.rounds)} rounds, {through} are through already; kept in {kept.folder}")
         output.say(f"repair: {planned.repair}, by {STAND_IN}")
         run_one = _paced(engine, ledger, stage, planned)
@@ -145,9 +148,9 @@ def _let_loose(output: Output, stage: Stage, planned: Schedule, kept: monkey.Kep
             raise
         if len(outcomes) == through:
             output.say(f"nothing was left to do; remove {kept.folder} to have it all again")
-        elif monkey.stop_reason(outcomes, floor_ratio):
+        elif monkey.stop_reason(outcomes, floor_ratio, planned):
             output.say(f"stopped, and everything is healed; the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
-    return outcomes
+    return outcomes, kept.folder
 
 
 def _paced(engine: Engine, ledger: UndoLedger, stage: Stage, planned: Schedule) -> Callable[[Round], RunResult]:

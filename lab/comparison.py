@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, count
 
-from lab.model import Verdict
+from lab.model import MONTH_S, Stage, Verdict
+from lab.plan import Job
 from lab.report.matrix import Cell, Matrix, Row
 from lab.statistics import CHANCE_MAX, SHIFT_MIN_S, TRIALS_MIN, Change, Downtime, Shift, attainable_p, decide, holm, shift
 
-MONTH_S = 30 * 24 * 3600.0
 OBJECTIVES = (0.999, 0.9999, 0.99999)
 
 
@@ -71,7 +71,7 @@ class Affordable:
     row: str
     faults: tuple[int | None, ...]
     censored: bool
-    """The downtime is a lower bound, so these are upper bounds."""
+    """The downtime is a lower bound (or of some target there is none), so these are upper bounds."""
 
 
 def affordable(matrix: Matrix) -> tuple[Affordable, ...]:
@@ -81,7 +81,7 @@ def affordable(matrix: Matrix) -> tuple[Affordable, ...]:
         for cell in row.cells:
             if cell.downtime_median_s is not None:
                 faults = tuple(_affordable(cell.downtime_median_s, objective) for objective in OBJECTIVES)
-                found.append(Affordable(cell.column, row.name, faults, cell.downtime_censored))
+                found.append(Affordable(cell.column, row.name, faults, cell.downtime_censored or bool(cell.unmeasured)))
     return tuple(found)
 
 
@@ -121,29 +121,42 @@ def against(new: Matrix, old: Matrix, shift_min_s: float = SHIFT_MIN_S) -> tuple
         for cell in row.cells
         if (before := older.cell(cell.column)) is not None and cell.applicable and before.applicable
     ]
-    shifts = [_shift(before, cell) for _, cell, before in pairs]
-    adjusted = _adjusted([(found, before, cell) for found, (_, cell, before) in zip(shifts, pairs, strict=True)])
-    needed = trials_needed(len(pairs))
-    return tuple(
-        _against(row, cell, before, Judged(found, p, needed, shift_min_s))
-        for (row, cell, before), found, p in zip(pairs, shifts, adjusted, strict=True)
-    )
+    shifts = [_shift(before, cell) if are_alike(cell, before) else None for _, cell, before in pairs]
+    p_values = {at: found.p_value for at, found in enumerate(shifts) if found}
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    found = []
+    for at, (row, cell, before) in enumerate(pairs):
+        others = [p for other, p in p_values.items() if other != at]
+        told = at in p_values and could_tell(len(before.downtimes_s), len(cell.downtimes_s), others)
+        judged = Judged(shifts[at], adjusted[at] if told else None, trials_needed(others), shift_min_s)
+        found.append(_against(row, cell, before, judged))
+    return tuple(found)
 
 
-def trials_needed(cells: int) -> int:
-    """How many valid trials of each are the fewest that can tell a difference when so many cells are asked."""
-    return next(trials for trials in count(TRIALS_MIN) if attainable_p(trials, trials) * cells < CHANCE_MAX)
+def are_alike(cell: Cell, before: Cell) -> bool:
+    """Whether both are about the same targets. Files of an older version have the trials of several targets in one sample."""
+    return {each.target for each in cell.members} == {each.target for each in before.members}
 
 
-def _adjusted(found: Sequence[tuple[Shift | None, Cell, Cell]]) -> list[float | None]:
-    """The p-values, adjusted; None where not even the clearest difference could have been told from chance."""
-    told = [each for each in found if each[0]]
-    p_values = iter(holm([each[0].p_value for each in told if each[0]]))
-    adjusted = [next(p_values) if each[0] else None for each in found]
-    tests = len(told)
+def could_tell(first: int, second: int, others: Sequence[float]) -> bool:
+    """Whether some outcome of samples of these sizes would be called a change, beside these p-values of other cells (Holm)."""
+    return holm([attainable_p(first, second), *others])[0] < CHANCE_MAX
+
+
+def trials_needed(others: Sequence[float]) -> int:
+    """How many valid trials of each are the fewest that can tell a difference beside these p-values of other cells."""
+    return next(trials for trials in count(TRIALS_MIN) if could_tell(trials, trials, others))
+
+
+def in_common(planned: Sequence[tuple[Stage, Sequence[Job]]], old: Matrix) -> list[tuple[str, str]]:
+    """The cells, by row and column, that are to be measured and can be held against an older comparison."""
+    rows = {row.name: row for row in old.rows}
     return [
-        p if p is not None and attainable_p(len(a.downtimes_s), len(b.downtimes_s)) * tests < CHANCE_MAX else None
-        for p, (_, a, b) in zip(adjusted, found, strict=True)
+        (stage.name, job.column)
+        for stage, jobs in planned
+        for job in jobs
+        if stage.name in rows and (before := rows[stage.name].cell(job.column)) and before.applicable and not job.missing
+        if set(job.targets) == {each.target for each in before.members}
     ]
 
 
@@ -175,13 +188,45 @@ class Judged:
 
 
 def _against(row: str, cell: Cell, before: Cell, judged: Judged) -> Against:
-    change = judged.change
+    verdict, why = _judge(cell, before, judged)
+    return Against(cell.column, row, verdict, judged.change, judged.shift, judged.p_adjusted, why)
+
+
+def _judge(cell: Cell, before: Cell, judged: Judged) -> tuple[Verdict, str]:
     worse = _broken_promise(cell, before)
     if worse:
-        return Against(cell.column, row, Verdict.REFUTED, change, judged.shift, judged.p_adjusted, worse)
-    verdict = {Change.LONGER: Verdict.REFUTED, Change.TOO_FEW: Verdict.INCONCLUSIVE}.get(change, Verdict.HELD)
-    why = judged.why(f"{before.trials_valid} and {cell.trials_valid} valid trials")
-    return Against(cell.column, row, verdict, change, judged.shift, judged.p_adjusted, why)
+        return Verdict.REFUTED, worse
+    if not are_alike(cell, before):
+        return Verdict.INCONCLUSIVE, f"not the same targets: {_targets(before)} before, {_targets(cell)} now"
+    why = judged.why(f"{before.trials_valid} and {cell.trials_valid} valid trials") + _of_which(cell, before)
+    verdict = {Change.LONGER: Verdict.REFUTED, Change.TOO_FEW: Verdict.INCONCLUSIVE}.get(judged.change, Verdict.HELD)
+    unknown = _unknown(cell, before, verdict)
+    return (Verdict.INCONCLUSIVE, unknown) if unknown else (verdict, why)
+
+
+def _targets(cell: Cell) -> str:
+    return ", ".join(each.target for each in cell.members) or "all in one sample"
+
+
+def _of_which(cell: Cell, before: Cell) -> str:
+    """Which targets the samples are of."""
+    if not cell.worst:
+        return ""
+    return f" ({cell.worst})" if cell.worst == before.worst else f" ({before.worst} before, {cell.worst} now)"
+
+
+def _unknown(cell: Cell, before: Cell, verdict: Verdict) -> str:
+    """Why the verdict may be another one all the same; empty where nothing that is missing could change it.
+
+    A target without a valid trial may be the worst: then the cell's downtime is at least what it seems.
+    """
+    if verdict is Verdict.HELD and cell.unmeasured:
+        return f"no valid trial of {', '.join(cell.unmeasured)}"
+    if verdict is Verdict.REFUTED and before.unmeasured:
+        return f"no valid trial of {', '.join(before.unmeasured)} before"
+    if verdict is Verdict.HELD and not cell.losses_known:
+        return "whether a write was lost is not known: not every database could be read after each trial"
+    return ""
 
 
 def _broken_promise(cell: Cell, before: Cell) -> str:
@@ -202,10 +247,10 @@ def verdict_of(found: Sequence[Verdict]) -> Verdict:
 
 
 def unmeasured(matrix: Matrix) -> tuple[str, ...]:
-    """The cells of which nothing can be said: no valid trial."""
+    """The cells of which nothing can be said: no valid trial, of the fault or of one of its targets."""
     return tuple(
         f"{row.name}, {cell.column}: {'; '.join(cell.why) or 'no valid trial'}"
         for row in matrix.rows
         for cell in row.cells
-        if cell.applicable and not cell.trials_valid
+        if cell.applicable and (not cell.trials_valid or cell.unmeasured)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from lab import budget, comparison, reliability, spof
 from lab.comparison import Affordable, Against, Difference
 from lab.errors import UsageError
-from lab.model import Stage, Verdict
+from lab.model import MONTH_S, Stage, Verdict
 from lab.plan import Job
 from lab.reliability import Assumptions, Prediction
 from lab.report import matrix as matrices
@@ -51,7 +51,7 @@ class Conclusion:
             "differences": [asdict(each) for each in self.differences],
             "affordable": {
                 "objectives": list(comparison.OBJECTIVES),
-                "month_s": comparison.MONTH_S,
+                "month_s": MONTH_S,
                 "cells": [asdict(each) for each in self.affordable],
             },
             "model": {
@@ -92,6 +92,8 @@ def of_comparison(
     gates = [(each.verdict, _line(each)) for each in found]
     unmeasured = () if gates else comparison.unmeasured(matrix)
     gates += [(Verdict.INCONCLUSIVE, line) for line in unmeasured]
+    if changes == ():
+        gates.append((Verdict.INCONCLUSIVE, "no cell in common with the older comparison"))
     verdict = comparison.verdict_of([each for each, _ in gates])
     rows = {row.name: row for row in matrix.rows}
     return Conclusion(
@@ -134,11 +136,3 @@ def read_old(path: Path, new_rate_per_s: float, new_deadline_s: float) -> Matrix
             f"--rate {old.rate_per_s:g}: only what was measured alike can be compared",
         )
     return old
-
-
-def check_common(old: Matrix, file: Path, asked: Iterable[tuple[str, str]]) -> None:
-    """Raise UsageError unless an older comparison has measured something of what is asked for: rows and columns by their names."""
-    measured = {(row.name, cell.column) for row in old.rows for cell in row.cells if cell.applicable and cell.trials}
-    if not measured & set(asked):
-        known = "; ".join(f"{row}: {column}" for row, column in sorted(measured)) or "nothing at all"
-        raise UsageError(f"{place(file)} has nothing in common with what is asked for here", f"it has measured {known}")

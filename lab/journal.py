@@ -26,7 +26,6 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from pydantic_core import from_json, to_json
 
-from lab.availability import MEASURES
 from lab.errors import HealError, PreflightError, UsageError, shown
 from lab.model import (
     Arrival,
@@ -40,6 +39,7 @@ from lab.model import (
 )
 from lab.spec import kept
 from lab.stages import ROOT
+from lab.verdict import MEASURES
 from lab.yamlfile import place
 
 T = TypeVar("T")

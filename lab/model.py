@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -17,6 +18,8 @@ GUEST = 0
 """The number of what is no stage of the lab's: a project of somebody else, which is only visited."""
 GUEST_FOLDER = "own-"
 """What the folder of such a project's results begins with."""
+MONTH_S = 30 * 24 * 3600.0
+"""A month is 30 days everywhere: 99.99 % of it allows 4.32 minutes."""
 
 
 class Verdict(StrEnum):
@@ -470,11 +473,61 @@ class Outage:
     start_s: float
     end_s: float
     censored: bool
+    answered: int = 0
+    """Good requests that were intended between its first and its last failed one: more than none, and it was a partial outage."""
 
     @property
     def length_s(self) -> float:
         """Seconds from start to end; a lower bound where censored."""
         return self.end_s - self.start_s
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The longest time without a success, in seconds on the clock of the load.
+
+    `censored`: the lab healed, or the load ended, before a gap that could have been the longest was over.
+    """
+
+    start_s: float
+    end_s: float
+    censored: bool = False
+
+    @property
+    def length_s(self) -> float:
+        """Seconds from start to end; a lower bound where censored."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a measure: it lies between `low` and `high`, both inclusive; one value where the two are equal."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"{self.low} to {self.high} is no range")
+
+    @classmethod
+    def exactly(cls, value: float) -> Measured:
+        """A measure that is known."""
+        return cls(value, value)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is known."""
+        return self.low == self.high
+
+
+class Outcome(StrEnum):
+    """What a measure says about a bound on it."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    UNDECIDED = "undecided"
+    """The measure is unknown, or known to within a range that reaches over the bound."""
 
 
 def longest_s(outages: Iterable[Outage]) -> float:
@@ -493,6 +546,41 @@ class Share:
     def ratio(self) -> float:
         """good / intended; 1.0 where nothing was intended."""
         return self.good / self.intended if self.intended else 1.0
+
+    @property
+    def failed(self) -> int:
+        """Those that were not good."""
+        return self.intended - self.good
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What users saw of one kind of request in a trial, or of the whole service."""
+
+    intended: int
+    good: int
+    unserved_s: float
+    """The seconds of load that the failed requests amount to: failed / rate."""
+    during_fault: Share | None
+    """Of those intended while the fault lasted; None where there was no fault, or nothing was intended in it."""
+    outages: tuple[Outage, ...]
+    gap: Gap | None
+    """None where nothing was intended."""
+
+    @property
+    def ratio(self) -> float:
+        """good / intended; 1.0 where nothing was intended."""
+        return Share(self.intended, self.good).ratio
+
+    @property
+    def failed(self) -> int:
+        """Those that were not good."""
+        return self.intended - self.good
+
+    @property
+    def censored(self) -> bool:
+        """Whether one of its outages had not ended by itself: what it would have become is unknown."""
+        return any(outage.censored for outage in self.outages)
 
 
 @dataclass(frozen=True)
@@ -533,14 +621,51 @@ class Expectation:
     at_most: float | None
     at_least: float | None
 
-    def holds(self, value: float) -> bool:
-        """Whether the value is within the bounds, both inclusive."""
-        return (self.at_most is None or value <= self.at_most) and (self.at_least is None or value >= self.at_least)
+    def judge(self, measured: Measured | None) -> Outcome:
+        """Whether what is known of the measure keeps within the bounds, both inclusive; of nothing known nothing is said."""
+        if measured is None:
+            return Outcome.UNDECIDED
+        at_most = math.inf if self.at_most is None else self.at_most
+        at_least = -math.inf if self.at_least is None else self.at_least
+        if measured.low > at_most or measured.high < at_least:
+            return Outcome.FAILS
+        return Outcome.HOLDS if measured.high <= at_most and measured.low >= at_least else Outcome.UNDECIDED
 
     def __str__(self) -> str:
         bounds = [f"at most {self.at_most:g}"] if self.at_most is not None else []
         bounds += [f"at least {self.at_least:g}"] if self.at_least is not None else []
         return f"{self.measure} {' and '.join(bounds)}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """An expectation, held against a trial."""
+
+    expectation: Expectation
+    measured: Measured | None
+    """None where the measure is unknown."""
+    outcome: Outcome
+
+    @property
+    def was(self) -> str:
+        """The measured value in words."""
+        if self.measured is None:
+            return "unknown"
+        if self.measured.is_exact:
+            return self._number(self.measured.low)
+        if math.isinf(self.measured.high):
+            return f"at least {self._number(self.measured.low)}"
+        return f"{self._number(self.measured.low)} to {self._number(self.measured.high)}"
+
+    def _number(self, value: float) -> str:
+        """With as many digits as it takes to be on the same side of the bounds as the value itself."""
+        exact = self.expectation.judge(Measured.exactly(value))
+        shown = (f"{value:.{digits}f}" for digits in range(0 if value == int(value) else 2, 9))
+        fits = (text for text in shown if self.expectation.judge(Measured.exactly(float(text))) is exact)
+        return next(fits, repr(value))
+
+    def __str__(self) -> str:
+        return f"{self.expectation}: was {self.was}"
 
 
 @dataclass(frozen=True)
@@ -761,12 +886,10 @@ class TrialResult:
     """Why it is not valid."""
     bitten: bool
     targets: tuple[str, ...]
-    total: Share
-    reads: Share
-    writes: Share
-    outages: tuple[Outage, ...]
-    write_outages: tuple[Outage, ...]
-    read_outages: tuple[Outage, ...]
+    total: Operation
+    """The service: all requests, the union of the outages of reads and of writes, the longer of their gaps."""
+    reads: Operation
+    writes: Operation
     phases: dict[str, float]
     errors: dict[str, int]
     served_by: dict[str, int]
@@ -777,7 +900,8 @@ class TrialResult:
     """How long each write took that was good and had its answer before the fault; all good ones where there was no fault."""
     audit: WritesAudit
     generator: GeneratorReport
-    failed_expectations: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
+    """Each expectation, held against the figures."""
     writable: dict[str, float] = field(default_factory=dict)
     """Seconds with no database that accepts writes (none_s) and with two or more (several_s)."""
     address: dict[str, float] = field(default_factory=dict)
@@ -798,6 +922,36 @@ class TrialResult:
     """Each fault by itself, where there were several."""
 
     @property
+    def outages(self) -> tuple[Outage, ...]:
+        """Those of the service: it is down while reads or writes are."""
+        return self.total.outages
+
+    @property
+    def read_outages(self) -> tuple[Outage, ...]:
+        """Those of reads alone."""
+        return self.reads.outages
+
+    @property
+    def write_outages(self) -> tuple[Outage, ...]:
+        """Those of writes alone."""
+        return self.writes.outages
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The expectations that it missed."""
+        return tuple(check for check in self.checks if check.outcome is Outcome.FAILS)
+
+    @property
+    def undecided(self) -> tuple[Check, ...]:
+        """The expectations of which it says nothing."""
+        return tuple(check for check in self.checks if check.outcome is Outcome.UNDECIDED)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is valid and says of every expectation whether it holds."""
+        return self.valid and not self.undecided
+
+    @property
     def alert_delay_s(self) -> float | None:
         """From the fault until somebody was told; None where nobody was before the fault was healed."""
         injected, told = self.phases.get("inject_s"), self.phases.get("alert_s")
@@ -805,15 +959,18 @@ class TrialResult:
 
     @property
     def degraded_redundancy_s(self) -> float | None:
-        """From the end of the outage (from the fault, where there was none) until nothing was missing again."""
-        since = self.phases.get("recover_s", self.phases.get("inject_s"))
+        """From the end of the outage (from the fault, where there was none) until nothing was missing again.
+
+        None where one of these is not known, as in an outage whose end was not seen.
+        """
+        since = self.phases.get("recover_s" if "impact_s" in self.phases else "inject_s")
         until = self.phases.get("redundant_s")
         return max(until - since, 0.0) if since is not None and until is not None else None
 
     @property
-    def served_ratio(self) -> float:
-        """Of what one box carries, how much was served in time in an overload; 0 where there was none."""
-        return self.served["served_per_s"] / self.served["capacity_per_s"] if self.served else 0.0
+    def served_ratio(self) -> float | None:
+        """Of what one box carries, how much was served in time in an overload; None where that was not measured."""
+        return self.served["served_per_s"] / self.served["capacity_per_s"] if self.served else None
 
     @property
     def rejoin_s(self) -> float | None:
@@ -834,7 +991,41 @@ class TrialResult:
     @property
     def censored(self) -> bool:
         """Whether the downtime is a lower bound."""
-        return any(outage.censored for outage in self.outages)
+        return self.total.censored
+
+
+@dataclass(frozen=True)
+class SampleMedian:
+    """The median of a measure over some trials, as far as their values are known."""
+
+    low: float
+    """The median if every value that is a bound were just that."""
+    high: float
+    """The median if every such value were as large as it may be; infinite where nothing bounds it."""
+    ci_low: float
+    ci_high: float
+    """An interval for the median of the population; infinite where nothing bounds it."""
+    coverage_ratio: float
+    """The probability with which the interval covers that median."""
+    worst: float
+    """The largest value; a lower bound where `worst_is_bound`."""
+    worst_is_bound: bool
+    count: int
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the median itself is only known to be at least `low`."""
+        return self.high > self.low
+
+
+@dataclass(frozen=True)
+class OperationSummary:
+    """What users saw of one kind of request, or of the service, over the trials of a run; seconds."""
+
+    outage: SampleMedian
+    """Of the longest outage of each trial."""
+    gap: SampleMedian | None
+    """Of the gap of each trial; None where nothing was intended."""
 
 
 @dataclass(frozen=True)
@@ -843,15 +1034,23 @@ class Summary:
 
     trials: int
     trials_valid: int
-    downtime_median_s: float | None
-    downtime_ci_s: tuple[float, float] | None
-    downtime_ci_coverage_ratio: float | None
-    """The probability with which the interval covers the median."""
-    downtime_censored: bool
+    service: OperationSummary | None
+    """None without a valid trial, like the two below."""
+    reads: OperationSummary | None
+    writes: OperationSummary | None
+    outage_all: SampleMedian | None
+    """Of the service's longest outage over all trials, also those that are not valid: leaving these out favours the system."""
     availability_ratio_median: float | None
     reads_failed_total: int
     writes_failed_total: int
     writes_lost_total: int
+    trials_audited: int = 0
+    """Those in which every database could be read afterwards."""
+
+    @property
+    def outage(self) -> SampleMedian | None:
+        """Of the service's longest outage; None without a valid trial."""
+        return self.service.outage if self.service else None
 
 
 @dataclass(frozen=True)
@@ -916,11 +1115,18 @@ class SoakOutcome:
     rejoin_s: float | None
     why: tuple[str, ...]
     folder: str
+    audit_complete: bool = False
+    """Whether every database could be read afterwards: without that, `lost` is only what is known to be lost."""
 
     @property
     def is_loss(self) -> bool:
         """Whether it shows what must never be: an acknowledged write lost, or two writable databases."""
         return self.lost > 0 or self.split_brain_s > 0
+
+    @property
+    def tells(self) -> bool:
+        """Whether it can say that nothing was lost: a valid trial, and every database read."""
+        return self.valid and self.audit_complete
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ round begins only when nothing is missing. So within the blast radius one fault 
 with all that is in it. A reckless monkey hits two tiers in each round, the second before the first is repaired.
 
 results/<stage>/monkey/<digest of the schedule>/
+    conditions.json   what it is measured with; where that has changed, a new folder is begun (-2, -3, ...)
     schedule.json     what is done: it can be printed before, and replayed
     rounds.jsonl      a line for each round that is through, in order; what a later call goes on from
     evidence/         the logs of all boxes, where a stop condition ended it
@@ -23,11 +24,21 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lab import experiments, journal, soak
-from lab.comparison import MONTH_S
+from lab import experiments, journal, resume, soak
 from lab.engine import Engine
 from lab.errors import UsageError, shown
-from lab.model import RATE_MAX_PER_S, Experiment, MonkeyOutcome, Repair, RunResult, Stage, Verdict
+from lab.model import (
+    MONTH_S,
+    RATE_MAX_PER_S,
+    Experiment,
+    LoadPlan,
+    MonkeyOutcome,
+    Repair,
+    RunResult,
+    Stage,
+    Verdict,
+)
+from lab.report import words
 from lab.runner import trial_seed
 from lab.spec import kept
 from lab.yamlfile import place
@@ -184,15 +195,26 @@ def experiment_of(each: Round, planned: Schedule) -> Experiment:
     )
 
 
-class Kept:
-    """The folder of one schedule."""
+PROGRESS_NAME = "rounds.jsonl"
 
-    def __init__(self, stage: Stage, planned: Schedule, root: Path | None = None) -> None:
+
+def conditions(stage: Stage, planned: Schedule) -> dict[str, Any]:
+    """All that decides what a schedule measures."""
+    rounds = {each.experiments: each for each in planned.rounds}
+    load = LoadPlan(rate_per_s=planned.rate_per_s)
+    # How far apart the faults of a round are is in the schedule.
+    return resume.conditions(stage, load, [experiment_of(replace(each, gap_s=0.0), planned) for each in rounds.values()])
+
+
+class Kept:
+    """The folder of one schedule: the one that was begun under these conditions, or a new one."""
+
+    def __init__(self, stage: Stage, planned: Schedule, measured_with: dict[str, Any], root: Path | None = None) -> None:
         stage_folder = stage.folder + ("" if stage.file.name == "compose.yaml" else f"-{stage.failover}")
-        self.folder = (root or journal.RESULTS_FOLDER) / stage_folder / "monkey" / planned.digest
-        self.folder.mkdir(parents=True, exist_ok=True)
+        base = (root or journal.RESULTS_FOLDER) / stage_folder / "monkey" / planned.digest
+        self.folder, self.why_new = resume.folder(base, PROGRESS_NAME, measured_with)
         journal.write_whole(self.folder / "schedule.json", planned.to_document())
-        self._lines = journal.Lines(self.folder / "rounds.jsonl")
+        self._lines = journal.Lines(self.folder / PROGRESS_NAME)
 
     def outcomes(self) -> list[MonkeyOutcome]:
         """The rounds that are through. A half-written last line (a kill) is passed over: that round is done again."""
@@ -252,15 +274,35 @@ def account(outcomes: Sequence[MonkeyOutcome]) -> Account:
     )
 
 
-def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float) -> str:
-    """Why it must not go on; empty where it may. A loss stops it however well it was measured."""
+def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> str:
+    """Why it must not go on; empty where it may. A loss stops it however well it was measured.
+
+    Availability is judged over all rounds of the schedule, so that their order decides nothing: it ends before the last only
+    where even perfect rounds from here on would not bring it back to the floor.
+    """
     lost, split_s = _harm(outcomes)
     if lost:
         return f"{lost} acknowledged writes were lost"
     if split_s:
         return f"split brain: two databases accepted writes for {split_s:.1f} s"
-    ratio = account(outcomes).availability_ratio
-    return f"availability fell to {ratio:.3%}, below the floor of {floor_ratio:.3%}" if ratio < floor_ratio else ""
+    left = len(planned.rounds) - len(outcomes)
+    seen, best = account(outcomes).availability_ratio, best_ratio(outcomes, left, planned)
+    if best >= floor_ratio:
+        return ""
+    if left > 0:
+        return (
+            f"availability is {words.percent(seen, 4)}, and could only come to {words.percent(best, 4)} with the {left} rounds that are left, "
+            f"below the floor of {words.percent(floor_ratio, 4)}"
+        )
+    return f"availability was {words.percent(seen, 4)}, below the floor of {words.percent(floor_ratio, 4)}"
+
+
+def best_ratio(outcomes: Sequence[MonkeyOutcome], left: int, planned: Schedule) -> float:
+    """The availability if all rounds that are left were perfect, each with as many requests as a round may have."""
+    seen = account(outcomes)
+    most = max([planned.rate_per_s * planned.every_s, *(each.intended for each in outcomes)])
+    every = seen.intended + left * most
+    return (seen.good + left * most) / every if every else 1.0
 
 
 def _harm(outcomes: Sequence[MonkeyOutcome]) -> tuple[int, float]:
@@ -268,12 +310,16 @@ def _harm(outcomes: Sequence[MonkeyOutcome]) -> tuple[int, float]:
     return sum(each.fault.lost for each in outcomes), sum(each.fault.split_brain_s for each in outcomes)
 
 
-def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float) -> Verdict:
-    """Refuted where it was stopped; inconclusive where fewer than half of the rounds were measured well."""
-    if stop_reason(outcomes, floor_ratio):
+def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> Verdict:
+    """Refuted by a loss, valid or not; inconclusive where fewer than half of the rounds were measured well, or the databases
+    read after fewer than half of them."""
+    if any(_harm(outcomes)):
         return Verdict.REFUTED
-    rounds = account(outcomes).rounds
-    return Verdict.HELD if rounds and 2 * rounds >= len(outcomes) else Verdict.INCONCLUSIVE
+    if 2 * account(outcomes).rounds < len(outcomes) or not outcomes:
+        return Verdict.INCONCLUSIVE
+    if stop_reason(outcomes, floor_ratio, planned):
+        return Verdict.REFUTED
+    return Verdict.HELD if soak.tell_enough([each.fault for each in outcomes]) else Verdict.INCONCLUSIVE
 
 
 def play(
@@ -282,7 +328,7 @@ def play(
     """Go on from the first round that is not through, up to the last or to a stop condition; returns all that are through."""
     outcomes = kept.outcomes()
     for each in planned.rounds[len(outcomes) :]:
-        if stop_reason(outcomes, floor_ratio):
+        if stop_reason(outcomes, floor_ratio, planned):
             break
         outcomes.append(outcome_of(each, run(each)))
         kept.append(outcomes[-1])
@@ -303,7 +349,7 @@ def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]
     bad, cost_s = seen.intended - seen.good, seen.cost_s(rate_per_s)
     left_out = len(outcomes) - seen.rounds
     lines = [
-        f"{seen.rounds} rounds, {seen.intended} requests, {bad} not served well: availability {seen.availability_ratio:.4%}; "
+        f"{seen.rounds} rounds, {seen.intended} requests, {bad} not served well: availability {words.percent(seen.availability_ratio, 4)}; "
         f"gone for {seen.downtime_s:.1f} s in all" + (f"; {left_out} rounds left out (not valid)" if left_out else ""),
         f"a round cost {cost_s:.2f} s of the whole traffic on the average",
     ]
@@ -312,9 +358,9 @@ def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]
 
 def _safety(outcomes: Sequence[MonkeyOutcome]) -> str:
     """What must never happen, over all rounds: also in one that was measured badly it would be true."""
-    lost, split_s = _harm(outcomes)
+    _, split_s = _harm(outcomes)
     two = f"two writable databases for {split_s:.1f} s" if split_s else "never two writable databases"
-    return f"{lost or 'no'} acknowledged write{'s' if lost > 1 else ''} lost, {two}, in {len(outcomes)} rounds"
+    return f"{words.outcomes_lost([each.fault for each in outcomes], 'rounds')}; {two}"
 
 
 def _objective(objective: float, cost_s: float) -> str:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from random import Random
 
 from lab import healing
-from lab.availability import share, validity
+from lab.availability import validity
 from lab.engine import Engine
 from lab.errors import InconclusiveError
 from lab.journal import UndoLedger
 from lab.limits import WEB_ROLE, in_role, make_small
 from lab.load import Load
 from lab.model import LoadPlan, Overload, Stage, Undo, UndoAction
+from lab.outages import share
 
 Interrupts = Callable[[], AbstractContextManager[None]]
 ALONE = "alone"

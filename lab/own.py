@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lab import yamlfile
-from lab.availability import MEASURES_OF_READS
 from lab.errors import UsageError, shown
 from lab.model import (
     GUEST,
@@ -35,6 +34,7 @@ from lab.spec.expect import expectations
 from lab.spec.experiment import AFTER_S, BASELINE_S, OBSERVE_S
 from lab.spec.own import OwnFile
 from lab.stages import PROJECT_PREFIX
+from lab.verdict import MEASURES_OF_READS
 
 FILE_NAME = "lab.yaml"
 TOLERANCE_S = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -17,9 +16,9 @@ BASELINE_S = 1.0
 AFTER_S = 1.3
 """Long enough for the second without a failure that ends an outage, and no longer."""
 EXTRA_TRIALS = 2
-"""How many more a cell gets where some came to nothing."""
+"""How many more an experiment of a cell gets where some came to nothing."""
 
-# A part that may fail, and what it is called. The first four are roles; of places, each one has its turn.
+# A part that may fail, and what it is called. The first four are roles; of places, each one is tried.
 PARTS = {
     "web": "a web box",
     "lb": "the balancer that users reach",
@@ -70,17 +69,31 @@ class Job:
     column: str
     title: str
     experiments: tuple[Experiment, ...] = ()
-    """Taken in turn, one a trial, over and over: a fault of "a zone" falls on each of them."""
+    """One for each target that the fault falls on: "a zone" is each of them. Each gets as many trials as any cell."""
     missing: str = ""
     members: tuple[str, ...] = ()
     """The parts that fail, for a sweep: web1, zone:a; two for a pair."""
     rank: int = 0
     """Jobs of a lower rank come first."""
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What each experiment falls on, where there are several: they are samples of different things."""
+        return tuple(each.faults[0].target for each in self.experiments) if len(self.experiments) > 1 else ()
+
+
+@dataclass(frozen=True)
+class Due:
+    """The trial that comes next."""
+
+    job: Job
+    turn: int
+    """Which of the job's experiments it is, from 0."""
+
 
 @dataclass(frozen=True)
 class Tally:
-    """How far a cell is."""
+    """How far an experiment of a cell is."""
 
     tried: int = 0
     valid: int = 0
@@ -88,6 +101,10 @@ class Tally:
     def needs(self, trials: int) -> bool:
         """Whether it needs another trial."""
         return self.valid < trials and self.tried < trials + EXTRA_TRIALS
+
+
+Tallies = Mapping[tuple[str, int], Tally]
+"""By column and turn; what was not tried yet may be missing."""
 
 
 def wishes(text: str) -> tuple[Wish, ...]:
@@ -137,9 +154,9 @@ def _kinds() -> list[str]:
 # Comparing
 
 
-def comparison(stage: Stage, wanted: Sequence[Wish], terms: Terms, seed: int) -> tuple[Job, ...]:
+def comparison(stage: Stage, wanted: Sequence[Wish], terms: Terms) -> tuple[Job, ...]:
     """The cells of a stage in a comparison, in order of the columns."""
-    return tuple(_named(wish, stage) if wish.experiment else _of_part(wish, stage, terms, seed) for wish in wanted)
+    return tuple(_named(wish, stage) if wish.experiment else _of_part(wish, stage, terms) for wish in wanted)
 
 
 def _named(wish: Wish, stage: Stage) -> Job:
@@ -155,14 +172,11 @@ def _named(wish: Wish, stage: Stage) -> Job:
     return Job(wish.name, wish.title, (wish.experiment,))
 
 
-def _of_part(wish: Wish, stage: Stage, terms: Terms, seed: int) -> Job:
+def _of_part(wish: Wish, stage: Stage, terms: Terms) -> Job:
     targets = targets_of(wish.part, stage)
     if not targets:
         return Job(wish.name, wish.title, missing=f"stage {stage.number} has no {_lacking(wish.part)}")
-    # Which zone comes first is as random as the rest, and the same for every stage with as many.
-    first = Random(f"{seed}/{wish.name}/first").randrange(len(targets))
-    turns = [*targets[first:], *targets[:first]]
-    return Job(wish.name, wish.title, tuple(_experiment(wish.name, wish.title, wish.fault, each, terms) for each in turns))
+    return Job(wish.name, wish.title, tuple(_experiment(wish.name, wish.title, wish.fault, each, terms) for each in targets))
 
 
 def targets_of(part: str, stage: Stage) -> list[str]:
@@ -232,28 +246,31 @@ def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: Te
 # In which order
 
 
-def due(jobs: Sequence[Job], tallies: Mapping[str, Tally], trials: int, seed: int) -> Job | None:
-    """The cell that comes next; None where all are through.
+def due(jobs: Sequence[Job], tallies: Tallies, trials: int, seed: int) -> Due | None:
+    """The trial that comes next; None where all are through.
 
-    Trials go in rounds, one of each cell, in an order that the seed decides anew for each round and that is the same at
-    every stage. So what changes on this machine meanwhile (a busy neighbour, a full cache) falls on all cells alike.
+    Trials go in rounds, one of each cell and each of its targets, in an order that the seed decides for each round and that
+    is the same at every stage. So what changes on this machine meanwhile (a busy neighbour, a full cache) falls on all alike.
     """
-    open_jobs = [job for job in jobs if not job.missing and tallies.get(job.column, Tally()).needs(trials)]
-    if not open_jobs:
+    waiting = _waiting(jobs, tallies, trials)
+    if not waiting:
         return None
-    number = min(tallies.get(job.column, Tally()).tried for job in open_jobs)
-    behind = [job for job in open_jobs if tallies.get(job.column, Tally()).tried == number]
-    return min(behind, key=lambda job: (job.rank, Random(f"{seed}/{number}/{job.column}").random()))
+    number = min(_tally(each, tallies).tried for each in waiting)
+    behind = [each for each in waiting if _tally(each, tallies).tried == number]
+    return min(behind, key=lambda each: (each.job.rank, Random(f"{seed}/{number}/{_name(each)}").random()))
 
 
-def turn_of(job: Job, tried: Sequence[tuple[int, bool]]) -> int:
-    """Which experiment of a cell comes next (from 0), after those that were tried: which each was, and whether it was valid.
+def _waiting(jobs: Sequence[Job], tallies: Tallies, trials: int) -> list[Due]:
+    every = [Due(job, turn) for job in jobs for turn in range(len(job.experiments))]
+    return [each for each in every if _tally(each, tallies).needs(trials)]
 
-    The one with the fewest valid trials; of these the one that was tried least: a region whose loss is hard to measure is
-    neither passed over for the others nor tried before them again and again.
-    """
-    valid, any_of_it = Counter(turn for turn, good in tried if good), Counter(turn for turn, _ in tried)
-    return min(range(len(job.experiments)), key=lambda turn: (valid[turn], any_of_it[turn]))
+
+def _tally(each: Due, tallies: Tallies) -> Tally:
+    return tallies.get((each.job.column, each.turn), Tally())
+
+
+def _name(each: Due) -> str:
+    return "/".join([each.job.column, *each.job.targets[each.turn : each.turn + 1]])
 
 
 def seed_of(seed: int, column: str) -> int:
@@ -261,13 +278,9 @@ def seed_of(seed: int, column: str) -> int:
     return Random(f"{seed}/{column}").randrange(2**31)
 
 
-def left(jobs: Sequence[Job], tallies: Mapping[str, Tally], trials: int) -> int:
+def left(jobs: Sequence[Job], tallies: Tallies, trials: int) -> int:
     """How many trials are still to come, if all are valid."""
-    return sum(
-        max(trials - tallies.get(job.column, Tally()).valid, 0)
-        for job in jobs
-        if not job.missing and tallies.get(job.column, Tally()).needs(trials)
-    )
+    return sum(trials - _tally(each, tallies).valid for each in _waiting(jobs, tallies, trials))
 
 
 def watched_for(wanted: Sequence[Wish], observe_s: float | None) -> tuple[Wish, ...]:

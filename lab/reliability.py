@@ -12,17 +12,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from lab import exposure, plan, yamlfile
-from lab.model import Stage
+from lab.model import MONTH_S, Stage
 from lab.redundancy import Tier
-from lab.report.matrix import Cell, Row
+from lab.report.matrix import Cell, Member, Row
 from lab.spec import base
 from lab.spec.assumptions import AssumptionsFile
 
 FILE = Path(__file__).resolve().parent / "assumptions.yaml"
 HOURS_PER_YEAR = 8766.0
-HOURS_PER_MONTH = HOURS_PER_YEAR / 12
+HOURS_PER_MONTH = MONTH_S / 3600
 KINDS = ("box", "web", "lb", "db", "monitor", "other")
 PLACES = ("zone", "region")
 FAILOVERS = ("web", "lb", "primary", "standby", "zone", "region", "other")
@@ -236,6 +237,16 @@ def predict(stage: Stage, row: Row, assumed: Assumptions) -> Prediction:
 
 
 def _cost_s(column: str, cell: Cell, parts: Sequence[Part]) -> float:
+    """What a failure costs on average: each target (each zone) fails as often as any other."""
+    return fmean(_sample_cost_s(column, each, parts) for each in _samples(cell))
+
+
+def _samples(cell: Cell) -> list[Cell | Member]:
+    """What was measured of each target, or of the only one."""
+    return [each for each in cell.members if each.downtime_median_s is not None] or [cell]
+
+
+def _sample_cost_s(column: str, cell: Cell | Member, parts: Sequence[Part]) -> float:
     """What a failure cost. One that only the lab's healing ended would have lasted until somebody came to repair it."""
     if not cell.downtime_censored:
         return cell.downtime_median_s or 0.0
@@ -243,9 +254,11 @@ def _cost_s(column: str, cell: Cell, parts: Sequence[Part]) -> float:
 
 
 def _observe(part: Part, column: str, predicted_s: float, cell: Cell) -> Observation:
-    observed_s = cell.downtime_median_s or 0.0
-    said = _disagreement(part, predicted_s, observed_s, cell.downtime_censored)
-    return Observation(column, part.name, predicted_s, observed_s, cell.downtime_censored, said)
+    samples = _samples(cell)
+    observed_s = fmean(each.downtime_median_s or 0.0 for each in samples)
+    censored = any(each.downtime_censored for each in samples)
+    said = _disagreement(part, predicted_s, observed_s, censored)
+    return Observation(column, part.name, predicted_s, observed_s, censored, said)
 
 
 def _disagreement(part: Part, predicted_s: float, observed_s: float, censored: bool) -> str:
@@ -290,7 +303,8 @@ def exposure_costs(found: Sequence[exposure.Summary], assumed: Assumptions) -> t
     many, so this is an upper bound. Failures are independent of each other; those that are not make it worse.
     """
     failed = exposure.causes(found)
-    per_month = sum(_rate_of(each.tier, assumed).failures_per_year * each.boxes for each in failed) / 12
+    per_month = sum(_rate_of(each.tier, assumed).failures_per_year * each.boxes for each in failed)
+    per_month *= HOURS_PER_MONTH / HOURS_PER_YEAR
     repair_s = max((_rate_of(each.tier, assumed).repair_h * 3600 for each in failed), default=0.0)
     return tuple(
         _exposure_cost(each, each.exposed_s, per_month, repair_s, assumed) for each in found if each.exposed_s and per_month

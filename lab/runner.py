@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Protocol
 
 from lab import databases, evidence, exposure, healing, layout, limits, roles, signals
-from lab.availability import decide, measure_trial, summarise
+from lab.availability import measure_trial, summarise
 from lab.engine import POLL_S, Engine, EngineEvent, wait_until
 from lab.errors import HealError, InconclusiveError, LabError, UsageError
 from lab.faults import Victim
@@ -38,6 +38,7 @@ from lab.observer import Observer
 from lab.repair import Repairs, Reserve, wait_for
 from lab.report.document import as_document
 from lab.targets import plays_somebody
+from lab.verdict import decide
 
 JITTER_S = 1.0
 SETTLE_TIMEOUT_S = 60.0

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lab.availability import MEASURES, MEASURES_OF_READS
 from lab.spec.assumptions import AssumptionsFile
 from lab.spec.base import Strict
 from lab.spec.budget import BudgetFile
@@ -14,6 +13,7 @@ from lab.spec.experiment import ExperimentFile
 from lab.spec.own import OwnFile
 from lab.spec.stage import StageKeys
 from lab.stages import ROOT
+from lab.verdict import MEASURES, MEASURES_OF_READS
 
 FOLDER = ROOT / "docs" / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -4,22 +4,27 @@ A fault may take a box, or a whole zone or region, or the line between two of th
 is gone, or two databases that took writes; what could not be healed ends it too, as an error. An outage is no loss, however
 long: some faults are known to be one, and whether it kept within what was expected is said of each.
 
+Nothing is held that could not have been seen: half of the faults at least must have a valid trial and an audit of every
+database. A loss is one however well its trial was measured.
+
 results/<stage>/soak/<seed>-<faults>/
+    conditions.json   what it is measured with; where that has changed, a new folder is begun (-2, -3, ...)
     soak.jsonl        a line for each fault that is through, in order; what a later call goes on from
     evidence/         the logs of all boxes, where it ended with a loss
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
-from lab import experiments, journal
+from lab import experiments, journal, resume
 from lab.engine import Engine
 from lab.errors import UsageError
-from lab.model import LINE_FORM, Experiment, RunResult, SoakOutcome, Stage, Verdict, longest_s
+from lab.model import LINE_FORM, Experiment, LoadPlan, RunResult, SoakOutcome, Stage, Verdict, longest_s
 from lab.runner import trial_seed
 from lab.targets import PLACES, possible
 
@@ -105,13 +110,23 @@ def schedule(stage: Stage, faults: int, seed: int) -> list[Fault]:
     return [Fault(number, draw(), trial_seed(seed, number + 1)) for number in range(1, faults + 1)]
 
 
-class SoakJournal:
-    """The folder of one soak."""
+PROGRESS_NAME = "soak.jsonl"
 
-    def __init__(self, stage: Stage, faults: int, seed: int, root: Path | None = None) -> None:
+
+def conditions(stage: Stage, faults: list[Fault], load: LoadPlan, observe_s: float | None) -> dict[str, Any]:
+    """All that decides what a soak measures."""
+    names = dict.fromkeys(fault.experiment for fault in faults)
+    return resume.conditions(stage, load, [experiments.observing(experiments.find(name), observe_s) for name in names])
+
+
+class SoakJournal:
+    """The folder of one soak: the one that was begun under these conditions, or a new one."""
+
+    def __init__(self, stage: Stage, faults: int, seed: int, measured_with: dict[str, Any], root: Path | None = None) -> None:
         stage_folder = stage.folder + ("" if stage.file.name == "compose.yaml" else f"-{stage.failover}")
-        self.folder = (root or journal.RESULTS_FOLDER) / stage_folder / "soak" / f"{seed}-{faults}"
-        self._lines = journal.Lines(self.folder / "soak.jsonl")
+        base = (root or journal.RESULTS_FOLDER) / stage_folder / "soak" / f"{seed}-{faults}"
+        self.folder, self.why_new = resume.folder(base, PROGRESS_NAME, measured_with)
+        self._lines = journal.Lines(self.folder / PROGRESS_NAME)
 
     def outcomes(self) -> list[SoakOutcome]:
         """The faults that are through. A half-written last line (a kill) is passed over: that fault is done again."""
@@ -149,8 +164,9 @@ def outcome_of(fault: Fault, result: RunResult) -> SoakOutcome:
         writes_downtime_s=longest_s(trial.write_outages),
         reads_downtime_s=longest_s(trial.read_outages),
         rejoin_s=trial.rejoin_s,
-        why=(*trial.reasons, *trial.failed_expectations),
+        why=(*trial.reasons, *(str(check) for check in trial.failures)),
         folder=str(result.folder or ""),
+        audit_complete=trial.audit.complete,
     )
 
 
@@ -168,8 +184,16 @@ def soak(
     return outcomes
 
 
-def verdict(outcomes: list[SoakOutcome]) -> Verdict:
-    """Refuted by one loss; what else did not hold is named, and is no loss."""
+def verdict(outcomes: Sequence[SoakOutcome]) -> Verdict:
+    """Refuted by one loss, valid or not; inconclusive where fewer than half of the faults could have shown one.
+
+    What else did not hold is named, and is no loss.
+    """
     if any(outcome.is_loss for outcome in outcomes):
         return Verdict.REFUTED
-    return Verdict.HELD if outcomes else Verdict.INCONCLUSIVE
+    return Verdict.HELD if tell_enough(outcomes) else Verdict.INCONCLUSIVE
+
+
+def tell_enough(outcomes: Sequence[SoakOutcome]) -> bool:
+    """Whether half of them at least can say that nothing was lost."""
+    return bool(outcomes) and 2 * sum(outcome.tells for outcome in outcomes) >= len(outcomes)

@@ -62,7 +62,10 @@ def shift(first: Sequence[Downtime], second: Sequence[Downtime]) -> Shift | None
     if min(len(first), len(second)) < TRIALS_MIN:
         return None
     differences = sorted(b.seconds - a.seconds for a in first for b in second)
-    low, high, coverage = _interval(differences, len(first), len(second))
+    interval = _interval(differences, len(first), len(second))
+    if interval is None:
+        return None
+    low, high, coverage = interval
     return Shift(
         median(differences), low, high, coverage, p_value(first, second), any(each.censored for each in (*first, *second))
     )
@@ -146,18 +149,22 @@ def _approximate(scores: Sequence[int], chosen: int, observed: int) -> float:
     return math.erfc(max(observed - 1, 0) / math.sqrt(2 * variance))
 
 
-def _interval(differences: Sequence[float], first: int, second: int) -> tuple[float, float, float]:
+def _interval(differences: Sequence[float], first: int, second: int) -> tuple[float, float, float] | None:
     """The narrowest symmetric pair of ordered differences that covers the shift with at least CONFIDENCE, and its coverage.
+
+    None where not even the widest pair does: the samples are too small.
 
     From the distribution of Mann and Whitney's U (Lehmann, Nonparametrics, section 2.7); with ties it covers more. Five
     trials each reach 96.8 % at the third difference from either end.
     """
-    below, cut, coverage = 0.0, 0, 1.0
+    below, cut, coverage = 0.0, 0, 0.0
     for u, probability in enumerate(_distribution_of_u(first, second)):
         if 2 * (below + probability) > 1 - CONFIDENCE:
             break
         below += probability
         cut, coverage = u, 1 - 2 * below
+    if not coverage:
+        return None
     return differences[cut], differences[len(differences) - 1 - cut], coverage
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lab import journal
-from lab.availability import decide, measure_trial, quantile, summarise
-from lab.model import Outage, RunResult, Share, TrialRecord, TrialResult
+from lab.availability import measure_trial, quantile, summarise
+from lab.model import Check, Gap, Operation, Outage, RunResult, SampleMedian, Summary, TrialRecord, TrialResult
+from lab.verdict import decide
 
 SCHEMA_VERSION = 1
 
@@ -37,7 +39,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "started_at": info.started_at,
         "expectations": [asdict(expectation) for expectation in info.expectations],
         "trials": [_trial(trial) for trial in result.trials],
-        "summary": _measured(_rounded(asdict(result.summary)), info.plan.has_writes),
+        "summary": _measured(_summary(result.summary), info.plan.has_writes),
         "folder": str(result.folder) if result.folder else None,
     }
 
@@ -52,7 +54,7 @@ def rebuild(folder: Path) -> tuple[RunResult, tuple[TrialRecord, ...]]:
 NEEDS_WRITES = (
     *("writes", "write_outages", "writes_latency_ms", "undisturbed_writes_latency_ms", "writes_audit"),
     *("writable_databases", "address_holders"),
-    *("writes_failed_total", "writes_lost_total"),
+    *("writes_failed_total", "writes_lost_total", "trials_audited"),
 )
 
 
@@ -74,14 +76,17 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "intended": trial.total.intended,
         "good": trial.total.good,
         "availability_ratio": _rounded(trial.total.ratio),
-        "reads": _share(trial.reads),
-        "writes": _share(trial.writes),
+        "service": _operation(trial.total),
+        "reads": _operation(trial.reads),
+        "writes": _operation(trial.writes),
         "outages": _outages(trial.outages),
         "read_outages": _outages(trial.read_outages),
         "write_outages": _outages(trial.write_outages),
         "downtime_longest_s": _rounded(trial.downtime_longest_s),
         "downtime_total_s": _rounded(trial.downtime_total_s),
         "downtime_censored": trial.censored,
+        "gap_s": _rounded(trial.total.gap.length_s) if trial.total.gap else None,
+        "gap_censored": bool(trial.total.gap and trial.total.gap.censored),
         "phases": _rounded(trial.phases),
         "errors": trial.errors,
         "served_by": trial.served_by,
@@ -91,7 +96,9 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "undisturbed_writes_latency_ms": _undisturbed(trial),
         "writes_audit": audit,
         "generator": _rounded(asdict(trial.generator)),
-        "failed_expectations": list(trial.failed_expectations),
+        "failed_expectations": [str(check) for check in trial.failures],
+        "undecided_expectations": [str(check) for check in trial.undecided],
+        "checks": [_check(check) for check in trial.checks],
         "degraded_redundancy_s": _rounded(trial.degraded_redundancy_s),
         "rejoin_s": _rounded(trial.rejoin_s),
         "writable_databases": _rounded(trial.writable),
@@ -113,8 +120,65 @@ def _undisturbed(trial: TrialResult) -> dict[str, Any]:
     return {"writes": len(took_ms), **{name: _rounded(quantile(took_ms, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}}
 
 
-def _share(share: Share) -> dict[str, Any]:
-    return {"intended": share.intended, "good": share.good, "availability_ratio": _rounded(share.ratio)}
+def _operation(found: Operation) -> dict[str, Any]:
+    return {
+        "intended": found.intended,
+        "good": found.good,
+        "failed": found.failed,
+        "unserved_s": _rounded(found.unserved_s),
+        "availability_ratio": _rounded(found.ratio),
+        "fault_availability_ratio": _rounded(found.during_fault.ratio) if found.during_fault else None,
+        "gap": _gap(found.gap),
+    }
+
+
+def _gap(gap: Gap | None) -> dict[str, Any] | None:
+    return _rounded(asdict(gap) | {"length_s": gap.length_s}) if gap else None
+
+
+def _check(check: Check) -> dict[str, Any]:
+    """An expectation and what is known of its measure: null for both bounds where that is nothing, for one that nothing bounds."""
+    low, high = (check.measured.low, check.measured.high) if check.measured else (None, None)
+    return {**asdict(check.expectation), "low": _rounded(low), "high": _rounded(high), "outcome": check.outcome.value}
+
+
+def _summary(found: Summary) -> dict[str, Any]:
+    """Of the service by short names, and of each operation apart."""
+    outage, of_all = found.outage, found.outage_all
+    return {
+        "trials": found.trials,
+        "trials_valid": found.trials_valid,
+        "downtime_median_s": _rounded(outage.low) if outage else None,
+        "downtime_ci_s": _rounded([outage.ci_low, outage.ci_high]) if outage else None,
+        "downtime_ci_coverage_ratio": _rounded(outage.coverage_ratio) if outage else None,
+        "downtime_censored": bool(outage and outage.is_bound),
+        "downtime_worst_s": _rounded(outage.worst) if outage else None,
+        "downtime_worst_censored": bool(outage and outage.worst_is_bound),
+        "downtime_median_all_s": _rounded(of_all.low) if of_all else None,
+        "operations": {
+            name: {"outage": _median(each.outage), "gap": _median(each.gap)} if each else None
+            for name, each in (("service", found.service), ("reads", found.reads), ("writes", found.writes))
+        },
+        "availability_ratio_median": _rounded(found.availability_ratio_median),
+        "reads_failed_total": found.reads_failed_total,
+        "writes_failed_total": found.writes_failed_total,
+        "writes_lost_total": found.writes_lost_total,
+        "trials_audited": found.trials_audited,
+    }
+
+
+def _median(found: SampleMedian | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "median_s": _rounded(found.low),
+        "median_is_bound": found.is_bound,
+        "ci_s": _rounded([found.ci_low, found.ci_high]),
+        "ci_coverage_ratio": _rounded(found.coverage_ratio),
+        "worst_s": _rounded(found.worst),
+        "worst_is_bound": found.worst_is_bound,
+        "trials": found.count,
+    }
 
 
 def _outages(outages: tuple[Outage, ...]) -> list[dict[str, Any]]:
@@ -122,9 +186,9 @@ def _outages(outages: tuple[Outage, ...]) -> list[dict[str, Any]]:
 
 
 def _rounded(value: Any) -> Any:
-    """Microseconds are as fine as the clock; more digits would only look exact."""
+    """Microseconds are as fine as the clock; more digits would only look exact. Nothing for what nothing bounds."""
     if isinstance(value, float):
-        return round(value, 6)
+        return round(value, 6) if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

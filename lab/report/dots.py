@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from lab.model import SampleMedian
 from lab.report import svg, words
-from lab.report.words import Downtimes
 
 WIDTH, LEFT, RIGHT = 1000.0, 262.0, 760.0
 RADIUS, STEP, DEEP = 4.5, 8.0, 36.0
@@ -32,7 +32,7 @@ class DotRow:
 
     name: str
     dots: tuple[Dot, ...]
-    found: Downtimes | None
+    found: SampleMedian | None
     limit_s: float | None = None
     """What was expected at most."""
     note: str = ""
@@ -80,8 +80,8 @@ def _row(row: DotRow, axis: svg.Axis) -> Markup:
     return svg.joined(drawn)
 
 
-def _interval(found: Downtimes, axis: svg.Axis, y: float) -> Markup:
-    low, high, median = axis.at(found.low_s), axis.at(found.high_s), axis.at(found.median_s)
+def _interval(found: SampleMedian, axis: svg.Axis, y: float) -> Markup:
+    low, high, median = axis.at(found.ci_low), axis.at(min(found.ci_high, axis.high)), axis.at(found.low)
     band = svg.box(low, y - 12, max(high - low, 1.0), 24, "interval")
     return band + svg.line(median, y - 14, median, y + 14, "median")
 
@@ -117,9 +117,9 @@ def _said(row: DotRow) -> list[tuple[str, str]]:
     found = row.found
     if not found:
         return [(row.note or "no valid trial", "soft")]
-    lines = [(f"median {found.text}", "strong")]
+    lines = [(f"median {words.median_text(found)}", "strong")]
     if sum(dot.valid for dot in row.dots) > 1:
-        lines.append((f"{found.low_s:.2f} to {found.high_s:.2f} s ({found.coverage_ratio:.0%} interval)", "soft"))
+        lines.append((f"{words.interval_text(found)} ({found.coverage_ratio:.0%} interval)", "soft"))
     else:
         lines.append(("one trial: no interval", "soft"))
     return lines

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from lab.availability import median_interval
-from lab.model import RunResult, TrialResult
+from lab.availability import sample_median
+from lab.model import OperationSummary, RunResult, SampleMedian, TrialResult
+from lab.outages import total
 from lab.report import words
-from lab.report.words import Downtimes
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,16 @@ class Figure:
 def figures(result: RunResult) -> tuple[Figure, ...]:
     """The numbers of a run: medians over its valid trials, sums and maxima over all where one is too many."""
     good = words.valid(result.trials)
-    whole = words.downtimes([trial.outages for trial in good]) if good else None
+    summary = result.summary
     writes = result.info.plan.has_writes
     return (
         _share_figure("reads answered in time", [(trial.reads.good, trial.reads.intended) for trial in good]),
         *([_share_figure("writes answered in time", [(trial.writes.good, trial.writes.intended) for trial in good])] * writes),
-        Figure("longest outage", whole.text if whole else "unknown", _spread(whole, len(good))),
+        Figure("longest outage", words.median_text(summary.outage), _spread(summary.outage)),
+        _gap_figure(summary.service),
+        *([_apart_figure(summary.reads, summary.writes)] * writes),
         _total_figure(good),
+        *_all_trials_figure(result),
         *([_lost_figure(result.trials), _split_figure(result.trials)] if writes else [UNMEASURED]),
         _degraded_figure(good, result.info.has_fault),
         *_told_figure(good),
@@ -50,12 +53,34 @@ def _lost_figure(trials: Sequence[TrialResult]) -> Figure:
     )
 
 
-def _spread(found: Downtimes | None, trials: int) -> str:
+def _spread(found: SampleMedian | None) -> str:
     if found is None:
         return "no valid trial"
-    if trials == 1:
+    if found.count == 1:
         return "one trial"
-    return f"median; {found.coverage_ratio:.0%} interval {found.low_s:.2f} to {found.high_s:.2f} s"
+    interval = f"{found.coverage_ratio:.0%} interval {words.interval_text(found)}"
+    return f"median; {interval}; worst of {found.count}: {words.worst_text(found)}"
+
+
+def _gap_figure(service: OperationSummary | None) -> Figure:
+    """What others publish as the time that a failover takes."""
+    gap = service.gap if service else None
+    return Figure("longest gap between successes", words.median_text(gap), _spread(gap))
+
+
+def _apart_figure(reads: OperationSummary | None, writes: OperationSummary | None) -> Figure:
+    """The headline's two halves: the service is down while either is."""
+    both = [f"{name} {words.median_text(each.outage)}" for name, each in (("reads", reads), ("writes", writes)) if each]
+    return Figure("longest outage, apart", " · ".join(both) or "unknown", "medians" if both else "no valid trial")
+
+
+def _all_trials_figure(result: RunResult) -> list[Figure]:
+    """With the trials that are not valid: they tend to be those of a busy machine, so leaving them out favours the system."""
+    invalid, found = result.summary.trials - result.summary.trials_valid, result.summary.outage_all
+    if not invalid or found is None:
+        return []
+    detail = f"median of all {found.count} trials, also the {invalid} that {'is' if invalid == 1 else 'are'} not valid"
+    return [Figure("longest outage, all trials", words.median_text(found), detail)]
 
 
 def _share_figure(name: str, shares: Sequence[tuple[int, int]]) -> Figure:
@@ -69,15 +94,10 @@ def _share_figure(name: str, shares: Sequence[tuple[int, int]]) -> Figure:
 def _total_figure(good: Sequence[TrialResult]) -> Figure:
     if not good:
         return Figure("all outages of a trial", "unknown", "no valid trial")
-    totals_s = [trial.downtime_total_s for trial in good]
-    low_s, high_s, _ = median_interval(totals_s)
-    median_s = median(totals_s)
+    found = sample_median([total(trial.outages) for trial in good])
     outages = sum(len(trial.outages) for trial in good)
-    censored = any(trial.censored for trial in good) and median_s > 0
-    between = f", {low_s:.2f} to {high_s:.2f} s" if len(good) > 1 else ""
-    return Figure(
-        "all outages of a trial", words.seconds(median_s, censored), f"{words.count(outages, 'outage')} in all{between}"
-    )
+    between = f", {words.interval_text(found)}" if len(good) > 1 else ""
+    return Figure("all outages of a trial", words.median_text(found), f"{words.count(outages, 'outage')} in all{between}")
 
 
 def _split_figure(trials: Sequence[TrialResult]) -> Figure:

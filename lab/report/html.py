@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab import exposure
-from lab.model import Outage, RunInfo, RunResult, TrialRecord, TrialResult, longest_s
+from lab.availability import sample_median
+from lab.model import RunInfo, RunResult, SampleMedian, TrialRecord, TrialResult
 from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
 from lab.report.dots import Dot, DotRow, dots_chart
 from lab.report.figures import figures
 from lab.report.matrix import Cell, Column, Matrix, Row
 from lab.report.waterfall import waterfall
-from lab.report.words import Downtimes
+from lab.verdict import measured
 
 SIZE_MAX_BYTES = 5 * 1024 * 1024
 # What the trials' pictures may take together: the rest is for the frame and for the table with a line for each.
@@ -127,36 +129,29 @@ def _tied(text: str) -> str:
 
 def _dot_rows(result: RunResult) -> list[DotRow]:
     limits = {each.measure: each.at_most for each in result.info.expectations}
-    trials = result.trials
-    whole = _dot_row("longest outage", trials, [each.outages for each in trials], limits.get("downtime_longest_s"))
-    if not result.info.plan.has_writes:  # all were reads
-        return [whole]
-    return [
-        whole,
-        _dot_row(
-            "longest outage of reads", trials, [each.read_outages for each in trials], limits.get("reads_downtime_longest_s")
-        ),
-        _dot_row(
-            "longest outage of writes", trials, [each.write_outages for each in trials], limits.get("writes_downtime_longest_s")
-        ),
-    ]
+    rows = [("longest outage", "downtime_longest_s"), ("longest gap", "gap_s")]
+    if result.info.plan.has_writes:  # otherwise all were reads
+        rows += [
+            ("longest outage of reads", "reads_downtime_longest_s"),
+            ("longest outage of writes", "writes_downtime_longest_s"),
+        ]
+    return [_dot_row(name, result.trials, measure, limits.get(measure)) for name, measure in rows]
 
 
-def _dot_row(name: str, trials: Sequence[TrialResult], outages: Sequence[tuple[Outage, ...]], limit_s: float | None) -> DotRow:
-    both = list(zip(trials, outages, strict=True))
-    dots = tuple(
-        Dot(longest_s(some), trial.valid, any(each.censored for each in some), f"trial {trial.number}") for trial, some in both
-    )
-    counting = [some for trial, some in both if trial.valid]
-    return DotRow(name, dots, words.downtimes(counting) if counting else None, limit_s)
+def _dot_row(name: str, trials: Sequence[TrialResult], measure: str, limit_s: float | None) -> DotRow:
+    known = [(trial, value) for trial in trials if (value := measured(trial, measure)) is not None]
+    dots = tuple(Dot(value.low, trial.valid, not value.is_exact, f"trial {trial.number}") for trial, value in known)
+    counting = [value for trial, value in known if trial.valid]
+    return DotRow(name, dots, sample_median(counting) if counting else None, limit_s)
 
 
 def _table_row(trial: TrialResult) -> dict[str, str]:
     """The figures of a trial, by the heading of their column."""
     return {
         "trial": f"{trial.number}" + ("" if trial.valid else " (not valid)"),
-        "broken": words.broken(trial) or "nothing",
-        "gone for": terminal.downtime(trial.outages),
+        "fault target": words.broken(trial) or "nothing",
+        "longest outage": words.longest_text(trial.outages),
+        "longest gap": words.gap_text(trial.total.gap),
         "reads": f"{words.percent(trial.reads.ratio)}" if trial.reads.intended else "none",
         "writes": f"{words.percent(trial.writes.ratio)}"
         if trial.writes.intended
@@ -185,7 +180,7 @@ def _sections(result: RunResult, records: Sequence[TrialRecord]) -> list[TrialSe
 
 
 def _interest(trial: TrialResult) -> tuple[bool, bool, float, int]:
-    return bool(trial.audit.lost), bool(trial.failed_expectations), trial.downtime_longest_s, -trial.number
+    return bool(trial.audit.lost), bool(trial.failures), trial.downtime_longest_s, -trial.number
 
 
 def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tuple[str, ...]) -> TrialSection:
@@ -209,8 +204,7 @@ def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tu
 
 def _said(trial: TrialResult) -> str:
     """A trial in half a line."""
-    gone = terminal.downtime(trial.outages)
-    said = [words.NOBODY_NOTICED if not trial.outages else f"gone for {gone}"]
+    said = [words.NOBODY_NOTICED if not trial.outages else f"longest outage {words.longest_text(trial.outages)}"]
     said += [f"{trial.audit.lost:,} lost writes"] if trial.audit.lost else []
     said += [] if trial.valid else ["not valid"]
     return ", ".join([words.broken(trial) or "nothing broken", *said])
@@ -221,7 +215,7 @@ def _heat_cell(cell: Cell | None) -> dict[str, object]:
     if cell is None:
         return {"class": "untried", "downtime": "", "lines": [], "title": "not tried", "mark": "", "verdict": "", "alarm": False}
     at = heat.level(cell)
-    lines = [words.cell_interval(cell)]
+    lines = [words.cell_members(cell), words.cell_interval(cell)]
     lines += [f"{cell.writes_lost:,} lost"] if cell.writes_lost else []
     lines += [f"split brain {words.seconds(cell.split_brain_s)}"] if cell.split_brain_s else []
     return {
@@ -250,12 +244,20 @@ def _cell_dots(name: str, cell: Cell) -> DotRow:
     return DotRow(name, dots, _found(cell))
 
 
-def _found(cell: Cell) -> Downtimes | None:
-    median_s, low_s, high_s = cell.downtime_median_s, cell.downtime_low_s, cell.downtime_high_s
-    if median_s is None or low_s is None or high_s is None:
+def _found(cell: Cell) -> SampleMedian | None:
+    median_s, low_s = cell.downtime_median_s, cell.downtime_low_s
+    if median_s is None or low_s is None:
         return None
-    longest = max(cell.downtimes_s, default=high_s)
-    return Downtimes(median_s, low_s, high_s, cell.downtime_coverage_ratio or 0.0, longest, cell.downtime_censored)
+    return SampleMedian(
+        low=median_s,
+        high=math.inf if cell.downtime_censored else median_s,
+        ci_low=low_s,
+        ci_high=math.inf if cell.downtime_high_s is None else cell.downtime_high_s,
+        coverage_ratio=cell.downtime_coverage_ratio or 0.0,
+        worst=max(cell.downtimes_s, default=median_s),
+        worst_is_bound=any(cell.downtimes_censored),
+        count=cell.trials_valid,
+    )
 
 
 def _told(matrix: Matrix) -> Iterator[tuple[str, str, str]]:

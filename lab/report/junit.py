@@ -14,6 +14,7 @@ from lab.model import RunInfo, RunResult, TrialRecord, TrialResult, Verdict
 from lab.report import terminal, timeline, words
 from lab.report.matrix import Cell, Matrix, Row
 from lab.report.svg import xml_text
+from lab.verdict import LOST
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,27 @@ def comparison(matrix: Matrix) -> str:
 
 def _trial_case(suite: str, info: RunInfo, record: TrialRecord, trial: TrialResult) -> Case:
     outcome, why = trial_outcome(trial)
-    said = "\n".join([f"gone for {terminal.downtime(trial.outages)}", *terminal.remarks(info, trial)])
+    said = "\n".join(
+        [
+            f"longest outage {words.longest_text(trial.outages)}, longest gap {words.gap_text(trial.total.gap)}",
+            *terminal.remarks(info, trial),
+        ]
+    )
     name = f"trial {trial.number}" + (f" ({words.broken(trial)})" if trial.targets else "")
     return Case(suite, name, outcome, "; ".join(why), "\n".join(why), timeline.length_s(record), said)
 
 
 def trial_outcome(trial: TrialResult) -> tuple[str, tuple[str, ...]]:
     """What a trial is as a test, and why. A lost write refutes in an invalid trial too, as it does for the verdict."""
-    lost = tuple(failure for failure in trial.failed_expectations if failure.startswith("writes_lost "))
-    if trial.valid and trial.failed_expectations:
-        return "failure", trial.failed_expectations
+    lost = tuple(str(check) for check in trial.failures if check.expectation.measure == LOST)
+    if trial.valid and trial.failures:
+        return "failure", tuple(str(check) for check in trial.failures)
     if lost:
         return "failure", (*lost, *trial.reasons)
-    return ("", ()) if trial.valid else ("error", trial.reasons or ("not valid",))
+    if not trial.valid:
+        return "error", trial.reasons or ("not valid",)
+    undecided = tuple(f"undecided: {check}" for check in trial.undecided)
+    return ("error", undecided) if undecided else ("", ())
 
 
 def _row_cases(matrix: Matrix, row: Row) -> list[Case]:

@@ -29,7 +29,17 @@ SPECIAL = re.compile(r"[&<>|`*_~\[\]\\]|^[-+=]|^#(?=\s)|^\d+(?=[.)]\s)|[@#](?=\w
 
 def run(result: RunResult, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str:
     """A run for a pull request: the sentence, the figures, a row a trial."""
-    titles = ("trial", "broken", "gone for", "failed reads", "failed writes", "lost writes", "99% within", "what else")
+    titles = (
+        "trial",
+        "fault target",
+        "longest outage",
+        "longest gap",
+        "failed reads",
+        "failed writes",
+        "lost writes",
+        "99% within",
+        "what else",
+    )
     rows = [_row(_trial_cells(result.info, trial)) for trial in result.trials]
     head = [*_run_head(result), "", f"{words.count(len(result.trials), 'trial')}:", "", _row(titles), _rule(len(titles))]
     return _fitted(head, rows, limit_bytes)
@@ -113,17 +123,21 @@ def _reserves(result: RunResult) -> list[str]:
 
 
 def _trial_cells(info: RunInfo, trial: TrialResult) -> tuple[str, ...]:
-    failed = [share.intended - share.good for share in (trial.reads, trial.writes)]
     return (
         str(trial.number) if trial.valid else f"{trial.number} (not valid)",
         words.broken(trial) or "-",
-        terminal.downtime(trial.outages),
-        f"{failed[0]:,} of {trial.reads.intended:,}",
-        f"{failed[1]:,} of {trial.writes.intended:,}" if trial.has_writes else words.NOT_MEASURED,
+        words.longest_text(trial.outages),
+        words.gap_text(trial.total.gap),
+        f"{trial.reads.failed:,} of {trial.reads.intended:,}",
+        f"{trial.writes.failed:,} of {trial.writes.intended:,}" if trial.has_writes else words.NOT_MEASURED,
         words.lost_of(trial),
         f"{trial.latency_ms['p99']:.0f} ms",
         "; ".join(
-            [*trial.reasons, *(words.measure_text(each) for each in trial.failed_expectations), *terminal.each_fault(info, trial)]
+            [
+                *trial.reasons,
+                *(words.check_text(each) for each in (*trial.failures, *trial.undecided)),
+                *terminal.each_fault(info, trial),
+            ]
         ),
     )
 
@@ -133,7 +147,8 @@ def _cell(cell: Cell | None) -> str:
         return ""
     alarms = [f"{cell.writes_lost:,} lost"] if cell.writes_lost else []
     alarms += [f"split brain {words.seconds(cell.split_brain_s)}"] if cell.split_brain_s else []
-    return ", ".join([f"{words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *alarms])
+    members = [words.cell_members(cell)] if cell.members else []
+    return ", ".join([f"{words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *members, *alarms])
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -6,18 +6,21 @@ Whoever compares fills it; every report of a comparison is made from it, and fro
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from lab.availability import summarise
 from lab.errors import UsageError, shown
 from lab.journal import RESULTS_FOLDER
-from lab.model import RunResult, TrialResult, Verdict
+from lab.model import Check, RunResult, TrialResult, Verdict
 from lab.spec import kept
+from lab.verdict import decide
 from lab.yamlfile import place
 
 SCHEMA_VERSION = 1
@@ -36,8 +39,44 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One of the targets that a fault falls on (each zone, each region), over its own trials. Fields as those of a Cell."""
+
+    target: str
+    """As an experiment names it: zone:a, region:eu."""
+    trials: int = 0
+    trials_valid: int = 0
+    downtimes_s: tuple[float, ...] = ()
+    downtimes_censored: tuple[bool, ...] = ()
+    downtime_median_s: float | None = None
+    downtime_low_s: float | None = None
+    downtime_high_s: float | None = None
+    downtime_coverage_ratio: float | None = None
+    downtime_censored: bool = False
+    availability_ratio: float | None = None
+    degraded_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Without the kind of place: a, eu."""
+        return self.target.partition(":")[2] or self.target
+
+    @property
+    def median_at_most_s(self) -> float:
+        """The median, were each trial that is a lower bound endless; endless without a valid trial."""
+        bounds = self.downtimes_censored or (self.downtime_censored,) * len(self.downtimes_s)
+        upper = [math.inf if bound else seconds for seconds, bound in zip(self.downtimes_s, bounds, strict=True)]
+        return median(upper) if upper else math.inf
+
+
+@dataclass(frozen=True)
 class Cell:
-    """One fault at one stage, over its trials. Seconds, and ratios from 0 to 1."""
+    """One fault at one stage, over its trials. Seconds, and ratios from 0 to 1.
+
+    Where the fault falls on several targets (each zone), trials of different targets are no one sample: the downtimes, their
+    median and the numbers of trials are those of the target with the longest median, which `worst` names; availability_ratio
+    and degraded_s are each that of its own worst target.
+    """
 
     column: str
     """The name of its column."""
@@ -73,6 +112,28 @@ class Cell:
     """Why it is not applicable, inconclusive or refuted."""
     folder: str = ""
     """Where the run is kept; empty where it is not."""
+    members: tuple[Member, ...] = ()
+    """The targets, each with its own figures; empty where the fault has one target (or boxes that are alike)."""
+    worst: str = ""
+    """The target that the downtimes are of; empty where there is one only, or none has a valid trial."""
+    audits_incomplete: int | None = 0
+    """After how many trials not every database could be read, so that a lost write would not show; None where that was not
+    kept (a file of an older version)."""
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """The targets without a valid trial."""
+        return tuple(each.target for each in self.members if not each.trials_valid)
+
+    @property
+    def trials_fewest(self) -> int:
+        """Valid trials of the target that has the fewest."""
+        return min((each.trials_valid for each in self.members), default=self.trials_valid)
+
+    @property
+    def losses_known(self) -> bool:
+        """Whether a lost write would have shown in every trial."""
+        return self.audits_incomplete == 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +150,15 @@ class Row:
     memory_mib: int
     cells: tuple[Cell, ...]
     """At most one of each column; a column that is missing was not tried."""
+    title: str = ""
+    """Of the stage, as its file has it: "Redundant load balancers"; empty in files of an older version."""
+
+    @property
+    def called(self) -> str:
+        """For sentences: its title, and which of its files where it has two; without a title its name."""
+        return (
+            self.title + (f" ({self.failover})" if self.name.endswith(f"({self.failover})") else "") if self.title else self.name
+        )
 
     def cell(self, column: str) -> Cell | None:
         """What became of a fault; None where it was not tried."""
@@ -113,41 +183,93 @@ class Matrix:
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
 
-def cell_of(column: str, result: RunResult) -> Cell:
-    """The cell that a run fills."""
-    summary = result.summary
-    valid = [trial for trial in result.trials if trial.valid]
-    degraded_s = [trial.degraded_redundancy_s for trial in valid if trial.degraded_redundancy_s is not None]
-    low_s, high_s = summary.downtime_ci_s or (None, None)
-    return Cell(
+SHARED = tuple(each.name for each in fields(Member) if each.name != "target")
+"""The figures of a member that are those of a cell, where it has one target only."""
+
+
+def cell_of(column: str, result: RunResult, hit: Mapping[int, str] | None = None, targets: Sequence[str] = ()) -> Cell:
+    """The cell that a run fills.
+
+    targets: what its trials hit, where that is several things; hit: which of these each trial that was begun was about, by its
+    number (also those that were broken off, and have no result).
+    """
+    tried = dict.fromkeys((trial.number for trial in result.trials), "") if hit is None else hit
+    members = tuple(_member(target, result.trials, tried) for target in targets)
+    worst = worst_of(members)
+    whole = worst or _member("", result.trials, dict.fromkeys(tried, ""))
+    cell = Cell(
         column=column,
         experiment=result.info.experiment,
         applicable=True,
-        verdict=result.verdict,
-        trials=summary.trials,
-        trials_valid=summary.trials_valid,
-        downtimes_s=tuple(trial.downtime_longest_s for trial in valid),
-        downtimes_censored=tuple(trial.censored for trial in valid),
-        downtime_median_s=summary.downtime_median_s,
-        downtime_low_s=low_s,
-        downtime_high_s=high_s,
-        downtime_coverage_ratio=summary.downtime_ci_coverage_ratio,
-        downtime_censored=summary.downtime_censored,
-        availability_ratio=summary.availability_ratio_median,
-        writes_lost=summary.writes_lost_total,
+        verdict=_verdict(result, members, tried),
+        writes_lost=result.summary.writes_lost_total,
         split_brain_s=max((trial.writable.get("several_s", 0.0) for trial in result.trials), default=0.0),
-        degraded_s=median(degraded_s) if degraded_s else None,
-        why=_why(result.trials, result.verdict),
         folder=str(result.folder) if result.folder else "",
+        members=members,
+        worst=worst.target if worst else "",
+        audits_incomplete=sum(trial.has_writes and not trial.audit.complete for trial in result.trials),
+        **{name: getattr(whole, name) for name in SHARED},
+    )
+    return replace(
+        cell,
+        availability_ratio=_worst(min, [each.availability_ratio for each in members] or [whole.availability_ratio]),
+        degraded_s=_worst(max, [each.degraded_s for each in members] or [whole.degraded_s]),
+        why=_why(result.trials, cell),
     )
 
 
-def _why(trials: Sequence[TrialResult], verdict: Verdict) -> tuple[str, ...]:
-    """What was not as expected, each once, in order of trials."""
-    if verdict is Verdict.HELD:
+def worst_of(members: Sequence[Member]) -> Member | None:
+    """The one with the longest median; of bounds, one that may be longer. None where none has a valid trial."""
+    measured = [each for each in members if each.downtime_median_s is not None]
+    return max(measured, key=lambda each: (each.median_at_most_s, each.downtime_median_s or 0.0), default=None)
+
+
+def _worst(choose: Callable[[list[float]], float], found: Sequence[float | None]) -> float | None:
+    known = [each for each in found if each is not None]
+    return choose(known) if known else None
+
+
+def _member(target: str, trials: Sequence[TrialResult], hit: Mapping[int, str]) -> Member:
+    """The figures of those trials that hit it."""
+    mine = [trial for trial in trials if hit.get(trial.number) == target]
+    valid = [trial for trial in mine if trial.valid]
+    summary = summarise(mine)
+    degraded_s = [trial.degraded_redundancy_s for trial in valid if trial.degraded_redundancy_s is not None]
+    outage = summary.outage
+    return Member(
+        target=target,
+        trials=sum(each == target for each in hit.values()),
+        trials_valid=len(valid),
+        downtimes_s=tuple(trial.downtime_longest_s for trial in valid),
+        downtimes_censored=tuple(trial.censored for trial in valid),
+        downtime_median_s=outage.low if outage else None,
+        downtime_low_s=outage.ci_low if outage else None,
+        downtime_high_s=outage.ci_high if outage and math.isfinite(outage.ci_high) else None,
+        downtime_coverage_ratio=outage.coverage_ratio if outage else None,
+        downtime_censored=bool(outage and outage.is_bound),
+        availability_ratio=summary.availability_ratio_median,
+        degraded_s=median(degraded_s) if degraded_s else None,
+    )
+
+
+def _verdict(result: RunResult, members: Sequence[Member], hit: Mapping[int, str]) -> Verdict:
+    """That of the run; and of each target enough must be known."""
+    each_one = [decide([trial for trial in result.trials if hit.get(trial.number) == each.target]) for each in members]
+    if result.verdict is Verdict.HELD and Verdict.INCONCLUSIVE in each_one:
+        return Verdict.INCONCLUSIVE
+    return Verdict.REFUTED if Verdict.REFUTED in each_one else result.verdict
+
+
+def _why(trials: Sequence[TrialResult], cell: Cell) -> tuple[str, ...]:
+    """What was not as expected, each once, in order of trials; and the targets of which nothing is known."""
+    if cell.verdict is Verdict.HELD:
         return ()
-    said = [why for trial in trials for why in (*trial.failed_expectations, *trial.reasons)]
-    return tuple(dict.fromkeys(said))
+    said = [why for trial in trials for why in (*map(str, trial.failures), *trial.reasons, *map(_undecided, trial.undecided))]
+    return tuple(dict.fromkeys([*said, *(f"{target}: no valid trial" for target in cell.unmeasured)]))
+
+
+def _undecided(check: Check) -> str:
+    return f"undecided: {check}"
 
 
 def not_applicable(column: str, why: str) -> Cell:
@@ -192,9 +314,21 @@ def _matrix(text: bytes) -> Matrix:
         raise kept.MalformedError(f"schema_version is {shown(version)}, not {SCHEMA_VERSION}")
     if any(each < 0 for each in _numbers(raw)):
         raise kept.MalformedError(f"{shown(min(_numbers(raw)))} is no measured value")
-    matrix = kept.parse(Matrix, text)
+    matrix = kept.parse(Matrix, to_json(_as_of_now(raw)))
     _check(matrix)
     return matrix
+
+
+def _as_of_now(raw: Any) -> Any:
+    """A document of an older version says nothing of its audits: that is not known, not none."""
+    for row in _dicts(raw.get("rows")):
+        for cell in _dicts(row.get("cells")):
+            cell.setdefault("audits_incomplete", None)
+    return raw
+
+
+def _dicts(raw: Any) -> list[dict[str, Any]]:
+    return [each for each in raw if isinstance(each, dict)] if isinstance(raw, list) else []
 
 
 def _numbers(raw: Any) -> Iterator[float]:
@@ -223,6 +357,7 @@ def _check(matrix: Matrix) -> None:
             raise kept.MalformedError(f"row '{shown(row.name)}' has cells of no column, or two of one")
         for cell in row.cells:
             _check_cell(cell)
+            _check_members(cell)
 
 
 def _check_cell(cell: Cell) -> None:
@@ -238,3 +373,11 @@ def _check_cell(cell: Cell) -> None:
         raise kept.MalformedError(f"'{shown(cell.column)}' has more valid trials than trials, or no verdict")
     if max(cell.availability_ratio or 0.0, cell.downtime_coverage_ratio or 0.0) > 1:
         raise kept.MalformedError(f"'{shown(cell.column)}' has a ratio over 1")
+
+
+def _check_members(cell: Cell) -> None:
+    targets = [each.target for each in cell.members]
+    if len(set(targets)) < len(targets) or cell.worst not in ("", *targets):
+        raise kept.MalformedError(f"cell '{cell.column}' has two members of one target, or a worst one that is none of them")
+    if any(len(each.downtimes_s) != len(each.downtimes_censored) for each in cell.members):
+        raise kept.MalformedError(f"cell '{cell.column}' does not say of each downtime whether it is a bound")

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from lab.availability import bins
 from lab.model import Arrival, TrialRecord, TrialResult
-from lab.report.terminal import BIN_S, downtime, strip
+from lab.report import words
+from lab.report.terminal import BIN_S, strip
 
 TAIL_CHARACTERS = 60
 
@@ -60,7 +61,10 @@ class ConsoleProgress:
         """A trial has its figures."""
         valid = "" if result.valid else "  not valid: " + "; ".join(result.reasons)
         lost = f", lost writes {result.audit.lost}" if result.has_writes else ""
-        self._console.print(f"  {'gone for':<9}{downtime(result.outages)}{lost}{valid}", highlight=False)
+        self._console.print(
+            f"  {'outage':<9}{words.longest_text(result.outages)}, longest gap {words.gap_text(result.total.gap)}{lost}{valid}",
+            highlight=False,
+        )
 
     def notice(self, text: str) -> None:
         """Something worth a line."""

@@ -49,10 +49,10 @@ def typical(result: RunResult, records: Sequence[TrialRecord]) -> tuple[TrialRec
     """The valid trial whose downtime is nearest to the median, the first of several; the first trial where none is valid."""
     both = list(zip(records, result.trials, strict=True))
     good = [each for each in both if each[1].valid]
-    median_s = result.summary.downtime_median_s
-    if median_s is None or not good:
+    outage = result.summary.outage
+    if outage is None or not good:
         return both[0]
-    return min(good, key=lambda each: abs(each[1].downtime_longest_s - median_s))
+    return min(good, key=lambda each: abs(each[1].downtime_longest_s - outage.low))
 
 
 def _cell_s(record: TrialRecord) -> float:

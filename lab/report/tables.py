@@ -12,8 +12,9 @@ from lab.comparison import OBJECTIVES, Affordable, Against
 from lab.conclusion import MODEL_NOTE, Conclusion
 from lab.model import TrialResult, Verdict
 from lab.reliability import Prediction
+from lab.report import words
 from lab.report.matrix import Cell, Matrix, Row
-from lab.report.terminal import VERDICT_STYLES, downtime
+from lab.report.terminal import VERDICT_STYLES
 from lab.spof import Failing, Fate, Sweep
 from lab.statistics import TRIALS_MIN, Change
 
@@ -26,7 +27,9 @@ def trial_line(done: int, total: int, stage: str, column: str, result: TrialResu
     if result is None:
         said = f"broken off: {why}"
     else:
-        said = f"{', '.join(result.targets) or '-'}  gone for {downtime(result.outages)}, lost {result.audit.lost}"
+        said = (
+            f"{', '.join(result.targets) or '-'}  longest outage {words.longest_text(result.outages)}, lost {result.audit.lost}"
+        )
         said += "" if result.valid else f"  not valid: {'; '.join(result.reasons)}"
     left = f"  (about {left_s / 60:.0f} min left)" if left_s >= 60 else ""
     return f"{done:4d} of {total}  {stage}  {column}  {said}{left}"
@@ -98,11 +101,19 @@ def _downtime(cell: Cell) -> str:
     text = f"{bound}{cell.downtime_median_s:.2f} s"
     if cell.trials_valid > 1 and cell.downtime_low_s is not None and cell.downtime_high_s is not None:
         text += f"\n({cell.downtime_low_s:.2f} to {cell.downtime_high_s:.2f})"
-    return text
+    return text + "".join(f"\n{line}" for line in _members(cell))
+
+
+def _members(cell: Cell) -> list[str]:
+    """Which target the figure is of, and those of the others, a line each."""
+    if not cell.worst:
+        return []
+    others = [each for each in cell.members if each.target != cell.worst]
+    return [f"worst: {cell.worst}", *(f"{each.name}: {words.member_downtime(each)}" for each in others)]
 
 
 def _ratio(ratio: float | None) -> str:
-    return f"{ratio:.2%}" if ratio is not None else "-"
+    return words.percent(ratio) if ratio is not None else "-"
 
 
 def _allowed(cell: Cell, affordable: Sequence[Affordable], matrix: Matrix) -> str:
@@ -115,16 +126,22 @@ def _allowed(cell: Cell, affordable: Sequence[Affordable], matrix: Matrix) -> st
 
 
 def _losses(console: Console, matrix: Matrix) -> None:
-    """Lost writes and split brain: none in a line, each where there is any."""
+    """Lost writes and split brain: none in a line, each where there is any, or where it is not known."""
     cells = [(row.name, cell) for row in matrix.rows for cell in row.cells if cell.applicable]
     lost, split_s = sum(cell.writes_lost for _, cell in cells), max((cell.split_brain_s for _, cell in cells), default=0.0)
-    _heading(
-        console,
-        f"Acknowledged writes lost: {lost}; two writable databases at once: {f'for {split_s:.1f} s' if split_s else 'never'}",
-    )
+    known = "" if all(cell.losses_known for _, cell in cells) else ", as far as is known"
+    split = f"for {split_s:.1f} s" if split_s else "never"
+    _heading(console, f"Acknowledged writes lost: {lost}{known}; two writable databases at once: {split}")
     for name, cell in cells:
-        if cell.writes_lost or cell.split_brain_s:
-            console.print(f"  {name}, {cell.column}: lost {cell.writes_lost}, split brain {cell.split_brain_s:.1f} s")
+        if cell.writes_lost or cell.split_brain_s or not cell.losses_known:
+            console.print(f"  {name}, {cell.column}: {_lost(cell)}, split brain {cell.split_brain_s:.1f} s", highlight=False)
+
+
+def _lost(cell: Cell) -> str:
+    if cell.losses_known:
+        return f"lost {cell.writes_lost}"
+    after = "" if cell.audits_incomplete is None else f" after {words.count(cell.audits_incomplete, 'trial')}"
+    return f"lost {cell.writes_lost}, not known{after}"
 
 
 def _differences(console: Console, found: Conclusion) -> None:
@@ -158,8 +175,8 @@ def _model(console: Console, predictions: Sequence[Prediction]) -> None:
     _heading(console, f"Availability over a year: {MODEL_NOTE}")
     table = _table(["stage", "assumed failovers", "measured failovers", "minutes a month", "most of it"], right=1)
     for each in predictions:
-        measured = f"{each.measured_ratio:.4%}" if each.measured_ratio is not None else "-"
-        table.add_row(each.row, f"{each.assumed_ratio:.4%}", measured, f"{each.month_min:.2f}", each.worst)
+        measured = words.percent(each.measured_ratio, 4) if each.measured_ratio is not None else "-"
+        table.add_row(each.row, words.percent(each.assumed_ratio, 4), measured, f"{each.month_min:.2f}", each.worst)
     console.print(table)
     for each in predictions:
         for seen in each.observations:

@@ -12,12 +12,13 @@ from rich.text import Text
 from lab import cascade, exposure
 from lab.availability import Bin, bins, quantile
 from lab.model import (
+    MONTH_S,
     MonkeyOutcome,
-    Outage,
     RepairPolicy,
     RunInfo,
     RunResult,
     SoakOutcome,
+    Summary,
     TierExposure,
     TrialRecord,
     TrialResult,
@@ -32,7 +33,7 @@ EXPOSED = "━"
 STYLES = {GOOD: "green", SLOW: "yellow", BAD: "bold red", NOTHING: ""}
 MARKS = {"inject": "▼", "heal": "▲"}
 STRIP_MARGIN = 9
-MINUTES_A_MONTH = 30 * 24 * 60
+MINUTES_A_MONTH = MONTH_S / 60
 VERDICT_STYLES = {Verdict.HELD: "bold green", Verdict.REFUTED: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
@@ -131,14 +132,15 @@ def trials_table(trials: Sequence[TrialResult]) -> Table:
     writes = any(trial.has_writes for trial in trials)
     table = Table(box=None, padding=(0, 2, 0, 0))
     of_writes = ("failed writes", "lost writes") if writes else ()
-    for title in ("trial", "broken", "gone for", "failed reads", *of_writes, "p99", "served by"):
-        table.add_column(title, justify="left" if title in ("broken", "served by") else "right")
+    for title in ("trial", "fault target", "longest outage", "longest gap", "failed reads", *of_writes, "p99", "served by"):
+        table.add_column(title, justify="left" if title in ("fault target", "served by") else "right")
     for trial in trials:
         table.add_row(
             str(trial.number) + ("" if trial.valid else " ?"),
             ", ".join(trial.targets) or "-",
-            downtime(trial.outages),
-            f"{trial.reads.intended - trial.reads.good} of {trial.reads.intended}",
+            words.longest_text(trial.outages),
+            words.gap_text(trial.total.gap),
+            f"{trial.reads.failed} of {trial.reads.intended}",
             *(_of_writes(trial) if writes else ()),
             f"{trial.latency_ms['p99']:.0f} ms",
             ", ".join(f"{box} {count}" for box, count in trial.served_by.items()),
@@ -148,16 +150,7 @@ def trials_table(trials: Sequence[TrialResult]) -> Table:
 
 def _of_writes(trial: TrialResult) -> tuple[str, str]:
     lost = f"{trial.audit.lost} of {trial.audit.acknowledged}" if trial.audit.complete else "unknown"
-    return f"{trial.writes.intended - trial.writes.good} of {trial.writes.intended}", lost
-
-
-def downtime(outages: Sequence[Outage]) -> str:
-    """The longest outage, as a bound where it did not end by itself."""
-    if not outages:
-        return "0 s"
-    longest = max(outages, key=lambda outage: outage.length_s)
-    more = f" (+{len(outages) - 1})" if len(outages) > 1 else ""
-    return f"{'≥ ' if longest.censored else ''}{longest.length_s:.2f} s{more}"
+    return f"{trial.writes.failed} of {trial.writes.intended}", lost
 
 
 def explain(trial: TrialResult) -> list[str]:
@@ -165,6 +158,8 @@ def explain(trial: TrialResult) -> list[str]:
     lines = [f"not valid: {reason}" for reason in trial.reasons]
     if trial.errors:
         lines.append("failures: " + ", ".join(f"{count} {name}" for name, count in sorted(trial.errors.items())))
+    if trial.audit.complete is False and trial.has_writes:
+        lines.append("lost writes are unknown: not every database could be read")
     if trial.censored and "recover_s" in trial.phases and "heal_s" in trial.phases:
         lines.append(
             f"it lasted until the lab healed it; users were served again {trial.phases['recover_s'] - trial.phases['heal_s']:.2f} s after that"
@@ -187,7 +182,7 @@ def explain(trial: TrialResult) -> list[str]:
     # An operator who acts while all is well (a planned change) is waited for by nobody.
     if "impact_s" in trial.phases and trial.phases.get("operator_s", 0.0) > trial.phases["impact_s"]:
         lines.append(operators_share(trial.phases))
-    return [*lines, *trial.failed_expectations, *trial.notes]
+    return [*lines, *map(str, trial.failures), *(f"undecided: {check}" for check in trial.undecided), *trial.notes]
 
 
 def remarks(info: RunInfo, trial: TrialResult) -> list[str]:
@@ -283,16 +278,11 @@ def closing(result: RunResult) -> list[Text | str]:
     """The verdict and what to try next."""
     summary, info = result.summary, result.info
     lines: list[Text | str] = [""]
-    if summary.trials_valid and summary.downtime_median_s is not None and summary.downtime_ci_s is not None:
-        bound = "≥ " if summary.downtime_censored else ""
-        interval = ""
-        if summary.trials_valid > 1 and summary.downtime_ci_coverage_ratio is not None:
-            low, high = summary.downtime_ci_s
-            interval = f" ({summary.downtime_ci_coverage_ratio:.0%} interval {low:.2f} to {high:.2f} s)"
-        lost = f" · lost writes {summary.writes_lost_total}" if info.plan.has_writes else ""
+    if summary.service:
+        lines.append(_medians(summary, info.plan.has_writes))
+    if summary.trials_valid < summary.trials and summary.outage_all:
         lines.append(
-            f"{summary.trials_valid} of {summary.trials} trials valid · gone for {bound}{summary.downtime_median_s:.2f} s in the median{interval} · "
-            f"availability {summary.availability_ratio_median:.3%}{lost}"
+            Text(f"with the trials that are not valid: longest outage {words.median_text(summary.outage_all)}", style="dim")
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
     lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
@@ -300,6 +290,26 @@ def closing(result: RunResult) -> list[Text | str]:
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines
+
+
+def _medians(summary: Summary, has_writes: bool) -> str:
+    """What most trials were like: the service first, then reads and writes apart."""
+    assert summary.service is not None
+    outage, gap = summary.service.outage, summary.service.gap
+    interval = f" ({outage.coverage_ratio:.0%} interval {words.interval_text(outage)})" if outage.count > 1 else ""
+    apart = [
+        f"{name} {words.median_text(of.outage)}" for name, of in (("reads", summary.reads), ("writes", summary.writes)) if of
+    ]
+    said = [f"{summary.trials_valid} of {summary.trials} trials valid", f"longest outage {words.median_text(outage)}{interval}"]
+    said += [f"({', '.join(apart)})"] if has_writes else []
+    said += [f"longest gap {words.median_text(gap)}", f"availability {words.percent(summary.availability_ratio_median)}"]
+    said += [_lost_total(summary)] if has_writes else []
+    return " · ".join(said)
+
+
+def _lost_total(summary: Summary) -> str:
+    unknown = summary.trials - summary.trials_audited
+    return f"lost writes {summary.writes_lost_total}" + (f", unknown in {words.count(unknown, 'trial')}" if unknown else "")
 
 
 def show_matrix(console: Console, matrix: Matrix) -> None:
@@ -324,7 +334,11 @@ def _matrix_cell(cell: Cell | None) -> Text:
         return Text("" if cell is None else "n/a", style="dim")
     alarms = [f"{cell.writes_lost} lost"] if cell.writes_lost else []
     alarms += [f"split brain {cell.split_brain_s:.1f} s"] if cell.split_brain_s else []
-    return Text("\n".join([words.cell_downtime(cell), *alarms]), style=VERDICT_STYLES[cell.verdict])
+    return Text("\n".join([words.cell_downtime(cell), *_members(cell), *alarms]), style=VERDICT_STYLES[cell.verdict])
+
+
+def _members(cell: Cell) -> list[str]:
+    return [words.cell_members(cell)] if cell.members else []
 
 
 def soak_line(outcome: SoakOutcome, faults: int) -> str:
@@ -332,7 +346,7 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
     rejoin = f"redundant after {outcome.rejoin_s:.1f} s" if outcome.rejoin_s is not None else "nothing to rejoin"
     line = (
         f"{outcome.number:4d} of {faults}  {outcome.experiment:<20} {', '.join(outcome.targets) or '-':<8} {outcome.verdict:<12} "
-        f"writes gone {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s, lost {outcome.lost}, {rejoin}"
+        f"writes gone {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s, lost {words.outcome_lost(outcome)}, {rejoin}"
     )
     return line + "".join(f"\n              {why}" for why in outcome.why)
 
@@ -343,7 +357,7 @@ def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
     back = "" if outcome.reserve_back_s is None else f"; all in reserve after {outcome.reserve_back_s:.1f} s"
     line = (
         f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
-        f"gone {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} not served well, lost {fault.lost}{back}"
+        f"gone {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} not served well, lost {words.outcome_lost(fault)}{back}"
     )
     return line + (" (the lab healed it)" if outcome.healed else "") + "".join(f"\n              {why}" for why in fault.why)
 
@@ -366,12 +380,13 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
     for outcome in outcomes:
         if outcome.why:
             console.print(f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}", markup=False, highlight=False)
-    lost, split_s = sum(outcome.lost for outcome in outcomes), sum(outcome.split_brain_s for outcome in outcomes)
+    split_s = sum(outcome.split_brain_s for outcome in outcomes)
     console.print(
         Text.assemble(
             (verdict.value.upper(), VERDICT_STYLES[verdict]),
             f"  {len(outcomes)} of {faults} faults, {sum(outcome.verdict == Verdict.HELD for outcome in outcomes)} held; "
-            f"acknowledged writes lost: {lost}; two writable databases for {split_s:.1f} s",
+            f"{sum(outcome.valid for outcome in outcomes)} with a valid trial; "
+            f"{words.outcomes_lost(outcomes, 'faults')}; two writable databases for {split_s:.1f} s",
         )
     )
 
@@ -383,6 +398,6 @@ def _soak_row(outcomes: Sequence[SoakOutcome]) -> list[str]:
         str(sum(outcome.verdict == Verdict.HELD for outcome in outcomes)),
         f"{median(outcome.writes_downtime_s for outcome in outcomes):.2f} s",
         f"{max(outcome.writes_downtime_s for outcome in outcomes):.2f} s",
-        str(sum(outcome.lost for outcome in outcomes)),
+        words.total_lost(outcomes),
         f"{median(rejoins):.1f} s" if rejoins else "-",
     ]

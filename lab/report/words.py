@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import median
 
-from lab.availability import median_interval
-from lab.model import Outage, RunInfo, RunResult, TrialResult, Verdict, longest_s
-from lab.report.matrix import Cell, Matrix, Row
+from lab.model import Check, Gap, OperationSummary, Outage, RunInfo, RunResult, SampleMedian, SoakOutcome, TrialResult, Verdict
+from lab.outages import longest
+from lab.report.matrix import Cell, Matrix, Member, Row
 
-MISSED = re.compile(r"(.*): was (\d[\d.]*(?:e[+-]?\d+)?)", re.DOTALL)
 NOBODY_NOTICED = "no user noticed"
 PHASE_WORDS = {
     "inject_s": "broken",
@@ -30,30 +28,33 @@ PHASE_WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Downtimes:
-    """The longest outages of some trials, and the interval for their median; seconds."""
-
-    median_s: float
-    low_s: float
-    high_s: float
-    coverage_ratio: float
-    longest_s: float
-    censored: bool
-    """One of them is a lower bound."""
-
-    @property
-    def text(self) -> str:
-        """The median, as a bound where it may be one."""
-        return seconds(self.median_s, self.censored and self.median_s > 0)
+def median_text(found: SampleMedian | None) -> str:
+    """The median, as a bound where it is one."""
+    return seconds(found.low, found.is_bound) if found else "unknown"
 
 
-def downtimes(outages: Sequence[tuple[Outage, ...]]) -> Downtimes:
-    """The downtimes of at least one trial, each from its outages."""
-    lengths_s = [longest_s(each) for each in outages]
-    low_s, high_s, coverage_ratio = median_interval(lengths_s)
-    censored = any(outage.censored for each in outages for outage in each)
-    return Downtimes(median(lengths_s), low_s, high_s, coverage_ratio, max(lengths_s), censored)
+def interval_text(found: SampleMedian) -> str:
+    """The interval for the median; open where nothing bounds it."""
+    if math.isinf(found.ci_high):
+        return f"{found.ci_low:.2f} s or longer"
+    return f"{found.ci_low:.2f} to {found.ci_high:.2f} s"
+
+
+def worst_text(found: SampleMedian) -> str:
+    """The largest value."""
+    return seconds(found.worst, found.worst_is_bound)
+
+
+def longest_text(outages: Sequence[Outage]) -> str:
+    """The longest outage of a trial, as a bound where a longer one may have been cut short, and how many more there were."""
+    found = longest(outages)
+    more = f" (+{len(outages) - 1})" if len(outages) > 1 else ""
+    return f"{seconds(found.low, not found.is_exact)}{more}"
+
+
+def gap_text(gap: Gap | None) -> str:
+    """The longest time without a success."""
+    return seconds(gap.length_s, gap.censored) if gap else "unknown"
 
 
 def valid(trials: Iterable[TrialResult]) -> list[TrialResult]:
@@ -73,17 +74,16 @@ def seconds(value_s: float | None, censored: bool = False) -> str:
     return f"{bound}{value_s:.2f} s" if value_s > 0 else f"{bound}0 s"
 
 
-def percent(ratio: float | None) -> str:
+def percent(ratio: float | None, digits: int = 2) -> str:
     """A share for people; never rounded up to 100 %."""
     if ratio is None:
         return "unknown"
-    shown = f"{ratio:.2%}"
-    return "99.99%" if shown == "100.00%" and ratio < 1 else "100%" if ratio >= 1 else shown
+    return "100%" if ratio >= 1 else f"{min(ratio, 1 - 10 ** -(digits + 2)):.{digits}%}"
 
 
-def count(number: int, thing: str) -> str:
+def count(number: int, thing: str, things: str = "") -> str:
     """1 trial, 2 trials."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -106,7 +106,7 @@ def headline(result: RunResult) -> str:
     good = valid(result.trials)
     if not good:
         return f"{result.info.title}: nothing can be said{_because(result.trials)}."
-    said = [_gone(result, good), *_split(result.trials), *([lost(result.trials)] if result.info.plan.has_writes else [])]
+    said = [_gone(result), *_split(result.trials), *([lost(result.trials)] if result.info.plan.has_writes else [])]
     return f"{result.info.title}: {listed(said)}."
 
 
@@ -117,31 +117,38 @@ def _because(trials: Sequence[TrialResult]) -> str:
     return f", {reasons[0]}" if reasons else ""
 
 
-def _gone(result: RunResult, good: Sequence[TrialResult]) -> str:
+def _gone(result: RunResult) -> str:
     """For how long, and to whom."""
-    reads = downtimes([trial.read_outages for trial in good])
-    writes = downtimes([trial.write_outages for trial in good])
-    whole = downtimes([trial.outages for trial in good])
-    if whole.longest_s == 0:
-        return NOBODY_NOTICED
-    if whole.median_s == 0:
-        return f"{_most(len(good))} saw no outage, the worst one of {seconds(whole.longest_s, whole.censored)}"
-    about = f" (median of {count(len(good), 'trial')})" if len(good) > 1 else ""
-    if result.info.plan.has_writes and reads.longest_s == 0:
-        return f"nothing could be ordered for {_long(writes)}{about} while reading went on"
-    if result.info.plan.has_writes and writes.longest_s == 0:
-        return f"nothing could be read for {_long(reads)}{about} while ordering went on"
-    return f"the service was gone for {_long(whole)}{about}"
+    summary, writes = result.summary, result.info.plan.has_writes
+    assert summary.service is not None  # there is a valid trial
+    whole, reads_s, writes_s = summary.service.outage, _worst_s(summary.reads), _worst_s(summary.writes)
+    if whole.worst == 0:
+        return f"{NOBODY_NOTICED}{_without(summary.service)}"
+    if whole.low == 0 and not whole.is_bound:
+        return f"{_most(whole.count)} saw no outage, the worst one of {worst_text(whole)}"
+    about = f" (median of {count(whole.count, 'trial')})" if whole.count > 1 else ""
+    if writes and not reads_s:
+        return f"no order was served for {_long(whole)}{about} while reading went on{_without(summary.writes)}"
+    if writes and not writes_s:
+        return f"nothing could be read for {_long(whole)}{about} while ordering went on{_without(summary.reads)}"
+    return f"the longest outage was {_long(whole)}{about}{_without(summary.service)}"
+
+
+def _worst_s(found: OperationSummary | None) -> float:
+    return found.outage.worst if found else 0.0
+
+
+def _without(found: OperationSummary | None) -> str:
+    """The gap beside an outage: what others publish as the time that a failover takes."""
+    return f", the longest gap between two successes {median_text(found.gap)}" if found and found.gap else ""
 
 
 def _most(trials: int) -> str:
     return "users" if trials == 1 else f"most of {trials} trials"
 
 
-def _long(found: Downtimes) -> str:
-    if found.median_s == 0:
-        return f"up to {seconds(found.longest_s)}"
-    return f"{'at least ' if found.censored else ''}{seconds(found.median_s)}"
+def _long(found: SampleMedian) -> str:
+    return f"{'at least ' if found.is_bound else ''}{seconds(found.low)}"
 
 
 def _split(trials: Sequence[TrialResult]) -> list[str]:
@@ -150,7 +157,7 @@ def _split(trials: Sequence[TrialResult]) -> list[str]:
 
 
 def lost(trials: Sequence[TrialResult]) -> str:
-    """Whether acknowledged writes were lost, as far as anybody knows."""
+    """Whether acknowledged writes were lost, as far as that is known."""
     gone, acknowledged = lost_writes(trials)
     if gone:
         return f"{gone:,} of {acknowledged:,} acknowledged writes {'was' if gone == 1 else 'were'} lost"
@@ -176,33 +183,79 @@ def lost_writes(trials: Iterable[TrialResult]) -> tuple[int, int]:
     return sum(audit.lost for audit in audits), sum(audit.acknowledged for audit in audits)
 
 
+def outcome_lost(outcome: SoakOutcome) -> str:
+    """Lost writes of one fault of a soak, as far as is known."""
+    return total_lost([outcome])
+
+
+def total_lost(outcomes: Sequence[SoakOutcome]) -> str:
+    """Lost writes of several, as far as is known."""
+    lost = sum(outcome.lost for outcome in outcomes)
+    if all(outcome.audit_complete for outcome in outcomes):
+        return str(lost)
+    return f"at least {lost}" if lost else "unknown"
+
+
+def outcomes_lost(outcomes: Sequence[SoakOutcome], of_what: str) -> str:
+    """Lost writes in a sentence, over so many faults (rounds), and in how many of them that is not known."""
+    unknown = sum(not outcome.audit_complete for outcome in outcomes)
+    lost = sum(outcome.lost for outcome in outcomes)
+    if not unknown:
+        return f"acknowledged writes lost: {lost} in {len(outcomes)} {of_what}"
+    known = f"{lost} in {len(outcomes)} {of_what}" if unknown < len(outcomes) or lost else f"unknown in all {unknown} {of_what}"
+    return f"acknowledged writes lost: {known}" + (f"; unknown in {unknown} of them" if "unknown" not in known else "")
+
+
 def verdict_line(result: RunResult) -> str:
     """The verdict, and what it is about."""
     expected = listed([measure_text(str(each)) for each in result.info.expectations]) or "nothing in particular"
     if result.verdict is Verdict.HELD:
         return f"Expected: {expected}. That is what happened."
     if result.verdict is Verdict.REFUTED:
-        return f"Expected: {expected}. It was not so: {'; '.join(grouped(_missed(result.trials)))}."
-    return (
-        f"Expected: {expected}. Nothing can be said: {count(len(valid(result.trials)), 'valid trial')} of {len(result.trials)}."
-    )
+        return f"Expected: {expected}. It was not so: {'; '.join(grouped_checks(_missed(result.trials)))}."
+    good, decided = len(valid(result.trials)), sum(trial.is_decided for trial in result.trials)
+    undecided = f"; {count(good - decided, 'of them says', 'of them say')} nothing of it" if good > decided else ""
+    return f"Expected: {expected}. Nothing can be said: {count(good, 'valid trial')} of {len(result.trials)}{undecided}."
 
 
-def _missed(trials: Iterable[TrialResult]) -> list[str]:
-    return [failure for trial in trials for failure in trial.failed_expectations]
+def _missed(trials: Iterable[TrialResult]) -> list[Check]:
+    return [check for trial in trials for check in trial.failures]
+
+
+def grouped_checks(checks: Iterable[Check]) -> list[str]:
+    """What was not as expected, each expectation once with the value or the range of values that were measured."""
+    found: dict[str, list[Check]] = {}
+    for check in checks:
+        found.setdefault(str(check.expectation), []).append(check)
+    return [measure_text(f"{what}: was {_range(some)}") for what, some in found.items()]
+
+
+def _range(checks: Sequence[Check]) -> str:
+    """From the smallest to the largest value."""
+    ordered = sorted(checks, key=lambda check: check.measured.low if check.measured else 0.0)
+    first, last = ordered[0].was, ordered[-1].was
+    return first if first == last else f"{first} to {last}"
+
+
+def check_text(check: Check) -> str:
+    """An expectation and what was measured, in words."""
+    return measure_text(str(check))
+
+
+MISSED = re.compile(r"(.*): was (\d[\d.]*(?:e[+-]?\d+)?)", re.DOTALL)
 
 
 def grouped(whys: Iterable[str]) -> list[str]:
-    """What was not as expected, each expectation once with the value or the range of values that were measured."""
+    """The same of sentences, as a comparison keeps them."""
     found: dict[str, list[str]] = {}
     for why in whys:
         match = MISSED.fullmatch(why)
         values = found.setdefault(match[1] if match else why, [])
         values += [match[2]] if match else []
-    return [measure_text(what) + (f": was {_range(values)}" if values else "") for what, values in found.items()]
+    return [measure_text(what) + (f": was {_between(values)}" if values else "") for what, values in found.items()]
 
 
-def _range(values: Sequence[str]) -> str:
+def _between(values: Sequence[str]) -> str:
     ordered = sorted(values, key=_number)
     return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
 
@@ -225,6 +278,16 @@ def measure_text(expectation: str) -> str:
 MEASURE_WORDS = {
     "downtime_longest_s": "longest outage in seconds",
     "downtime_total_s": "all outages in seconds",
+    "gap_s": "longest gap between two successes in seconds",
+    "unserved_s": "seconds of load that failed",
+    "requests_failed": "failed requests",
+    "fault_availability_ratio": "share of good answers while the fault lasted",
+    "reads_fault_availability_ratio": "share of good reads while the fault lasted",
+    "writes_fault_availability_ratio": "share of good writes while the fault lasted",
+    "reads_gap_s": "longest gap between two successful reads in seconds",
+    "writes_gap_s": "longest gap between two successful writes in seconds",
+    "reads_unserved_s": "seconds of reads that failed",
+    "writes_unserved_s": "seconds of writes that failed",
     "availability_ratio": "share of good answers",
     "reads_availability_ratio": "share of good reads",
     "writes_availability_ratio": "share of good writes",
@@ -245,18 +308,37 @@ MEASURE_WORDS = {
 
 
 def matrix_headline(matrix: Matrix) -> str:
-    """The comparison in one sentence: from what the first row survives to what the best does, and what that costs."""
+    """The comparison in one sentence: what the first, the best and the last row survive, what that costs, and what was lost."""
     scored = [(row, *_survived(row)) for row in matrix.rows]
     scored = [each for each in scored if each[2]]
     if not scored:
         return "Nothing was tried that can be compared."
     best = max(scored, key=lambda each: (each[1] / each[2], each[2], -each[0].boxes))
-    first = scored[0]
-    said = f"{first[0].name} survives {first[1]} of {count(first[2], 'fault')} with {cost(first[0])}"
-    if best[0] is not first[0]:
-        said += f", {best[0].name} {best[1]} of {best[2]} with {cost(best[0])}"
-    lost = sum(cell.writes_lost for row in matrix.rows for cell in row.cells)
-    return said + (f"; {count(lost, 'acknowledged write')} lost in all." if lost else "; no acknowledged write was lost.")
+    named = {each[0].name for each in (scored[0], best, scored[-1])}
+    ordered = [each for each in scored if each[0].name in named]
+    said = [_survives(*each, first=not at) for at, each in enumerate(ordered)]
+    return f"{', '.join(said)}; {matrix_losses(matrix)}."
+
+
+def _survives(row: Row, survived: int, tried: int, first: bool) -> str:
+    of = f"survives {survived} of {count(tried, 'fault')}" if first else f"{survived} of {tried}"
+    return f"{row.called} {of} with {cost(row)}"
+
+
+def matrix_losses(matrix: Matrix) -> str:
+    """Acknowledged writes that were lost in all, and where that is not known."""
+    cells = [(row, cell) for row in matrix.rows for cell in row.cells if cell.applicable]
+    gone = sum(cell.writes_lost for _, cell in cells)
+    unknown = [f"{cell.column} of {row.called}" for row, cell in cells if not cell.losses_known]
+    if not unknown:
+        return f"{count(gone, 'acknowledged write')} lost in all" if gone else "no acknowledged write was lost"
+    few = unknown if len(unknown) <= UNKNOWN_NAMED_MAX else [*unknown[:2], f"{len(unknown) - 2} other cells"]
+    known = f"{count(gone, 'acknowledged write')} lost, and" if gone else "whether an acknowledged write was lost is"
+    return f"{known} not known for {listed(few)}"
+
+
+UNKNOWN_NAMED_MAX = 3
+"""More cells of which a loss is not known than this are counted, not named."""
 
 
 def _survived(row: Row) -> tuple[int, int]:
@@ -289,6 +371,20 @@ def cell_downtime(cell: Cell) -> str:
     return seconds(cell.downtime_median_s, cell.downtime_censored)
 
 
+def cell_members(cell: Cell) -> str:
+    """Each target of a cell with its own median, the worst first: "eu 2.90 s (us 0 s, witness 0 s)"; empty for one target."""
+    if not cell.members:
+        return ""
+    ordered = sorted(cell.members, key=lambda each: each.target != cell.worst)
+    said = [f"{each.name} {member_downtime(each)}" for each in ordered]
+    return f"{said[0]} ({', '.join(said[1:])})" if len(said) > 1 else said[0]
+
+
+def member_downtime(member: Member) -> str:
+    """The median of one target of a cell."""
+    return "no valid trial" if member.downtime_median_s is None else seconds(member.downtime_median_s, member.downtime_censored)
+
+
 def cell_interval(cell: Cell) -> str:
     """The interval for its median; empty for fewer than two trials."""
     if cell.trials_valid < 2 or cell.downtime_low_s is None or cell.downtime_high_s is None:
@@ -300,14 +396,14 @@ def cell_sentence(cell: Cell) -> str:
     """All of a cell in words."""
     if not cell.applicable:
         return f"does not apply: {'; '.join(cell.why)}"
-    parts = [f"gone for {cell_downtime(cell)}"]
+    parts = [f"gone for {cell_members(cell) or cell_downtime(cell)}"]
     interval = cell_interval(cell)
     if interval and cell.downtime_coverage_ratio is not None:
         parts.append(f"{cell.downtime_coverage_ratio:.0%} interval {interval}")
-    parts.append(f"{cell.trials_valid} of {count(cell.trials, 'trial')} valid")
+    parts.append(f"{cell.trials_valid} of {count(cell.trials, 'trial')} valid" + (f" of {cell.worst}" if cell.worst else ""))
     if cell.availability_ratio is not None:
         parts.append(f"availability {percent(cell.availability_ratio)}")
-    parts.append(f"{cell.writes_lost} writes lost")
+    parts.append(f"{cell.writes_lost} writes lost" + ("" if cell.losses_known else ", as far as is known"))
     if cell.split_brain_s:
         parts.append(f"split brain {seconds(cell.split_brain_s)}")
     if cell.degraded_s is not None:

@@ -8,10 +8,10 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from lab import yamlfile
-from lab.availability import MEASURES, SERVED_RATIO
 from lab.errors import UsageError
 from lab.model import Expectation
 from lab.spec.base import Must, Strict, broken, unknown
+from lab.verdict import MEASURES, SERVED_RATIO
 
 BOUND_MAX = 1e9
 Bound = Annotated[float, Field(ge=0, le=BOUND_MAX), Must(f"a number from 0 to {BOUND_MAX:g}")]

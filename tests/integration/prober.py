@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from lab.model import Outage
 from tests.integration.driver import Lab, container, docker, ended, goes_on
 
 PERIOD_S = 0.02
@@ -53,12 +54,16 @@ class Prober:
         self._stop.set()
         self._thread.join()
 
-    def outages_s(self) -> list[float]:
-        """Each time from a bad question to the first good answer after which no question is bad for a second."""
+    def spans_s(self) -> list[tuple[float, float]]:
+        """From a bad question to the first good answer after which no question is bad for a second; monotonic seconds."""
         bad = sorted(probe.asked_s for probe in self._probes if not probe.good)
         firsts = [asked_s for before_s, asked_s in pairwise([-math.inf, *bad]) if asked_s - before_s > QUIET_S]
         lasts = [asked_s for asked_s, after_s in pairwise([*bad, math.inf]) if after_s - asked_s > QUIET_S]
-        return [self._good_again_s(last_s) - first_s for first_s, last_s in zip(firsts, lasts, strict=True)]
+        return [(first_s, self._good_again_s(last_s)) for first_s, last_s in zip(firsts, lasts, strict=True)]
+
+    def outages_s(self) -> list[float]:
+        """The lengths of these."""
+        return [end_s - start_s for start_s, end_s in self.spans_s()]
 
     def outage_s(self) -> float:
         """The longest of them; 0 where there is none."""
@@ -101,6 +106,11 @@ class Prober:
             return urllib.request.Request(self._url)
         order = json.dumps({"key": f"prober-{uuid.uuid4()}", "item": "probe", "quantity": 1}).encode()
         return urllib.request.Request(self._url, data=order, headers={"Content-Type": "application/json"})
+
+
+def windows(prober: Prober) -> list[Outage]:
+    """The outages that a prober saw."""
+    return [Outage(start_s, end_s, censored=False) for start_s, end_s in prober.spans_s()]
 
 
 def killed_beside(

@@ -31,6 +31,8 @@ class PlayedBench:
     before: Callable[[str], None] = lambda _: None
     changes: dict[str, Any] = field(default_factory=dict)
     """Changes of every record."""
+    of_target: dict[str, float] = field(default_factory=dict)
+    """For how many seconds the service is gone where these are hit, whatever `gone` says."""
     done: list[str] = field(default_factory=list)
 
     def start(self, stage: Stage, anew: bool) -> None:
@@ -43,10 +45,10 @@ class PlayedBench:
         journal = run.trial(number)
         self._do(f"trial {order.stage.project} {order.experiment.name} {number} {order.experiment.faults[0].target}")
         progress.phase("baseline")
-        gone_s = self.gone(order.stage.project, order.experiment.name, number)
+        targets = (order.experiment.faults[0].target,)
+        gone_s = self.of_target.get(targets[0], self.gone(order.stage.project, order.experiment.name, number))
         outage = ((2.0, 2.0 + gone_s),) if gone_s else ()
         seed = trial_seed(order.seed, number)
-        targets = (order.experiment.faults[0].target,)
         whole = replace(record(*outage), number=number, seed=seed, targets=targets, **self.changes)
         journal.arrivals(whole.arrivals)
         for event in whole.events:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from lab import budget
 from lab.errors import UsageError
 from lab.model import Verdict
+from lab.report.matrix import Member
 from tests.unit.matrices import cell, matrix, row
 
 GOOD = """\
@@ -147,3 +149,21 @@ def test_what_was_not_measured_is_not_held(tmp_path: Path) -> None:
     assert verdicts(tmp_path).why == ("it was not measured",)
     assert verdicts(tmp_path, cell("kill-web", 1.0, degraded_s=None), bounds="{degraded_s: 5}").verdict is Verdict.INCONCLUSIVE
     assert verdicts(tmp_path, cell("kill-web", 1.0, degraded_s=5.5), bounds="{degraded_s: 5}").verdict is Verdict.REFUTED
+
+
+def test_a_budget_is_about_every_target(tmp_path: Path) -> None:
+    """The longest outage may be that of a target whose median is not the worst."""
+    a = Member("zone:a", 3, 3, (0.6, 0.6, 0.6), (False,) * 3, 0.6)
+    b = Member("zone:b", 3, 3, (0.1, 0.1, 1.4), (False,) * 3, 0.1)
+    found = verdicts(tmp_path, cell("kill-web", *a.downtimes_s, members=(a, b), worst="zone:a"))
+    assert (found.verdict, found.why) == (Verdict.REFUTED, ("downtime_longest_s at most 1: was 1.4",))
+    few = replace(b, trials_valid=2, downtimes_s=(0.1, 0.1), downtimes_censored=(False,) * 2)
+    found = verdicts(tmp_path, cell("kill-web", *a.downtimes_s, members=(a, few), worst="zone:a"))
+    assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, ("2 valid trials of 3",))
+
+
+@pytest.mark.parametrize("unknown", [1, None])
+def test_losses_that_would_not_have_shown_keep_no_limit(tmp_path: Path, unknown: int | None) -> None:
+    found = verdicts(tmp_path, cell("kill-web", 0.1, 0.1, 0.1, audits_incomplete=unknown))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "whether a write was lost is not known" in found.why[0]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections import Counter
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,7 +15,8 @@ from lab.campaign import Attempt, Campaign, Kept, Span, StagePlan, Stopwatch
 from lab.errors import HealError, InconclusiveError, LabError, PreflightError, UsageError
 from lab.model import FaultKind, LoadPlan, TrialResult, Verdict
 from lab.plan import EXTRA_TRIALS, Terms
-from lab.report.matrix import Matrix
+from lab.report import words
+from lab.report.matrix import Cell, Matrix, from_document
 from tests.unit.benches import NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
 
 TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
@@ -22,17 +24,23 @@ COLUMNS = "kill-web,kill-lb,kill-standby"
 TWO_AND_THREE = (stages.find("2"), stages.find("3"))
 
 
-def comparison(seed: int = 7, trials: int = 2, made_from: str = "abc", columns: str = COLUMNS) -> Campaign:
-    planned = tuple(
-        StagePlan(each, plan.comparison(each, plan.wishes(columns), TERMS, seed), made_from) for each in TWO_AND_THREE
-    )
-    return Campaign("compare", "Two stages", seed, trials, LoadPlan(), planned, stops=True)
+def comparison(
+    seed: int = 7,
+    trials: int = 2,
+    made_from: str = "abc",
+    columns: str = COLUMNS,
+    terms: Terms = TERMS,
+    load: LoadPlan | None = None,
+    code: str = "1",
+) -> Campaign:
+    planned = tuple(StagePlan(each, plan.comparison(each, plan.wishes(columns), terms), made_from) for each in TWO_AND_THREE)
+    return Campaign("compare", "Two stages", seed, trials, load or LoadPlan(), planned, stops=True, code=code)
 
 
 def sweep(seed: int = 7) -> Campaign:
     stage = stages.find("3")
     jobs = plan.sweep(stage, (FaultKind.KILL,), TERMS, seed, pairs=False, sample=None)
-    return Campaign("sweep", "Stage 3", seed, 1, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=False)
+    return Campaign("sweep", "Stage 3", seed, 1, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=False, code="1")
 
 
 def spofs(_project: str, column: str, number: int) -> float:
@@ -195,10 +203,34 @@ def test_only_exactly_the_same_goes_on(tmp_path: Path) -> None:
     assert campaign.go_on(comparison, "sweep", None, tmp_path) is None
     assert campaign.go_on(lambda seed: comparison(seed, trials=3), "compare", None, tmp_path) is None
     assert campaign.go_on(lambda seed: comparison(seed, columns="kill-web"), "compare", None, tmp_path) is None
+    assert campaign.go_on(lambda seed: comparison(seed, terms=Terms(7.0, 2.0)), "compare", None, tmp_path) is None
+    assert campaign.go_on(lambda seed: comparison(seed, load=LoadPlan(rate_per_s=50)), "compare", None, tmp_path) is None
+    assert campaign.go_on(lambda seed: comparison(seed, code="2"), "compare", None, tmp_path) is None
     # Trials of two states of the files are no one comparison.
     assert campaign.go_on(lambda seed: comparison(seed, made_from="changed"), "compare", None, tmp_path) is None
     (kept.folder / campaign.RESULT_NAME).write_text("{}")
     assert campaign.go_on(comparison, "compare", None, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"load": LoadPlan(rate_per_s=50)}, "the load"),
+        ({"trials": 3, "code": "2"}, "the trials, the lab's code"),
+        ({"made_from": "changed"}, "the files of redundancy-lab-2, the files of redundancy-lab-3"),
+        (
+            {"terms": Terms(7.0, 2.0)},
+            "the faults of redundancy-lab-2, or for how long, the faults of redundancy-lab-3, or for how long",
+        ),
+    ],
+)
+def test_why_it_does_not_go_on_is_said(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    assert campaign.why_not(comparison, "compare", None, tmp_path) == ""
+    kept = Kept.begin(comparison(), tmp_path)
+    found = campaign.why_not(lambda seed: comparison(seed, **changes), "compare", None, tmp_path)
+    assert found == f"{kept.folder} was interrupted, and differs in {said}"
+    assert campaign.why_not(comparison, "compare", 8, tmp_path).endswith("differs in the seed")
+    assert campaign.why_not(lambda _: sweep(), "compare", None, tmp_path).endswith("the trials, the stages")
 
 
 def test_the_latest_goes_on_and_what_is_no_plan_is_passed_over(tmp_path: Path) -> None:
@@ -230,15 +262,80 @@ def test_a_trial_that_breaks_off_is_tried_again_on_a_stage_that_is_started_anew(
     assert cell.why == (f"trial 1 was broken off: {error.message}",)
 
 
-def test_a_region_whose_trial_came_to_nothing_has_its_turn_again(tmp_path: Path) -> None:
+def regions(trials: int = 1) -> Campaign:
     stage = stages.find("7")
-    jobs = plan.comparison(stage, plan.wishes("kill-region"), TERMS, 7)
-    wanted = Campaign("compare", "Regions", 7, 3, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=True)
+    jobs = plan.comparison(stage, plan.wishes("kill-region"), TERMS)
+    return Campaign("compare", "Regions", 7, trials, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=True, code="1")
+
+
+def region_cell(bench: PlayedBench, root: Path, trials: int = 1) -> Cell:
+    wanted, kept = regions(trials), Kept.begin(regions(trials), root)
+    carry_out(wanted, kept, bench)
+    found = campaign.outcome(wanted, kept).rows[0].cell("kill-region")
+    assert found
+    return found
+
+
+def test_a_region_whose_trial_came_to_nothing_is_tried_again(tmp_path: Path) -> None:
     bench = PlayedBench(before=breaking("kill-region 1", 1, InconclusiveError("it does not settle")))
-    carry_out(wanted, Kept.begin(wanted, tmp_path), bench)
-    hit = [line.split()[-1] for line in bench.done if line.startswith("trial")]
-    first, *others = [each.faults[0].target for each in jobs[0].experiments]
-    assert hit == [*others, first]
+    region_cell(bench, tmp_path)
+    hit = Counter(line.split()[-1] for line in bench.done if line.startswith("trial"))
+    assert hit == {"region:eu": 1, "region:us": 1, "region:witness": 1}
+
+
+def test_the_figure_of_a_cell_is_that_of_its_worst_target(tmp_path: Path) -> None:
+    """Users of two regions notice nothing: the median of all nine trials would be 0."""
+    bench = PlayedBench(of_target={"region:eu": 1.0, "region:us": 0.0, "region:witness": 0.0})
+    found = region_cell(bench, tmp_path, trials=3)
+    assert [(each.target, each.trials_valid) for each in found.members] == [
+        ("region:eu", 3),
+        ("region:us", 3),
+        ("region:witness", 3),
+    ]
+    assert (found.worst, found.trials, found.trials_valid, len(found.downtimes_s)) == ("region:eu", 3, 3, 3)
+    assert found.downtime_median_s == pytest.approx(1.0, abs=0.02)
+    assert [each.downtime_median_s for each in found.members[1:]] == [0.0, 0.0]
+    assert words.cell_members(found) == "eu 1.01 s (us 0 s, witness 0 s)"
+    assert words.cell_sentence(found).startswith("gone for eu 1.01 s (us 0 s, witness 0 s); 75% interval ")
+    assert (found.verdict, found.audits_incomplete) == (Verdict.HELD, 0)
+
+
+def test_one_target_that_stays_away_refutes_the_cell(tmp_path: Path) -> None:
+    found = region_cell(PlayedBench(of_target={"region:us": 4.0}), tmp_path)
+    assert (found.verdict, found.worst, found.downtime_censored) == (Verdict.REFUTED, "region:us", True)
+
+
+def test_a_target_without_a_valid_trial_leaves_the_cell_open(tmp_path: Path) -> None:
+    bench = PlayedBench(before=breaking("region:us", 99, InconclusiveError("it does not settle")))
+    found = region_cell(bench, tmp_path)
+    assert (found.verdict, found.unmeasured, found.trials_fewest) == (Verdict.INCONCLUSIVE, ("region:us",), 0)
+    assert "region:us: no valid trial" in found.why
+    assert found.worst in ("region:eu", "region:witness")
+    assert "us no valid trial" in words.cell_members(found)
+
+
+def test_cells_of_several_targets_survive_their_json(tmp_path: Path) -> None:
+    wanted, kept = regions(2), Kept.begin(regions(2), tmp_path)
+    carry_out(wanted, kept, PlayedBench(of_target={"region:us": 4.0}))
+    found = campaign.outcome(wanted, kept)
+    assert from_document(json.loads(json.dumps(found.to_document()))) == found
+    assert [row.title for row in found.rows] == ["Multi region"]
+
+
+# Losses that would not have shown
+
+
+def test_a_trial_after_which_a_database_was_not_read_is_counted(tmp_path: Path) -> None:
+    kept, wanted = Kept.begin(sweep(), tmp_path), sweep()
+    carry_out(wanted, kept, PlayedBench(changes={"final_orders": {"db": None}}))
+    cell = campaign.outcome(wanted, kept).rows[0].cells[0]
+    assert (cell.writes_lost, cell.audits_incomplete, cell.losses_known) == (0, 1 + EXTRA_TRIALS, False)
+
+
+@pytest.mark.parametrize(("phases", "unaudited"), [({"settle": 1.0}, False), ({"settle": 1.0, "start": 1.0}, True)])
+def test_a_trial_that_was_broken_off_under_load_was_not_audited(phases: dict[str, float], unaudited: bool) -> None:
+    assert Attempt("redundancy-lab-3", "kill-web", 1, False, "", "the load broke off", phases).is_unaudited is unaudited
+    assert not Attempt("redundancy-lab-3", "kill-web", 1, True, "", "", phases).is_unaudited
 
 
 def test_a_cell_that_never_works_ends_after_a_few_tries(tmp_path: Path) -> None:

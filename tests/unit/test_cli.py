@@ -13,15 +13,17 @@ import click
 import pytest
 
 from lab import experiments
+from lab.availability import summarise
 from lab.cli import cli, main
 from lab.engine import ExecResult
 from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, HealError
 from lab.faults import FAULTS
 from lab.journal import RunJournal, UndoLedger
-from lab.model import Box, Undo, UndoAction
+from lab.model import Box, RunInfo, RunResult, Undo, UndoAction, Verdict
 from lab.options import Duration
+from lab.runner import Order
 from lab.stages import ROOT, all_stages
-from tests.unit.helpers import box, db, record, run_info, sight
+from tests.unit.helpers import box, db, record, result, run_info, sight
 from tests.unit.played import PlayedEngine
 
 COMMANDS = sorted(cli.commands)
@@ -275,6 +277,29 @@ def test_soak_that_could_not_be_healed_keeps_the_logs(
     evidence = tmp_path / "results" / "5-redundant-load-balancers" / "soak" / "3-2" / "evidence"
     assert f"the logs of all boxes are in {evidence}" in done.err.replace("\n", "")
     assert [file.name for file in evidence.iterdir()] == ["web1.log"]
+
+
+def test_soak_goes_on_only_with_what_is_measured_alike(
+    lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    up(box("web1", stage=5, project="redundancy-lab-5"))
+
+    def run(_engine: object, _ledger: object, order: Order, info: RunInfo, _progress: object) -> RunResult:
+        trial = result(seed=order.seed)
+        return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))
+
+    monkeypatch.setattr("lab.upkeep.ensure_up", lambda *_: None)
+    monkeypatch.setattr("lab.cli.run_experiment", run)
+    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
+    soak = ("soak", "5", "--faults", "2", "--seed", "3")
+    assert lab(*soak).code == EXIT_HELD
+    again = lab(*soak)
+    assert "2 of 2 are through already" in again.err.replace("\n", " ")
+    assert "acknowledged writes lost: 0 in 2 faults" in again.out.replace("\n", " ")
+    other = lab(*soak, "--rate", "50").err.replace("\n", " ")
+    assert "a new one is begun: " in other
+    assert "was measured with something else: the load" in other
+    assert "0 of 2 are through already" in other
 
 
 # The map

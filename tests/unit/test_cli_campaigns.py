@@ -266,6 +266,61 @@ def test_what_was_measured_under_another_load_is_not_compared(lab: Lab, tmp_path
     assert "was measured with 50 requests a second" in done.err
 
 
+@pytest.mark.parametrize(
+    "asked", [("compare", "4", "--faults", "kill-web"), ("compare", "3", "--faults", "kill-lb"), ("compare", "3", "--dry-run")]
+)
+def test_what_has_no_cell_in_common_is_not_begun(lab: Lab, tmp_path: Path, asked: tuple[str, ...]) -> None:
+    lab("compare", "3", "--faults", "pause-web", "--trials", "1", *SHORT)
+    bench = PlayedBench()
+    done = lab(*asked, "--against", str(results(tmp_path).resolve()), *SHORT, bench=bench)
+    assert (done.code, bench.done) == (EXIT_USAGE, [])
+    assert "has no cell that can be compared with what is asked for" in done.err
+    assert "it has 3-load-balancer, pause-web" in done.err
+
+
+def test_regions_in_one_sample_are_not_held_against_each_region(lab: Lab, tmp_path: Path) -> None:
+    """As files of older versions have them."""
+    command = ("compare", "7", "--faults", "kill-region", "--trials", "1", *SHORT)
+    lab(*command)
+    raw = json.loads((results(tmp_path) / "matrix.json").read_text())
+    for cell in raw["rows"][0]["cells"]:
+        for name in ("members", "worst", "audits_incomplete"):
+            del cell[name]
+    (tmp_path / "old.json").write_text(json.dumps(raw))
+    bench = PlayedBench()
+    done = lab(*command, "--against", str(tmp_path / "old.json"), bench=bench)
+    assert (done.code, bench.done) == (EXIT_USAGE, [])
+    assert "trials of several zones or regions in one sample" in done.err
+
+
+def test_each_region_has_its_trials_and_the_worst_is_named(lab: Lab) -> None:
+    command = ("compare", "7", "--faults", "kill-region,kill-web", "--trials", "2", "--seed", "1")
+    dry = lab(*command, "--dry-run").out
+    assert "seed 1; 8 trials, about 2 min" in dry
+    assert "kill region:eu; kill region:us; kill region:witness (2 trials of each)" in dry
+    done = lab(*command, *SHORT, bench=PlayedBench(of_target={"region:us": 1.0}))
+    assert done.code == EXIT_HELD
+    for said in ("1.01 s", "worst: region:us", "eu: 0 s", "witness: 0 s"):
+        assert said in done.out
+
+
+def test_losses_that_are_not_known_are_no_zero(lab: Lab) -> None:
+    blind = PlayedBench(changes={"final_orders": {"db": None}})
+    done = lab("compare", "3", "--faults", "kill-web", "--trials", "1", *SHORT, bench=blind)
+    assert done.code == EXIT_INCONCLUSIVE
+    assert "Acknowledged writes lost: 0, as far as is known" in done.out
+    assert "3-load-balancer, kill-web: lost 0, not known after 3 trials" in done.out
+
+
+def test_why_an_interrupted_comparison_does_not_go_on_is_said(lab: Lab) -> None:
+    command = ("compare", "2", "--trials", "1", *SHORT)
+    lab(*command, bench=PlayedBench(before=cut_at(3, KeyboardInterrupt())))
+    other = lab(*command, "--rate", "50", "--resume")
+    assert other.code == EXIT_USAGE
+    assert "was interrupted, and differs in the load" in other.err
+    assert "a new one is begun: " in lab(*command, "--rate", "50").err
+
+
 def test_a_dry_run_says_what_would_be_done(lab: Lab) -> None:
     done = lab("compare", "5", "6", "--dry-run", "--seed", "1")
     assert done.code == EXIT_HELD

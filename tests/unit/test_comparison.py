@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 from random import Random
+from statistics import median
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import comparison
-from lab.comparison import MONTH_S, OBJECTIVES
-from lab.model import Verdict
-from lab.report.matrix import Cell, Matrix
-from lab.statistics import Change
+from lab import comparison, plan, stages
+from lab.comparison import OBJECTIVES
+from lab.model import MONTH_S, Verdict
+from lab.report.matrix import Cell, Matrix, Member, worst_of
+from lab.statistics import CHANCE_MAX, TRIALS_MIN, Change, holm
 from tests.unit.matrices import cell, matrix, not_applicable, row
 
 FAST, SLOW = (0.2, 0.21, 0.22, 0.23, 0.24), (1.2, 1.21, 1.22, 1.23, 1.24)
@@ -154,6 +158,161 @@ def test_five_trials_are_too_few_where_very_many_cells_are_asked() -> None:
     assert {each.change for each in comparison.against(many(6), many(6))} == {Change.NONE}
     assert {each.change for each in comparison.against(many(7), many(7))} == {Change.TOO_FEW}
     assert comparison.against(many(7), many(7))[0].why.endswith("5 and 5 valid trials, 6 of each are needed")
+
+
+def test_holm_is_judged_by_holm() -> None:
+    """Six cells of 20 and 20 that do not differ, and one of 5 and 5 that is as far apart as can be."""
+    apart = tuple(each + 1 for each in FAST)
+    alike = tuple(0.2 + 0.01 * each for each in range(20))
+
+    def of(changed: tuple[float, ...], *others: tuple[float, ...]) -> Matrix:
+        return matrix(row("5-x", cell("kill-lb", *changed), *(cell(f"kill-{at}", *each) for at, each in enumerate(others))))
+
+    clear = tuple(each + 1 for each in alike)
+    found = {each.column: each for each in comparison.against(of(apart, *[clear] * 6), of(FAST, *[alike] * 6))}
+    assert {each.change for each in found.values()} == {Change.LONGER}
+    assert found["kill-lb"].p_adjusted == pytest.approx(2 / 252)
+    # Beside six that show nothing, one of five and five is asked seven times over.
+    found = {each.column: each for each in comparison.against(of(apart, *[alike] * 6), of(FAST, *[alike] * 6))}
+    assert found["kill-lb"].change is Change.TOO_FEW
+    assert found["kill-lb"].why.endswith("5 and 5 valid trials, 6 of each are needed")
+
+
+sizes = st.tuples(st.integers(5, 8), st.integers(5, 8))
+
+
+@given(sizes, st.lists(st.floats(1e-6, 1), max_size=9))
+def test_too_few_is_said_only_where_no_outcome_would_have_been_a_change(size: tuple[int, int], others: list[float]) -> None:
+    """Every outcome without ties, by the number of pairs that are in order: its p-value, and what Holm makes of it."""
+    ways = (
+        Counter(
+            sum(1 for chosen in deal for other in range(sum(size)) if other not in deal and other < chosen)
+            for deal in combinations(range(sum(size)), size[0])
+        )
+        if sum(size) <= 11
+        else Counter({0: 1, size[0] * size[1]: 1})
+    )
+    middle = size[0] * size[1] / 2
+    every = math.comb(sum(size), size[0])
+    attainable = [
+        sum(many for other, many in ways.items() if abs(other - middle) >= abs(pairs - middle)) / every for pairs in ways
+    ]
+    some = any(holm([p, *others])[0] < CHANCE_MAX for p in attainable)
+    assert comparison.could_tell(*size, others) == some
+
+
+@given(st.lists(st.floats(1e-6, 1), max_size=30))
+def test_the_trials_that_are_needed_are_enough_and_the_fewest(others: list[float]) -> None:
+    needed = comparison.trials_needed(others)
+    assert comparison.could_tell(needed, needed, others)
+    assert needed == TRIALS_MIN or not comparison.could_tell(needed - 1, needed - 1, others)
+
+
+# Several targets
+
+
+def zones(*medians_s: float, trials: int = 10, shift_s: float = 0.0) -> Cell:
+    """A cell whose zones have these medians."""
+    spread = [0.01 * at - 0.005 * (trials - 1) for at in range(trials)]
+    each_one = [
+        Member(
+            f"zone:{name}",
+            trials,
+            trials,
+            tuple(max(median_s + shift_s + by, 0.0) for by in spread),
+            (False,) * trials,
+            median_s + shift_s,
+        )
+        for name, median_s in zip("abc", medians_s, strict=False)
+    ]
+    worst = worst_of(each_one)
+    assert worst
+    return cell("kill-zone", *worst.downtimes_s, members=tuple(each_one), worst=worst.target)
+
+
+def test_the_worst_targets_are_held_against_each_other() -> None:
+    then, now = matrix(row("6-x", zones(3.0, 0.2, 0.2))), matrix(row("6-x", zones(0.2, 4.0, 0.2)))
+    (found,) = comparison.against(now, then)
+    assert found.verdict is Verdict.REFUTED
+    assert found.shift
+    assert found.shift.estimate_s == pytest.approx(1.0)
+    assert found.why.endswith("10 and 10 valid trials (zone:a before, zone:b now)")
+
+
+def test_targets_in_one_sample_are_not_held_against_those_of_each() -> None:
+    mixed = cell("kill-zone", *[0.2, 3.0, 0.0] * 4)
+    (found,) = comparison.against(matrix(row("6-x", zones(3.0, 0.2, 0.2))), matrix(row("6-x", mixed)))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.why == "not the same targets: all in one sample before, zone:a, zone:b, zone:c now"
+
+
+def test_a_target_without_a_valid_trial_leaves_it_open() -> None:
+    whole = zones(3.0, 0.2, 0.2)
+    blind = replace(whole, members=(*whole.members[:2], Member("zone:c", trials=3)))
+    (found,) = comparison.against(matrix(row("6-x", blind)), matrix(row("6-x", whole)))
+    assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, "no valid trial of zone:c")
+    # What is at least as long as it seems is longer all the same.
+    (found,) = comparison.against(matrix(row("6-x", blind)), matrix(row("6-x", zones(1.0, 0.2, 0.2))))
+    assert found.verdict is Verdict.REFUTED
+
+
+def test_a_target_that_had_no_valid_trial_before_accuses_nobody() -> None:
+    then = zones(0.2, 0.2)
+    blind = replace(then, members=(*then.members, Member("zone:c", trials=3)))
+    (found,) = comparison.against(matrix(row("6-x", zones(0.2, 0.2, 3.0))), matrix(row("6-x", blind)))
+    assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, "no valid trial of zone:c before")
+    # But no longer than what was known to be the least is no longer.
+    (found,) = comparison.against(matrix(row("6-x", zones(0.2, 0.2, 0.2))), matrix(row("6-x", blind)))
+    assert found.verdict is Verdict.HELD
+    (allowed,) = comparison.affordable(matrix(row("6-x", blind)))
+    assert allowed.censored
+
+
+def test_cells_with_such_a_target_are_named_and_what_they_allow_is_an_upper_bound() -> None:
+    whole = zones(3.0, 0.2, 0.2)
+    blind = replace(whole, members=(*whole.members[:2], Member("zone:c", trials=3)))
+    assert comparison.unmeasured(matrix(row("6-x", blind))) == ("6-x, kill-zone: no valid trial",)
+    (allowed,) = comparison.affordable(matrix(row("6-x", blind)))
+    assert allowed.censored
+
+
+def test_zones_that_are_alike_raise_no_more_false_alarms() -> None:
+    """The worst of three is taken on both sides alike."""
+    random, alarms = Random(4), 0
+
+    def drawn() -> Matrix:
+        ones = [tuple(max(random.gauss(1.0, 0.3), 0.0) for _ in range(10)) for _ in "abc"]
+        each_one = [
+            Member(f"zone:{name}", 10, 10, some, (False,) * 10, median(some)) for name, some in zip("abc", ones, strict=True)
+        ]
+        worst = worst_of(each_one)
+        assert worst
+        return matrix(row("6-x", cell("kill-zone", *worst.downtimes_s, members=tuple(each_one), worst=worst.target)))
+
+    for _ in range(200):
+        (found,) = comparison.against(drawn(), drawn())
+        alarms += found.verdict is Verdict.REFUTED
+    assert alarms <= 10
+
+
+def test_unknown_losses_are_not_no_worse() -> None:
+    then = cell("kill-primary", *[1.0] * 10)
+    (found,) = comparison.against(matrix(row("5-x", replace(then, audits_incomplete=2))), matrix(row("5-x", then)))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "whether a write was lost is not known" in found.why
+
+
+def test_what_is_in_common_is_known_before_anything_is_measured() -> None:
+    six, terms = stages.find("6"), plan.Terms(5.0, 2.0)
+    planned = [(six, plan.comparison(six, plan.wishes("kill-zone,kill-web"), terms))]
+
+    def common(*cells: Cell, name: str = six.name) -> list[tuple[str, str]]:
+        return comparison.in_common(planned, matrix(row(name, *cells)))
+
+    assert common(zones(1.0, 1.0, 1.0), cell("kill-web", 0.1)) == [(six.name, "kill-zone"), (six.name, "kill-web")]
+    assert common(cell("kill-zone", 1.0)) == common(zones(1.0, 1.0)) == []
+    assert common(cell("kill-lb", 1.0), not_applicable("kill-web", "none")) == []
+    assert common(cell("kill-web", 0.1), name="5-redundant-load-balancers") == []
 
 
 @pytest.mark.parametrize(

@@ -320,8 +320,8 @@ GOOD = comparison()
     ("document", "said"),
     [
         ({**GOOD, "schema_version": 2}, "schema_version is 2, not 1"),
-        ({**GOOD, "rows": []}, "nothing in common"),
-        ({**GOOD, "rows": [{**GOOD["rows"][0], "name": "5-redundant-load-balancers"}]}, "nothing in common"),
+        ({**GOOD, "rows": []}, "has no cell that can be compared"),
+        ({**GOOD, "rows": [{**GOOD["rows"][0], "name": "5-redundant-load-balancers"}]}, "has no cell that can be compared"),
         ({**GOOD, "rate_per_s": 50.0}, "was measured with 50 requests a second"),
         ({**GOOD, "seed": 10**400}, "is no number that the lab writes"),
         ({**GOOD, "columns": None}, "columns should be"),

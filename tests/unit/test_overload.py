@@ -147,5 +147,5 @@ def test_a_soak_overloads_nobody() -> None:
 
 
 def test_a_comparison_leaves_an_overload_out() -> None:
-    [job] = plan.comparison(stages.find("3"), plan.wishes("overload-web"), plan.Terms(6.0, 5.0), 1)
+    [job] = plan.comparison(stages.find("3"), plan.wishes("overload-web"), plan.Terms(6.0, 5.0))
     assert "'lab run'" in job.missing

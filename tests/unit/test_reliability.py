@@ -12,9 +12,19 @@ from hypothesis import strategies as st
 from lab import reliability, stages
 from lab.errors import UsageError
 from lab.exposure import Summary
-from lab.model import ServiceSpec, Stage
-from lab.reliability import Assumptions, ExposureCost, Part, Rate, at_least, exposure_costs, series
-from lab.report.matrix import Row
+from lab.model import MONTH_S, ServiceSpec, Stage
+from lab.reliability import (
+    HOURS_PER_MONTH,
+    HOURS_PER_YEAR,
+    Assumptions,
+    ExposureCost,
+    Part,
+    Rate,
+    at_least,
+    exposure_costs,
+    series,
+)
+from lab.report.matrix import Cell, Member, Row, worst_of
 from tests.unit.matrices import cell, row
 
 ASSUMED = reliability.read()
@@ -235,30 +245,57 @@ def cost(*found: Summary, assumed: Assumptions = ASSUMED) -> dict[str, ExposureC
     return {each.tier: each for each in exposure_costs(found, assumed)}
 
 
-def assuming(failures_per_year: float = 12.0, repair_h: float = 2.0) -> Assumptions:
+def assuming(failures_per_year: float = HOURS_PER_YEAR / HOURS_PER_MONTH, repair_h: float = 2.0) -> Assumptions:
     return replace(ASSUMED, boxes={**ASSUMED.boxes, "db": Rate(failures_per_year, repair_h)})
 
 
+def test_a_month_is_as_long_as_everywhere() -> None:
+    assert HOURS_PER_MONTH * 3600 == MONTH_S == 30 * 24 * 3600
+    (alone_,) = [stage for stage in ALL if stage.number == 1]
+    found = reliability.predict(alone_, alone(alone_), ASSUMED)
+    assert found.month_min * 60 == pytest.approx((1 - found.assumed_ratio) * MONTH_S)
+
+
 def test_cost_of_two_databases_that_fail_once_a_month_each() -> None:
-    """Two failures a month, each with 36.525 s (a 72,000th of a month) in which the other one may fail: 2 h gone, if so."""
-    found = cost(tier("database", 36.525, boxes=2, left=1), tier("web", 0.0, left=2), assumed=assuming())["database"]
+    """Two failures a month, each with 36 s (a 72,000th of a month) in which the other one may fail: 2 h gone, if so."""
+    found = cost(tier("database", 36.0, boxes=2, left=1), tier("web", 0.0, left=2), assumed=assuming())["database"]
     assert found.failures_per_month == pytest.approx(2)
-    assert found.exposed_s == pytest.approx(73.05)
+    assert found.exposed_s == pytest.approx(72.0)
     assert found.outage_s == pytest.approx(2 / 72_000 * 7200, rel=1e-4)
-    # Had nobody come for 2 h, a 365.25th of a month.
-    assert found.unrepaired_outage_s == pytest.approx(2 * (1 - math.exp(-1 / 365.25)) * 7200)
+    # Had nobody come for 2 h, a 360th of a month.
+    assert found.unrepaired_outage_s == pytest.approx(2 * (1 - math.exp(-1 / 360)) * 7200)
 
 
 def test_what_failed_decides_how_often_and_what_is_left_what_a_second_failure_is() -> None:
     without_monitor = cost(tier("monitor", 60.0, boxes=1, left=0), tier("database", 60.0, left=2))
-    monitor, database = ASSUMED.boxes["monitor"], ASSUMED.boxes["db"]
-    assert without_monitor["database"].failures_per_month == pytest.approx(monitor.failures_per_year / 12)
+    monitor, database, months = ASSUMED.boxes["monitor"], ASSUMED.boxes["db"], HOURS_PER_YEAR / HOURS_PER_MONTH
+    assert without_monitor["database"].failures_per_month == pytest.approx(monitor.failures_per_year / months)
     assert without_monitor["database"].outage_s == pytest.approx(
-        monitor.failures_per_year / 12 * 60 * 2 * database.failures_per_year / (8766 * 3600) * database.repair_h * 3600, rel=1e-3
+        monitor.failures_per_year / months * 60 * 2 * database.failures_per_year / (8766 * 3600) * database.repair_h * 3600,
+        rel=1e-3,
     )
     assert without_monitor["monitor"].outage_s == 0
     place = cost(tier("zone", 60.0, boxes=3, left=2), tier("database", 60.0, boxes=3, left=2))
-    assert place["database"].failures_per_month == pytest.approx(3 * ASSUMED.places["zone"].failures_per_year / 12)
+    assert place["database"].failures_per_month == pytest.approx(3 * ASSUMED.places["zone"].failures_per_year / months)
+
+
+def of_zones(*members: Member) -> Cell:
+    worst = worst_of(members)
+    assert worst
+    return cell("kill-zone", *worst.downtimes_s, censored=worst.downtime_censored, members=members, worst=worst.target)
+
+
+def test_a_zone_costs_what_the_zones_cost_on_average() -> None:
+    """Each fails as often as the others, and only one has the primary."""
+    zones = [Member(f"zone:{name}", 1, 1, (s,), (False,), s) for name, s in (("a", 3.0), ("b", 0.0), ("c", 0.3))]
+    (seen,) = predicted("6", of_zones(*zones)).observations
+    assert seen.observed_s == pytest.approx(1.1)
+    assert predicted("6", of_zones(*zones)).measured_ratio == pytest.approx(predicted("6", cell("kill-zone", 1.1)).measured_ratio)
+    away = Member("zone:a", 1, 1, (6.0,), (True,), 6.0, downtime_censored=True)
+    repair_s = ASSUMED.places["zone"].repair_h * 3600
+    assert predicted("6", of_zones(away, *zones[1:])).measured_ratio == pytest.approx(
+        predicted("6", cell("kill-zone", (repair_s + 0.0 + 0.3) / 3)).measured_ratio
+    )
 
 
 def test_where_nothing_failed_or_nothing_was_exposed_there_is_no_cost() -> None:

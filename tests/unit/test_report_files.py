@@ -7,10 +7,11 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import pytest
@@ -185,7 +186,7 @@ def test_markdown_has_a_row_for_each_tier_and_a_band_where_nothing_is_left() -> 
     run, records = a_run(record((2.0, 3.0), events=WATCHED))
     text = markdown.summary(run, records)
     assert "| tier | survives | then | none left for | exposed a month | costs a month | repaired as assumed |" in text
-    assert "| database | 1 more | 1 of 2 at work | 3.2 s | 1.1 s | 0.00099 s | 4.4 s |" in text
+    assert "| database | 1 more | 1 of 2 at work | 3.2 s | 1.1 s | 0.00097 s | 4.3 s |" in text
     assert "| web | 1 more | all at work | 0.0 s | &#45; | &#45; | &#45; |" in text
     [band] = [line for line in text.splitlines() if "━" in line and line.startswith(" ")]
     assert band == " database " + " " * 21 + "━" * 33
@@ -360,7 +361,96 @@ def test_survivor_cheaper_of_equals() -> None:
     assert "b 1 of 1 with 4 boxes" in words.matrix_headline(replace(base, rows=(base.rows[0], *rows)))
 
 
+def titled(number: int, title: str, **changes: Any) -> matrix.Row:
+    """A stage that survives as many faults as its number says."""
+    cells = [cell(f"kill-{at}", (0.1,), verdict=Verdict.HELD if at < number else Verdict.REFUTED) for at in range(4)]
+    return replace(matrix.Row(number, f"{number}-x", "none", number, 100 * number, tuple(cells), title), **changes)
+
+
+def test_headline_names_the_first_the_best_and_the_last_stage_by_title() -> None:
+    rows = (titled(1, "Single server"), titled(4, "Redundant"), titled(2, "Between"), titled(3, "Last"))
+    whole = replace(a_matrix(), rows=rows, columns=())
+    assert words.matrix_headline(whole) == (
+        "Single server survives 1 of 4 faults with 1 box and 100 MiB, Redundant 4 of 4 with 4 boxes and 400 MiB, "
+        "Last 3 of 4 with 3 boxes and 300 MiB; no acknowledged write was lost."
+    )
+    two = replace(whole, rows=(titled(1, "One"), titled(2, "Two", name="2-x (automatic)", failover="automatic")))
+    assert words.matrix_headline(two).startswith("One survives 1 of 4 faults with 1 box and 100 MiB, Two (automatic) 2 of 4 with")
+    older = replace(whole, rows=(titled(1, ""),))
+    assert words.matrix_headline(older).startswith("1-x survives")
+
+
+@pytest.mark.parametrize(
+    ("unknown", "lost", "said"),
+    [
+        ((0, 0), 0, "no acknowledged write was lost."),
+        ((0, 0), 2, "2 acknowledged writes lost in all."),
+        ((0, 1), 0, "whether an acknowledged write was lost is not known for kill-1 of A."),
+        ((None, 1), 0, "whether an acknowledged write was lost is not known for kill-0 of A and kill-1 of A."),
+        ((0, 1), 2, "2 acknowledged writes lost, and not known for kill-1 of A."),
+        ((1,) * 9, 0, "whether an acknowledged write was lost is not known for kill-0 of A, kill-1 of A and 7 other cells."),
+    ],
+)
+def test_headline_says_no_write_was_lost_only_where_every_audit_was_complete(
+    unknown: tuple[int | None, ...], lost: int, said: str
+) -> None:
+    cells = tuple(cell(f"kill-{at}", (0.1,), audits_incomplete=each) for at, each in enumerate(unknown))
+    row = titled(1, "A", cells=(replace(cells[0], writes_lost=lost), *cells[1:]))
+    assert words.matrix_headline(replace(a_matrix(), rows=(row,), columns=())).endswith(f"; {said}")
+
+
+def test_a_file_of_an_older_version_is_read_and_its_losses_are_not_known() -> None:
+    raw = json.loads(json.dumps(a_matrix().to_document()))
+    for row in raw["rows"]:
+        del row["title"]
+        for each in row["cells"]:
+            for name in ("members", "worst", "audits_incomplete"):
+                del each[name]
+    found = matrix.from_document(raw)
+    assert {each.audits_incomplete for row in found.rows for each in row.cells} == {None}
+    assert {each.members for row in found.rows for each in row.cells} == {()}
+    assert "not known for" in words.matrix_headline(found)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [{"target": "zone:a"}],
+        [asdict(matrix.Member("zone:a")), asdict(matrix.Member("zone:a"))],
+        [asdict(matrix.Member("zone:a", 1, 1, (1.0,)))],
+        "zone:a",
+    ],
+)
+def test_what_is_no_target_of_a_cell(members: object) -> None:
+    raw = json.loads(json.dumps(a_matrix().to_document()))
+    raw["rows"][0]["cells"][0]["members"] = members
+    with pytest.raises(UsageError, match="this is no comparison"):
+        matrix.from_document(raw)
+
+
+@given(st.lists(st.tuples(st.lists(st.floats(0, 9), max_size=5), st.booleans()), min_size=1, max_size=4))
+def test_the_worst_target_is_the_one_with_the_longest_median(members: list[tuple[list[float], bool]]) -> None:
+    each_one = [
+        matrix.Member(f"zone:{at}", len(s), len(s), tuple(s), (bound,) * len(s), median(s) if s else None)
+        for at, (s, bound) in enumerate(members)
+    ]
+    found = matrix.worst_of(each_one)
+    measured = [each for each in each_one if each.downtime_median_s is not None]
+    assert (found is None) == (not measured)
+    if found:
+        # What only the lab ended may have been longer than any that ended by itself.
+        stayed = [each for each in measured if each.downtimes_censored[0]]
+        assert found.downtime_median_s == max(each.downtime_median_s or 0.0 for each in stayed or measured)
+
+
 # Words
+
+
+@given(st.floats(0, 1), st.integers(0, 5))
+def test_what_was_not_all_of_it_is_not_said_to_be(ratio: float, digits: int) -> None:
+    said = words.percent(ratio, digits)
+    assert said.startswith("100") == (ratio >= 1)
+    assert float(said.removesuffix("%")) == pytest.approx(ratio * 100, abs=1.01 * 10**-digits)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from lab import budget, experiments, reliability, schemas, stages
-from lab.availability import MEASURES
 from lab.faults import OF_A_LINE
 from lab.parameters import OF_A_LINE as ALLOWED_OF_A_LINE
 from lab.spec.assumptions import Boxes, Failovers, Places
@@ -16,6 +15,7 @@ from lab.spec.base import Strict
 from lab.spec.budget import LimitKeys
 from lab.spec.experiment import ExperimentFile
 from lab.stages import ROOT
+from lab.verdict import MEASURES
 
 
 @pytest.mark.parametrize("name", schemas.all_schemas())

@@ -1,21 +1,24 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lab import experiments, soak, stages
+from lab import experiments, journal, soak, stages
 from lab.availability import summarise
 from lab.errors import HealError, UsageError
-from lab.model import Outage, RunResult, SoakOutcome, Stage, Verdict
-from lab.report import terminal
+from lab.model import LoadPlan, Outage, RunResult, SoakOutcome, Stage, Verdict
+from lab.report import terminal, words
 from lab.targets import PLACES
 from tests.unit.helpers import result, run_info
 
 STAGE = stages.find("5")
+SAME: dict[str, Any] = {"code": "1"}
 
 
 def run_of(fault: soak.Fault, **changes: Any) -> RunResult:
@@ -37,6 +40,7 @@ def outcome(number: int = 1, **changes: Any) -> SoakOutcome:
         "rejoin_s": 3.2,
         "why": (),
         "folder": "",
+        "audit_complete": True,
     }
     return SoakOutcome(**{**values, **changes})
 
@@ -67,7 +71,7 @@ def test_a_stage_without_partners_has_nothing_to_soak() -> None:
 
 
 def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
-    kept, planned, ran = soak.SoakJournal(STAGE, 4, 1, tmp_path), soak.schedule(STAGE, 4, 1), []
+    kept, planned, ran = soak.SoakJournal(STAGE, 4, 1, SAME, tmp_path), soak.schedule(STAGE, 4, 1), []
 
     def run(fault: soak.Fault) -> RunResult:
         ran.append(fault.number)
@@ -85,7 +89,7 @@ def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
 
 
 def test_a_line_that_a_kill_cut_short_is_done_again(tmp_path: Path) -> None:
-    kept = soak.SoakJournal(STAGE, 2, 1, tmp_path)
+    kept = soak.SoakJournal(STAGE, 2, 1, SAME, tmp_path)
     kept.append(outcome(1))
     with (kept.folder / "soak.jsonl").open("a") as file:
         file.write('{"number": 2, "exper')
@@ -96,7 +100,7 @@ def test_a_line_that_a_kill_cut_short_is_done_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("loss", [{"lost": 1}, {"split_brain_s": 0.1}])
 def test_it_stops_at_the_first_loss_and_stays_stopped(tmp_path: Path, loss: dict[str, Any]) -> None:
-    kept, planned = soak.SoakJournal(STAGE, 3, 1, tmp_path), soak.schedule(STAGE, 3, 1)
+    kept, planned = soak.SoakJournal(STAGE, 3, 1, SAME, tmp_path), soak.schedule(STAGE, 3, 1)
     kept.append(outcome(1, **loss))
 
     def run(fault: soak.Fault) -> RunResult:
@@ -111,6 +115,84 @@ def test_what_did_not_hold_is_named_and_is_no_loss() -> None:
     assert soak.verdict([slow]) is Verdict.HELD
     assert "was 3.1" in terminal.soak_line(slow, 1)
     assert soak.verdict([]) is Verdict.INCONCLUSIVE
+
+
+# Nothing unknown is held
+
+
+def test_sixty_invalid_trials_say_nothing() -> None:
+    why = ("not every database could be read afterwards",)
+    outcomes = [outcome(number, valid=False, verdict="inconclusive", audit_complete=False, why=why) for number in range(1, 61)]
+    assert soak.verdict(outcomes) is Verdict.INCONCLUSIVE
+    assert words.outcomes_lost(outcomes, "faults") == "acknowledged writes lost: unknown in all 60 faults"
+    assert "lost unknown" in terminal.soak_line(outcomes[0], 60)
+
+
+@pytest.mark.parametrize("fewer", [{"valid": False}, {"audit_complete": False}])
+def test_half_of_the_faults_must_be_able_to_show_a_loss(fewer: dict[str, Any]) -> None:
+    half = [outcome(1), outcome(2), outcome(3, **fewer), outcome(4, **fewer)]
+    assert soak.verdict(half) is Verdict.HELD
+    assert soak.verdict([*half, outcome(5, **fewer)]) is Verdict.INCONCLUSIVE
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 1), st.sampled_from([0.0, 0.4])), min_size=1, max_size=9))
+def test_loss_refutes_however_it_was_measured_and_nothing_else_does(seen: list[tuple[bool, bool, int, float]]) -> None:
+    outcomes = [
+        outcome(number, valid=valid, audit_complete=complete, lost=lost, split_brain_s=split_s)
+        for number, (valid, complete, lost, split_s) in enumerate(seen, 1)
+    ]
+    found = soak.verdict(outcomes)
+    assert (found is Verdict.REFUTED) == any(lost or split_s for *_, lost, split_s in seen)
+    if found is Verdict.HELD:
+        assert 2 * sum(valid and complete for valid, complete, *_ in seen) >= len(seen)
+
+
+def test_losses_that_are_not_known_are_said_beside_those_that_are() -> None:
+    seen = [outcome(1), outcome(2), outcome(3, audit_complete=False)]
+    assert words.outcomes_lost(seen, "faults") == "acknowledged writes lost: 0 in 3 faults; unknown in 1 of them"
+    assert words.outcomes_lost(seen[:2], "rounds") == "acknowledged writes lost: 0 in 2 rounds"
+    assert words.total_lost([outcome(lost=2, audit_complete=False)]) == "at least 2"
+
+
+def test_run_says_whether_its_audit_was_complete() -> None:
+    fault = soak.Fault(1, "kill-primary", 5)
+    incomplete = replace(result().audit, complete=False)
+    assert soak.outcome_of(fault, run_of(fault)).audit_complete
+    assert not soak.outcome_of(fault, run_of(fault, audit=incomplete)).audit_complete
+
+
+def test_line_of_another_version_is_read_and_its_audit_was_not_complete(tmp_path: Path) -> None:
+    kept = soak.SoakJournal(STAGE, 2, 1, SAME, tmp_path)
+    older = asdict(outcome(1))
+    del older["audit_complete"]
+    journal.Lines(kept.folder / soak.PROGRESS_NAME).append({**older, "of_a_later_version": 1})
+    assert kept.outcomes() == [outcome(1, audit_complete=False)]
+
+
+# Going on
+
+
+def conditions(rate_per_s: float = 100.0, observe_s: float | None = None, faults: int = 3) -> dict[str, Any]:
+    return soak.conditions(STAGE, soak.schedule(STAGE, faults, 1), LoadPlan(rate_per_s=rate_per_s), observe_s)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rate_per_s": 500.0}, "the load"),
+        ({"observe_s": 20.0}, "what the experiments do, or for how long"),
+    ],
+)
+def test_only_what_is_measured_alike_is_gone_on_with(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    kept = soak.SoakJournal(STAGE, 3, 1, conditions(), tmp_path)
+    assert kept.why_new == ""
+    kept.append(outcome(1))
+    other = soak.SoakJournal(STAGE, 3, 1, conditions(**changes), tmp_path)
+    assert (other.outcomes(), other.why_new) == ([], f"{kept.folder} was measured with something else: {said}")
+    other.append(outcome(1))
+    # Each goes on with its own.
+    assert soak.SoakJournal(STAGE, 3, 1, conditions(), tmp_path).folder == kept.folder
+    assert soak.SoakJournal(STAGE, 3, 1, conditions(**changes), tmp_path).folder == other.folder
 
 
 # Zones and regions
@@ -221,7 +303,7 @@ def test_partition_that_was_an_outage_until_it_was_healed_is_no_loss() -> None:
 
 
 def test_what_could_not_be_healed_ends_the_soak_and_is_tried_again(tmp_path: Path) -> None:
-    kept, planned = soak.SoakJournal(ZONES, 3, 1, tmp_path), soak.schedule(ZONES, 3, 1)
+    kept, planned = soak.SoakJournal(ZONES, 3, 1, SAME, tmp_path), soak.schedule(ZONES, 3, 1)
     ran: list[int] = []
 
     def run(fault: soak.Fault) -> RunResult:

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab import statistics
+from lab.availability import CONFIDENCE
 from lab.statistics import EXACT_MAX, Change, Downtime, Shift, attainable_p, decide, holm, p_value, shift
 
 # Few values, so that there are many ties, as with downtimes of exactly 0.
@@ -116,6 +118,17 @@ def test_shift_by_hand() -> None:
 def test_fewer_than_five_trials_are_too_few_to_say() -> None:
     assert shift(sample(0, 0, 0, 0), sample(9, 9, 9, 9, 9)) is None
     assert decide(None, 0.0) is Change.TOO_FEW
+
+
+@pytest.mark.parametrize("first", range(1, 12))
+@pytest.mark.parametrize("second", range(1, 12))
+def test_an_interval_covers_what_it_says_or_there_is_none(first: int, second: int) -> None:
+    """Three and three: even the whole range of differences covers the shift with no more than 90 %."""
+    found = statistics._interval([float(each) for each in range(first * second)], first, second)
+    widest = 1 - attainable_p(first, second)
+    assert (found is None) == (widest < CONFIDENCE)
+    if found:
+        assert CONFIDENCE <= found[2] <= widest
 
 
 def test_lower_bounds_are_not_taken_for_values() -> None:

@@ -102,9 +102,9 @@ def test_band_under_the_strip_and_a_row_for_each_tier() -> None:
         "s",
         "1.1",
         "s",
-        "0.00099",
+        "0.00097",
         "s",
-        "4.4",
+        "4.3",
         "s",
     ]
     assert "0.33 a month" in text

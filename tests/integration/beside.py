@@ -1,0 +1,156 @@
+"""The lab's figures held against an independent look: `python -m tests.integration.beside 5:kill-primary 6:kill-zone-a --trials 5`.
+
+The lab measures a run in which it breaks nothing. Plain Docker breaks the boxes, and two probers of their own, for reads and for
+writes, ask at the front door. A line a trial: what either says of the longest outage of reads, of writes, and of both together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lab import stages
+from lab.engine import Engine
+from lab.healing import await_whole
+from lab.model import Stage, is_system
+from lab.outages import union
+from tests.integration.driver import Lab, container, docker, ended, goes_on, primary
+from tests.integration.prober import Prober, windows
+
+BEFORE_S = 4.0
+AGREEMENT_S = 0.1
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """What is done to a stage with plain Docker, and how it is taken back."""
+
+    do: Callable[[], None]
+    undo: Callable[[], None]
+
+
+def killed(names: Sequence[str]) -> Breakage:
+    """Boxes that are killed at once."""
+    return Breakage(lambda: _discard(docker("kill", *names)), lambda: _discard(docker("start", *names)))
+
+
+def cut_off(name: str) -> Breakage:
+    """A box that is taken off all of its networks."""
+    settings: dict[str, Any] = json.loads(docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", name))
+
+    def disconnect() -> None:
+        for network in settings:
+            docker("network", "disconnect", network, name)
+
+    def connect() -> None:
+        for network, link in settings.items():
+            aliases = [word for alias in link["Aliases"] or () for word in ("--alias", alias)]
+            docker("network", "connect", "--ip", link["IPAMConfig"]["IPv4Address"], *aliases, network, name)
+
+    return Breakage(disconnect, connect)
+
+
+def breakage(engine: Engine, stage: Stage, experiment: str) -> Breakage:
+    """What an experiment does, by plain Docker."""
+    what, _, where = experiment.partition("-")
+    if where == "primary":
+        name = container(stage.number, primary(engine, stage))
+        return killed([name]) if what == "kill" else cut_off(name)
+    kind, _, place = where.partition("-")
+    boxes = [spec.name for spec in stage.services if spec.labels.get(f"lab.{kind}") == place and is_system(spec.roles)]
+    if what != "kill" or not boxes:
+        raise SystemExit(f"{experiment}: not known here; kill-primary, cutoff-primary, kill-zone-a, kill-region-eu are")
+    return killed([container(stage.number, name) for name in boxes])
+
+
+def _discard(_: str) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The longest outages of a trial as the lab and as the probers saw them, seconds: of reads, of writes, of the service."""
+
+    valid: bool
+    lab_s: tuple[float, float, float]
+    prober_s: tuple[float, float, float]
+    lost: int
+
+    @property
+    def apart_s(self) -> float:
+        """By how much the two differ on the service."""
+        return abs(self.lab_s[2] - self.prober_s[2])
+
+    def __str__(self) -> str:
+        figures = [" ".join(f"{each:6.2f}" for each in of) for of in (self.lab_s, self.prober_s)]
+        valid = "" if self.valid else "  not valid"
+        return f"lab {figures[0]}   prober {figures[1]}   apart {self.apart_s:.3f} s   lost {self.lost}{valid}"
+
+
+def trial(lab: Lab, stage: Stage, breaking: Breakage, for_s: float) -> Agreement:
+    """Break a stage beside a run of the lab that breaks nothing."""
+    run = lab.start("run", str(stage.number), "baseline", "--json", "--observe", f"{BEFORE_S + for_s + 4:g}s")
+    with Prober(lab.front_door) as reads, Prober(lab.front_door, writes=True) as writes:
+        goes_on(run, BEFORE_S)
+        breaking.do()
+        undo = threading.Timer(for_s, breaking.undo)
+        undo.start()
+        document = ended(run)
+        undo.join()
+    [found] = document["trials"]
+    return Agreement(
+        valid=found["valid"],
+        lab_s=tuple(_longest_s(found[kind]) for kind in ("read_outages", "write_outages", "outages")),  # type: ignore[arg-type]
+        prober_s=(
+            reads.outage_s(),
+            writes.outage_s(),
+            max((each.length_s for each in union(windows(reads), windows(writes))), default=0.0),
+        ),
+        lost=found["writes_audit"]["lost"],
+    )
+
+
+def _longest_s(outages: Sequence[dict[str, Any]]) -> float:
+    return max((each["end_s"] - each["start_s"] for each in outages), default=0.0)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def main() -> None:
+    """Measure each pair of a stage and an experiment, some trials each; ends with 1 where the two looks differ."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="+", help="a stage and an experiment: 5:kill-primary")
+    parser.add_argument("--trials", type=int, default=5)
+    parser.add_argument("--for", dest="for_s", type=float, default=8.0, help="seconds until what was broken is brought back")
+    asked = parser.parse_args()
+    engine, far = Engine(), 0
+    ports = {name: str(_free_port()) for name in ("LAB_PORT", "LAB_LOCUST_PORT", "LAB_WATCH_PORT")}
+    lab = Lab({**os.environ, **ports, "LAB_RESULTS": tempfile.mkdtemp(prefix="beside-")})
+    for each in asked.what:
+        number, _, experiment = each.partition(":")
+        stage = stages.find(number)
+        lab.must("up", number, "--replace", timeout_s=300)
+        for _ in range(asked.trials):
+            await_whole(engine, stage)
+            found = trial(lab, stage, breakage(engine, stage, experiment), asked.for_s)
+            far += found.apart_s > AGREEMENT_S
+            print(f"{each}: {found}", flush=True)
+        lab.must("down", number)
+    sys.exit(1 if far else 0)
+
+
+if __name__ == "__main__":
+    main()
