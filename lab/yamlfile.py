@@ -44,6 +44,7 @@ class _Loader(yaml.SafeLoader):
     file = ""
     depth = 0
     copied = 0
+    merging = 0
 
     def error(self, node: yaml.Node, message: str, hint: str = "") -> UsageError:
         return UsageError(f"{place(self.file, node.start_mark.line + 1)}: {message}", hint)
@@ -58,8 +59,11 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        self.merging += 1
         super().flatten_mapping(node)
-        self.copied += len(node.value)
+        self.merging -= 1
+        # What is flattened on the way to another mapping is about to be copied into it.
+        self.copied += len(node.value) if self.merging else 0
         if self.copied > ENTRIES_MAX:
             raise self.error(node, f"its merge keys (<<) make more than {ENTRIES_MAX} entries of it")
 

@@ -80,3 +80,26 @@ def test_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "some.yaml").write_bytes(b"a: \xff\xfe")
     with pytest.raises(UsageError, match="it is not UTF-8 text"):
         yamlfile.load(tmp_path / "some.yaml")
+
+
+def test_many_entries_are_no_merge_keys(tmp_path: Path) -> None:
+    file = tmp_path / "many.yaml"
+    file.write_text("x: [" + "{a: 1}," * 25_000 + "]\n")
+    assert len(yamlfile.load(file)["x"]) == 25_000
+
+
+def test_merge_keys_do_not_multiply_without_end(tmp_path: Path) -> None:
+    file = tmp_path / "merged.yaml"
+    file.write_text("x: &x {a: 1, b: 2, c: 3}\nmany:\n" + "- {<<: [" + ", ".join(["*x"] * 8000) + "]}\n")
+    with pytest.raises(UsageError, match="its merge keys"):
+        yamlfile.load(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("010", "010"), ("1:30", "1:30"), ("0x1F", "0x1F"), ("1:30.5", "1:30.5"), ("3_0", 30), ("-7", -7), ("0", 0), ("1.5", 1.5)],
+)
+def test_a_number_is_one_that_everybody_reads_alike(tmp_path: Path, text: str, value: object) -> None:
+    file = tmp_path / "number.yaml"
+    file.write_text(f"a: {text}\n")
+    assert yamlfile.load(file)["a"] == value
