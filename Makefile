@@ -1,6 +1,6 @@
 # The Redundancy Lab. `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test check unit integration schemas selftest status heal down clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test check unit integration schemas selftest status heal down figures measured measured-compare pictures clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
@@ -80,6 +80,18 @@ heal: ## take back every fault
 
 down: ## remove everything that the lab has started
 	@$(LAB) down --all
+
+figures: .venv/.ready ## fill the figures of the documents from docs/measured, and say which are old
+	@.venv/bin/python -m scripts.figures fill
+
+measured: .venv/.ready ## keep the figures of a run for the documents: RUN=latest [NAME=...]
+	@.venv/bin/python -m scripts.figures add "$(or $(RUN),latest)" $(if $(NAME),--name "$(NAME)")
+
+measured-compare: .venv/.ready ## the same of a comparison: COMPARISON=compare/latest [NAME=...]
+	@.venv/bin/python -m scripts.figures add-compare "$(or $(COMPARISON),compare/latest)" $(if $(NAME),--name "$(NAME)")
+
+pictures: .venv/.ready ## make the pictures of docs/images again from kept runs (needs Chromium)
+	@.venv/bin/python -m scripts.pictures
 
 clean: ## remove the virtual environment and the caches (results stay)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

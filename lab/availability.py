@@ -178,6 +178,7 @@ def _reasons(record: TrialRecord, seen: _Seen, audited: bool, has_fault: bool) -
         reasons.append("requests failed before the fault")
     if any(event.name == "blind" for event in record.events):
         reasons.append("nobody watched the databases and the address until the end")
+    reasons += [f"the stage did not come back: {event.detail}" for event in record.events if event.name == "heal-failed"]
     if not audited:
         reasons.append("not every database could be read afterwards")
     return reasons

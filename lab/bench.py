@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from lab import healing, upkeep
+from lab import healing, surroundings, upkeep
 from lab.engine import Engine
 from lab.journal import RunJournal, UndoLedger
-from lab.model import Stage, TrialResult
+from lab.model import Conditions, Stage, TrialResult
 from lab.runner import Order, Progress, run_trial
 
 
@@ -33,6 +33,10 @@ class DockerBench:
     def stop(self, stage: Stage) -> None:
         """Remove a stage."""
         upkeep.take_down(self._engine, [stage], self._say)
+
+    def conditions(self, stage: Stage) -> Conditions:
+        """What the figures of a stage that is up will stand on."""
+        return surroundings.look(self._engine, stage)
 
     def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
         """One trial, with its journal. Raises LabError where it comes to nothing."""

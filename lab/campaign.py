@@ -18,10 +18,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
-from lab import journal, plan
+from lab import journal, plan, signals
 from lab.errors import LabError, PreflightError, UsageError
 from lab.journal import Lines, RunJournal
-from lab.model import Arrival, LoadPlan, RunInfo, RunResult, Stage, TrialRecord, TrialResult
+from lab.model import Arrival, Conditions, LoadPlan, RunInfo, RunResult, Stage, TrialRecord, TrialResult
 from lab.plan import Due, Job, Tally
 from lab.report import document
 from lab.report.matrix import Cell, Column, Matrix, Row, cell_of, not_applicable
@@ -110,6 +110,9 @@ class Bench(Protocol):
 
     def stop(self, stage: Stage) -> None:
         """Remove a stage."""
+
+    def conditions(self, stage: Stage) -> Conditions:
+        """What the figures of a stage that is up will stand on."""
 
     def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
         """One trial, with its journal. Raises LabError where it comes to nothing; then the stage may need a new start."""
@@ -282,11 +285,16 @@ def _stop(each: StagePlan, kept: Kept, bench: Bench) -> None:
 
 
 def _attempt(campaign: Campaign, each: StagePlan, due: Due, kept: Kept, bench: Bench) -> tuple[Attempt, TrialResult | None]:
-    """One trial. What comes to nothing is a result too: the stage did not settle, or could not be healed."""
+    """One trial. What comes to nothing is a result too: the stage did not settle, or could not be healed.
+
+    Raises PreflightError, and any LabError during which somebody interrupted.
+    """
     job, turn = due.job, due.turn
-    number = len(kept.of_cell(each.stage, job.column)) + 1
+    before = kept.of_cell(each.stage, job.column)
+    number = len(before) + 1
     order = Order(each.stage, job.experiments[turn], campaign.load, plan.seed_of(campaign.seed, job.column), campaign.trials)
-    run = kept.run_of(info_of(order), each.stage, job.column)
+    info = info_of(order) if before else replace(info_of(order), conditions=_conditions(bench, each.stage))
+    run = kept.run_of(info, each.stage, job.column)
     watch = Stopwatch()
     attempt = Attempt(each.stage.project, job.column, number, False, str(run.folder.relative_to(kept.folder)), turn=turn)
     try:
@@ -294,8 +302,20 @@ def _attempt(campaign: Campaign, each: StagePlan, due: Due, kept: Kept, bench: B
     except PreflightError:
         raise
     except LabError as error:
+        if signals.was_interrupted(error):  # the interrupt was for the whole campaign, and could not be raised before
+            raise
         return replace(attempt, broken_off=error.message, spent_s=watch.stop()), None
     return replace(attempt, valid=result.valid, spent_s=watch.stop()), result
+
+
+def _conditions(bench: Bench, stage: Stage) -> Conditions | None:
+    """What the figures will stand on; None where that cannot be found out, which is no reason to measure nothing."""
+    try:
+        return bench.conditions(stage)
+    except PreflightError:
+        raise
+    except LabError:
+        return None
 
 
 class Stopwatch:
@@ -357,6 +377,7 @@ def _row(each: StagePlan, kept: Kept) -> Row:
         memory_mib=each.stage.memory_mib,
         cells=tuple(cell for cell in cells if cell),
         title=each.stage.title,
+        conditions=journal.read_conditions(kept.folder / attempts[0].folder) if attempts else None,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +13,6 @@ from random import Random, SystemRandom
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -42,11 +40,12 @@ from lab.cli_monkey import monkey_
 from lab.cli_own import Asked, Ground, check_alone, prepare, with_own_stack
 from lab.engine import Engine, wait_until
 from lab.errors import (
+    DISK_ERRORS,
     EXIT_BROKEN_PIPE,
     EXIT_INTERRUPTED,
-    EXIT_PREFLIGHT,
     EXIT_USAGE,
     MESSAGE_MAX_CHARACTERS,
+    DiskError,
     HealError,
     InconclusiveError,
     LabError,
@@ -84,14 +83,14 @@ from lab.options import (
     seed_option,
     with_failover,
 )
+from lab.plaintext import clean, one_line, readable_streams
 from lab.repair import STAND_IN
 from lab.report import document, files, matrix, terminal
 from lab.report import map as map_
+from lab.report.console import close_output, consoles
 from lab.report.progress import ConsoleProgress, NoProgress
 from lab.runner import Order, info_of, trial_seed
 from lab.runner import run as run_experiment
-
-PLAIN_WIDTH = 120
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -104,9 +103,10 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
 
     STAGE is a number or a folder name below stages/. Try: lab up 3, then lab run 3 kill-web.
 
-    Exit codes: 0 held, 1 refuted, 2 usage, 3 inconclusive, 4 not ready, 5 heal failed, 130 interrupted.
+    Exit codes: 0 held, 1 refuted, 2 usage, 3 inconclusive, 4 not ready, 5 heal failed, 70 a bug in
+    the lab, 130 interrupted, 141 the reader of the output went away.
     """
-    context.obj = Output(_console(), _console(stderr=True), quiet)
+    context.obj = Output(*consoles(), quiet)
     if context.invoked_subcommand not in ("heal", "report", "list"):
         _note_what_is_in_effect(context.obj, UndoLedger())
         if context.invoked_subcommand != "down" and not {"-h", "--help"} & set(sys.argv):
@@ -124,25 +124,10 @@ def _note_what_is_in_effect(output: Output, ledger: UndoLedger) -> None:
         output.messages.print(f"note: {each}", style="yellow", highlight=False)
 
 
-class _Console(Console):
-    """A console whose reader may go away (head, less): that ends the output, not the work."""
-
-    def on_broken_pipe(self) -> None:
-        """Say nothing more; what is printed as the result then has no reader, and the exit code still counts."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if self.stderr else sys.stdout).fileno())
-
-
-def _console(stderr: bool = False) -> Console:
-    console = _Console(stderr=stderr, markup=False)  # what is printed may hold brackets of its own
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PLAIN_WIDTH
-    return console
-
-
 def main() -> None:
     """Run the command line and exit with its code."""
     debug = "--debug" in sys.argv[1:]
+    readable_streams()
     try:
         with signals.termination_interrupts():
             code = cli.main(standalone_mode=False)
@@ -150,38 +135,70 @@ def main() -> None:
         click.echo(error.format_message())
         code = EXIT_USAGE
     except LabError as error:
-        code = _fail(error.message, error.hint, error.exit_code, debug)
+        code = _fail_of(error, debug)
     except click.ClickException as error:
         usage = error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx else ""
-        code = _fail(shown(error.format_message(), MESSAGE_MAX_CHARACTERS), usage, error.exit_code, debug)
+        code = _fail(shown(error.format_message(), MESSAGE_MAX_CHARACTERS), " ".join(usage.split()), error.exit_code, debug)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing is left broken by this command", err=True)
+        _say_error("interrupted; nothing is left broken by this command")
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         code = EXIT_BROKEN_PIPE
-    except PermissionError as error:
-        code = _fail(
-            f"{shown(error.filename, MESSAGE_MAX_CHARACTERS)} is not writable for this user",
-            "was it made with sudo? change its owner",
-            EXIT_PREFLIGHT,
-            debug,
-        )
+    except OSError as error:
+        code = _fail_of(_of_the_disk(error), debug) if _is_of_a_disk(error) else _fail_of_a_bug(error, debug)
     except Exception as error:  # the last resort: still one line, still a code
-        code = _fail(
-            f"this is a bug in the lab: {type(error).__name__}: {shown(str(error), MESSAGE_MAX_CHARACTERS)}",
-            "run again with --debug and report what it prints",
-            70,
-            debug,
-        )
-    sys.exit(code if isinstance(code, int) else 0)
+        code = _fail_of_a_bug(error, debug)
+    sys.exit(_flushed(code if isinstance(code, int) else 0))
+
+
+def _is_of_a_disk(error: OSError) -> bool:
+    return isinstance(error, PermissionError) or error.errno in DISK_ERRORS
+
+
+def _of_the_disk(error: OSError) -> DiskError:
+    return DiskError.of(error.filename or "standard output", error)
+
+
+def _fail_of(error: LabError, debug: bool) -> int:
+    """Say what went wrong. An interrupt that came meanwhile is said too; a failed healing keeps its exit code."""
+    interrupted = signals.was_interrupted(error)
+    message = f"{error.message} (interrupted: this was the last thing done)" if interrupted else error.message
+    code = EXIT_INTERRUPTED if interrupted and not isinstance(error, HealError) else error.exit_code
+    return _fail(message, error.hint, code, debug)
+
+
+def _fail_of_a_bug(error: Exception, debug: bool) -> int:
+    return _fail(
+        f"this is a bug in the lab: {type(error).__name__}: {shown(str(error), MESSAGE_MAX_CHARACTERS)}",
+        "run again with --debug and report what it prints",
+        70,
+        debug,
+    )
 
 
 def _fail(message: str, hint: str, code: int, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
-    click.echo(f"error: {message}", err=True)
+        _say_error(traceback.format_exc())
+    _say_error(f"error: {one_line(message)}")
     if hint:
-        click.echo(f"hint: {hint}", err=True)
+        _say_error(f"hint: {one_line(hint)}")
+    return code
+
+
+def _say_error(text: str) -> None:
+    try:
+        click.echo(clean(text), err=True)
+    except OSError:  # no place is left to say it; the exit code does
+        close_output(is_error=True)
+
+
+def _flushed(code: int) -> int:
+    """The exit code, once all that was printed has left: what Python cannot flush at its end it reports in its own words."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        close_output()
+        return code or _fail_of(_of_the_disk(error), False)
     return code
 
 
@@ -249,7 +266,7 @@ def build(output: Output, everything: bool) -> None:
     """Build the images that are missing or older than their files."""
     engine = Engine()
     preflight.check_tools(engine.info())
-    with journal.exclusive("lab build"):
+    with upkeep.alone(engine, "lab build"):
         built = images.build(engine, output.say, everything)
     output.say(f"built {', '.join(built)}" if built else "every image is up to date")
 
@@ -263,7 +280,7 @@ def up(output: Output, stage_name: str, replace: bool, failover: str | None) -> 
     """Start a stage and wait until it serves."""
     stage = stages.find(stage_name, failover)
     engine = Engine()
-    with journal.exclusive(f"lab up {stage.number}"):
+    with upkeep.alone(engine, f"lab up {stage.number}"):
         if replace:
             upkeep.take_down(engine, [other for other in healing.stages_up(engine) if other.project != stage.project], output.say)
         upkeep.ensure_up(engine, stage, output.say)
@@ -350,21 +367,29 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
         raise UsageError("which stage?", "'lab down 3', or 'lab down --all'")
     chosen = _chosen(stages.find(stage_name, failover), failover) if stage_name else []
     engine = Engine()
-    with journal.exclusive("lab down"):
+    # What is left behind, a load too, is what --all is for.
+    with upkeep.alone(engine, "lab down", despite_load=everything):
         # With --all also what is up and was made from files that are here; the rest goes by its labels below.
         known = {stage.project for stage in stages.all_stages()}
         up_now = {box.project for box in engine.boxes()} & known if everything else set()
-        upkeep.take_down(engine, [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)], output.say)
-        if everything:
-            ledger = UndoLedger()
-            # What is gone is no longer broken; what is not the lab's stays, and is not left broken.
-            healing.undo_all(engine, ledger, [entry for entry in ledger.entries() if entry.undo.project])
-            engine.remove_leftovers()
-            ledger.clear()
-            left = engine.leftovers()
-            if left:
-                raise LabError(f"still there: {', '.join(left)}", "run 'lab down --all' again")
+        try:
+            upkeep.take_down(engine, [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)], output.say)
+        finally:
+            if everything:
+                _remove_all(engine, UndoLedger())
     output.say("no container, network or volume of the lab is left" if everything else f"stage {chosen[0].number} is gone")
+
+
+def _remove_all(engine: Engine, ledger: UndoLedger) -> None:
+    """Remove whatever has the lab's labels, and forget what was broken in it. Raises HealError, LabError."""
+    # What is gone is no longer broken; what is not the lab's stays, and is not left broken.
+    healing.undo_all(engine, ledger, [entry for entry in ledger.entries() if entry.undo.project])
+    engine.remove_leftovers()
+    ledger.clear()
+    left = engine.leftovers()
+    if left:
+        raise LabError(f"still there: {', '.join(left)}", "run 'lab down --all' again")
+    ledger.check_noted()
 
 
 def _chosen(stage: Stage, failover: str | None) -> list[Stage]:
@@ -383,7 +408,7 @@ def list_(output: Output) -> None:
         option = "" if stage.file.name == "compose.yaml" else f" (--failover {stage.failover})"
         output.data.print(f"stage {stage.number}  {stage.folder:<28} {stage.new}{option}", highlight=False, soft_wrap=True)
     for name in experiments.names():
-        output.data.print(f"{name:<25} {experiments.find(name).question}", highlight=False, soft_wrap=True)
+        output.data.print(f"{name:<25} {one_line(experiments.find(name).question)}", highlight=False, soft_wrap=True)
 
 
 @cli.command()
@@ -483,8 +508,9 @@ def _of_the_lab(
     @contextmanager
     def ground(say: Callable[[str], None]) -> Iterator[Engine]:
         engine = Engine()
-        upkeep.ensure_up(engine, stage, say)
-        yield engine
+        with upkeep.alone_on_engine(engine, f"lab run {stage.number} {experiment.name}"):
+            upkeep.ensure_up(engine, stage, say)
+            yield engine
 
     return stage, experiment, ground
 
@@ -523,7 +549,7 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
     if as_json:
         output.document(plan)
         return
-    output.data.print(f"{order.stage.place}, {experiment.name}: {experiment.question}", highlight=False)
+    output.data.print(one_line(f"{order.stage.place}, {experiment.name}: {experiment.question}"), highlight=False)
     output.data.print(f"{order.trials} trials at {order.plan.rate_per_s:g} requests a second, seed {order.seed}", highlight=False)
     acts = [str(step) for step in experiment.faults]
     if experiment.operator:
@@ -580,7 +606,7 @@ def soak_(
         return
     load = LoadPlan(rate_per_s=rate)
     engine, ledger = Engine(), UndoLedger()
-    with journal.exclusive(f"lab soak {stage.number}"):
+    with upkeep.alone(engine, f"lab soak {stage.number}"):
         preflight.check_no_open_faults(ledger)
         upkeep.ensure_up(engine, stage, output.say)
         kept = soak.SoakJournal(stage, faults, seed, soak.conditions(stage, planned, load, observe))
@@ -596,11 +622,11 @@ def soak_(
         try:
             outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(terminal.soak_line(outcome, faults)))
         except HealError:
-            output.say(f"not healed: the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+            output.say(f"not healed: {soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))}")
             raise
         # The logs of a loss are not to be written over by those of today.
         if soak.verdict(outcomes) is Verdict.REFUTED and len(outcomes) > through:
-            output.say(f"the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+            output.say(soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage)))
     if as_json:
         output.document({"verdict": soak.verdict(outcomes).value, "seed": seed, "faults": [asdict(each) for each in outcomes]})
     else:
@@ -666,7 +692,7 @@ def chaos(
         raise UsageError("no stage is up", "'lab up 3' starts one")
     stage = stages.of(up_now[0])
     with (
-        journal.exclusive(f"lab chaos {fault_name}"),
+        upkeep.alone(engine, f"lab chaos {fault_name}"),
         Strike.prepare(engine, step, roles.boxes_in_roles(engine, stage), stage, Random(seed)) as strike,
     ):
         if dry_run:
@@ -704,6 +730,7 @@ def _strike(output: Output, engine: Engine, strike: Strike, for_s: float | None)
             if for_s is not None:
                 healing.undo_all(engine, ledger, entries)
                 _await_boxes(engine, [victim.box for victim in strike.victims])
+                ledger.check_noted()
 
 
 def _await_boxes(engine: Engine, boxes: Iterable[Box]) -> None:
@@ -723,7 +750,7 @@ def promote_(output: Output, fence: bool) -> None:
     replicated = [stage for stage in healing.stages_up(engine) if stage.is_replicated]
     if not replicated:
         raise UsageError("no stage with a standby database is up", "'lab up 4' starts one")
-    with journal.exclusive("lab promote"), signals.Deferred(lambda: output.say("promoting first, then the end")):
+    with upkeep.alone(engine, "lab promote"), signals.Deferred(lambda: output.say("promoting first, then the end")):
         if replicated[0].failover == "automatic":
             with Observer(engine, replicated[0]) as observer:
                 databases.switchover(engine, replicated[0], output.say, observer)
@@ -736,7 +763,7 @@ def promote_(output: Output, fence: bool) -> None:
 def heal(output: Output) -> None:
     """Take back every fault, bring back every box, wait until the stage serves."""
     engine = Engine()
-    with journal.exclusive("lab heal"), signals.Deferred(lambda: output.say("healing first, then the end")):
+    with upkeep.alone(engine, "lab heal", despite_load=True), signals.Deferred(lambda: output.say("healing first, then the end")):
         ledger = UndoLedger()
         mended = healing.heal(engine, ledger, output.say)
         ledger.settle()
@@ -758,7 +785,10 @@ def repair_(output: Output, stage_name: str, new: bool, failover: str | None) ->
     engine = Engine()
     if not engine.boxes(stage.number):
         raise UsageError(f"stage {stage.number} is not up", f"'lab up {stage.number}' starts it")
-    with journal.exclusive(f"lab repair {stage.number}"), signals.Deferred(lambda: output.say("repairing first, then the end")):
+    with (
+        upkeep.alone(engine, f"lab repair {stage.number}"),
+        signals.Deferred(lambda: output.say("repairing first, then the end")),
+    ):
         policy = RepairPolicy.REPLACE if new else RepairPolicy.RESTART
         mended = repairs.by_hand(engine, UndoLedger(), stage, policy, output.say)
     output.say(f"repaired: {mended} boxes, nothing is missing" if mended else "no box was lost")
@@ -797,7 +827,7 @@ def report(output: Output, /, run_name: str, as_json: bool, **asked: str | None)
     found = matrix.find(run_name)
     texts = _matrix_report(output, found, as_json, paths) if found else _run_report(output, run_name, as_json, paths)
     for name, text in texts.items():
-        files.write(text, paths[name], append=name in files.APPENDED)
+        files.write(text, paths[name], append=name in files.APPENDED, is_markup=name in files.MARKUP)
         if paths[name] != files.STANDARD_OUTPUT:
             output.say(f"{name}: {paths[name]}")
 
@@ -842,7 +872,7 @@ def selftest_(output: Output, rates: tuple[float, ...], repeats: int, seed: int 
     """Measure outages of known length, and say how far off the lab is."""
     engine = Engine()
     seed = SystemRandom().randrange(2**31) if seed is None else seed
-    with journal.exclusive("lab selftest"):
+    with upkeep.alone(engine, "lab selftest"):
         images.build(engine, output.say)
         lines, closed_loop = selftest.run(engine, rates, repeats, seed, output.say)
     passed = all(line.passed for line in lines)

@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from lab import budget, campaign, comparison, conclusion, images, journal, plan, preflight, reliability, stages
+from lab import budget, campaign, comparison, conclusion, images, journal, plan, preflight, reliability, stages, upkeep
 from lab.bench import DockerBench
 from lab.campaign import Attempt, Campaign, Kept, StagePlan
 from lab.conclusion import Conclusion
 from lab.engine import Engine
-from lab.errors import UsageError
+from lab.errors import HealError, UsageError
 from lab.journal import UndoLedger
 from lab.model import RATE_MAX_PER_S, LoadPlan, Stage, TrialResult
 from lab.options import (
@@ -293,14 +293,14 @@ def _carry_out(
 ) -> tuple[Campaign, Kept]:
     """Begin or go on, to the end. An interrupt passes through: what is through by then is kept."""
     engine, ledger = Engine(), UndoLedger()
-    with journal.exclusive(f"lab {kind}"):
+    with upkeep.alone(engine, f"lab {kind}"):
         preflight.check_no_open_faults(ledger)
         wanted, kept = _begin(output, make, kind, seed, resume)
         images.build(engine, output.say)
         bench = DockerBench(engine, ledger, {each.stage.project for each in wanted.stages}, output.say)
         try:
             campaign.carry_out(wanted, kept, bench, _teller(output, wanted, kept, terms))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, HealError):
             output.say(f"{len(kept.attempts)} trials are through and kept; the same command goes on with the rest")
             raise
     return wanted, kept

@@ -11,7 +11,7 @@ from time import monotonic
 
 import click
 
-from lab import journal, monkey, preflight, stages, upkeep
+from lab import monkey, preflight, soak, stages, upkeep
 from lab.engine import Engine, wait_until
 from lab.errors import HealError
 from lab.journal import UndoLedger
@@ -129,7 +129,7 @@ def _ending(outcomes: list[MonkeyOutcome], floor_ratio: float, planned: Schedule
 def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[MonkeyOutcome], Path]:
     """Begin or go on, to the end; returns all rounds that are through, and where they are kept."""
     engine, ledger = Engine(), UndoLedger()
-    with journal.exclusive(f"lab monkey {stage.number}"):
+    with upkeep.alone(engine, f"lab monkey {stage.number}"):
         preflight.check_no_open_faults(ledger)
         upkeep.ensure_up(engine, stage, output.say)
         kept = monkey.Kept(stage, planned, monkey.conditions(stage, planned))
@@ -144,12 +144,13 @@ def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: flo
                 planned, kept, floor_ratio, run_one, lambda each: output.say(terminal.monkey_line(each, len(planned.rounds)))
             )
         except HealError:
-            output.say(f"not healed: the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+            output.say(f"not healed: {soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))}")
             raise
         if len(outcomes) == through:
             output.say(f"nothing was left to do; remove {kept.folder} to have it all again")
         elif monkey.stop_reason(outcomes, floor_ratio, planned):
-            output.say(f"stopped, and everything is healed; the logs of all boxes are in {kept.keep_evidence(engine, stage)}")
+            logs = soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))
+            output.say(f"stopped, and everything is healed; {logs}")
     return outcomes, kept.folder
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from lab import own, preflight, visit
+from lab import own, preflight, upkeep, visit
 from lab.engine import Engine, compose_config
 from lab.errors import UsageError
 from lab.experiments import observing
@@ -112,7 +112,7 @@ def prepare(asked: Asked, observe_s: float | None) -> tuple[Stage, Experiment, G
     @contextmanager
     def ground(say: Callable[[str], None]) -> Iterator[Engine]:
         say(f"visiting the network {network} of {project.name}; nothing of it is started or changed but what you named")
-        with visit.visiting(engine, stage, network, say):
+        with upkeep.alone_on_engine(engine, f"lab run --compose {asked.compose}"), visit.visiting(engine, stage, network, say):
             yield engine
 
     return stage, observing(own.experiment_of(asked.steps[0] if asked.steps else None, settings), observe_s), ground

@@ -13,6 +13,7 @@ from lab.observer import Observer, look
 
 PROMOTE_TIMEOUT_S = 20
 REFUSAL_TIMEOUT_S = 10.0
+SIZE_TIMEOUT_S = 3.0
 MONITOR_ROLE = "monitor"
 FENCE = "fence"
 REJOIN_FILE = "/var/lib/lab/rejoin"
@@ -94,6 +95,16 @@ def _promote(engine: Engine, box: Box) -> None:
     done = engine.run_in(box, command, timeout_s=PROMOTE_TIMEOUT_S + 5)
     if done.output.strip() != "t":
         raise InconclusiveError(f"{box.service} could not be promoted: {done.output.strip()[-200:]}", "see 'lab status'")
+
+
+def size_bytes(engine: Engine, stage: Stage) -> int | None:
+    """How large the users' database is, as the first one says that answers; None where none does."""
+    for box in engine.boxes(stage.number):
+        if box.service in stage.databases:
+            done = engine.run_in(box, [*PSQL, "-c", "SELECT pg_database_size('postgres')"], timeout_s=SIZE_TIMEOUT_S)
+            if done.exit_code == 0 and done.output.strip().isdigit():
+                return int(done.output)
+    return None
 
 
 def needs_an_operator(stage: Stage, service: str) -> bool:

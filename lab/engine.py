@@ -61,6 +61,7 @@ class EngineInfo:
     memory_mib: int
     processors: int
     system: str
+    kernel: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,14 @@ class Engine:
             memory_mib=int(info.get("MemTotal", 0)) // 2**20,
             processors=int(info.get("NCPU", 0)),
             system=info.get("OperatingSystem", ""),
+            kernel=info.get("KernelVersion", ""),
         )
+
+    @property
+    def identity(self) -> str:
+        """What tells this engine from every other one, whoever asks and from where. Raises PreflightError."""
+        with _explained("ask the engine what it is"):
+            return str(self._api.info().get("ID", ""))
 
     def visiting(self, project: str, roles: Mapping[str, tuple[str, ...]] | None = None) -> Engine:
         """The same engine, which sees and may touch this Compose project and the internet box in it, and nothing else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import unicodedata
 from datetime import date
 
@@ -13,6 +14,8 @@ EXIT_PREFLIGHT = 4
 EXIT_HEAL_FAILED = 5
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What an operating system says of a disk that takes no more, whatever the file."""
 
 
 VALUE_MAX_CHARACTERS = 60
@@ -67,6 +70,19 @@ class PreflightError(LabError):
     """The machine is not ready for what was asked; nothing was started or broken."""
 
     exit_code = EXIT_PREFLIGHT
+
+
+class DiskError(PreflightError):
+    """A file or an output cannot be written."""
+
+    @classmethod
+    def of(cls, what: object, error: OSError) -> DiskError:
+        """What cannot be written, why, and what helps."""
+        if isinstance(error, PermissionError):
+            return cls(f"{what} is not writable for this user", "was it made with sudo? change its owner")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some space there" if full else "LAB_RESULTS and LAB_STATE name folders that can be written"
+        return cls(f"{what} cannot be written: {error.strerror or error}", hint)
 
 
 class HealError(LabError):

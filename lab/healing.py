@@ -94,7 +94,8 @@ def make_again(engine: Engine, stage: Stage, service: str) -> None:
 def undo_all(engine: Engine, ledger: UndoLedger, entries: Sequence[OpenFault] | None = None) -> int:
     """Take every open fault (or these) back, the last one first; returns how many. What fails does not keep the rest from it.
 
-    Those of the network come before, all at one instant. Raises HealError for the first that failed.
+    Those of the network come before, all at one instant. Raises HealError for the first that failed. That something could
+    not be noted is no failure of that: `ledger.check_noted` says it when all that is to be waited for has come.
     """
     failures: list[HealError] = []
     entries = ledger.entries() if entries is None else entries
@@ -143,6 +144,7 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
         restore_missing(engine, stage, say)
         end_stray_loads(engine, stage.number)
         await_whole(engine, stage, say=say)
+    ledger.check_noted()
     return mended
 
 

@@ -11,24 +11,28 @@ results/<stage>/<experiment>/<time>/
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
+import hashlib
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from pydantic_core import from_json, to_json
 
-from lab.errors import HealError, PreflightError, UsageError, shown
+from lab import conditions
+from lab.errors import DISK_ERRORS, DiskError, HealError, PreflightError, UsageError, shown
 from lab.model import (
     Arrival,
+    Conditions,
     Event,
     GeneratorReport,
     LoadPlan,
@@ -49,17 +53,40 @@ ARRIVALS_MAX = 4_000_000
 LINE_MAX_BYTES = 10_000
 NUMBER_MAX = 1e9
 
-RESULTS_FOLDER = Path(os.environ.get("LAB_RESULTS", ROOT / "results"))
+RESULTS_FOLDER = Path(os.environ.get("LAB_RESULTS") or ROOT / "results")
 # Of the user and the machine, as the containers are, not of one checkout of the lab.
 STATE_FOLDER = Path(
     os.environ.get("LAB_STATE") or Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "redundancy-lab"
 )
+ENGINE_LOCKS = Path("/tmp")
+"""Of the machine, whoever the user: TMPDIR is a user's own. decision 0028."""
 ARRIVAL_FIELDS = tuple(Arrival.__dataclass_fields__)
 
 
 def utc_now() -> str:
     """Now as in 2026-01-31T12:00:00Z."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a DiskError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError.of(path, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a folder's list of files on the disk: without that, a new file may be gone after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such thing
+            raise
+    finally:
+        os.close(descriptor)
 
 
 class Lines:
@@ -100,50 +127,80 @@ class Lines:
                 yield number, content
 
     def append(self, content: dict[str, Any]) -> None:
-        """Append a line; on return it is on the disk."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", encoding="utf-8") as file:
-            # A line of its own, even after one that a kill cut short.
-            file.write("\n" * (file.tell() > 0) + _line(content))
-            file.flush()
-            os.fsync(file.fileno())
+        """Append a line; on return it is on the disk. Raises DiskError."""
+        with _writing(self.file):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            is_new = not self.file.exists()
+            with self.file.open("a", encoding="utf-8") as file:
+                # A line of its own, even after one that a kill cut short.
+                file.write("\n" * (file.tell() > 0) + _line(content))
+                file.flush()
+                os.fsync(file.fileno())
+            if is_new:
+                _sync_folder(self.file.parent)
+                _sync_folder(self.file.parent.parent)
 
 
 class TrialJournal:
-    """Writes one trial as it happens."""
+    """Writes one trial as it happens.
+
+    A disk that takes no more is no reason to leave anything broken: what cannot be written is passed over, and raised by
+    `close`, when everything is healed.
+    """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        self._folder = folder
-        # Open for as long as the trial: what arrives is on disk at once, whatever becomes of the lab.
-        self._arrivals = gzip.open(folder / "arrivals.jsonl.gz", "wt", compresslevel=1, encoding="utf-8")  # noqa: SIM115
-        self._events = (folder / "events.jsonl").open("w", encoding="utf-8")
+        """Raises DiskError."""
+        self.folder = folder
+        self._refused: DiskError | None = None
+        with _writing(folder):
+            folder.mkdir(parents=True)
+            # Open for as long as the trial: what arrives is on disk at once, whatever becomes of the lab.
+            self._arrivals = gzip.open(folder / "arrivals.jsonl.gz", "wt", compresslevel=1, encoding="utf-8")  # noqa: SIM115
+            self._events = (folder / "events.jsonl").open("w", encoding="utf-8")
 
     def arrivals(self, arrivals: Iterable[Arrival]) -> None:
         """Append arrivals."""
-        self._arrivals.writelines(_line(vars(arrival)) for arrival in arrivals)
+        self._attempt(
+            self.folder / "arrivals.jsonl.gz", lambda: self._arrivals.writelines(_line(vars(each)) for each in arrivals)
+        )
 
     def event(self, event: Event) -> None:
         """Append an event."""
-        self._events.write(_line(asdict(event)))
-        self._events.flush()
 
-    def close(self, record: TrialRecord | None = None) -> None:
-        """Close the files; with a record, the trial is complete."""
-        self._arrivals.close()
-        self._events.close()
-        if record is None:
-            return
-        with gzip.open(self._folder / "audit.json.gz", "wt", encoding="utf-8") as file:
+        def append() -> None:
+            self._events.write(_line(asdict(event)))
+            self._events.flush()
+
+        self._attempt(self.folder / "events.jsonl", append)
+
+    def abandon(self) -> None:
+        """Close the files of a trial that was broken off. Raises nothing: there is a reason on its way already."""
+        self._attempt(self.folder / "arrivals.jsonl.gz", self._arrivals.close)
+        self._attempt(self.folder / "events.jsonl", self._events.close)
+
+    def close(self, record: TrialRecord) -> None:
+        """Close the files; the trial is complete with trial.json. Raises DiskError where anything of it is not on the disk."""
+        self.abandon()
+        if self._refused:
+            raise self._refused
+        with _writing(self.folder / "audit.json.gz"), gzip.open(self.folder / "audit.json.gz", "wt", encoding="utf-8") as file:
             json.dump(record.final_orders, file)
         trial = {"number": record.number, "seed": record.seed, "targets": record.targets, "generator": asdict(record.generator)}
-        write_whole(self._folder / "trial.json", trial)
+        write_whole(self.folder / "trial.json", trial)
+
+    def _attempt(self, file: Path, write: Callable[[], None]) -> None:
+        try:
+            with _writing(file):
+                write()
+        except DiskError as error:
+            self._refused = self._refused or error
 
 
 class RunJournal:
     """The folder of one run."""
 
     def __init__(self, info: RunInfo, root: Path | None = None) -> None:
+        """Raises DiskError."""
         base = (root or RESULTS_FOLDER) / info.stage_folder / info.experiment
         self.folder = new_folder(base, stamp(info.started_at))
         write_whole(self.folder / "run.json", asdict(info))
@@ -161,7 +218,8 @@ class RunJournal:
         """The journal of a trial that is about to begin; what is left of one that was broken off makes way."""
         folder = self.folder / f"trial-{number:02d}"
         if folder.exists():
-            shutil.rmtree(folder)
+            with _writing(folder):
+                shutil.rmtree(folder)
         return TrialJournal(folder)
 
     def result(self, document: dict[str, Any]) -> None:
@@ -172,8 +230,16 @@ class RunJournal:
 def read_run(folder: Path) -> tuple[RunInfo, tuple[TrialRecord, ...]]:
     """A run from its folder; trials that were broken off are left out. Raises UsageError for what is no run."""
     info = _read_info(folder / "run.json")
-    found = [each for each in sorted(folder.glob("trial-*")) if (each / "trial.json").exists()]
-    return info, tuple(_read_trial(each, info.plan) for each in found)
+    found = [_read_trial(each, info.plan) for each in folder.glob("trial-*") if (each / "trial.json").exists()]
+    return info, tuple(sorted(found, key=lambda trial: trial.number))  # by name, trial-100 would come before trial-99
+
+
+def read_conditions(folder: Path) -> Conditions | None:
+    """What the figures of a run stand on; None where that was not noted or cannot be read."""
+    try:
+        return conditions.from_document(kept.document(kept.content(folder / "run.json"))["conditions"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def find_run(name: str) -> Path:
@@ -275,30 +341,44 @@ def stamp(started_at: str) -> str:
 
 
 def new_folder(base: Path, name: str) -> Path:
-    """Make a folder below `base` that was not there. Raises PreflightError."""
+    """Make a folder below `base` that was not there. Raises PreflightError, of which DiskError is one."""
     for number in range(1, 1000):
         folder = base / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
+            with _writing(base):
+                folder.mkdir(parents=True)
+        except DiskError as error:
+            if isinstance(error.__cause__, FileExistsError):
+                continue
+            raise
         return folder
     raise PreflightError(f"{base} has too many runs of this second")
 
 
 def point(link: Path, folder: Path) -> None:
-    """Let a link name a folder, in one step."""
+    """Let a link name a folder, in one step. Raises DiskError."""
     fresh = link.with_name(".latest.new")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(os.path.relpath(folder, link.parent))
-    fresh.replace(link)
+    with _writing(link):
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(os.path.relpath(folder, link.parent))
+        fresh.replace(link)
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON document, all of it or nothing."""
+    """Write a JSON document, all of it or nothing; on return it is on the disk. Raises DiskError."""
     fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    with _writing(path):
+        try:
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(content, indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except OSError:
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
 
 
 def _line(content: dict[str, Any]) -> str:
@@ -316,30 +396,54 @@ class OpenFault:
 
 
 class UndoLedger:
-    """Faults that are not yet undone, each on disk before it happens. Append-only until none is open."""
+    """Faults that are not yet undone, each on disk before it happens. Append-only until none is open.
+
+    Where the disk takes no more, no fault may begin, and none stays for that: `close` passes over what it cannot note, and
+    `check_noted` says it in the end. The entry stays open on the disk then; to undo it once more does no harm.
+    """
 
     def __init__(self, file: Path | None = None) -> None:
         self._lines = Lines(file or STATE_FOLDER / "undo.jsonl")
+        self._undone: set[str] = set()
+        self._refused: DiskError | None = None
+        self._is_said = False
 
     def open(self, undo: Undo, fault: str) -> OpenFault:
-        """Note a fault that is about to happen; on return the note is on the disk."""
+        """Note a fault that is about to happen; on return the note is on the disk. Raises DiskError: it must not happen then."""
         entry = OpenFault(id=os.urandom(6).hex(), undo=undo, fault=fault, since=utc_now())
-        self._lines.append({"id": entry.id, "fault": fault, "since": entry.since, "undo": asdict(undo)})
+        try:
+            self._lines.append({"id": entry.id, "fault": fault, "since": entry.since, "undo": asdict(undo)})
+        except DiskError:
+            self._is_said = True
+            raise
         return entry
 
     def close(self, entry: OpenFault) -> None:
-        """Note that a fault is undone."""
-        self._lines.append({"id": entry.id, "closed": True})
+        """Note that a fault is undone, if the disk lets us. Raises nothing."""
+        self._undone.add(entry.id)
+        try:
+            self._lines.append({"id": entry.id, "closed": True})
+        except DiskError as error:
+            self._refused = error
         if self.notes().is_empty:
             self.clear()
 
     def clear(self) -> None:
-        """Forget every fault: what they were in is gone."""
-        file = self._lines.file
-        if file.is_dir():  # not written by the lab, and in the way
-            file.rename(file.with_name(f"{file.name}.{os.urandom(3).hex()}"))
-        else:
-            file.unlink(missing_ok=True)
+        """Forget every fault, if the disk lets us: what they were in is gone."""
+        try:
+            with _writing(self._lines.file):
+                _remove(self._lines.file)
+        except DiskError as error:
+            self._refused = error
+
+    def check_noted(self) -> None:
+        """Raise HealError where something was undone and could not be noted, unless that was raised already."""
+        if self._refused and not self._is_said:
+            self._is_said = True
+            raise HealError(
+                f"what was broken is taken back, but that could not be noted: {self._refused.message}",
+                "free some space there, then 'lab heal' makes sure",
+            ) from self._refused
 
     def entries(self) -> list[OpenFault]:
         """The faults that are open, oldest first. What is half-written (a kill) or not understood does not hide the rest."""
@@ -371,7 +475,18 @@ class UndoLedger:
             lines = kept.content(file).split(b"\n") if kept.is_there(file) else []
         except (OSError, ValueError) as error:
             return Notes((), (f"{place(file)} cannot be read ({getattr(error, 'strerror', None) or error})",), ())
-        return _noted(lines, file)
+        return self._without_undone(_noted(lines, file))
+
+    def _without_undone(self, notes: Notes) -> Notes:
+        """What was undone here and could not be noted is not open."""
+        return replace(notes, open=tuple(entry for entry in notes.open if entry.id not in self._undone))
+
+
+def _remove(file: Path) -> None:
+    if file.is_dir():  # not written by the lab, and in the way
+        file.rename(file.with_name(f"{file.name}.{os.urandom(3).hex()}"))
+    else:
+        file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -431,9 +546,11 @@ def _open_fault(line: bytes, content: Any) -> OpenFault:
 
 
 def note_started(stage: Stage, fingerprint: str) -> None:
-    """Remember which files a stage was started from."""
-    STATE_FOLDER.mkdir(parents=True, exist_ok=True)
-    (STATE_FOLDER / stage.project).write_text(fingerprint, encoding="utf-8")
+    """Remember which files a stage was started from. Raises DiskError."""
+    file = STATE_FOLDER / stage.project
+    with _writing(file):
+        STATE_FOLDER.mkdir(parents=True, exist_ok=True)
+        file.write_text(fingerprint, encoding="utf-8")
 
 
 def started_from(stage: Stage) -> str:
@@ -447,18 +564,90 @@ def started_from(stage: Stage) -> str:
 
 @contextmanager
 def exclusive(purpose: str) -> Iterator[None]:
-    """One controller at a time. Raises PreflightError naming the other; its end, however it came, frees the lock."""
-    STATE_FOLDER.mkdir(parents=True, exist_ok=True)
-    with (STATE_FOLDER / "lock").open("a+", encoding="utf-8", errors="replace") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise PreflightError(
-                f"the lab is busy: {shown(file.read().strip(), 100) or 'another command'}", "wait for it, or end it with Ctrl-C"
-            ) from error
-        file.truncate(0)
-        file.write(f"{purpose} (process {os.getpid()})")
-        file.flush()
+    """One controller of a state folder at a time. Raises PreflightError naming the other; its end, however it came, frees the lock.
+
+    A folder that takes no more files is locked itself: healing must not need space.
+    """
+    with _writing_unless_full(STATE_FOLDER):
+        STATE_FOLDER.mkdir(parents=True, exist_ok=True)
+    with _held((STATE_FOLDER / "lock", STATE_FOLDER), purpose, "the lab is busy"):
         yield
-        file.truncate(0)
+
+
+@contextmanager
+def alone_on(engine_id: str, purpose: str) -> Iterator[None]:
+    """One controller of an engine at a time, of all users of this machine and whatever their state folders: decision 0028.
+
+    Raises PreflightError naming the other; its end, however it came, frees the lock.
+    """
+    file = ENGINE_LOCKS / f"redundancy-lab-{hashlib.sha256(engine_id.encode()).hexdigest()[:16]}.lock"
+    with _held((file,), purpose, "the lab is busy on this engine, with another state folder", is_everybodys=True):
+        yield
+
+
+@contextmanager
+def _writing_unless_full(path: Path) -> Iterator[None]:
+    """As `_writing`, but a full or read-only disk is passed over."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise DiskError.of(path, error) from error
+
+
+@contextmanager
+def _held(candidates: Sequence[Path], purpose: str, busy: str, is_everybodys: bool = False) -> Iterator[None]:
+    """Hold the lock of the first of these that can be opened; where none can for want of space, no lock.
+
+    Its content says who holds it, where that can be written.
+    """
+    descriptor = next((found for each in candidates if (found := _opened(each, is_everybodys)) is not None), None)
+    if descriptor is None:
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise PreflightError(f"{busy}: {_holder(descriptor)}", "wait for it, or end it with Ctrl-C") from error
+        _note_holder(descriptor, f"{purpose} (process {os.getpid()})")
+        yield
+        _note_holder(descriptor, "")
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path, is_everybodys: bool) -> int | None:
+    """A descriptor of a file, made if need be, or of a folder; None where a full or read-only disk does not let us. Raises DiskError.
+
+    A file that is there is opened without O_CREAT: of another user's, in a folder that is everybody's, Linux would refuse that.
+    """
+    create = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    refused: OSError | None = None
+    for flags in (os.O_RDWR, create, os.O_RDWR, os.O_RDONLY):
+        try:
+            # Where everybody may write, somebody may have put a link to a file of ours.
+            descriptor = os.open(path, flags | (os.O_NOFOLLOW if is_everybodys else 0), 0o666)
+        except OSError as error:
+            refused = error
+            continue
+        if flags == create and is_everybodys:
+            os.fchmod(descriptor, 0o666)  # whatever the umask of who came first
+        return descriptor
+    assert refused is not None
+    if refused.errno in (*DISK_ERRORS, errno.ENOENT):
+        return None
+    raise DiskError.of(path, refused) from refused
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another command"
+    except OSError:  # a folder
+        return "another command"
+
+
+def _note_holder(descriptor: int, words: str) -> None:
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, words.encode(), 0)

@@ -68,6 +68,8 @@ class DatabaseState(StrEnum):
     """It takes writes and acknowledges none: it waits for a standby that is not there."""
     STANDBY = "standby"
     """It follows another."""
+    READ_ONLY = "read-only"
+    """It follows no other and refuses writes: to a monitor that asks whether it answers it is a healthy primary."""
     SILENT = "silent"
     """It does not answer."""
 
@@ -1054,6 +1056,51 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Timer:
+    """A setting that decides how soon a failure is detected, as the stage file has it."""
+
+    product: str
+    """haproxy, keepalived, pg_auto_failover, bird or postgresql."""
+    where: str
+    """The backend or instance that it belongs to; empty where it is of the whole program."""
+    setting: str
+    value: float
+    default: float | None
+    """What the product does where nothing is set; None where that depends on other settings."""
+    unit: str
+    """`s`, or empty for a count."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What everything ran on."""
+
+    cores: int
+    memory_mib: int
+    """Of the engine."""
+    engine: str
+    """Docker's version."""
+    kernel: str
+    system: str
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a figure stands on: it would be another one elsewhere."""
+
+    machine: Machine | None = None
+    fsync: bool | None = None
+    """Whether the databases wait for the disk; None where no file says so."""
+    timers: tuple[Timer, ...] = ()
+    round_trips_ms: dict[str, float] | None = None
+    """What the lines between two regions add to a round trip, by `eu-us`; empty where there is no distance, None where unknown."""
+    database_bytes: int | None = None
+    """The size of the database just before the load; None where no database said it."""
+    kill: str = ""
+    """What the fault `kill` ends and what it keeps."""
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """What was asked for: the frame of a run's results."""
 
@@ -1081,6 +1128,8 @@ class RunInfo:
     """Where a commit waits for another database: `region` or `local`; empty where the stage has no choice."""
     overload: Overload | None = None
     """How small the web boxes were, and what was asked of them; None where they were as their file says."""
+    conditions: Conditions | None = None
+    """What its figures stand on; None in runs from before it was noted."""
 
     @property
     def place(self) -> str:

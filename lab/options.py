@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -13,8 +12,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from lab.errors import EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_REFUTED
+from lab.errors import EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_REFUTED, DiskError
 from lab.model import Verdict
+from lab.report.console import close_output
 
 EXIT_OF_VERDICT = {Verdict.HELD: EXIT_HELD, Verdict.REFUTED: EXIT_REFUTED, Verdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
 TRIALS_MAX = 1000
@@ -35,12 +35,15 @@ class Output:
             self.messages.print(text, highlight=False, soft_wrap=True)
 
     def document(self, content: Any) -> None:
-        """One JSON document on standard output; nothing when its reader has gone away."""
+        """One JSON document on standard output; nothing when its reader has gone away. Raises DiskError."""
         try:
             click.echo(json.dumps(content, indent=2))
             sys.stdout.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            close_output()
+        except OSError as error:
+            close_output()
+            raise DiskError.of("standard output", error) from error
 
 
 class Duration(click.ParamType[float]):

@@ -105,6 +105,7 @@ def measure(
         # Nothing else is open: a run does not begin while there is a fault.
         healing.undo_all(engine, ledger)
         healing.await_whole(engine, stage)
+        ledger.check_noted()
     return capacity_per_s(bursts)
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from lab.engine import COMPOSE_MIN, Engine, EngineInfo, compose_is_recent
+from lab.engine import COMPOSE_MIN, Engine, EngineInfo, compose_is_recent, wait_until
 from lab.errors import PreflightError
 from lab.journal import UndoLedger
-from lab.model import Box, Stage
+from lab.model import INTERNET_ROLE, Box, Stage
 
 FRONT_DOOR_PORT = 8080
 LOCUST_UI_PORT = 8089
 WATCH_PORT = 8090
 PORTS = {"LAB_PORT": FRONT_DOOR_PORT, "LAB_LOCUST_PORT": LOCUST_UI_PORT, "LAB_WATCH_PORT": WATCH_PORT}
+LOAD_PATTERN = "client[.]generator"
+LOAD_ENDS_S = 3.0
 NO_OPEN_FAULTS_HINT = "'lab heal' takes it back"
 
 
@@ -110,6 +113,24 @@ def check_port(variable: str) -> None:
                 f"port {port} on 127.0.0.1 is taken by another program",
                 f"end that program, or choose another port: {variable}={other}",
             ) from error
+
+
+def check_no_other_load(engine: Engine) -> None:
+    """Raise PreflightError when a load runs that this command did not start: of a lab on another machine, which no lock here knows.
+
+    One that was left behind ends by itself as soon as its input does, so that is waited for.
+    """
+    for box in [each for each in engine.boxes() if INTERNET_ROLE in each.roles and each.status == "running"]:
+        if not wait_until(partial(_is_idle, engine, box), LOAD_ENDS_S):
+            raise PreflightError(
+                "a load is running on this engine that is not of this command",
+                "is somebody else using it? wait for the end; 'lab heal' ends a load that was left behind",
+            )
+
+
+def _is_idle(engine: Engine, box: Box) -> bool:
+    found = engine.run_in(box, ["pgrep", "-f", LOAD_PATTERN])
+    return found.exit_code != 0 or not found.output.strip()
 
 
 def check_no_open_faults(ledger: UndoLedger) -> None:

@@ -65,6 +65,8 @@ class Database:
     """It is sent what the primary writes, and answers."""
     eligible: bool = False
     """The monitor would make it the primary."""
+    refuses: bool = False
+    """It is the primary and takes no writes: the monitor finds it healthy, so nothing takes over."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def _database(stage: Stage, box: Box, survey: Survey) -> Database:
         return Database(box.service, leads=box.is_well)
     judgement = (survey.judgements or {}).get(box.service)
     leads = state in (DatabaseState.PRIMARY, DatabaseState.WAITING)
+    if state is DatabaseState.READ_ONLY:
+        return Database(box.service, refuses=True)
     follows = state is DatabaseState.STANDBY and copy is not None and copy.streams
     if judgement and state is DatabaseState.STANDBY and _is_between_primaries(survey):
         # There is nobody to follow. What it was until now, and what is being made of it, the monitor knows.
@@ -154,7 +158,7 @@ def _database(stage: Stage, box: Box, survey: Survey) -> Database:
 
 
 def _is_between_primaries(survey: Survey) -> bool:
-    return not {DatabaseState.PRIMARY, DatabaseState.WAITING} & set(survey.sight.databases.values())
+    return not {DatabaseState.PRIMARY, DatabaseState.WAITING, DatabaseState.READ_ONLY} & set(survey.sight.databases.values())
 
 
 def _former(survey: Survey) -> Group:
@@ -226,7 +230,7 @@ def _entries(seen: Evidence) -> list[Evidence]:
 
 def _databases(seen: Evidence) -> list[Evidence]:
     """Who may be the primary once the monitor has done its work; as it is where there is nothing it could do."""
-    decides = seen.automatic and bool(seen.monitors)
+    decides = seen.automatic and bool(seen.monitors) and not any(each.refuses for each in seen.databases)
     leader = next((each.name for each in seen.databases if each.leads), "")
     if leader:
         # Those whom a commit waits for are gone: others are, or it goes on alone, unless so many are needed whatever happens.

@@ -300,6 +300,7 @@ def by_hand(engine: Engine, ledger: UndoLedger, stage: Stage, policy: RepairPoli
         mended[spec.name] = found
     close(ledger, stage, mended)
     healing.await_whole(engine, stage, say=say)
+    ledger.check_noted()
     return len(mended)
 
 

@@ -10,7 +10,12 @@ from lab.model import Box, DatabaseState, Sight, Stage
 from lab.observer import look
 from lab.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
 
-OF_STATE = {DatabaseState.PRIMARY: PRIMARY, DatabaseState.WAITING: PRIMARY, DatabaseState.STANDBY: STANDBY}
+OF_STATE = {
+    DatabaseState.PRIMARY: PRIMARY,
+    DatabaseState.WAITING: PRIMARY,
+    DatabaseState.READ_ONLY: PRIMARY,
+    DatabaseState.STANDBY: STANDBY,
+}
 
 
 def with_live_roles(boxes: Sequence[Box], stage: Stage, sight: Sight) -> list[Box]:

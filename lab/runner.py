@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from threading import Lock
 from time import monotonic
 from typing import Protocol
 
-from lab import databases, evidence, exposure, healing, layout, limits, roles, signals
-from lab.availability import measure_trial, summarise
+from lab import databases, evidence, exposure, healing, layout, limits, roles, signals, surroundings
+from lab.availability import generator_report, measure_trial, summarise
 from lab.engine import POLL_S, Engine, EngineEvent, wait_until
-from lab.errors import HealError, InconclusiveError, LabError, UsageError
+from lab.errors import DiskError, HealError, InconclusiveError, LabError, UsageError
 from lab.faults import Victim
 from lab.faults.strike import Strike
 from lab.journal import RunJournal, TrialJournal, UndoLedger, utc_now
@@ -25,6 +25,7 @@ from lab.model import (
     DatabaseState,
     Event,
     Experiment,
+    GeneratorReport,
     LoadPlan,
     Operator,
     RunInfo,
@@ -120,9 +121,10 @@ def run(engine: Engine, ledger: UndoLedger, order: Order, info: RunInfo, progres
     Raises InconclusiveError when the stage does not settle or the load breaks off, HealError when a fault
     could not be undone, KeyboardInterrupt (healed) when interrupted.
     """
-    journal = RunJournal(info)
+    noted = replace(info, conditions=surroundings.look(engine, order.stage))
+    journal = RunJournal(noted)
     results = [run_trial(engine, ledger, order, number, journal, progress) for number in range(1, order.trials + 1)]
-    return conclude(info, results, journal)
+    return conclude(noted, results, journal)
 
 
 def run_trial(
@@ -163,13 +165,34 @@ class _Trial:
     reserve: Reserve | None = None
     repairs: Repairs | None = None
 
+    failure: HealError | None = None
+    """Why the stage did not come back: raised when all that is known of the trial is written."""
+
     def run(self) -> TrialRecord:
-        record = None
+        """One trial, written as far as it is known. Raises what `run` does; a failed healing outranks all else."""
         try:
             record = self._run()
-            return record
-        finally:
+        except BaseException as error:
+            self.journal.abandon()
+            if self.failure:
+                raise self.failure from error
+            self.ledger.check_noted()
+            raise
+        try:
             self.journal.close(record)
+        except DiskError as error:
+            if not self.failure:
+                raise
+            self.progress.notice(error.message)
+        self._raise_failure()
+        return record
+
+    def _raise_failure(self) -> None:
+        """Raises HealError where the stage did not come back, or that it did could not be noted."""
+        if self.failure:
+            self.progress.notice(f"what was measured is kept in {self.journal.folder.parent}; 'lab report' shows it")
+            raise self.failure
+        self.ledger.check_noted()
 
     def _run(self) -> TrialRecord:
         stage, experiment = self.order.stage, self.order.experiment
@@ -191,7 +214,15 @@ class _Trial:
             # Every open fault is of this trial: a run does not begin while there is one.
             if self.ledger.entries():
                 with signals.Deferred(lambda: self.progress.notice("interrupted: healing first")):
-                    healing.undo_all(self.engine, self.ledger)
+                    self._undo_the_rest()
+
+    def _undo_the_rest(self) -> None:
+        """What an earlier attempt left. That it fails once more is no reason to lose what was measured."""
+        try:
+            healing.undo_all(self.engine, self.ledger)
+        except HealError:
+            if not self.failure:
+                raise
 
     def _break_before(self) -> None:
         """What users do not see fail: only that it is missing, and how it comes back."""
@@ -247,18 +278,21 @@ class _Trial:
                     self._note("capacity", f"{self.order.capacity_per_s:.1f} requests a second are what one web box carries")
                 self._get_repairs_ready(observer)
                 load.run_for(experiment.baseline_s)
-                self._break_and_heal()
-                self.progress.phase("after", "a while longer under load")
-                load.run_for(experiment.after_s)
+                try:
+                    self._break_and_heal()
+                    self.progress.phase("after", "a while longer under load")
+                    load.run_for(experiment.after_s)
+                except HealError as error:
+                    self._note_failed_healing(error)
                 self._note("stop")
-                generator = load.stop()
+                generator = self._stop(load)
                 self._note_blindness(observer)
         finally:
             stop_watching()
         self._note_what_docker_said()
         self._note_sights(observer)
         self._note_reserves(observer)
-        self._note_evidence(observer)
+        self._note_logs(observer)
         if self.order.plan.has_writes:
             self.progress.phase("audit", "reading every database")
         return TrialRecord(
@@ -269,8 +303,45 @@ class _Trial:
             arrivals=tuple(sorted(load.arrivals, key=lambda arrival: arrival.number)),
             events=tuple(sorted(self.events, key=lambda event: event.at_s)),
             generator=generator,
-            final_orders=self._audit(internet, prefix) if self.order.plan.has_writes else {},
+            final_orders=self._audit_what_can_be(internet, prefix) if self.order.plan.has_writes else {},
         )
+
+    # What is still done for a trial whose stage did not come back
+
+    def _note_failed_healing(self, error: HealError) -> None:
+        """The trial ends here, and what is known of it is kept: of what was not healed nothing is concluded."""
+        self.failure = error
+        self._note("heal-failed", error.message)
+        self.load.show_fault("")
+        self.progress.phase("heal", f"failed: {error.message}")
+
+    def _stop(self, load: Load) -> GeneratorReport:
+        try:
+            return load.stop()
+        except InconclusiveError as error:
+            if not self.failure:
+                raise
+            # At least so many were intended, and how late they were is known of those that arrived.
+            self._note("note", error.message)
+            intended = max((arrival.number for arrival in load.arrivals), default=-1) + 1
+            return generator_report(load.arrivals, intended, len(load.arrivals), 0.0)
+
+    def _note_logs(self, observer: Observer) -> None:
+        try:
+            self._note_evidence(observer)
+        except LabError as error:
+            if not self.failure:
+                raise
+            self._note("note", f"the logs could not be read: {error.message}")
+
+    def _audit_what_can_be(self, internet: Box, prefix: str) -> dict[str, dict[str, int] | None]:
+        try:
+            return self._audit(internet, prefix)
+        except LabError as error:
+            if not self.failure:
+                raise
+            self._note("note", error.message)
+            return dict.fromkeys(self.order.stage.databases)
 
     def _break_and_heal(self) -> None:
         experiment = self.order.experiment
@@ -395,7 +466,18 @@ class _Trial:
         self._await_whole()
 
     def _await_whole(self) -> None:
-        """Wait until what was broken is well, users are served, and nothing is missing to survive the next fault."""
+        """Wait until what was broken is well, users are served, and nothing is missing to survive the next fault.
+
+        Raises HealError, also where it cannot be found out whether that is so.
+        """
+        try:
+            self._look_until_whole()
+        except HealError:
+            raise
+        except LabError as error:
+            raise HealError(f"it is not known whether the stage is well again: {error.message}", error.hint) from error
+
+    def _look_until_whole(self) -> None:
         healing.await_well(self.engine, self.order.stage.number, self._names())
         healing.await_service(self.engine, self.order.stage)
         healing.await_sight(self.engine, self.order.stage, self.observer, say=lambda text: self._note("note", text))

@@ -10,6 +10,7 @@ from typing import Any
 
 # The last: the terminal or the connection to it is gone.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTED = "an interrupt came before this"
 
 
 @contextmanager
@@ -30,8 +31,24 @@ def termination_interrupts() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether an interrupt came before this error, or during what it came out of: nothing more is to be begun then."""
+    chain, seen = [error], set[int]()
+    while chain:
+        each = chain.pop()
+        if each is None or id(each) in seen:
+            continue
+        if isinstance(each, KeyboardInterrupt) or INTERRUPTED in getattr(each, "__notes__", ()):
+            return True
+        seen.add(id(each))
+        chain += [each.__cause__, each.__context__]
+    return False
+
+
 class Deferred:
     """Inside this context an interrupt waits for the next `open()` window, or for the end of the context.
+
+    An error that leaves the context is not hidden by an interrupt, nor hides it: `was_interrupted` knows.
 
     So there is no instant between "noted on disk", "broken" and "healed" at which an interrupt could skip
     the healing.
@@ -49,8 +66,10 @@ class Deferred:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in zip(SIGNALS, self._before, strict=True):
             signal.signal(number, handler)
-        if self._pending and kind is None:
+        if self._pending and error is None:
             raise KeyboardInterrupt
+        if self._pending and error is not None:
+            error.add_note(INTERRUPTED)
 
     @contextmanager
     def open(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from lab import experiments, journal, resume
 from lab.engine import Engine
-from lab.errors import UsageError
+from lab.errors import LabError, UsageError
 from lab.model import LINE_FORM, Experiment, LoadPlan, RunResult, SoakOutcome, Stage, Verdict, longest_s
 from lab.runner import trial_seed
 from lab.targets import PLACES, possible
@@ -139,6 +139,16 @@ class SoakJournal:
     def keep_evidence(self, engine: Engine, stage: Stage) -> Path:
         """The last words of every box, into a folder of their own."""
         return keep_evidence(self.folder, engine, stage)
+
+
+def keep_what_can_be(keep: Callable[[], Path]) -> str:
+    """Where the logs are that `keep` keeps, in words; or why they are not kept, which hides nothing that is worse."""
+    try:
+        return f"the logs of all boxes are in {keep()}"
+    except LabError as error:
+        return f"the logs of the boxes could not be kept: {error.message}"
+    except OSError as error:
+        return f"the logs of the boxes could not be kept: {error.strerror}"
 
 
 def keep_evidence(parent: Path, engine: Engine, stage: Stage) -> Path:

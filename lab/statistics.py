@@ -113,6 +113,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def loss_upper_bound(trials: int) -> float:
+    """How large, at most, the share of trials that lose something may be, where none of so many did (95 %, one-sided).
+
+    Exact: with a share p, none of n trials loses anything with the probability (1 - p) ** n; the bound is the p for which that is
+    5 %. No trial bounds nothing: 1. Raises ValueError for a negative number.
+    """
+    if trials < 0:
+        raise ValueError(f"{trials} trials are none")
+    return 1 - (1 - CONFIDENCE) ** (1 / trials) if trials else 1.0
+
+
 def _outlasts(one: Downtime, other: Downtime) -> bool:
     """Whether one was surely longer. Of one that was healed at 4 s and one that ended after 5 s nobody knows."""
     if other.censored:

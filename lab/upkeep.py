@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from lab import healing, images, journal, preflight, signals
 from lab.engine import Engine
 from lab.errors import HealError, PreflightError
 from lab.journal import UndoLedger
 from lab.model import Box, Stage
+
+
+@contextmanager
+def alone(engine: Engine, purpose: str, despite_load: bool = False) -> Iterator[None]:
+    """One lab at a time: of this state folder, and on this engine. Raises PreflightError naming the other."""
+    with journal.exclusive(purpose), alone_on_engine(engine, purpose, despite_load):
+        yield
+
+
+@contextmanager
+def alone_on_engine(engine: Engine, purpose: str, despite_load: bool = False) -> Iterator[None]:
+    """The second half of it. `despite_load`: for who ends a load that was left behind."""
+    with journal.alone_on(engine.identity, purpose):
+        if not despite_load:
+            preflight.check_no_other_load(engine)
+        yield
 
 
 def ensure_up(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
@@ -57,7 +74,7 @@ def _await_start(engine: Engine, stage: Stage, is_fresh: bool) -> None:
 
 
 def take_down(engine: Engine, chosen: Iterable[Stage], say: Callable[[str], None]) -> None:
-    """Remove these stages, with the notes of what was broken in them."""
+    """Remove these stages, with the notes of what was broken in them. Raises HealError where those cannot be removed."""
     ledger = UndoLedger()
     for stage in chosen:
         say(f"removing stage {stage.number}" + ("" if stage.file.name == "compose.yaml" else f" ({stage.failover})"))
@@ -66,3 +83,4 @@ def take_down(engine: Engine, chosen: Iterable[Stage], say: Callable[[str], None
         for entry in ledger.entries():
             if entry.undo.stage == stage.number and not engine.boxes(stage.number):
                 ledger.close(entry)
+    ledger.check_noted()

@@ -1,4 +1,8 @@
-"""kill: the box is lost. SIGKILL to all of it; no policy brings it back."""
+"""kill: all processes of the box end at once, by SIGKILL; no policy brings it back.
+
+The kernel lives on: it closes their sockets, so that peers see a FIN or a RST at once, and keeps page cache and disk. That
+is kinder than a power cut, which sends nothing and loses what was not flushed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from lab.model import Bite, FaultKind
 
 
 class Kill(BoxFault):
-    """A machine that loses its power."""
+    """A box in which everything dies at once."""
 
     kind = FaultKind.KILL
 

@@ -33,6 +33,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "repair_after_s": info.repair_after_s,
         "foreseen": info.foreseen or None,
         "overload": asdict(info.overload) if info.overload else None,
+        "conditions": asdict(info.conditions) if info.conditions else None,
         "seed": info.seed,
         "rate_per_s": info.plan.rate_per_s,
         "deadline_s": info.plan.deadline_s,
@@ -45,7 +46,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
 
 
 def rebuild(folder: Path) -> tuple[RunResult, tuple[TrialRecord, ...]]:
-    """A run from its journal, every figure computed anew. Raises UsageError for what is no run."""
+    """A run from its journal, every figure computed again. Raises UsageError for what is no run."""
     info, records = journal.read_run(folder)
     trials = tuple(measure_trial(record, info.expectations, info.has_fault) for record in records)
     return RunResult(info, decide(trials), trials, summarise(trials), folder), records
@@ -75,7 +76,7 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "targets": list(trial.targets),
         "intended": trial.total.intended,
         "good": trial.total.good,
-        "availability_ratio": _rounded(trial.total.ratio),
+        "availability_ratio": _ratio(trial.total),
         "service": _operation(trial.total),
         "reads": _operation(trial.reads),
         "writes": _operation(trial.writes),
@@ -126,10 +127,15 @@ def _operation(found: Operation) -> dict[str, Any]:
         "good": found.good,
         "failed": found.failed,
         "unserved_s": _rounded(found.unserved_s),
-        "availability_ratio": _rounded(found.ratio),
+        "availability_ratio": _ratio(found),
         "fault_availability_ratio": _rounded(found.during_fault.ratio) if found.during_fault else None,
         "gap": _gap(found.gap),
     }
+
+
+def _ratio(found: Operation) -> float | None:
+    """Null where nothing was intended: of that nothing is known."""
+    return round(found.ratio, 6) if found.intended else None
 
 
 def _gap(gap: Gap | None) -> dict[str, Any] | None:

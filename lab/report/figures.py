@@ -33,12 +33,12 @@ def figures(result: RunResult) -> tuple[Figure, ...]:
         *([_share_figure("writes answered in time", [(trial.writes.good, trial.writes.intended) for trial in good])] * writes),
         Figure("longest outage", words.median_text(summary.outage), _spread(summary.outage)),
         _gap_figure(summary.service),
-        *([_apart_figure(summary.reads, summary.writes)] * writes),
+        *([_apart_figure("reads", summary.reads), _apart_figure("writes", summary.writes)] if writes else []),
         _total_figure(good),
         *_all_trials_figure(result),
         *([_lost_figure(result.trials), _split_figure(result.trials)] if writes else [UNMEASURED]),
         _degraded_figure(good, result.info.has_fault),
-        *_told_figure(good),
+        *_alert_figure(good),
     )
 
 
@@ -56,10 +56,7 @@ def _lost_figure(trials: Sequence[TrialResult]) -> Figure:
 def _spread(found: SampleMedian | None) -> str:
     if found is None:
         return "no valid trial"
-    if found.count == 1:
-        return "one trial"
-    interval = f"{found.coverage_ratio:.0%} interval {words.interval_text(found)}"
-    return f"median; {interval}; worst of {found.count}: {words.worst_text(found)}"
+    return words.spread_text(found)
 
 
 def _gap_figure(service: OperationSummary | None) -> Figure:
@@ -68,10 +65,10 @@ def _gap_figure(service: OperationSummary | None) -> Figure:
     return Figure("longest gap between successes", words.median_text(gap), _spread(gap))
 
 
-def _apart_figure(reads: OperationSummary | None, writes: OperationSummary | None) -> Figure:
-    """The headline's two halves: the service is down while either is."""
-    both = [f"{name} {words.median_text(each.outage)}" for name, each in (("reads", reads), ("writes", writes)) if each]
-    return Figure("longest outage, apart", " · ".join(both) or "unknown", "medians" if both else "no valid trial")
+def _apart_figure(name: str, found: OperationSummary | None) -> Figure:
+    """One of the headline's two halves: the service is down while either is."""
+    detail = _spread(found.outage) if found else f"no valid trial with {name}"
+    return Figure(f"longest outage of {name}", words.median_text(found.outage if found else None), detail)
 
 
 def _all_trials_figure(result: RunResult) -> list[Figure]:
@@ -103,31 +100,31 @@ def _total_figure(good: Sequence[TrialResult]) -> Figure:
 def _split_figure(trials: Sequence[TrialResult]) -> Figure:
     watched = [trial.writable["several_s"] for trial in trials if "several_s" in trial.writable]
     if not watched:
-        return Figure("split brain", "none", "a single database cannot")
+        return Figure("split brain", words.NOT_MEASURED, "it is observed where there are two databases")
     detail = "two databases took writes at once" if max(watched) else "never two databases took writes"
     return Figure("split brain", words.seconds(max(watched)), detail, alarm=max(watched) > 0)
 
 
 def _degraded_figure(good: Sequence[TrialResult], has_fault: bool) -> Figure:
     if not has_fault:
-        return Figure("nothing in reserve", "none", "nothing was broken")
+        return Figure("time without redundancy", "none", "no fault was injected")
     known = [trial.degraded_redundancy_s for trial in good if trial.degraded_redundancy_s is not None]
     if not known:
-        return Figure("nothing in reserve", "unknown", "it was not seen to end" if good else "no valid trial")
+        return Figure("time without redundancy", "unknown", "it was not seen to end" if good else "no valid trial")
     median_s = median(known)
-    return Figure("nothing in reserve", words.seconds(median_s), "served, but the next fault would have been an outage")
+    return Figure("time without redundancy", words.seconds(median_s), "served, but one more fault would have been an outage")
 
 
-def _told_figure(good: Sequence[TrialResult]) -> list[Figure]:
-    """How long it took until somebody was told; nothing where nobody ever was (nobody watches stage 1)."""
+def _alert_figure(good: Sequence[TrialResult]) -> list[Figure]:
+    """How long it took until an alert was delivered; nothing where none ever was (stage 1 has no monitoring)."""
     delays_s = [trial.alert_delay_s for trial in good if trial.alert_delay_s is not None]
     if not delays_s:
         return []
     alerts = median(len(trial.alerts) for trial in good)
-    silent = f"; in {words.count(len(good) - len(delays_s), 'trial')} nobody was" if len(delays_s) < len(good) else ""
+    silent = f"; none in {words.count(len(good) - len(delays_s), 'trial')}" if len(delays_s) < len(good) else ""
     return [
         Figure(
-            "somebody told after",
+            "time to alert",
             words.seconds(median(delays_s)),
             f"{alerts:g} alert{'' if alerts == 1 else 's'} a trial, in the median{silent}",
         )

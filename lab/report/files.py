@@ -6,14 +6,18 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab.errors import UsageError
+from lab.errors import DISK_ERRORS, DiskError, UsageError
 from lab.model import RunResult, TrialRecord
+from lab.plaintext import clean_file, is_utf8
 from lab.report import html, junit, markdown, strip, table
+from lab.report.console import close_output
 from lab.report.matrix import Matrix
 
 STANDARD_OUTPUT = "-"
 # A CI service gives the steps of a job one file to add to.
 APPENDED = ("summary",)
+# These say themselves that they are UTF-8, and have a way to write any character in ASCII.
+MARKUP = ("html", "junit", "svg")
 
 OF_RUN: dict[str, Callable[[RunResult, Sequence[TrialRecord]], str]] = {
     "html": html.run_page,
@@ -33,16 +37,34 @@ OF_MATRIX: dict[str, Callable[[Matrix], str]] = {
 }
 
 
-def write(text: str, path: str, append: bool = False) -> None:
-    """Write a report to a file, or to standard output for "-". Raises UsageError where that cannot be."""
+def write(text: str, path: str, append: bool = False, is_markup: bool = False) -> None:
+    """Write a report to a file, or to standard output for "-".
+
+    Raises UsageError for a name that cannot be written to, DiskError for a disk that is full.
+    """
     if path == STANDARD_OUTPUT:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        _print(text, is_markup)
         return
     try:
-        with Path(path).open("a" if append else "w", encoding="utf-8", newline="\n") as file:
+        with Path(path).open("a" if append else "w", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text)
     except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise DiskError.of(path, error) from error
         raise UsageError(
             f"{path} cannot be written: {error.strerror}", "name a file in a folder that is there, or - for standard output"
         ) from error
+
+
+def _print(text: str, is_markup: bool) -> None:
+    text = clean_file(text)  # it may end on a terminal
+    if is_markup and not is_utf8(sys.stdout):
+        text = text.encode("ascii", errors="xmlcharrefreplace").decode()
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        close_output()
+        raise DiskError.of("standard output", error) from error

@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 from lab import exposure
 from lab.availability import sample_median
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import RunInfo, RunResult, SampleMedian, TrialRecord, TrialResult
 from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
 from lab.report.dots import Dot, DotRow, dots_chart
@@ -49,7 +51,7 @@ class TrialSection:
     @property
     def size_bytes(self) -> int:
         """What its pictures take."""
-        return sum(len((each or "").encode()) for each in (self.chart, self.close_up, self.steps))
+        return sum(len((each or "").encode(errors="replace")) for each in (self.chart, self.close_up, self.steps))
 
 
 def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
@@ -63,6 +65,7 @@ def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
         verdict=result.verdict,
         verdict_line=words.verdict_line(result),
         conditions=terminal.conditions(result),
+        stands_on=[stands_on(result.info.conditions)] if result.info.conditions else [],
         figures=figures(result),
         dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
         rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
@@ -86,6 +89,7 @@ def matrix_page(matrix: Matrix) -> str:
         lines=[(row, [_heat_cell(row.cell(column.name)) for column in matrix.columns]) for row in matrix.rows],
         charts=[(column, chart) for column, chart in charts if chart],
         remarks=list(_told(matrix)),
+        stands_on=lines_of([(row.name, row.conditions) for row in matrix.rows]),
     )
 
 
@@ -145,28 +149,37 @@ def _dot_row(name: str, trials: Sequence[TrialResult], measure: str, limit_s: fl
     return DotRow(name, dots, sample_median(counting) if counting else None, limit_s)
 
 
-def _table_row(trial: TrialResult) -> dict[str, str]:
+@dataclass(frozen=True)
+class TableRow:
     """The figures of a trial, by the heading of their column."""
+
+    valid: bool
+    cells: dict[str, str]
+
+
+def _table_row(trial: TrialResult) -> TableRow:
+    return TableRow(trial.valid, _cells(trial))
+
+
+def _cells(trial: TrialResult) -> dict[str, str]:
     return {
         "trial": f"{trial.number}" + ("" if trial.valid else " (not valid)"),
         "fault target": words.broken(trial) or "nothing",
-        "longest outage": words.longest_text(trial.outages),
+        "longest outage": words.outage_text(trial.total),
+        "of reads": words.outage_text(trial.reads),
+        "of writes": words.outage_text(trial.writes) if trial.has_writes else words.NOT_MEASURED,
         "longest gap": words.gap_text(trial.total.gap),
-        "reads": f"{words.percent(trial.reads.ratio)}" if trial.reads.intended else "none",
-        "writes": f"{words.percent(trial.writes.ratio)}"
-        if trial.writes.intended
-        else "none"
-        if trial.has_writes
-        else words.NOT_MEASURED,
+        "failed reads": words.failed_text(trial.reads),
+        "failed writes": words.failed_text(trial.writes) if trial.has_writes else words.NOT_MEASURED,
         "lost writes": words.lost_of(trial),
-        "median latency": f"{trial.latency_ms['p50']:.1f} ms",
-        "99% within": f"{trial.latency_ms['p99']:.0f} ms",
-        "nothing in reserve": words.seconds(trial.degraded_redundancy_s),
+        "p50": f"{trial.latency_ms['p50']:.1f} ms",
+        "p99": f"{trial.latency_ms['p99']:.0f} ms",
+        "without redundancy": words.seconds(trial.degraded_redundancy_s),
     }
 
 
 def _sections(result: RunResult, records: Sequence[TrialRecord]) -> list[TrialSection]:
-    """The trials in order; of more than fit, those that missed an expectation or were gone longest."""
+    """The trials in order; of more than fit, those that missed an expectation or had the longest outages."""
     classes = timeline.shown_classes(trial.errors for trial in result.trials)
     both = dict(zip((trial.number for trial in result.trials), zip(records, result.trials, strict=True), strict=True))
     chosen: list[TrialSection] = []
@@ -204,10 +217,12 @@ def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tu
 
 def _said(trial: TrialResult) -> str:
     """A trial in half a line."""
-    said = [words.NOBODY_NOTICED if not trial.outages else f"longest outage {words.longest_text(trial.outages)}"]
+    nothing = words.NOBODY_NOTICED if trial.total.intended else "no request was made"
+    said = [f"longest outage {words.longest_text(trial.outages)}" if trial.outages else nothing]
     said += [f"{trial.audit.lost:,} lost writes"] if trial.audit.lost else []
     said += [] if trial.valid else ["not valid"]
-    return ", ".join([words.broken(trial) or "nothing broken", *said])
+    said += ["undecided"] if trial.valid and trial.undecided else []
+    return ", ".join([words.broken(trial) or "no fault", *said])
 
 
 def _heat_cell(cell: Cell | None) -> dict[str, object]:

@@ -56,12 +56,18 @@ def _trial_case(suite: str, info: RunInfo, record: TrialRecord, trial: TrialResu
     outcome, why = trial_outcome(trial)
     said = "\n".join(
         [
-            f"longest outage {words.longest_text(trial.outages)}, longest gap {words.gap_text(trial.total.gap)}",
+            _seen(trial),
             *terminal.remarks(info, trial),
         ]
     )
     name = f"trial {trial.number}" + (f" ({words.broken(trial)})" if trial.targets else "")
     return Case(suite, name, outcome, "; ".join(why), "\n".join(why), timeline.length_s(record), said)
+
+
+def _seen(trial: TrialResult) -> str:
+    """What users saw, the service first, then reads and writes apart."""
+    apart = f" (reads {words.outage_text(trial.reads)}, writes {words.outage_text(trial.writes)})" if trial.has_writes else ""
+    return f"longest outage {words.outage_text(trial.total)}{apart}, longest gap {words.gap_text(trial.total.gap)}"
 
 
 def trial_outcome(trial: TrialResult) -> tuple[str, tuple[str, ...]]:

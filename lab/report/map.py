@@ -174,6 +174,8 @@ def _of_database(survey: Survey, name: str) -> str:
         return f"takes orders; {_copies(survey)}"
     if state is DatabaseState.WAITING:
         return "takes orders, acknowledges none"
+    if state is DatabaseState.READ_ONLY:
+        return "primary, read-only: refuses orders"
     words = ["does not answer"] if state is DatabaseState.SILENT else []
     if copy:
         follows = "awaited" if copy.awaited else "follows" if copy.streams else "does not follow"

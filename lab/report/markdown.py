@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from lab import exposure
 from lab.availability import bins
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import RunInfo, RunResult, TrialRecord, TrialResult, Verdict
 from lab.report import heat, reserve, terminal, words
 from lab.report.figures import figures
@@ -20,6 +22,7 @@ SUMMARY_MAX_BYTES = 512 * 1024
 TEXT_MAX_CHARACTERS = 400
 SENTENCE_MAX_CHARACTERS = 2000
 COLUMNS_MAX = 30
+ROWS_TOLD_MAX = 20
 STRIP_CHARACTERS = 100
 SIGNS = {Verdict.HELD: "✓", Verdict.REFUTED: "✗", Verdict.INCONCLUSIVE: "?"}
 JOINER = "\u2060"
@@ -37,10 +40,10 @@ def run(result: RunResult, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str:
         "failed reads",
         "failed writes",
         "lost writes",
-        "99% within",
-        "what else",
+        "p99 latency",
+        "remarks",
     )
-    rows = [_row(_trial_cells(result.info, trial)) for trial in result.trials]
+    rows = [_trial_row(result.info, trial) for trial in result.trials]
     head = [*_run_head(result), "", f"{words.count(len(result.trials), 'trial')}:", "", _row(titles), _rule(len(titles))]
     return _fitted(head, rows, limit_bytes)
 
@@ -50,7 +53,7 @@ def summary(result: RunResult, records: Sequence[TrialRecord], limit_bytes: int 
     whole = run(result, limit_bytes // 2)
     key = (
         f"One character is 100 ms: `{terminal.GOOD}` good, `{terminal.SLOW}` slow, `{terminal.BAD}` failed, "
-        f"`{terminal.EXPOSED}` the tier has nothing in reserve."
+        f"`{terminal.EXPOSED}` the tier has no redundancy left."
     )
     strips = [_strip(record, trial) for record, trial in zip(records, result.trials, strict=True)]
     return _fitted([whole, key], strips, limit_bytes)
@@ -66,11 +69,17 @@ def comparison(matrix: Matrix, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str
         plain(words.matrix_headline(matrix), SENTENCE_MAX_CHARACTERS),
         "",
         *([f"{more} more faults are left out.", ""] if more else []),
+        *_stands_on(matrix),
         _row(["stage", *(column.title for column in columns), "costs"]),
         _rule(len(columns) + 2),
     ]
     rows = [_row([row.name, *(_cell(row.cell(column.name)) for column in columns), words.cost(row)]) for row in matrix.rows]
     return _fitted(head, rows, limit_bytes)
+
+
+def _stands_on(matrix: Matrix) -> list[str]:
+    lines = lines_of([(row.name, row.conditions) for row in matrix.rows[:ROWS_TOLD_MAX]])
+    return [each for line in lines for each in (f"_{plain(line)}_", "")]
 
 
 def plain(text: str, most: int = TEXT_MAX_CHARACTERS) -> str:
@@ -104,6 +113,7 @@ def _run_head(result: RunResult) -> list[str]:
         "",
         *_reserves(result),
         f"Seed {result.info.seed}, {result.info.plan.rate_per_s:g} requests a second, begun {plain(result.info.started_at)}.",
+        *(["", f"_{plain(stands_on(result.info.conditions))}_"] if result.info.conditions else []),
     ]
 
 
@@ -122,20 +132,27 @@ def _reserves(result: RunResult) -> list[str]:
     ]
 
 
+def _trial_row(info: RunInfo, trial: TrialResult) -> str:
+    """The figures of a trial; in italics where it is not valid."""
+    cells = _trial_cells(info, trial)
+    return _row(cells) if trial.valid else "| " + " | ".join(f"*{plain(cell)}*" if cell else "" for cell in cells) + " |"
+
+
 def _trial_cells(info: RunInfo, trial: TrialResult) -> tuple[str, ...]:
     return (
         str(trial.number) if trial.valid else f"{trial.number} (not valid)",
         words.broken(trial) or "-",
-        words.longest_text(trial.outages),
+        words.outage_text(trial.total),
         words.gap_text(trial.total.gap),
-        f"{trial.reads.failed:,} of {trial.reads.intended:,}",
-        f"{trial.writes.failed:,} of {trial.writes.intended:,}" if trial.has_writes else words.NOT_MEASURED,
+        words.failed_text(trial.reads),
+        words.failed_text(trial.writes) if trial.has_writes else words.NOT_MEASURED,
         words.lost_of(trial),
         f"{trial.latency_ms['p99']:.0f} ms",
         "; ".join(
             [
                 *trial.reasons,
-                *(words.check_text(each) for each in (*trial.failures, *trial.undecided)),
+                *(words.check_text(each) for each in trial.failures),
+                *(f"undecided: {words.check_text(each)}" for each in trial.undecided),
                 *terminal.each_fault(info, trial),
             ]
         ),
@@ -185,4 +202,4 @@ def _fitted(head: Sequence[str], rows: Sequence[str], limit_bytes: int) -> str:
 
 
 def _size(text: str) -> int:
-    return len(text.encode())
+    return len(text.encode(errors="replace"))

@@ -16,9 +16,9 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_json
 
 from lab.availability import summarise
-from lab.errors import UsageError, shown
+from lab.errors import DiskError, UsageError, shown
 from lab.journal import RESULTS_FOLDER
-from lab.model import Check, RunResult, TrialResult, Verdict
+from lab.model import Check, Conditions, RunResult, TrialResult, Verdict
 from lab.spec import kept
 from lab.verdict import decide
 from lab.yamlfile import place
@@ -152,6 +152,8 @@ class Row:
     """At most one of each column; a column that is missing was not tried."""
     title: str = ""
     """Of the stage, as its file has it: "Redundant load balancers"; empty in files of an older version."""
+    conditions: Conditions | None = None
+    """What the stage's figures stand on; None where that is not known."""
 
     @property
     def called(self) -> str:
@@ -324,7 +326,20 @@ def _as_of_now(raw: Any) -> Any:
     for row in _dicts(raw.get("rows")):
         for cell in _dicts(row.get("cells")):
             cell.setdefault("audits_incomplete", None)
+            _check_said(cell, Cell, ADDED_LATER)
+            for member in _dicts(cell.get("members")):
+                _check_said(member, Member, ())
     return raw
+
+
+ADDED_LATER = ("downtimes_censored", "members", "worst", "audits_incomplete")
+"""What files of the first version do not have."""
+
+
+def _check_said(raw: dict[str, Any], kind: type, added: Sequence[str]) -> None:
+    """Raise kept.MalformedError where a figure is missing: what is not said is not 0."""
+    if missing := [each.name for each in fields(kind) if each.name not in (*raw, *added)]:
+        raise kept.MalformedError(f"{missing[0]} is missing")
 
 
 def _dicts(raw: Any) -> list[dict[str, Any]]:
@@ -340,8 +355,12 @@ def _numbers(raw: Any) -> Iterator[float]:
 
 
 def write(matrix: Matrix, path: Path) -> None:
-    """Write it as JSON."""
-    path.write_text(json.dumps(matrix.to_document(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Write it as JSON. Raises DiskError."""
+    text = json.dumps(matrix.to_document(), indent=2, allow_nan=False) + "\n"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DiskError.of(path, error) from error
 
 
 def _check(matrix: Matrix) -> None:

@@ -60,9 +60,9 @@ class ConsoleProgress:
     def done(self, result: TrialResult, record: TrialRecord) -> None:
         """A trial has its figures."""
         valid = "" if result.valid else "  not valid: " + "; ".join(result.reasons)
-        lost = f", lost writes {result.audit.lost}" if result.has_writes else ""
+        lost = f", lost writes {words.lost_of(result)}" if result.has_writes else ""
         self._console.print(
-            f"  {'outage':<9}{words.longest_text(result.outages)}, longest gap {words.gap_text(result.total.gap)}{lost}{valid}",
+            f"  {'outage':<9}{words.outage_text(result.total)}, longest gap {words.gap_text(result.total.gap)}{lost}{valid}",
             highlight=False,
         )
 

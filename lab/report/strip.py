@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from lab.availability import Bin, bins
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import RunResult, TrialRecord, TrialResult
 from lab.report import heat, palette, svg, timeline, words
 from lab.report.matrix import Cell, Matrix, Row
@@ -17,6 +19,7 @@ CELLS_MAX = 450
 BAR_HEIGHTS = {"good": 16.0, "slow": 26.0, "fail-1": 36.0}
 SQUARE_WIDTH, SQUARE_HEIGHT, NAME_WIDTH = 78.0, 30.0, 170.0
 TITLE_CHARACTERS, TITLE_LINES, TITLE_LINE = 105, 3, 19.0
+FOOTER_CHARACTERS, FOOTER_LINES, FOOTER_LINE, FOOTER_TEXTS_MAX = 150, 4, 13.0, 12
 COLUMN_LINE_CHARACTERS, COLUMN_LINES = 12, 3
 SERIF_FREE = "system-ui,-apple-system,Segoe UI,Roboto,Helvetica Neue,DejaVu Sans,sans-serif"
 CLASSES = ("good", "slow", "fail-1", "fault", "healed", *(f"heat-{at}" for at in range(5)))
@@ -35,7 +38,9 @@ def run(result: RunResult, records: Sequence[TrialRecord]) -> str:
     for tick in axis.ticks(10):
         drawn.append(svg.text(f"{tick:g} s", axis.at(tick), 62, _anchor(tick, axis), "small"))
     line = svg.element("g", *drawn, transform=f"translate(0 {svg.number(below)})")
-    return _document(below + 72, title, [*heading, line])
+    said = [stands_on(result.info.conditions)] if result.info.conditions else []
+    footer, bottom = _footer(said, below + 72)
+    return _document(bottom, title, [*heading, line, *footer])
 
 
 def _heading(title: str) -> tuple[list[Markup], float]:
@@ -43,6 +48,13 @@ def _heading(title: str) -> tuple[list[Markup], float]:
     lines = _wrapped(title, TITLE_CHARACTERS, TITLE_LINES)
     drawn = [svg.text(line, MARGIN, 20 + at * TITLE_LINE, class_="title") for at, line in enumerate(lines)]
     return drawn, 10 + len(lines) * TITLE_LINE
+
+
+def _footer(said: Sequence[str], top: float) -> tuple[list[Markup], float]:
+    """What the figures stand on, in small print from here down, and where it ends."""
+    lines = [each for text in said[:FOOTER_TEXTS_MAX] for each in _wrapped(text, FOOTER_CHARACTERS, FOOTER_LINES)]
+    drawn = [svg.text(line, MARGIN, top + 8 + at * FOOTER_LINE, class_="small") for at, line in enumerate(lines)]
+    return drawn, top + len(lines) * FOOTER_LINE + (MARGIN if lines else 0)
 
 
 def typical(result: RunResult, records: Sequence[TrialRecord]) -> tuple[TrialRecord, TrialResult]:
@@ -114,7 +126,9 @@ def comparison(matrix: Matrix) -> str:
         drawn += [svg.text(each, x, top - 6 - 12 * (len(lines) - 1 - nth), "middle", "small") for nth, each in enumerate(lines)]
     for at, row in enumerate(matrix.rows):
         drawn += _row(matrix, row, top + at * (SQUARE_HEIGHT + 4))
-    return _document(top + len(matrix.rows) * (SQUARE_HEIGHT + 4) + MARGIN, title, drawn, width)
+    said = lines_of([(row.name, row.conditions) for row in matrix.rows])
+    footer, bottom = _footer(said, top + len(matrix.rows) * (SQUARE_HEIGHT + 4) + MARGIN)
+    return _document(bottom, title, [*drawn, *footer], width)
 
 
 def _column_x(at: int) -> float:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
-from lab.model import RunResult, TrialResult, longest_s
+from lab.model import Operation, RunResult, TrialResult, longest_s
 from lab.redundancy import Tier
 from lab.report import words
 from lab.report.matrix import Cell, Column, Matrix, Row
@@ -44,7 +44,7 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "targets": " ".join(trial.targets),
         "intended": trial.total.intended,
         "good": trial.total.good,
-        "availability_ratio": trial.total.ratio,
+        "availability_ratio": trial.total.ratio if trial.total.intended else None,
         "reads_intended": trial.reads.intended,
         "reads_good": trial.reads.good,
         "writes_intended": trial.writes.intended if writes else None,
@@ -58,9 +58,13 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "reads_gap_s": trial.reads.gap.length_s if trial.reads.gap else None,
         "writes_gap_s": trial.writes.gap.length_s if trial.writes.gap else None,
         "unserved_s": trial.total.unserved_s,
-        "fault_availability_ratio": trial.total.during_fault.ratio if trial.total.during_fault else None,
-        "reads_downtime_longest_s": longest_s(trial.read_outages),
-        "writes_downtime_longest_s": longest_s(trial.write_outages) if writes else None,
+        "reads_unserved_s": trial.reads.unserved_s,
+        "writes_unserved_s": trial.writes.unserved_s if writes else None,
+        "fault_availability_ratio": _during(trial.total),
+        "reads_fault_availability_ratio": _during(trial.reads),
+        "writes_fault_availability_ratio": _during(trial.writes),
+        **_outage("reads", trial.reads, trial.reads.intended > 0),
+        **_outage("writes", trial.writes, writes),
         "writes_acknowledged": audit.acknowledged if writes else None,
         "writes_lost": audit.lost if audit.complete else None,
         "writes_unexpected": audit.unexpected if audit.complete else None,
@@ -77,6 +81,15 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "generator_cpu_ratio": trial.generator.cpu_ratio,
         **{_exposure(each.tier): each.exposed_s for each in trial.exposure},
     }
+
+
+def _during(of: Operation) -> float | None:
+    return of.during_fault.ratio if of.during_fault else None
+
+
+def _outage(name: str, of: Operation, is_known: bool) -> dict[str, Value]:
+    found: dict[str, Value] = {f"{name}_downtime_longest_s": longest_s(of.outages), f"{name}_downtime_censored": of.censored}
+    return found if is_known else dict.fromkeys(found)
 
 
 def _exposure(tier: str) -> str:
@@ -98,8 +111,10 @@ TRIAL_COLUMNS = (
         "reads_good",
     ),
     *("writes_intended", "writes_good", "outages", "downtime_longest_s", "downtime_total_s", "downtime_censored"),
-    *("gap_s", "gap_censored", "reads_gap_s", "writes_gap_s", "unserved_s", "fault_availability_ratio"),
-    *("reads_downtime_longest_s", "writes_downtime_longest_s", "writes_acknowledged", "writes_lost", "writes_unexpected"),
+    *("gap_s", "gap_censored", "reads_gap_s", "writes_gap_s", "unserved_s", "reads_unserved_s", "writes_unserved_s"),
+    *("fault_availability_ratio", "reads_fault_availability_ratio", "writes_fault_availability_ratio"),
+    *("reads_downtime_longest_s", "reads_downtime_censored", "writes_downtime_longest_s", "writes_downtime_censored"),
+    *("writes_acknowledged", "writes_lost", "writes_unexpected"),
     *("writes_duplicate", "split_brain_s", "address_several_s", "degraded_redundancy_s", "rejoin_s", "served_of_capacity_ratio"),
     *words.PHASE_WORDS,
     *("latency_p50_ms", "latency_p99_ms", "latency_max_ms", "latency_longest_ms"),

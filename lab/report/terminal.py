@@ -11,9 +11,12 @@ from rich.text import Text
 
 from lab import cascade, exposure
 from lab.availability import Bin, bins, quantile
+from lab.conditions import line as stands_on
+from lab.conditions import lines_of
 from lab.model import (
     MONTH_S,
     MonkeyOutcome,
+    OperationSummary,
     RepairPolicy,
     RunInfo,
     RunResult,
@@ -24,6 +27,7 @@ from lab.model import (
     TrialResult,
     Verdict,
 )
+from lab.plaintext import one_line
 from lab.report import reserve, words
 from lab.report.matrix import Cell, Matrix
 
@@ -34,6 +38,8 @@ STYLES = {GOOD: "green", SLOW: "yellow", BAD: "bold red", NOTHING: ""}
 MARKS = {"inject": "▼", "heal": "▲"}
 STRIP_MARGIN = 9
 MINUTES_A_MONTH = MONTH_S / 60
+WIDE, WIDEST, NARROW_TARGET = 110, 140, 12
+"""From how many characters on the table has two spaces between columns and titles on one line; and a column of who served."""
 VERDICT_STYLES = {Verdict.HELD: "bold green", Verdict.REFUTED: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
@@ -41,30 +47,32 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
     """Print the whole result: the strip of each trial, the figures, the verdict."""
     info = result.info
     console.print()
-    console.print(Text(f"{info.place} · {info.experiment} · {info.question}", style="bold"))
+    console.print(Text(one_line(f"{info.place} · {info.experiment} · {info.question}"), style="bold"))
     deadline = f"{info.plan.deadline_s:g} s"
     good = f"a 2xx{f' with {info.contains!r} in it' if info.contains else ''}" if info.url else "a correct answer"
     console.print(
-        f"{info.plan.rate_per_s:g} requests a second, good means {good} within {deadline}; seed {info.seed}",
+        one_line(f"{info.plan.rate_per_s:g} requests a second, good means {good} within {deadline}; seed {info.seed}"),
         style="dim",
         markup=False,
     )
     if info.url:
-        console.print(f"only {info.url} is read: writes, losses and databases are not measured", style="dim", markup=False)
+        console.print(
+            one_line(f"only {info.url} is read: writes, losses and databases are not measured"), style="dim", markup=False
+        )
     for record, trial in zip(records, result.trials, strict=True):
         show_strip(console, record, trial)
     console.print(
-        f"one character is 100 ms: {GOOD} good  {SLOW} slow (over 250 ms)  {BAD} failed   {MARKS['inject']} broken  {MARKS['heal']} healed by the lab"
-        f"   {EXPOSED} none left in this tier",
+        f"one character is 100 ms: {GOOD} good  {SLOW} slow (over 250 ms)  {BAD} failed   {MARKS['inject']} fault injected  {MARKS['heal']} healed by the lab"
+        f"   {EXPOSED} no redundancy left in this tier",
         style="dim",
     )
-    console.print(trials_table(result.trials))
+    console.print(trials_table(result.trials, console.width))
     show_reserves(console, result.trials)
     for trial in result.trials:
-        for line in remarks(info, trial):
-            console.print(f"  trial {trial.number}: {line}", markup=False)
+        for line in (*_served_by(trial, console.width), *remarks(info, trial)):
+            console.print(f"  trial {trial.number}: {one_line(line)}", markup=False)
     for said in closing(result):
-        console.print(said, markup=False)
+        console.print(one_line(said) if isinstance(said, str) else said, markup=False)
 
 
 def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> None:
@@ -72,7 +80,7 @@ def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> Non
     cells = bins(record.arrivals, record.plan.deadline_s, BIN_S)
     marks = {int(event.at_s / BIN_S): MARKS[event.name] for event in record.events if event.name in MARKS}
     width = max(console.width - STRIP_MARGIN - 1, 20) // 10 * 10
-    console.print(f"trial {trial.number}" + (f": {', '.join(trial.targets)}" if trial.targets else ""))
+    console.print(one_line(f"trial {trial.number}" + (f": {', '.join(trial.targets)}" if trial.targets else "")), markup=False)
     for start in range(0, len(cells), width):
         row = cells[start : start + width]
         above = "".join(marks.get(start + offset, " ") for offset in range(len(row)))
@@ -127,30 +135,52 @@ def character(cell: Bin) -> str:
     return GOOD if cell.good else NOTHING
 
 
-def trials_table(trials: Sequence[TrialResult]) -> Table:
-    """The figures of each trial."""
+def trials_table(trials: Sequence[TrialResult], width: int) -> Table:
+    """The figures of each trial, in so many characters; those that are not valid are dim."""
     writes = any(trial.has_writes for trial in trials)
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2 if width >= WIDE else 1, 0, 0))
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("fault target", overflow="fold", max_width=None if width >= WIDE else NARROW_TARGET)
     of_writes = ("failed writes", "lost writes") if writes else ()
-    for title in ("trial", "fault target", "longest outage", "longest gap", "failed reads", *of_writes, "p99", "served by"):
-        table.add_column(title, justify="left" if title in ("fault target", "served by") else "right")
+    for title in ("longest outage", "longest gap", "failed reads", *of_writes, *(["p99"] if width >= WIDE else [])):
+        table.add_column(_title(title, width), justify="right", no_wrap=True)
+    if width >= WIDEST:
+        table.add_column("served by")
     for trial in trials:
-        table.add_row(
-            str(trial.number) + ("" if trial.valid else " ?"),
-            ", ".join(trial.targets) or "-",
-            words.longest_text(trial.outages),
-            words.gap_text(trial.total.gap),
-            f"{trial.reads.failed} of {trial.reads.intended}",
-            *(_of_writes(trial) if writes else ()),
-            f"{trial.latency_ms['p99']:.0f} ms",
-            ", ".join(f"{box} {count}" for box, count in trial.served_by.items()),
-        )
+        table.add_row(*_cells(trial, writes, width), style="" if trial.valid else "dim")
     return table
 
 
-def _of_writes(trial: TrialResult) -> tuple[str, str]:
-    lost = f"{trial.audit.lost} of {trial.audit.acknowledged}" if trial.audit.complete else "unknown"
-    return f"{trial.writes.failed} of {trial.writes.intended}", lost
+def _title(title: str, width: int) -> str:
+    return title if width >= WIDE else title.replace(" ", "\n")
+
+
+def _cells(trial: TrialResult, writes: bool, width: int) -> list[str]:
+    return [
+        str(trial.number) + ("" if trial.valid else " ?"),
+        words.broken(trial) or "-",
+        words.outage_text(trial.total),
+        words.gap_text(trial.total.gap),
+        words.failed_text(trial.reads),
+        *((words.failed_text(trial.writes), words.lost_of(trial)) if writes else ()),
+        *([_p99(trial)] if width >= WIDE else []),
+        *([_boxes(trial)] if width >= WIDEST else []),
+    ]
+
+
+def _p99(trial: TrialResult) -> str:
+    return f"{trial.latency_ms['p99']:.0f} ms"
+
+
+def _boxes(trial: TrialResult) -> str:
+    return ", ".join(f"{box} {count}" for box, count in trial.served_by.items())
+
+
+def _served_by(trial: TrialResult, width: int) -> list[str]:
+    """How fast and by whom it was answered, where the table has no room for it."""
+    if not trial.served_by or width >= WIDEST:
+        return []
+    return [("" if width >= WIDE else f"p99 {_p99(trial)}, ") + f"served by {_boxes(trial)}"]
 
 
 def explain(trial: TrialResult) -> list[str]:
@@ -162,20 +192,20 @@ def explain(trial: TrialResult) -> list[str]:
         lines.append("lost writes are unknown: not every database could be read")
     if trial.censored and "recover_s" in trial.phases and "heal_s" in trial.phases:
         lines.append(
-            f"it lasted until the lab healed it; users were served again {trial.phases['recover_s'] - trial.phases['heal_s']:.2f} s after that"
+            f"the outage lasted until the lab healed the fault; service restored {trial.phases['recover_s'] - trial.phases['heal_s']:.2f} s after that"
         )
     audit = trial.audit
     for count, what in (
         (audit.duplicate, "executed twice"),
-        (audit.unexpected, "executed against what the client was told"),
-        (audit.recovered, "placed though no answer came"),
+        (audit.unexpected, "committed although the client got an error"),
+        (audit.recovered, "committed although no answer came"),
     ):
         if count:
-            lines.append(f"{count} writes {what}")
+            lines.append(f"{words.count(count, 'write')} {what}")
     if trial.writable.get("several_s"):
         lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
     if trial.address.get("several_s"):
-        lines.append(f"two balancers had the address for {trial.address['several_s']:.1f} s")
+        lines.append(f"two balancers held the address for {trial.address['several_s']:.1f} s")
     if trial.served:
         lines.append(overload(trial))
     lines += [*what_the_system_did(trial), *who_was_told(trial), *redundancy(trial)]
@@ -227,8 +257,9 @@ def durability(result: RunResult) -> list[str]:
 
 
 def conditions(result: RunResult) -> list[str]:
-    """What the run was made under, and what came of it: the durability, the repair policy."""
-    return [*durability(result), *under_repair(result)]
+    """What the run was made under, and what came of it: the durability, the repair policy, losses by trial."""
+    lost = words.lost_trials(result.trials) if result.info.plan.has_writes else ""
+    return [*durability(result), *under_repair(result), *([lost] if lost else [])]
 
 
 def overload(trial: TrialResult) -> str:
@@ -241,16 +272,17 @@ def overload(trial: TrialResult) -> str:
 
 
 def what_the_system_did(trial: TrialResult) -> list[str]:
-    """When it noticed, decided and took over, counted from the fault."""
-    words = (("detect_s", "noticed"), ("elect_s", "decided"), ("reroute_s", "taken over"))
+    """When it detected the failure, elected and failed over, counted from the fault."""
     said = [
-        f"{word} after {trial.phases[phase] - trial.phases['inject_s']:.2f} s" for phase, word in words if phase in trial.phases
+        f"{words.PHASE_WORDS[phase]} after {trial.phases[phase] - trial.phases['inject_s']:.2f} s"
+        for phase in ("detect_s", "elect_s", "reroute_s")
+        if phase in trial.phases
     ]
     return [", ".join(said)] if said else []
 
 
 def who_was_told(trial: TrialResult) -> list[str]:
-    """Each alert that the fault was worth, and when it was delivered; as many as came, for that is what it costs who is on call."""
+    """Each alert that was delivered, and how long after the fault; as many as came, for that is what it costs who is on call."""
     since_s = trial.phases.get("inject_s", 0.0)
     said = [f"{alert.name} after {alert.fired_s - since_s:.2f} s" for alert in trial.alerts]
     return [f"alerts: {', '.join(said)}"] if said else []
@@ -260,8 +292,8 @@ def redundancy(trial: TrialResult) -> list[str]:
     """For how long one more failure would have been an outage."""
     if not trial.degraded_redundancy_s:
         return []
-    again = f", until {trial.rejoin_s:.1f} s after the healing" if trial.rejoin_s is not None else ""
-    return [f"nothing in reserve for {trial.degraded_redundancy_s:.1f} s{again}"]
+    again = f", restored {trial.rejoin_s:.1f} s after the healing" if trial.rejoin_s is not None else ""
+    return [f"without redundancy for {trial.degraded_redundancy_s:.1f} s{again}"]
 
 
 def operators_share(phases: dict[str, float]) -> str:
@@ -279,43 +311,49 @@ def closing(result: RunResult) -> list[Text | str]:
     summary, info = result.summary, result.info
     lines: list[Text | str] = [""]
     if summary.service:
-        lines.append(_medians(summary, info.plan.has_writes))
+        lines += _medians(result, summary.service)
     if summary.trials_valid < summary.trials and summary.outage_all:
         lines.append(
             Text(f"with the trials that are not valid: longest outage {words.median_text(summary.outage_all)}", style="dim")
         )
     expectations = "; ".join(str(expectation) for expectation in info.expectations)
-    lines.append(Text.assemble((result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), f"  expected: {expectations}"))
+    lines.append(
+        Text.assemble(
+            (result.verdict.value.upper(), VERDICT_STYLES[result.verdict]), "  " + one_line(f"expected: {expectations}")
+        )
+    )
     lines += conditions(result)
+    lines += [stands_on(info.conditions)] if info.conditions else []
     if result.folder:
         lines.append(f"kept in {result.folder}")
     return lines
 
 
-def _medians(summary: Summary, has_writes: bool) -> str:
+def _medians(result: RunResult, service: OperationSummary) -> list[str]:
     """What most trials were like: the service first, then reads and writes apart."""
-    assert summary.service is not None
-    outage, gap = summary.service.outage, summary.service.gap
-    interval = f" ({outage.coverage_ratio:.0%} interval {words.interval_text(outage)})" if outage.count > 1 else ""
-    apart = [
-        f"{name} {words.median_text(of.outage)}" for name, of in (("reads", summary.reads), ("writes", summary.writes)) if of
-    ]
-    said = [f"{summary.trials_valid} of {summary.trials} trials valid", f"longest outage {words.median_text(outage)}{interval}"]
-    said += [f"({', '.join(apart)})"] if has_writes else []
-    said += [f"longest gap {words.median_text(gap)}", f"availability {words.percent(summary.availability_ratio_median)}"]
-    said += [_lost_total(summary)] if has_writes else []
-    return " · ".join(said)
+    summary, has_writes = result.summary, result.info.plan.has_writes
+    spread = f" ({words.spread_text(service.outage)})" if service.outage.count > 1 else ""
+    undecided = words.undecided(result.trials)
+    first = [f"{summary.trials_valid} of {summary.trials} trials valid" + (f", {undecided} undecided" if undecided else "")]
+    first += [f"longest outage {words.median_text(service.outage)}{spread}"]
+    both = [f"{name} {words.median_text(of.outage)}" for name, of in (("reads", summary.reads), ("writes", summary.writes)) if of]
+    then = [f"outage of {', of '.join(both)}"] if has_writes and both else []
+    then += [f"longest gap {words.median_text(service.gap)}"]
+    then += [f"availability {words.percent(summary.availability_ratio_median)}"]
+    then += [_lost_total(summary)] if has_writes else []
+    return [" · ".join(first), " · ".join(then)]
 
 
 def _lost_total(summary: Summary) -> str:
     unknown = summary.trials - summary.trials_audited
-    return f"lost writes {summary.writes_lost_total}" + (f", unknown in {words.count(unknown, 'trial')}" if unknown else "")
+    lost = f"{summary.writes_lost_total:,}" if summary.writes_lost_total or summary.trials_audited else "unknown"
+    return f"lost writes {lost}" + (f", unknown in {words.count(unknown, 'trial')}" if unknown else "")
 
 
 def show_matrix(console: Console, matrix: Matrix) -> None:
     """Print a comparison: a row a stage, a column a fault."""
     console.print()
-    console.print(Text(matrix.title, style="bold"))
+    console.print(Text(one_line(matrix.title), style="bold"))
     table = Table(padding=(0, 1), show_lines=True)
     table.add_column("stage")
     for column in matrix.columns:
@@ -325,7 +363,9 @@ def show_matrix(console: Console, matrix: Matrix) -> None:
         cells = [_matrix_cell(row.cell(column.name)) for column in matrix.columns]
         table.add_row(Text(row.name), *cells, Text(words.cost(row)))
     console.print(table)
-    console.print(words.matrix_headline(matrix), markup=False, highlight=False)
+    console.print(one_line(words.matrix_headline(matrix)), markup=False, highlight=False)
+    for line in lines_of([(row.name, row.conditions) for row in matrix.rows]):
+        console.print(one_line(line), style="dim", markup=False, highlight=False)
 
 
 def _matrix_cell(cell: Cell | None) -> Text:
@@ -346,40 +386,53 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
     rejoin = f"redundant after {outcome.rejoin_s:.1f} s" if outcome.rejoin_s is not None else "nothing to rejoin"
     line = (
         f"{outcome.number:4d} of {faults}  {outcome.experiment:<20} {', '.join(outcome.targets) or '-':<8} {outcome.verdict:<12} "
-        f"writes gone {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s, lost {words.outcome_lost(outcome)}, {rejoin}"
+        f"outage of writes {outcome.writes_downtime_s:.2f} s, of reads {outcome.reads_downtime_s:.2f} s, lost {words.outcome_lost(outcome)}, {rejoin}"
     )
-    return line + "".join(f"\n              {why}" for why in outcome.why)
+    return line + "".join(f"\n              {one_line(why)}" for why in outcome.why)
 
 
 def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
     """One round of a monkey."""
     fault, bad = outcome.fault, outcome.intended - outcome.good
-    back = "" if outcome.reserve_back_s is None else f"; all in reserve after {outcome.reserve_back_s:.1f} s"
+    back = "" if outcome.reserve_back_s is None else f"; redundancy restored after {outcome.reserve_back_s:.1f} s"
     line = (
         f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
-        f"gone {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} not served well, lost {words.outcome_lost(fault)}{back}"
+        f"outages {outcome.downtime_s:.2f} s, {bad} of {outcome.intended} requests failed, lost {words.outcome_lost(fault)}{back}"
     )
-    return line + (" (the lab healed it)" if outcome.healed else "") + "".join(f"\n              {why}" for why in fault.why)
+    return (
+        line
+        + (" (the lab healed it)" if outcome.healed else "")
+        + "".join(f"\n              {one_line(why)}" for why in fault.why)
+    )
 
 
 def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder: str) -> None:
     """What a monkey came to."""
     for line in said:
-        console.print(line, markup=False, highlight=False)
+        console.print(one_line(line), markup=False, highlight=False)
     console.print(Text.assemble((verdict.value.upper(), VERDICT_STYLES[verdict]), f"  kept in {folder}"), soft_wrap=True)
 
 
 def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:
     """The figures of a soak: by experiment, and what did not hold."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("experiment", "faults", "held", "writes gone (median)", "longest", "lost writes", "redundant after (median)"):
+    for title in (
+        "experiment",
+        "faults",
+        "held",
+        "writes' outage (median)",
+        "longest",
+        "lost writes",
+        "redundant after (median)",
+    ):
         table.add_column(title, justify="left" if title == "experiment" else "right")
     for name in sorted({outcome.experiment for outcome in outcomes}):
         table.add_row(name, *_soak_row([outcome for outcome in outcomes if outcome.experiment == name]))
     console.print(table)
     for outcome in outcomes:
         if outcome.why:
-            console.print(f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}", markup=False, highlight=False)
+            said = f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}"
+            console.print(one_line(said), markup=False, highlight=False)
     split_s = sum(outcome.split_brain_s for outcome in outcomes)
     console.print(
         Text.assemble(

@@ -22,7 +22,13 @@ LATENCY_LOW_MS, DOT = 1.0, 2.0
 MANY = 4
 MARKED = ("impact_s", "detect_s", "elect_s", "reroute_s", "alert_s", "recover_s", "operator_s", "promoted_s", "redundant_s")
 BOLD = ("inject_s", "heal_s")
-STATE_CLASSES = {"primary": "st-primary", "waiting": "st-waiting", "standby": "st-standby", "silent": "st-silent"}
+STATE_CLASSES = {
+    "primary": "st-primary",
+    "waiting": "st-waiting",
+    "standby": "st-standby",
+    "silent": "st-silent",
+    "read-only": "st-waiting",
+}
 STATE_CLASSES |= {"answers": "st-primary", "holds": "st-waiting"}
 STATE_CLASSES |= {timeline.survives(0): "st-none"} | {timeline.survives(level): "st-standby" for level in range(1, 100)}
 
@@ -195,10 +201,10 @@ def _box_panels(record: TrialRecord, arrivals: Sequence[Arrival], frame: Frame) 
     until_s = timeline.length_s(record)
     return [
         *_lanes_panel("served by", arrivals, lambda each: each.by, frame),
-        *_lanes_panel("passed on by", arrivals, lambda each: each.via, frame),
+        *_lanes_panel("via load balancer", arrivals, lambda each: each.via, frame),
         *_spans_panel("databases", timeline.database_spans(record.events, until_s), frame),
-        *_spans_panel("the address", timeline.address_spans(record.events, until_s), frame),
-        *_spans_panel("survives", timeline.reserve_spans(record.events, until_s), frame),
+        *_spans_panel("VIP", timeline.address_spans(record.events, until_s), frame),
+        *_spans_panel("failures tolerated", timeline.reserve_spans(record.events, until_s), frame),
     ]
 
 
@@ -258,7 +264,7 @@ def _span(span: Span, y: float, frame: Frame) -> Markup:
 
 
 def _bands(trial: TrialResult, frame: Frame, top: float, bottom: float) -> Markup:
-    """From the fault to the healing, and from there until nothing was missing."""
+    """From the fault to the healing, and from there until redundancy was restored."""
     inject_s, heal_s, redundant_s = (trial.phases.get(name) for name in ("inject_s", "heal_s", "redundant_s"))
     drawn = []
     if inject_s is not None:
@@ -287,7 +293,7 @@ def _marks(trial: TrialResult, frame: Frame) -> Panel:
     since_s = trial.phases.get("inject_s", 0.0)
     labels = []
     for name, at_s in _shown(trial, frame):
-        what = words.broken(trial) if name == "inject_s" else ""
+        what = f"{words.broken(trial)}:" if name == "inject_s" and trial.targets else ""
         after = "" if name == "inject_s" else f" +{at_s - since_s:.2f} s" if at_s >= since_s else f" {at_s - since_s:.2f} s"
         labels.append(
             svg.Label(

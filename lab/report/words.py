@@ -6,25 +6,38 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from lab.model import Check, Gap, OperationSummary, Outage, RunInfo, RunResult, SampleMedian, SoakOutcome, TrialResult, Verdict
+from lab.model import (
+    Check,
+    Gap,
+    Operation,
+    OperationSummary,
+    Outage,
+    RunInfo,
+    RunResult,
+    SampleMedian,
+    SoakOutcome,
+    TrialResult,
+    Verdict,
+)
 from lab.outages import longest
 from lab.report.matrix import Cell, Matrix, Member, Row
+from lab.statistics import loss_upper_bound
 
 NOBODY_NOTICED = "no user noticed"
 PHASE_WORDS = {
-    "inject_s": "broken",
-    "bite_s": "seen to be broken",
+    "inject_s": "fault injected",
+    "bite_s": "fault confirmed",
     "impact_s": "first request failed",
-    "detect_s": "noticed",
-    "elect_s": "decided who takes over",
-    "reroute_s": "taken over",
-    "recover_s": "served again",
-    "alert_s": "somebody told",
+    "detect_s": "failure detected",
+    "elect_s": "new primary elected",
+    "reroute_s": "failover complete",
+    "recover_s": "service restored",
+    "alert_s": "alert delivered",
     "repair_s": "repair begins",
     "heal_s": "healed by the lab",
     "operator_s": "operator acts",
     "promoted_s": "operator is done",
-    "redundant_s": "nothing missing",
+    "redundant_s": "redundancy restored",
 }
 
 
@@ -43,6 +56,25 @@ def interval_text(found: SampleMedian) -> str:
 def worst_text(found: SampleMedian) -> str:
     """The largest value."""
     return seconds(found.worst, found.worst_is_bound)
+
+
+def spread_text(found: SampleMedian) -> str:
+    """How sure a median is, and the worst of its values; of one trial there is nothing to say."""
+    if found.count == 1:
+        return "one trial"
+    return f"median; {found.coverage_ratio:.0%} interval {interval_text(found)}; worst of {found.count}: {worst_text(found)}"
+
+
+def outage_text(of: Operation) -> str:
+    """The longest outage of one kind of request or of the service; unknown where nothing was asked."""
+    return longest_text(of.outages) if of.intended else "unknown"
+
+
+def failed_text(of: Operation) -> str:
+    """How many requests failed; a bound where an outage was cut short."""
+    if not of.intended:
+        return "none made"
+    return f"{'≥ ' if of.censored else ''}{of.failed:,} of {of.intended:,}"
 
 
 def longest_text(outages: Sequence[Outage]) -> str:
@@ -125,22 +157,30 @@ def _gone(result: RunResult) -> str:
     if whole.worst == 0:
         return f"{NOBODY_NOTICED}{_without(summary.service)}"
     if whole.low == 0 and not whole.is_bound:
-        return f"{_most(whole.count)} saw no outage, the worst one of {worst_text(whole)}"
+        return f"{_most(whole.count)} saw no outage, the worst one was {worst_text(whole)}{_whose(reads_s, writes_s, writes)}{_without(summary.service)}"
     about = f" (median of {count(whole.count, 'trial')})" if whole.count > 1 else ""
     if writes and not reads_s:
-        return f"no order was served for {_long(whole)}{about} while reading went on{_without(summary.writes)}"
+        return f"the longest outage of writes was {_long(whole)}{about} while no read failed{_without(summary.writes, 'writes')}"
     if writes and not writes_s:
-        return f"nothing could be read for {_long(whole)}{about} while ordering went on{_without(summary.reads)}"
+        return f"the longest outage of reads was {_long(whole)}{about} while no write failed{_without(summary.reads, 'reads')}"
     return f"the longest outage was {_long(whole)}{about}{_without(summary.service)}"
+
+
+def _whose(reads_s: float, writes_s: float, has_writes: bool) -> str:
+    """Of what an outage was, where it was not of both."""
+    if not has_writes or (reads_s and writes_s):
+        return ""
+    return " of reads" if reads_s else " of writes"
 
 
 def _worst_s(found: OperationSummary | None) -> float:
     return found.outage.worst if found else 0.0
 
 
-def _without(found: OperationSummary | None) -> str:
+def _without(found: OperationSummary | None, of: str = "") -> str:
     """The gap beside an outage: what others publish as the time that a failover takes."""
-    return f", the longest gap between two successes {median_text(found.gap)}" if found and found.gap else ""
+    between = f"two successful {of}" if of else "two successes"
+    return f", the longest gap between {between} {median_text(found.gap)}" if found and found.gap else ""
 
 
 def _most(trials: int) -> str:
@@ -164,6 +204,19 @@ def lost(trials: Sequence[TrialResult]) -> str:
     if not all(trial.audit.complete for trial in trials):
         return "whether a write was lost is not known"
     return "no acknowledged write was lost" if acknowledged else "no write was acknowledged"
+
+
+def lost_trials(trials: Sequence[TrialResult]) -> str:
+    """In how many trials a write was lost, and how many may where none was; empty where no trial was audited.
+
+    The trial is the unit: however many orders it took, it was one disaster. A trial that is not valid counts only if it lost something.
+    """
+    losing = sum(trial.audit.lost > 0 for trial in trials)
+    counting = [trial for trial in trials if trial.audit.lost or (trial.valid and trial.audit.complete and trial.has_writes)]
+    if not counting:
+        return ""
+    bound = "" if losing else f" (95 %: at most {math.ceil(round(loss_upper_bound(len(counting)) * 100, 6))} % of such trials)"
+    return f"{losing} of {count(len(counting), 'trial')} lost a write{bound}"
 
 
 NOT_MEASURED = "not measured"
@@ -210,12 +263,22 @@ def verdict_line(result: RunResult) -> str:
     """The verdict, and what it is about."""
     expected = listed([measure_text(str(each)) for each in result.info.expectations]) or "nothing in particular"
     if result.verdict is Verdict.HELD:
-        return f"Expected: {expected}. That is what happened."
+        return f"Expected: {expected}. That is what happened{_undecided(result.trials)}."
     if result.verdict is Verdict.REFUTED:
         return f"Expected: {expected}. It was not so: {'; '.join(grouped_checks(_missed(result.trials)))}."
-    good, decided = len(valid(result.trials)), sum(trial.is_decided for trial in result.trials)
-    undecided = f"; {count(good - decided, 'of them says', 'of them say')} nothing of it" if good > decided else ""
-    return f"Expected: {expected}. Nothing can be said: {count(good, 'valid trial')} of {len(result.trials)}{undecided}."
+    good = len(valid(result.trials))
+    return f"Expected: {expected}. Inconclusive: {count(good, 'valid trial')} of {len(result.trials)}{_undecided(result.trials)}."
+
+
+def _undecided(trials: Sequence[TrialResult]) -> str:
+    """How many valid trials say nothing of an expectation; empty for none."""
+    found = undecided(trials)
+    return f", {found} of them undecided" if found else ""
+
+
+def undecided(trials: Iterable[TrialResult]) -> int:
+    """How many valid trials leave an expectation undecided."""
+    return sum(not trial.is_decided for trial in valid(trials))
 
 
 def _missed(trials: Iterable[TrialResult]) -> list[Check]:
@@ -268,7 +331,7 @@ def _number(value: str) -> float:
 
 
 def measure_text(expectation: str) -> str:
-    """An expectation in words: `downtime_longest_s at most 1` is "longest downtime (s) at most 1"."""
+    """An expectation in words: `downtime_longest_s at most 1` is "longest outage in seconds at most 1"."""
     for name, words in MEASURE_WORDS.items():
         if expectation.startswith(f"{name} "):
             return words + expectation.removeprefix(name)
@@ -301,8 +364,8 @@ MEASURE_WORDS = {
     "outages": "outages",
     "split_brain_s": "seconds of split brain",
     "address_several_s": "seconds with two holders of the address",
-    "degraded_redundancy_s": "seconds with nothing in reserve",
-    "rejoin_s": "seconds until it was of full use again",
+    "degraded_redundancy_s": "seconds without redundancy",
+    "rejoin_s": "seconds from the healing until redundancy was restored",
     "served_of_capacity_ratio": "share served in time of what one web box carries",
 }
 
@@ -349,7 +412,12 @@ def _survived(row: Row) -> tuple[int, int]:
 
 def survived(cell: Cell) -> bool:
     """Whether the stage did what was expected of it, ended its outage by itself and lost nothing."""
-    return cell.verdict is Verdict.HELD and not cell.downtime_censored and not cell.writes_lost and not cell.split_brain_s
+    return cell.verdict is Verdict.HELD and not _is_cut(cell) and not cell.writes_lost and not cell.split_brain_s
+
+
+def _is_cut(cell: Cell) -> bool:
+    """Whether an outage of any trial did not end by itself; the median may be known all the same."""
+    return cell.downtime_censored or any(cell.downtimes_censored)
 
 
 def cost(row: Row) -> str:
@@ -387,8 +455,10 @@ def member_downtime(member: Member) -> str:
 
 def cell_interval(cell: Cell) -> str:
     """The interval for its median; empty for fewer than two trials."""
-    if cell.trials_valid < 2 or cell.downtime_low_s is None or cell.downtime_high_s is None:
+    if cell.trials_valid < 2 or cell.downtime_low_s is None:
         return ""
+    if cell.downtime_high_s is None:
+        return f"{cell.downtime_low_s:.2f} s or longer"
     return f"{cell.downtime_low_s:.2f} to {cell.downtime_high_s:.2f} s"
 
 
@@ -396,7 +466,7 @@ def cell_sentence(cell: Cell) -> str:
     """All of a cell in words."""
     if not cell.applicable:
         return f"does not apply: {'; '.join(cell.why)}"
-    parts = [f"gone for {cell_members(cell) or cell_downtime(cell)}"]
+    parts = [f"longest outage {cell_members(cell) or cell_downtime(cell)}"]
     interval = cell_interval(cell)
     if interval and cell.downtime_coverage_ratio is not None:
         parts.append(f"{cell.downtime_coverage_ratio:.0%} interval {interval}")
@@ -407,5 +477,5 @@ def cell_sentence(cell: Cell) -> str:
     if cell.split_brain_s:
         parts.append(f"split brain {seconds(cell.split_brain_s)}")
     if cell.degraded_s is not None:
-        parts.append(f"nothing in reserve for {seconds(cell.degraded_s)}")
+        parts.append(f"without redundancy for {seconds(cell.degraded_s)}")
     return "; ".join([*parts, *grouped(cell.why)])

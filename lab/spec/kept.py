@@ -5,6 +5,7 @@ The frozen dataclasses say what a file holds; nothing is taken for a number that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -39,7 +40,7 @@ def _reader(kind: Any) -> Any:
 def parse(kind: type[T], text: str | bytes) -> T:
     """A JSON text as a dataclass. Raises MalformedError."""
     try:
-        return cast(T, _reader(cast(Any, kind)).model_validate_json(text).root)
+        return cast(T, _reader(cast(Any, kind)).model_validate_json(_with_whole_characters(text)).root)
     except ValidationError as error:
         raise MalformedError(_worded(error)) from error
 
@@ -50,7 +51,7 @@ def document(text: str | bytes) -> Any:
     Raises MalformedError.
     """
     try:
-        found = from_json(text, allow_inf_nan=False)
+        found = from_json(_with_whole_characters(text), allow_inf_nan=False)
     except ValueError as error:
         raise MalformedError(f"this is not JSON: {shown(str(error), 100)}") from error
     if (large := next(_too_large(found), None)) is not None:
@@ -66,7 +67,7 @@ def whole(kind: type[T], text: str | bytes) -> T:
 
 def content(file: Path, most_bytes: int = DOCUMENT_MAX_BYTES) -> bytes:
     """All that a file holds. Raises OSError, and MalformedError where that is more than any file of the lab's holds."""
-    with file.open("rb") as opened:
+    with open(file, "rb") as opened:
         found = opened.read(most_bytes + 1)
     if len(found) > most_bytes:
         raise MalformedError(f"more than {most_bytes} bytes")
@@ -79,6 +80,16 @@ def is_there(file: Path) -> bool:
         return file.exists()
     except (OSError, ValueError):
         return False
+
+
+# A character of two halves, half of one, or any other escape: only the second is no text.
+_ESCAPES = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.")
+
+
+def _with_whole_characters(text: str | bytes) -> bytes:
+    """A JSON text in which half a character (a lone surrogate) is a replacement character: nothing could show it."""
+    raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], raw) if b"\\u" in raw else raw
 
 
 def _worded(error: ValidationError) -> str:

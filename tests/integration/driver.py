@@ -18,6 +18,8 @@ from lab.observer import look
 
 RUN_TIMEOUT_S = 150.0
 TRIES = 3
+ROUNDING_S = 0.001
+"""A difference of two instants of a document, which are rounded to the microsecond, is not off by more."""
 
 Found = TypeVar("Found")
 
@@ -135,8 +137,13 @@ def ended(run: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def longest(trial: dict[str, Any], kind: str) -> float:
-    """Seconds of the longest outage of a kind in a trial's document; 0 where there was none."""
+    """Seconds of the longest of a trial's `outages` (the service's), `read_outages` or `write_outages`; 0 where there was none."""
     return max((outage["end_s"] - outage["start_s"] for outage in trial[kind]), default=0.0)
+
+
+def not_held(trial: dict[str, Any]) -> list[str]:
+    """The expectations of which a trial's document does not say that they hold: missed, and undecided."""
+    return [*trial["failed_expectations"], *trial["undecided_expectations"]]
 
 
 def docker(*arguments: str) -> str:

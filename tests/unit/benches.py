@@ -11,7 +11,7 @@ from typing import Any
 from lab.availability import measure_trial
 from lab.errors import LabError
 from lab.journal import RunJournal
-from lab.model import Event, Stage, TrialResult
+from lab.model import Conditions, Event, Stage, TrialResult
 from lab.runner import Order, Progress, trial_seed
 from tests.unit.helpers import EVENTS, record
 
@@ -21,6 +21,9 @@ Gone = Callable[[str, str, int], float]
 
 def never(_project: str, _column: str, _number: int) -> float:
     return 0.0
+
+
+CONDITIONS = Conditions(fsync=False, database_bytes=8_000_000)
 
 
 @dataclass
@@ -34,12 +37,19 @@ class PlayedBench:
     of_target: dict[str, float] = field(default_factory=dict)
     """For how many seconds the service is gone where these are hit, whatever `gone` says."""
     done: list[str] = field(default_factory=list)
+    unknown: LabError | None = None
+    """Why the conditions cannot be found out."""
 
     def start(self, stage: Stage, anew: bool) -> None:
         self._do(f"start {stage.project}{' anew' if anew else ''}")
 
     def stop(self, stage: Stage) -> None:
         self._do(f"stop {stage.project}")
+
+    def conditions(self, stage: Stage) -> Conditions:
+        if self.unknown:
+            raise self.unknown
+        return CONDITIONS
 
     def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
         journal = run.trial(number)

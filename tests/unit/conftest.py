@@ -1,5 +1,16 @@
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
 
 # A busy machine is no failure: examples may take as long as they take.
 settings.register_profile("unit", deadline=None)
 settings.load_profile("unit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def locks_of_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Engines that are only played leave no lock where those of real ones are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lab.journal.ENGINE_LOCKS", tmp_path_factory.mktemp("locks"))
+        yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -45,6 +46,10 @@ class PlayedEngine:
     @property
     def as_engine(self) -> Engine:
         return cast(Engine, self)
+
+    @property
+    def identity(self) -> str:
+        return f"played by {os.getpid()}"
 
     def visiting(self, project: str, roles: object = None) -> PlayedEngine:
         self.done.append(f"visiting {project}")

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lab.availability import decide, generator_report, measure_trial, summarise
+from lab.availability import generator_report, measure_trial, summarise
 from lab.model import Event, RunInfo, RunResult, TrialRecord, Verdict
 from lab.report.matrix import Cell, Column, Matrix, Row, not_applicable
-from tests.unit.helpers import EVENTS, arrival, bad, record, run_info
+from lab.verdict import decide
+from tests.unit.helpers import EVENTS, arrival, bad, record, run_info, traffic
 
 # Every sign that means something in HTML, SVG, Markdown, XML or a spreadsheet.
 HOSTILE = "</title></svg><script>alert(1)</script><img src=x onerror=alert(2)>\"'|`*_[x](javascript:1)&amp;\x00\x1b]]>@all"
@@ -39,6 +40,20 @@ def invalid(number: int = 1, *gone: tuple[float, float]) -> TrialRecord:
     """A trial whose load was starved."""
     whole = record(*gone, number=number)
     return replace(whole, generator=replace(whole.generator, cpu_ratio=0.9))
+
+
+def writes_only(*gone: tuple[float, float], **changes: Any) -> TrialRecord:
+    """A trial in which no order was placed in these stretches, and every read was answered."""
+    arrivals = [each if each.kind == "write" else arrival(each.at_s, number=each.number) for each in traffic(7.0, *gone)]
+    kept = {each.key: 1 for each in arrivals if each.key and each.outcome == "ok"}
+    return record(arrivals=tuple(arrivals), final_orders={"db": kept}, **changes)
+
+
+def stalled(since_s: float, until_s: float, **changes: Any) -> TrialRecord:
+    """A trial in which everything waited for a while, and was answered in time."""
+    waits = {each.number: until_s + 0.01 - each.at_s for each in traffic(7.0) if since_s <= each.at_s < until_s}
+    arrivals = tuple(replace(each, done_s=each.at_s + waits.get(each.number, 0.01)) for each in traffic(7.0))
+    return record(arrivals=arrivals, **changes)
 
 
 def silent() -> TrialRecord:

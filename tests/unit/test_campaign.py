@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections import Counter
 from dataclasses import replace
@@ -15,9 +16,11 @@ from lab.campaign import Attempt, Campaign, Kept, Span, StagePlan, Stopwatch
 from lab.errors import HealError, InconclusiveError, LabError, PreflightError, UsageError
 from lab.model import FaultKind, LoadPlan, TrialResult, Verdict
 from lab.plan import EXTRA_TRIALS, Terms
+from lab.report import matrix as matrices
 from lab.report import words
 from lab.report.matrix import Cell, Matrix, from_document
-from tests.unit.benches import NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
+from lab.signals import Deferred
+from tests.unit.benches import CONDITIONS, NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
 
 TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
 COLUMNS = "kill-web,kill-lb,kill-standby"
@@ -103,10 +106,29 @@ def test_the_matrix_has_what_was_measured_and_what_does_not_apply(tmp_path: Path
     assert (gone.verdict, gone.downtime_censored, gone.downtimes_censored) == (Verdict.REFUTED, True, (True, True))
     assert gone.downtimes_s == pytest.approx((3.0, 3.0), abs=0.01)  # from 2 s until the healing at 5 s
     assert web
-    assert web.downtimes_s == pytest.approx((0.1, 0.2), abs=0.02)
+    assert web.downtimes_s == pytest.approx((0.1, 0.2), abs=0.04)  # until the first write is answered: every 31 ms there is one
     assert (web.verdict, web.trials, web.trials_valid, web.writes_lost) == (Verdict.HELD, 2, 2, 0)
-    assert web.degraded_s == pytest.approx(3.5 - 0.15, abs=0.02)
+    assert web.degraded_s == pytest.approx(3.5 - 0.15, abs=0.04)
     assert [column.name for column in matrix.columns] == COLUMNS.split(",")
+
+
+def test_a_row_says_what_its_figures_stand_on(tmp_path: Path) -> None:
+    _, matrix = whole(tmp_path)
+    assert [row.conditions for row in matrix.rows] == [CONDITIONS] * len(matrix.rows)
+    assert matrices.from_document(json.loads(json.dumps(matrix.to_document()))) == matrix
+    assert matrix.rows[0].conditions is not None
+
+
+def test_conditions_that_nobody_knows_are_no_reason_to_measure_nothing(tmp_path: Path) -> None:
+    bench, kept = PlayedBench(spofs, unknown=LabError("no answer")), Kept.begin(comparison(), tmp_path)
+    carry_out(comparison(), kept, bench)
+    matrix = campaign.outcome(comparison(), kept)
+    assert [row.conditions for row in matrix.rows] == [None] * len(matrix.rows)
+    assert figures(matrix) == figures(
+        replace(matrix, rows=tuple(replace(row, conditions=None) for row in whole(tmp_path / "b")[1].rows))
+    )
+    with pytest.raises(PreflightError):
+        carry_out(comparison(), Kept.begin(comparison(), tmp_path / "c"), PlayedBench(unknown=PreflightError("no engine")))
 
 
 def test_a_cell_is_an_ordinary_run(tmp_path: Path) -> None:
@@ -260,6 +282,28 @@ def test_a_trial_that_breaks_off_is_tried_again_on_a_stage_that_is_started_anew(
     assert cell
     assert (cell.trials, cell.trials_valid, cell.verdict) == (3, 2, Verdict.HELD)
     assert cell.why == (f"trial 1 was broken off: {error.message}",)
+
+
+def test_an_interrupt_during_a_trial_that_could_not_be_healed_ends_the_campaign(tmp_path: Path) -> None:
+    """The error says what is left broken, so it is what is raised; no further trial is begun."""
+
+    def before(what: str) -> None:
+        if "redundancy-lab-3 kill-lb 1" in what:
+            with Deferred(lambda: None):
+                os.kill(os.getpid(), signal.SIGINT)
+                raise HealError("db could not be undone")
+
+    kept = Kept.begin(comparison(), tmp_path)
+    bench = PlayedBench(before=before)
+    with pytest.raises(HealError, match="db could not be undone"):
+        carry_out(comparison(), kept, bench)
+    assert not [each for each in bench.done if "redundancy-lab-3 kill-lb" in each]
+    through = len(kept.attempts)
+    # The same command goes on with that trial.
+    rest = PlayedBench()
+    carry_out(comparison(), kept, rest)
+    assert len(kept.attempts) > through
+    assert next(each for each in rest.done if each.startswith("trial")).startswith("trial redundancy-lab-3 kill-lb 1")
 
 
 def regions(trials: int = 1) -> Campaign:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab.availability import EVIDENCE, MEASURES, PHASE_OF_EVENT, decide, measure_trial, summarise
+from lab.availability import EVIDENCE, PHASE_OF_EVENT, measure_trial, summarise
 from lab.errors import UsageError
 from lab.evidence import RESOLVED
 from lab.experiments import OPERATOR_ACTS
@@ -23,10 +23,12 @@ from lab.report.document import as_document, rebuild
 from lab.report.figures import figures
 from lab.stages import ROOT
 from lab.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
+from lab.verdict import MEASURES, decide
 from tests.unit.helpers import EVENTS, record, result, run_info
 
 # What docs/results.md promises. Whoever takes one of these away breaks somebody's program: raise schema_version.
 DOCUMENT = {
+    "conditions",
     "schema_version",
     "stage",
     "stage_folder",
@@ -60,6 +62,7 @@ TRIAL = {
     "intended",
     "good",
     "availability_ratio",
+    "service",
     "reads",
     "writes",
     "outages",
@@ -68,6 +71,8 @@ TRIAL = {
     "downtime_longest_s",
     "downtime_total_s",
     "downtime_censored",
+    "gap_s",
+    "gap_censored",
     "phases",
     "errors",
     "served_by",
@@ -78,6 +83,8 @@ TRIAL = {
     "writes_audit",
     "generator",
     "failed_expectations",
+    "undecided_expectations",
+    "checks",
     "notes",
     "alert_delay_s",
     "alerts",
@@ -91,8 +98,11 @@ TRIAL = {
     "exposure",
     "exposure_period_s",
 }
-SHARE = {"intended", "good", "availability_ratio"}
-OUTAGE = {"start_s", "end_s", "censored"}
+OPERATION = {"intended", "good", "failed", "unserved_s", "availability_ratio", "fault_availability_ratio", "gap"}
+OUTAGE = {"start_s", "end_s", "censored", "answered"}
+GAP = {"start_s", "end_s", "censored", "length_s"}
+CHECK = {"measure", "at_most", "at_least", "low", "high", "outcome"}
+MEDIAN = {"median_s", "median_is_bound", "ci_s", "ci_coverage_ratio", "worst_s", "worst_is_bound", "trials"}
 PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"}
 # Those that only some stages and experiments have.
 MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "alert_s", "operator_s", "promoted_s", "repair_s"}
@@ -106,10 +116,15 @@ SUMMARY = {
     "downtime_ci_s",
     "downtime_ci_coverage_ratio",
     "downtime_censored",
+    "downtime_worst_s",
+    "downtime_worst_censored",
+    "downtime_median_all_s",
+    "operations",
     "availability_ratio_median",
     "reads_failed_total",
     "writes_failed_total",
     "writes_lost_total",
+    "trials_audited",
 }
 
 
@@ -127,7 +142,10 @@ def test_document_has_the_keys_that_are_promised() -> None:
     assert set(content["summary"]) == SUMMARY
     for trial in content["trials"]:
         assert set(trial) == TRIAL
-        assert set(trial["reads"]) == set(trial["writes"]) == SHARE
+        for operation in (trial["service"], trial["reads"], trial["writes"]):
+            assert set(operation) == OPERATION
+            assert set(operation["gap"]) == GAP
+        assert [set(each) for each in trial["checks"]] == [CHECK, CHECK]
         assert [set(each) for each in trial["outages"] + trial["read_outages"] + trial["write_outages"]] == [OUTAGE] * 3
         assert set(trial["phases"]) == PHASES
         assert set(trial["writes_audit"]) == AUDIT
@@ -135,18 +153,30 @@ def test_document_has_the_keys_that_are_promised() -> None:
         for key in ("latency_ms", "reads_latency_ms", "writes_latency_ms"):
             assert set(trial[key]) == {"p50", "p99", "max", "longest"}
         assert set(trial["undisturbed_writes_latency_ms"]) == {"writes", "p50", "p99"}
+    assert set(content["summary"]["operations"]) == {"service", "reads", "writes"}
+    for operation in content["summary"]["operations"].values():
+        assert set(operation) == {"outage", "gap"}
+        assert set(operation["outage"]) == set(operation["gap"]) == MEDIAN
     assert set(content["expectations"][0]) == {"measure", "at_most", "at_least"}
 
 
 def test_every_key_is_described() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    keys = DOCUMENT | TRIAL | SHARE | OUTAGE | PHASES | MORE_PHASES | AUDIT | GENERATOR | SUMMARY | ALERT
+    keys = (
+        DOCUMENT | TRIAL | OPERATION | OUTAGE | GAP | CHECK | MEDIAN | PHASES | MORE_PHASES | AUDIT | GENERATOR | SUMMARY | ALERT
+    )
     assert sorted(key for key in keys if not re.search(rf"`{key}(\[\])?`", text)) == []
 
 
 def test_every_phase_and_every_event_is_described() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert {"impact_s", "recover_s", *PHASE_OF_EVENT.values(), *(f"{name}_s" for name in EVIDENCE)} == PHASES | MORE_PHASES
+    assert {
+        "impact_s",
+        "recover_s",
+        "redundant_s",
+        *PHASE_OF_EVENT.values(),
+        *(f"{name}_s" for name in EVIDENCE),
+    } == PHASES | MORE_PHASES
     names = {*PHASE_OF_EVENT, *EVIDENCE, RESOLVED, "no-bite", "stop", "databases", "address", "clock", "docker", "note"}
     assert sorted(name for name in names if not re.search(rf"^\|[^|]*`{name}`", text, re.MULTILINE)) == []
 
@@ -171,18 +201,30 @@ def test_document_says_what_was_measured() -> None:
     (trial,) = content["trials"]
     assert (trial["valid"], trial["reasons"], trial["target"]) == (True, [], "web1")
     assert (trial["intended"], trial["good"]) == (896, 768)
-    assert trial["reads"] == {"intended": 672, "good": 576, "availability_ratio": 0.857143}
-    assert trial["outages"] == [{"start_s": 2.0, "end_s": 3.01, "censored": False}]
-    assert trial["downtime_longest_s"] == trial["downtime_total_s"] == 1.01
+    assert trial["reads"] == {
+        "intended": 672,
+        "good": 576,
+        "failed": 96,
+        "unserved_s": 1.371429,  # 96 at 70 reads a second
+        "availability_ratio": 0.857143,
+        "fault_availability_ratio": 0.666667,
+        # From the success before the fault (1.99 s) to the one after it.
+        "gap": {"start_s": 2.002187, "end_s": 3.017812, "censored": False, "length_s": 1.015625},
+    }
+    # The first write comes at 2 s, the first read that is answered again at 3.0078 s.
+    assert trial["read_outages"] == [{"start_s": 2.007812, "end_s": 3.017812, "censored": False, "answered": 0}]
+    assert trial["write_outages"] == [{"start_s": 2.0, "end_s": 3.01, "censored": False, "answered": 0}]
+    assert trial["outages"] == [{"start_s": 2.0, "end_s": 3.017812, "censored": False, "answered": 0}]
+    assert trial["downtime_longest_s"] == trial["downtime_total_s"] == 1.017812
     assert trial["errors"] == {"reset": 128}
     assert trial["writes_audit"]["attempted"] == 224
-    assert content["summary"]["downtime_ci_s"] == [1.01, 1.01]
+    assert content["summary"]["downtime_ci_s"] == [1.017812, 1.017812]
     assert content["summary"]["availability_ratio_median"] == 0.857143
 
 
 def test_document_says_what_an_observer_saw_and_how_long_something_was_missing() -> None:
     (unwatched,) = document(result((2.0, 3.0)))["trials"]
-    assert (unwatched["degraded_redundancy_s"], unwatched["rejoin_s"]) == (2.49, 0.5)
+    assert (unwatched["degraded_redundancy_s"], unwatched["rejoin_s"]) == (2.482188, 0.5)
     assert (unwatched["writable_databases"], unwatched["address_holders"]) == ({}, {})
     seen = [
         Event(2.5, "elect", "monitor"),
@@ -294,7 +336,7 @@ def test_what_nobody_looked_at_is_null_and_not_zero() -> None:
 def test_every_report_says_that_it_is_not_measured() -> None:
     result_ = visited()
     assert [each.value for each in figures(result_) if "losses" in each.name] == ["not measured"]
-    assert "the service was gone for 2.0" in words.headline(result_)
+    assert "the longest outage was 2.01 s, the longest gap between two successes 2.02 s" in words.headline(result_)
     assert "write" not in words.headline(result_)
     page = html.run_page(result_, [replace(record(), plan=READ)])
     assert "not measured" in page

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from lab import experiments, stages
-from lab.availability import MEASURES
 from lab.errors import UsageError
 from lab.model import Expectation, Experiment, FaultKind, Operator, Overload, Repair, RepairPolicy, Stage, Step
+from lab.verdict import MEASURES
 from tests.unit.helpers import BALANCERS, automatic, replicated, stage
 
 GOOD = """\

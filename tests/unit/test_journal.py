@@ -127,8 +127,15 @@ def test_trial_that_was_broken_off_is_left_out(tmp_path: Path) -> None:
     run = RunJournal(run_info(), tmp_path)
     trial = run.trial(1)
     trial.arrivals(record().arrivals)
-    trial.close()
+    trial.abandon()
     assert read_run(run.folder) == (run_info(), ())
+
+
+def test_trials_are_in_the_order_of_their_numbers_also_beyond_99(tmp_path: Path) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    for number in (*range(1, 102), 1000):
+        run.trial(number).close(record(number=number, arrivals=(), final_orders={}))
+    assert [trial.number for trial in read_run(run.folder)[1]] == [*range(1, 102), 1000]
 
 
 def test_event_is_on_disk_at_once(tmp_path: Path) -> None:
@@ -136,7 +143,7 @@ def test_event_is_on_disk_at_once(tmp_path: Path) -> None:
     trial = run.trial(1)
     trial.event(record().events[0])
     assert '"inject"' in (run.folder / "trial-01" / "events.jsonl").read_text()
-    trial.close()
+    trial.abandon()
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:

@@ -233,7 +233,6 @@ PLAN = {"rate_per_s": 100.0, "deadline_s": 1.0, "write_share": 0.3, "new_connect
         ({"seed": 10**300}, "is no number that the lab writes"),
         ({"seed": 1.5}, "seed should be a valid integer"),
         ({"title": None}, "title should be a valid string"),
-        ({"title": "\ud83d"}, "this is not JSON"),
         ({"overload": {"cpus": "few"}}, "overload.cpus should be"),
         ({"has_fault": "yes"}, "has_fault should be a valid boolean"),
     ],
@@ -247,6 +246,12 @@ def test_fields_of_another_version_are_passed_over(lab: Lab, tmp_path: Path) -> 
     expectations = [{**each, "since": 3} for each in raw["expectations"]]
     done = lab("report", str(changed_run(tmp_path, moon="full", plan={**PLAN, "shape": "sine"}, expectations=expectations)))
     assert (done.code, done.err) == (EXIT_HELD, "")
+
+
+def test_half_a_character_is_shown_as_a_replacement(lab: Lab, tmp_path: Path) -> None:
+    done = lab("report", str(changed_run(tmp_path, question="Is \ud83d here, \U0001f600 and \\ud83d?")))
+    assert (done.code, done.err) == (EXIT_HELD, "")
+    assert "Is \N{REPLACEMENT CHARACTER} here, \U0001f600 and \\ud83d?" in done.out
 
 
 @pytest.mark.parametrize(

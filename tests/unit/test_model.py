@@ -103,7 +103,7 @@ def times(**phases: float) -> tuple[float | None, float | None]:
 
 
 def test_something_is_missing_from_the_end_of_the_outage_until_the_stage_is_whole() -> None:
-    assert times(inject_s=2.0, recover_s=3.0, heal_s=8.0, redundant_s=12.0) == (9.0, 4.0)
+    assert times(inject_s=2.0, impact_s=2.0, recover_s=3.0, heal_s=8.0, redundant_s=12.0) == (9.0, 4.0)
 
 
 def test_fault_that_nobody_noticed_has_something_missing_from_its_beginning() -> None:
@@ -111,15 +111,19 @@ def test_fault_that_nobody_noticed_has_something_missing_from_its_beginning() ->
 
 
 def test_stage_that_mends_itself_has_nothing_to_rejoin() -> None:
-    assert times(inject_s=2.0, recover_s=3.0, redundant_s=5.0) == (2.0, None)
+    assert times(inject_s=2.0, impact_s=2.0, recover_s=3.0, redundant_s=5.0) == (2.0, None)
 
 
 def test_nothing_is_missing_where_users_suffered_until_all_was_well() -> None:
-    assert times(inject_s=2.0, recover_s=12.5, heal_s=8.0, redundant_s=12.0) == (0.0, 4.0)
+    assert times(inject_s=2.0, impact_s=2.0, recover_s=12.5, heal_s=8.0, redundant_s=12.0) == (0.0, 4.0)
+
+
+def test_outage_whose_end_was_not_seen_leaves_the_time_without_redundancy_unknown() -> None:
+    assert times(inject_s=2.0, impact_s=2.0, heal_s=8.0, redundant_s=12.0) == (None, 4.0)
 
 
 def test_stage_that_did_not_get_whole_and_trial_without_a_fault_have_no_such_time() -> None:
-    assert times(inject_s=2.0, recover_s=3.0, heal_s=8.0) == (None, None)
+    assert times(inject_s=2.0, impact_s=2.0, recover_s=3.0, heal_s=8.0) == (None, None)
     assert times() == (None, None)
 
 

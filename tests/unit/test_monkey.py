@@ -337,7 +337,7 @@ def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
 def test_a_round_is_a_line() -> None:
     line = terminal.monkey_line(replace(outcome(good=3990), healed=True, reserve_back_s=6.2), 40)
     assert "kill-primary" in line
-    assert line.endswith("10 of 4000 not served well, lost 0; all in reserve after 6.2 s (the lab healed it)")
+    assert line.endswith("10 of 4000 requests failed, lost 0; redundancy restored after 6.2 s (the lab healed it)")
 
 
 def test_a_run_becomes_an_outcome() -> None:

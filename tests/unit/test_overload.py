@@ -15,7 +15,7 @@ from lab.availability import measure_trial
 from lab.engine import ExecResult
 from lab.errors import InconclusiveError, LabError, UsageError
 from lab.journal import UndoLedger
-from lab.model import Box, Event, Expectation, Overload, UndoAction
+from lab.model import Box, Event, Expectation, Outcome, Overload, UndoAction
 from lab.overload import Burst, capacity_per_s, next_rate
 from tests.unit.helpers import EVENTS, box, record, stage
 from tests.unit.played import PlayedEngine
@@ -129,8 +129,8 @@ def test_what_was_served_is_held_against_what_one_box_carries() -> None:
     assert trial.served["offered_per_s"] == pytest.approx(128, rel=0.02)
     assert trial.served["served_per_s"] == pytest.approx(128 - 16 / 0.95, rel=0.02)
     assert trial.served_ratio == pytest.approx(trial.served["served_per_s"] / 64)
-    assert trial.failed_expectations == ()
-    assert measure_trial(record(), (least,), has_fault=True).failed_expectations
+    assert [check.outcome for check in trial.checks] == [Outcome.HOLDS]
+    assert [check.outcome for check in measure_trial(record(), (least,), has_fault=True).checks] == [Outcome.UNDECIDED]
 
 
 def test_an_overload_needs_two_web_boxes_behind_a_balancer() -> None:

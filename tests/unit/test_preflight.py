@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from lab.engine import EngineInfo, compose_is_recent
+from lab.engine import EngineInfo, ExecResult, compose_is_recent
 from lab.errors import EXIT_PREFLIGHT, PreflightError
 from lab.journal import UndoLedger
 from lab.model import Box, Stage, Undo, UndoAction
@@ -14,6 +15,7 @@ from lab.preflight import (
     available_memory_mib,
     check_memory,
     check_no_open_faults,
+    check_no_other_load,
     check_other_stages,
     check_port,
     check_tools,
@@ -23,6 +25,7 @@ from lab.preflight import (
 )
 from lab.stages import all_stages, find
 from tests.unit.helpers import automatic, box, db, replicated, stage
+from tests.unit.played import PlayedEngine
 
 INFO = EngineInfo(version="28.0", compose_version="2.40.0", buildx=True, memory_mib=4000, processors=2, system="Linux")
 
@@ -156,3 +159,29 @@ def test_tools_must_be_there_and_recent() -> None:
 )
 def test_compose_versions(version: str, recent: bool) -> None:
     assert compose_is_recent(version) is recent
+
+
+def test_load_of_another_lab_is_waited_for_and_then_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was left behind ends by itself; one that stays is somebody's."""
+    monkeypatch.setattr("lab.preflight.LOAD_ENDS_S", 0.2)
+    internet = box("internet", ("internet",))
+    seen: list[str] = []
+
+    def playing(*processes: str) -> PlayedEngine:
+        left = list(processes)
+
+        def answer(_box: Box, command: Sequence[str]) -> ExecResult:
+            seen.append(command[-1])
+            found = left.pop(0) if len(left) > 1 else left[0]
+            return ExecResult(0 if found else 1, found)
+
+        return PlayedEngine([internet, box(), box("internet", ("internet",), stage=4, status="exited")], answer=answer)
+
+    with pytest.raises(PreflightError, match="a load is running on this engine") as caught:
+        check_no_other_load(playing("41").as_engine)
+    assert "'lab heal'" in caught.value.hint
+    check_no_other_load(playing("41", "41", "").as_engine)
+    check_no_other_load(playing("").as_engine)
+    check_no_other_load(PlayedEngine([box()]).as_engine)
+    # Not the command that asks.
+    assert set(seen) == {"client[.]generator"}

@@ -143,6 +143,17 @@ def test_standby_that_the_monitor_would_not_promote_takes_nothing_over() -> None
     assert database_margin(PAIR, ill) == 0
 
 
+@pytest.mark.parametrize("number", ["5", "6", "7"])
+def test_primary_that_refuses_writes_is_not_replaced_while_it_answers(number: str) -> None:
+    """The monitor asks whether it answers, and finds it healthy: nothing takes over, and orders stay refused."""
+    of = find(number)
+    whole = surveyed(of)
+    states = {name: DatabaseState.READ_ONLY if each == "primary" else each for name, each in whole.sight.databases.items()}
+    refusing = seen(of, replace(whole, sight=replace(whole.sight, databases=states, standbys=0, synchronous=0)))
+    assert outcomes(refusing) == []
+    assert set(margins(refusing).values()) == {0}
+
+
 def test_without_its_monitor_the_service_goes_on_and_the_databases_have_no_margin() -> None:
     alone = seen(PAIR, surveyed(PAIR, judgements=None))
     assert serves(alone)

@@ -13,10 +13,11 @@ import pytest
 from lab.report import strip
 from lab.report.html import matrix_page, run_page
 from lab.stages import ROOT
+from scripts.pictures import BROWSERS
 from tests.unit.helpers import record
 from tests.unit.reports import WATCHED, a_matrix, a_run, hostile
 
-BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
 DEADLINE_S = 120
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 import pytest
 
-from lab.errors import HealError
-from lab.signals import SIGNALS, Deferred, termination_interrupts
+from lab.errors import HealError, LabError
+from lab.signals import SIGNALS, Deferred, termination_interrupts, was_interrupted
 
 PATIENCE_S = 5.0
 
@@ -91,16 +92,58 @@ def test_window_that_has_closed_defers_again() -> None:
     assert notices == ["healing first", "went on"]
 
 
-def test_failure_is_not_hidden_by_an_interrupt() -> None:
+def test_failure_and_interrupt_do_not_hide_each_other() -> None:
+    """Who could not heal says so; and whoever called is told that nothing more is to be begun."""
     notices: list[str] = []
 
-    def work() -> None:
+    def work(interrupted: bool) -> None:
         with Deferred(lambda: notices.append("healing first")):
-            send(signal.SIGINT, lambda: bool(notices))
+            if interrupted:
+                send(signal.SIGINT, lambda: bool(notices))
             raise HealError("web1 could not be started")
 
-    with pytest.raises(HealError):
+    with pytest.raises(HealError) as caught:
+        work(interrupted=True)
+    assert was_interrupted(caught.value)
+    with pytest.raises(HealError) as caught:
+        work(interrupted=False)
+    assert not was_interrupted(caught.value)
+
+
+def test_interrupt_in_a_window_is_known_by_the_failure_that_came_of_it() -> None:
+    def heal() -> None:
+        try:
+            raise LabError("Docker could not start it")
+        except LabError as error:
+            failures.append(HealError("web1 could not be started"))
+            failures[0].__cause__ = error
+
+    failures: list[HealError] = []
+
+    def work() -> None:
+        with Deferred(lambda: None) as interrupts:
+            try:
+                with interrupts.open():
+                    send(signal.SIGINT)
+            finally:
+                heal()
+                raise failures[0]
+
+    with pytest.raises(HealError) as caught:
         work()
+    assert was_interrupted(caught.value)
+
+
+def test_interrupt_that_was_dealt_with_is_over() -> None:
+    def work() -> None:
+        with suppress(KeyboardInterrupt):
+            raise KeyboardInterrupt
+        raise HealError("later")
+
+    with pytest.raises(HealError) as caught:
+        work()
+    assert not was_interrupted(caught.value)
+    assert not was_interrupted(None)
 
 
 def test_nothing_happens_without_an_interrupt_and_handlers_are_put_back() -> None:

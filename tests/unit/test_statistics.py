@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lab import statistics
 from lab.availability import CONFIDENCE
-from lab.statistics import EXACT_MAX, Change, Downtime, Shift, attainable_p, decide, holm, p_value, shift
+from lab.statistics import EXACT_MAX, Change, Downtime, Shift, attainable_p, decide, holm, loss_upper_bound, p_value, shift
 
 # Few values, so that there are many ties, as with downtimes of exactly 0.
 downtimes = st.builds(Downtime, st.sampled_from([0.0, 0.01, 0.5, 1.0, 1.5, 4.0]), st.booleans())
@@ -190,3 +190,21 @@ def test_false_alarms_are_as_rare_as_promised() -> None:
 
     alarms = sum(decide(found, found.p_value) is not Change.NONE for _ in range(400) if (found := shift(ten(), ten())))
     assert alarms <= 0.05 * 400 + 3 * (400 * 0.05 * 0.95) ** 0.5
+
+
+@pytest.mark.parametrize(("trials", "bound"), [(0, 1.0), (1, 0.95), (3, 0.6316), (20, 0.1391), (59, 0.0495)])
+def test_what_none_lost_in_so_many_trials_leaves(trials: int, bound: float) -> None:
+    assert loss_upper_bound(trials) == pytest.approx(bound, abs=5e-5)
+
+
+@given(st.integers(1, 10_000))
+def test_a_share_at_the_bound_would_show_nothing_once_in_twenty(trials: int) -> None:
+    assert (1 - loss_upper_bound(trials)) ** trials == pytest.approx(0.05)
+    assert loss_upper_bound(trials) > loss_upper_bound(trials + 1)
+    # The rule of three bounds it from above.
+    assert loss_upper_bound(trials) <= 3 / trials
+
+
+def test_a_negative_number_of_trials_bounds_nothing() -> None:
+    with pytest.raises(ValueError, match="-1 trials"):
+        loss_upper_bound(-1)

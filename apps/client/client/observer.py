@@ -12,7 +12,7 @@ What else margins rest on is asked beside it by `client.reserve`.
 The end of standard input ends it.
 
 A database is primary: it accepts writes; waiting: it would, but a commit waits for a standby that is not there,
-so that nobody gets an acknowledgement; standby: it answers and follows another (or is not open for writes yet);
+so that nobody gets an acknowledgement; standby: it answers and follows another; read-only: it follows nobody and refuses writes;
 silent: no answer within 0.5 s. `standbys` stream from the one primary; `synchronous` of them are waited for.
 `holders` are the balancers that say that they hold the address, `answering` those that reach whoever holds it; `wire` is
 the one that answers there. Where all of them announce the address, the holder is the one that this box's route leads to,
@@ -46,7 +46,8 @@ HEALTH_PORT = 8404
 REGION_PATH = "/region"
 _STATE = """
     SELECT CASE
-             WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::bool THEN 'standby'
+             WHEN pg_is_in_recovery() THEN 'standby'
+             WHEN current_setting('transaction_read_only')::bool THEN 'read-only'
              WHEN current_setting('synchronous_standby_names') <> '' AND synchronous = 0 THEN 'waiting'
              ELSE 'primary' END, standbys, synchronous{followers}
     FROM (SELECT count(*) AS standbys, count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) AS synchronous

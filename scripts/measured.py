@@ -1,0 +1,397 @@
+"""What was measured, as docs/measured/*.json keep it: from a run's document, to what a document of ours says.
+
+A file holds the figures of one run, or of one comparison. It says from which files of the lab they are, so that those
+that are older than their stage are known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from lab import images, stages, yamlfile
+from lab.errors import UsageError
+from lab.journal import write_whole
+from lab.model import Stage
+from lab.report import words
+
+SCHEMA_VERSION = 1
+IMAGE_PREFIX = "redundancy-lab/"
+NOT_YET = "not measured yet"
+NAME_RULE = "letters, digits, '-' and '_' only"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A figure over the valid trials of a run, in the unit that its name ends in."""
+
+    median: float
+    low: float
+    high: float
+    """The least and the most of any trial."""
+    n: int
+    median_is_bound: bool = False
+    """Some trial was healed before it was over, and had it lasted the median could be larger."""
+    high_is_bound: bool = False
+
+    @classmethod
+    def of(cls, values: Sequence[tuple[float, bool]]) -> Sample | None:
+        """Of values and whether each is a lower bound; None of none."""
+        if not values:
+            return None
+        plain = [value for value, _ in values]
+        longest = [math.inf if bound else value for value, bound in values]
+        middle = median(plain)
+        return cls(middle, min(plain), max(plain), len(plain), median(longest) != middle, max(longest) == math.inf)
+
+
+@dataclass(frozen=True)
+class Count:
+    """So many of so many, all trials together."""
+
+    count: int
+    of: int
+
+
+Figure = Sample | Count
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What it was measured on; None where that was not noted."""
+
+    cores: int | None = None
+    memory_gib: float | None = None
+    engine: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What is known of it."""
+        known = [f"{self.cores} cores"] if self.cores else []
+        known += [f"{self.memory_gib:g} GiB"] if self.memory_gib else []
+        known += [f"Docker {self.engine}"] if self.engine else []
+        return ", ".join(known) or "unknown"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Of the files that a stage was made from: its own file as read, so that a comment changes nothing, and its images' sources."""
+
+    file: str
+    images: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A file of docs/measured."""
+
+    name: str
+    stage: str
+    """The folder of the stage; empty for a comparison."""
+    experiment: str
+    """Empty for a comparison."""
+    failover: str = "none"
+    durability: str | None = None
+    commit: str | None = None
+    """The state of the lab that measured it; None where that was not noted."""
+    date: str | None = None
+    machine: Machine = field(default_factory=Machine)
+    trials: int | None = None
+    trials_valid: int | None = None
+    seed: int | None = None
+    rate_per_s: float | None = None
+    stage_fingerprint: dict[str, Fingerprint | None] = field(default_factory=dict)
+    """By stage as the command line calls it, such as 4:automatic; None where it was not noted."""
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON-ready data; the name is that of the file."""
+        content = asdict(self)
+        del content["name"]
+        return {"schema_version": SCHEMA_VERSION, **content}
+
+
+# From a run
+
+
+def figures_of(document: Mapping[str, Any]) -> dict[str, Figure]:
+    """The figures of a run's document (docs/results.md): the one place that knows the names of its fields.
+
+    What only part of the trials have is a figure of those; what none has is left out.
+    """
+    every = document["trials"]
+    valid = [trial for trial in every if trial["valid"]]
+    samples = {
+        name: Sample.of([value for trial in valid if (value := read(trial)) is not None]) for name, read in READERS.items()
+    }
+    found: dict[str, Figure] = {name: sample for name, sample in samples.items() if sample}
+    audits = [trial["writes_audit"] for trial in every if trial.get("writes_audit")]
+    # What is lost counts in every trial; but where a database could not be read, "0 lost" is not known.
+    if audits and (all(audit["complete"] for audit in audits) or any(audit["lost"] for audit in audits)):
+        found["writes_lost"] = Count(sum(each["lost"] for each in audits), sum(each["acknowledged"] for each in audits))
+    return found
+
+
+Reader = Callable[[Mapping[str, Any]], tuple[float, bool] | None]
+
+
+def _outage(key: str) -> Reader:
+    def read(trial: Mapping[str, Any]) -> tuple[float, bool] | None:
+        outages = trial.get(key)
+        if outages is None:
+            return None
+        longest = max((each["end_s"] - each["start_s"] for each in outages), default=0.0)
+        return longest, any(each["censored"] for each in outages)
+
+    return read
+
+
+def _gap(key: str) -> Reader:
+    def read(trial: Mapping[str, Any]) -> tuple[float, bool] | None:
+        gap = (trial.get(key) or {}).get("gap")
+        return (gap["length_s"], bool(gap.get("censored"))) if gap else None
+
+    return read
+
+
+def _failed(key: str) -> Reader:
+    def read(trial: Mapping[str, Any]) -> tuple[float, bool] | None:
+        share = trial.get(key)
+        return (share["intended"] - share["good"], False) if share else None
+
+    return read
+
+
+def _since_fault(phase: str) -> Reader:
+    def read(trial: Mapping[str, Any]) -> tuple[float, bool] | None:
+        phases = trial["phases"]
+        return (phases[phase] - phases["inject_s"], False) if {phase, "inject_s"} <= set(phases) else None
+
+    return read
+
+
+def _plain(*path: str) -> Reader:
+    def read(trial: Mapping[str, Any]) -> tuple[float, bool] | None:
+        value: Any = trial
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return (float(value), False) if value is not None else None
+
+    return read
+
+
+READERS: dict[str, Reader] = {
+    "outage_s": _outage("outages"),
+    "reads_outage_s": _outage("read_outages"),
+    "writes_outage_s": _outage("write_outages"),
+    "gap_s": _gap("service"),
+    "reads_gap_s": _gap("reads"),
+    "writes_gap_s": _gap("writes"),
+    "failed_reads": _failed("reads"),
+    "failed_writes": _failed("writes"),
+    "availability_ratio": _plain("availability_ratio"),
+    "detected_after_s": _since_fault("detect_s"),
+    "elected_after_s": _since_fault("elect_s"),
+    "rerouted_after_s": _since_fault("reroute_s"),
+    "alert_delay_s": _plain("alert_delay_s"),
+    "rejoin_s": _plain("rejoin_s"),
+    "degraded_redundancy_s": _plain("degraded_redundancy_s"),
+    "undisturbed_write_p50_ms": _plain("undisturbed_writes_latency_ms", "p50"),
+    "undisturbed_write_p99_ms": _plain("undisturbed_writes_latency_ms", "p99"),
+}
+
+
+def of_run(name: str, document: Mapping[str, Any], commit: str | None) -> Measured:
+    """What a run's document says, with the files of the lab as they are now. Raises UsageError for a stack that is not the lab's."""
+    if not document["stage"]:
+        raise UsageError("a run of somebody else's stack says nothing of the lab's stages")
+    stage = stages.find(str(document["stage"]), document["failover"])
+    return Measured(
+        name=name,
+        stage=document["stage_folder"],
+        experiment=document["experiment"],
+        failover=document["failover"],
+        durability=document["durability"],
+        commit=commit,
+        date=document["started_at"][:10],
+        machine=_machine(document),
+        trials=document["summary"]["trials"],
+        trials_valid=document["summary"]["trials_valid"],
+        seed=document["seed"],
+        rate_per_s=document["rate_per_s"],
+        stage_fingerprint={selector(stage): fingerprint_of(stage)},
+        figures=figures_of(document),
+    )
+
+
+def of_comparison(name: str, runs: Mapping[str, Mapping[str, Any]], commit: str | None) -> Measured:
+    """What the runs of a comparison say, by `STAGE/COLUMN`; each figure has that before its name: `5/kill-primary.outage_s`.
+
+    Raises UsageError for no run.
+    """
+    if not runs:
+        raise UsageError("nothing was measured in this comparison")
+    first = next(iter(runs.values()))
+    each = {key: of_run(name, document, commit) for key, document in runs.items()}
+    return Measured(
+        name=name,
+        stage="",
+        experiment="",
+        failover="",
+        commit=commit,
+        date=max(str(found.date) for found in each.values()),
+        machine=_machine(first),
+        trials=sum(found.trials or 0 for found in each.values()),
+        trials_valid=sum(found.trials_valid or 0 for found in each.values()),
+        seed=first["seed"],
+        rate_per_s=first["rate_per_s"],
+        stage_fingerprint={stage: found for other in each.values() for stage, found in other.stage_fingerprint.items()},
+        figures={f"{key}.{figure}": value for key, other in each.items() for figure, value in other.figures.items()},
+    )
+
+
+def _machine(document: Mapping[str, Any]) -> Machine:
+    known = (document.get("conditions") or {}).get("machine")
+    return Machine(known["cores"], round(known["memory_mib"] / 1024, 1), known["engine"]) if known else Machine()
+
+
+# Which files
+
+
+def selector(stage: Stage) -> str:
+    """What the command line calls a stage: its number, and the failover of its second file."""
+    first = stages.find(str(stage.number))
+    return str(stage.number) if first.file == stage.file else f"{stage.number}:{stage.failover}"
+
+
+def fingerprint_of(stage: Stage) -> Fingerprint:
+    """The fingerprint of a stage's files as they are now."""
+    content = yamlfile.load(stage.file)
+    used = {str(body.get("image", "")).removeprefix(IMAGE_PREFIX) for body in content["services"].values()}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return Fingerprint(digest, {name: images.source_digest(name) for name in sorted(used & set(images.SOURCES))})
+
+
+def older_than(found: Measured, now: Callable[[Stage], Fingerprint] = fingerprint_of) -> list[str]:
+    """What has changed since it was measured, for people; empty where nothing has."""
+    said = []
+    for name, then in found.stage_fingerprint.items():
+        if then is None:
+            said.append(f"stage {name}: unknown")
+            continue
+        today = now(stages.parse(name))
+        parts = ["its file"] if today.file != then.file else []
+        every = sorted({*today.images, *then.images})
+        parts += [f"image {image}" for image in every if today.images.get(image) != then.images.get(image)]
+        said += [f"stage {name}: {', '.join(parts)}"] if parts else []
+    return said
+
+
+# On disk
+
+
+def read(path: Path) -> Measured:
+    """A file of docs/measured. Raises UsageError naming it for what is none."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw.pop("schema_version") != SCHEMA_VERSION:
+            raise ValueError("another schema_version")
+        return Measured(
+            **{
+                **raw,
+                "name": path.stem,
+                "machine": Machine(**raw["machine"]),
+                "stage_fingerprint": {
+                    name: Fingerprint(**each) if each else None for name, each in raw["stage_fingerprint"].items()
+                },
+                "figures": {name: _figure(each) for name, each in raw["figures"].items()},
+            }
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} holds no figures: {error}", "'python -m scripts.figures add RUN' makes one") from error
+
+
+def _figure(raw: Mapping[str, Any]) -> Figure:
+    return Count(**raw) if "count" in raw else Sample(**raw)
+
+
+def read_all(folder: Path) -> dict[str, Measured]:
+    """Every file of a folder, by name. Raises UsageError for one that is malformed."""
+    return {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+
+
+def write(found: Measured, folder: Path) -> Path:
+    """Write it; the file has its name. Raises UsageError for a name that is none."""
+    if not found.name or not found.name.replace("-", "").replace("_", "").isalnum():
+        raise UsageError(f"'{found.name}' is no name for figures", NAME_RULE)
+    path = folder / f"{found.name}.json"
+    write_whole(path, found.to_document())
+    return path
+
+
+# In words
+
+FORMATS = ("full", "range", "median", "low", "high")
+DIGITS_MAX = 2
+
+
+def text(name: str, figure: Figure | None, format_: str = "full") -> str:
+    """What a document says of a figure; of none that it is not measured yet. Raises UsageError for a format that is none."""
+    if format_ not in FORMATS:
+        raise UsageError(f"there is no format '{format_}' of a figure", f"formats are {', '.join(FORMATS)}")
+    if figure is None:
+        return NOT_YET
+    if isinstance(figure, Count):
+        return f"{figure.count:,} of {figure.of:,}"
+    number, unit = _writer(name, figure)
+    said = {
+        "median": ("≥ " if figure.median_is_bound else "") + number(figure.median) + unit,
+        "low": number(figure.low) + unit,
+        "high": ("≥ " if figure.high_is_bound else "") + number(figure.high) + unit,
+    }
+    if format_ in said:
+        return said[format_]
+    between = [f"{number(figure.low)} to {said['high'].removesuffix(unit)}"] if figure.low != figure.high else []
+    between += [f"n {figure.n}"] if format_ == "full" else []
+    return f"{said['median']} ({', '.join(between)})" if between else said["median"]
+
+
+def _writer(name: str, figure: Sample) -> tuple[Callable[[float], str], str]:
+    """How the values of a figure are written, and the unit after them."""
+    if name.endswith("_s"):
+        digits = min(DIGITS_MAX, max(_decimals(each) for each in (figure.median, figure.low, figure.high)))
+        return lambda value: _seconds(value, digits), " s"
+    if name.endswith("_ms"):
+        return lambda value: f"{value:.0f}" if value >= 10 else f"{value:.1f}", " ms"
+    if name.endswith("_ratio"):
+        return words.percent, ""
+    return lambda value: f"{value:,.10g}", ""
+
+
+def _seconds(value: float, digits: int) -> str:
+    """No finer than what was kept, and coarser where it is long."""
+    return f"{value:.0f}" if value >= 100 or value == 0 else f"{value:.{min(digits, 1 if value >= 10 else DIGITS_MAX)}f}"
+
+
+def _decimals(value: float) -> int:
+    """How many decimals a value was kept with, up to those that are written."""
+    return next(digits for digits in range(DIGITS_MAX + 1) if digits == DIGITS_MAX or round(value, digits) == value)
+
+
+def provenance(found: Iterable[Measured]) -> str:
+    """When, where and with what some figures were measured, in one line."""
+    every = list(found)
+    dates = sorted({each.date or "before dates were kept" for each in every})
+    commits = sorted({each.commit or "unknown" for each in every})
+    cores = sorted({str(each.machine.cores) if each.machine.cores else "unknown" for each in every})
+    rates = sorted({f"{each.rate_per_s:g}" if each.rate_per_s else "unknown" for each in every})
+    return (
+        f"Medians (least to most of any trial). Measured {', '.join(dates)}; state of the lab: {', '.join(commits)}; "
+        f"processor cores: {', '.join(cores)}; requests a second: {', '.join(rates)}."
+    )
