@@ -1,6 +1,6 @@
 # The Redundancy Lab. `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test check unit integration selftest status heal down figures measured measured-compare pictures clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test check unit integration schemas selftest status heal down figures measured measured-compare pictures clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
@@ -65,6 +65,9 @@ unit: .venv/.ready ## the tests that need no Docker
 
 integration: setup ## the tests on real Docker only
 	@.venv/bin/pytest -m docker
+
+schemas: .venv/.ready ## write docs/schemas/ again, from what files may hold
+	@.venv/bin/python -m lab.schemas
 
 selftest: build ## measure outages of known length
 	@$(LAB) selftest

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lab import plan, stages, yamlfile
-from lab.errors import UsageError
+from lab.errors import UsageError, shown
 from lab.model import Check, Expectation, Measured, Outcome, Stage, Verdict
 from lab.outages import at_least
 from lab.plan import Wish
 from lab.report.matrix import Cell, Matrix
+from lab.spec import base
+from lab.spec.budget import EXAMPLE, BudgetFile, LimitKeys
 
 # What may be bounded, and what is known of it in a cell. All are at most; trials is at least.
 TRIALS = "trials"
@@ -31,8 +31,6 @@ UNKNOWN = {
 }
 HEALED = "healed too soon to say whether the downtime keeps within its bound (--observe for longer)"
 KEYS = (*BOUNDS, TRIALS)
-TRIALS_MAX = 1000
-EXAMPLE = "stages: {3: {kill-web: {downtime_longest_s: 1.0, writes_lost: 0, trials: 5}}}"
 
 
 @dataclass(frozen=True)
@@ -81,67 +79,34 @@ class Finding:
 def read(file: Path) -> Budget:
     """The budget in a file. Raises UsageError naming file and line."""
     document = yamlfile.load(file)
-    _only(document, ("stages",))
-    body = _mapping(document, "stages", "stages must be a mapping of stages to faults")
-    limits = tuple(limit for name in body for limit in _of_stage(body, name))
+    found = base.read(BudgetFile, document)
+    body: yamlfile.Mapping = document["stages"]
+    limits = tuple(limit for name, faults in found.stages.items() for limit in _of_stage(body, name, faults))
     if not limits:
         raise document.error("stages", "no budget is given", EXAMPLE)
     return Budget(limits)
 
 
-def _of_stage(body: yamlfile.Mapping, name: str) -> Iterator[Limit]:
+def _of_stage(body: yamlfile.Mapping, name: str, faults: Mapping[str, LimitKeys]) -> Iterator[Limit]:
     try:
         stage = stages.parse(name)
     except UsageError as error:
         raise body.error(name, error.message, error.hint) from error
-    faults = _mapping(body, name, f"stage {name} must be a mapping of faults to bounds")
-    for fault in faults:
-        yield _limit(stage, faults, fault)
+    for fault, keys in faults.items():
+        yield _limit(stage, body[name], fault, keys)
 
 
-def _limit(stage: Stage, faults: yamlfile.Mapping, fault: str) -> Limit:
+def _limit(stage: Stage, faults: yamlfile.Mapping, fault: str, keys: LimitKeys) -> Limit:
     try:
         wished = plan.wishes(fault)
     except UsageError as error:
         raise faults.error(fault, error.message, error.hint) from error
     if len(wished) != 1:
-        raise faults.error(fault, f"'{fault}' is several faults", f"one each: {wished[0].name}, ...")
-    bounds = _mapping(faults, fault, f"{fault} must be a mapping of bounds")
-    _only(bounds, KEYS)
+        raise faults.error(fault, f"'{shown(fault)}' is several faults", f"one each: {wished[0].name}, ...")
     job = plan.comparison(stage, wished, plan.Terms(0.0, 0.0))[0]
     if job.missing:
         raise faults.error(fault, job.missing, "leave it out")
-    at_most = {key: _bound(bounds, key) for key in bounds if key != TRIALS}
-    if not at_most:
-        raise faults.error(fault, f"{fault} has no bound", f"bounds are {', '.join(BOUNDS)}")
-    return Limit(stage, wished[0], at_most, _trials(bounds))
-
-
-def _bound(bounds: yamlfile.Mapping, key: str) -> float:
-    value = bounds[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise bounds.error(key, f"{key} must be a number from 0, not '{value}'")
-    return float(value)
-
-
-def _trials(bounds: yamlfile.Mapping) -> int:
-    value = bounds.get(TRIALS, 1)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= TRIALS_MAX:
-        raise bounds.error(TRIALS, f"trials must be a whole number from 1 to {TRIALS_MAX}, not '{value}'")
-    return value
-
-
-def _mapping(mapping: yamlfile.Mapping, key: str, message: str) -> yamlfile.Mapping:
-    value: Any = mapping.get(key)
-    if not isinstance(value, yamlfile.Mapping):
-        raise mapping.error(key, message, EXAMPLE)
-    return value
-
-
-def _only(mapping: yamlfile.Mapping, known: tuple[str, ...]) -> None:
-    for key in mapping:
-        if key not in known:
-            raise mapping.error(key, f"'{key}' is not known here", f"known are {', '.join(known)}")
+    return Limit(stage, wished[0], keys.at_most, keys.trials)
 
 
 def check(budget: Budget, matrix: Matrix) -> tuple[Finding, ...]:

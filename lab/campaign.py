@@ -26,6 +26,7 @@ from lab.plan import Due, Job, Tally
 from lab.report import document
 from lab.report.matrix import Cell, Column, Matrix, Row, cell_of, not_applicable
 from lab.runner import Order, Progress, conclude, info_of
+from lab.spec import kept as documents
 
 RESULT_NAME = "result.json"
 
@@ -144,10 +145,10 @@ class Kept:
     def plan(self) -> dict[str, Any]:
         """What was asked for: title, started_at, asked; empty where the file cannot be read."""
         try:
-            found = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
+            found = documents.document(documents.content(self.folder / "plan.json"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return found if isinstance(found, dict) and isinstance(found.get("asked"), dict) else {}
 
     @property
     def seed(self) -> int | None:
@@ -158,12 +159,12 @@ class Kept:
     @property
     def attempts(self) -> list[Attempt]:
         """The trials that are through, in order."""
-        return [Attempt(**raw["attempt"]) for raw in self._lines.read() if "attempt" in raw]
+        return self._lines.of(Attempt, "attempt")
 
     @property
     def spans(self) -> list[Span]:
         """What stages took beside their trials."""
-        return [Span(**raw["span"]) for raw in self._lines.read() if "span" in raw]
+        return self._lines.of(Span, "span")
 
     def append(self, done: Attempt | Span) -> None:
         """Note what is through; on return it is on the disk."""

@@ -44,12 +44,14 @@ from lab.errors import (
     EXIT_BROKEN_PIPE,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
+    MESSAGE_MAX_CHARACTERS,
     DiskError,
     HealError,
     InconclusiveError,
     LabError,
     PreflightError,
     UsageError,
+    shown,
 )
 from lab.faults import FAULTS
 from lab.faults.strike import Strike
@@ -106,12 +108,20 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
     """
     context.obj = Output(*consoles(), quiet)
     if context.invoked_subcommand not in ("heal", "report", "list"):
-        for entry in UndoLedger().entries():
-            context.obj.messages.print(
-                f"note: {entry.fault} of {entry.undo.service} is in effect since {entry.since}; 'lab heal' takes it back",
-                style="yellow",
-                highlight=False,
-            )
+        _note_what_is_in_effect(context.obj, UndoLedger())
+        if context.invoked_subcommand != "down" and not {"-h", "--help"} & set(sys.argv):
+            UndoLedger().check_understood()
+
+
+def _note_what_is_in_effect(output: Output, ledger: UndoLedger) -> None:
+    notes = ledger.notes()
+    said = [f"{line} was cut short (no power?): passed over" for line in notes.cut]
+    said += [
+        f"{shown(entry.fault)} of {shown(entry.undo.service)} is in effect since {shown(entry.since)}; 'lab heal' takes it back"
+        for entry in notes.open
+    ]
+    for each in said:
+        output.messages.print(f"note: {each}", style="yellow", highlight=False)
 
 
 def main() -> None:
@@ -128,7 +138,7 @@ def main() -> None:
         code = _fail_of(error, debug)
     except click.ClickException as error:
         usage = error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx else ""
-        code = _fail(error.format_message(), " ".join(usage.split()), error.exit_code, debug)
+        code = _fail(shown(error.format_message(), MESSAGE_MAX_CHARACTERS), " ".join(usage.split()), error.exit_code, debug)
     except (click.Abort, KeyboardInterrupt):
         _say_error("interrupted; nothing is left broken by this command")
         code = EXIT_INTERRUPTED
@@ -159,7 +169,7 @@ def _fail_of(error: LabError, debug: bool) -> int:
 
 def _fail_of_a_bug(error: Exception, debug: bool) -> int:
     return _fail(
-        f"this is a bug in the lab: {type(error).__name__}: {error}",
+        f"this is a bug in the lab: {type(error).__name__}: {shown(str(error), MESSAGE_MAX_CHARACTERS)}",
         "run again with --debug and report what it prints",
         70,
         debug,
@@ -453,6 +463,8 @@ def run(
         stage, experiment, ground = prepare(own_stack, observe)
     else:
         stage, experiment, ground = _of_the_lab(stage_name, experiment_name, failover, as_asked)
+    for each in experiments.unseen(experiment):
+        output.say(f"note: {each}: it may stay undecided")
     seed = SystemRandom().randrange(2**31) if seed is None else seed
     plan = LoadPlan(rate_per_s=rate, write_share=0.0) if own_stack else LoadPlan(rate_per_s=rate)
     order = Order(stage, experiment, plan, seed, trials, web_ui)
@@ -694,7 +706,9 @@ def chaos(
 def _step(kind: FaultKind, target: str, options: dict[str, Any]) -> Step:
     """What is asked for on the command line. Raises UsageError."""
     given = {"from" if name == "source" else name: value for name, value in options.items() if value is not None}
-    return Step(kind, target, how=parameters.read(kind, given))
+    how = parameters.read(kind, given)
+    parameters.check_target(kind, target, how)
+    return Step(kind, target, how=how)
 
 
 def _strike(output: Output, engine: Engine, strike: Strike, for_s: float | None) -> None:
@@ -750,7 +764,9 @@ def heal(output: Output) -> None:
     """Take back every fault, bring back every box, wait until the stage serves."""
     engine = Engine()
     with upkeep.alone(engine, "lab heal", despite_load=True), signals.Deferred(lambda: output.say("healing first, then the end")):
-        mended = healing.heal(engine, UndoLedger(), output.say)
+        ledger = UndoLedger()
+        mended = healing.heal(engine, ledger, output.say)
+        ledger.settle()
     output.say(f"healed: {mended} things mended, everything runs and answers" if mended else "nothing was broken")
 
 

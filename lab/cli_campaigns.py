@@ -32,6 +32,7 @@ from lab.report import matrix as matrices
 from lab.report import tables
 from lab.resume import code_version
 from lab.statistics import SHIFT_MIN_S
+from lab.yamlfile import place
 
 # Slower than this, what goes on after the healing would be too short to see the end of an outage in.
 RATE_MIN_PER_S = 20.0
@@ -212,7 +213,6 @@ def compare(
 
     if old:
         _check_common(make(0), old, against)
-
     if dry_run:
         _show_plan(output, make(_seed(seed)), terms, as_json)
         return
@@ -237,7 +237,7 @@ def _check_common(planned: Campaign, old: matrices.Matrix, file: Path | None) ->
     asked = [f"{each.stage.name}, {job.column}" for each in planned.stages for job in each.jobs if not job.missing]
     had = [f"{row.name}, {cell.column}" for row in old.rows for cell in row.cells if cell.applicable]
     raise UsageError(
-        f"{file} has no cell that can be compared with what is asked for ({_few(asked)})",
+        f"{place(file)} has no cell that can be compared with what is asked for ({_few(asked)})",
         f"it has {_few(had)}; trials of several zones or regions in one sample cannot be compared with those of each",
     )
 

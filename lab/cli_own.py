@@ -17,6 +17,8 @@ from lab.errors import UsageError
 from lab.experiments import observing
 from lab.journal import UndoLedger
 from lab.model import Experiment, Stage, Step
+from lab.spec import kept
+from lab.yamlfile import place
 
 Ground = Callable[[Callable[[str], None]], AbstractContextManager[Engine]]
 """Makes sure that what is measured runs (saying what it does), and yields the engine in which it does."""
@@ -91,8 +93,8 @@ def prepare(asked: Asked, observe_s: float | None) -> tuple[Stage, Experiment, G
 
     Raises UsageError or PreflightError.
     """
-    if not asked.compose.is_file():
-        raise UsageError(f"there is no file {asked.compose}", f"lab run {NEEDED}")
+    if not (kept.is_there(asked.compose) and asked.compose.is_file()):
+        raise UsageError(f"there is no file {place(asked.compose)}", f"lab run {NEEDED}")
     project = own.project_of(asked.compose, compose_config(asked.compose, asked.project))
     settings = own.read_settings(asked.compose.parent / own.FILE_NAME, project)
     page = own.page_of(asked.url or settings.url, asked.contains or settings.contains)

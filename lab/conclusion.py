@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ from lab.plan import Job
 from lab.reliability import Assumptions, Prediction
 from lab.report import matrix as matrices
 from lab.report.matrix import Matrix
+from lab.spec import kept
 from lab.statistics import SHIFT_MIN_S
+from lab.yamlfile import place
 
 SCHEMA_VERSION = 1
 MODEL_NOTE = "a model with assumed rates (lab/assumptions.yaml), not a measurement"
@@ -126,15 +127,12 @@ def read_old(path: Path, new_rate_per_s: float, new_deadline_s: float) -> Matrix
 
     Raises UsageError for what is none, or was measured under another load.
     """
-    file = next((path / name for name in ("result.json", matrices.FILE_NAME) if (path / name).exists()), path)
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file} is no comparison: {error}", "--against results/compare/TIME/result.json") from error
-    old = matrices.from_document(raw.get("matrix", raw) if isinstance(raw, dict) else raw)
+    candidates = (path / name for name in ("result.json", matrices.FILE_NAME))
+    file = next((each for each in candidates if kept.is_there(each)), path)
+    old = matrices.read(file)
     if (old.rate_per_s, old.deadline_s) != (new_rate_per_s, new_deadline_s):
         raise UsageError(
-            f"{file} was measured with {old.rate_per_s:g} requests a second and a deadline of {old.deadline_s:g} s",
+            f"{place(file)} was measured with {old.rate_per_s:g} requests a second and a deadline of {old.deadline_s:g} s",
             f"--rate {old.rate_per_s:g}: only what was measured alike can be compared",
         )
     return old

@@ -21,30 +21,38 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar, cast
+
+from pydantic_core import from_json, to_json
 
 from lab import conditions
-from lab.errors import DISK_ERRORS, DiskError, HealError, PreflightError, UsageError
+from lab.errors import DISK_ERRORS, DiskError, HealError, PreflightError, UsageError, shown
 from lab.model import (
     Arrival,
     Conditions,
     DatabaseAudit,
     Event,
-    Expectation,
     GeneratorReport,
-    Link,
     LoadPlan,
-    Overload,
     RunInfo,
     Stage,
     TrialRecord,
     Undo,
-    UndoAction,
 )
+from lab.spec import kept
 from lab.stages import ROOT
+from lab.verdict import MEASURES
+from lab.yamlfile import place
+
+T = TypeVar("T")
+# More than any trial has, and little enough to be held.
+INSTANT_MAX_S = 100_000.0
+ARRIVALS_MAX = 4_000_000
+LINE_MAX_BYTES = 10_000
+NUMBER_MAX = 1e9
 
 RESULTS_FOLDER = Path(os.environ.get("LAB_RESULTS") or ROOT / "results")
 # Of the user and the machine, as the containers are, not of one checkout of the lab.
@@ -89,16 +97,35 @@ class Lines:
         self.file = file
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """The lines that are whole, in order; none where there is no file."""
-        if not self.file.exists():
-            return
-        for line in self.file.read_text(encoding="utf-8", errors="replace").splitlines():
+        """The lines that are whole, in order; none where there is no file. Raises UsageError for a file that cannot be read."""
+        return (content for _, content in self._whole())
+
+    def of(self, kind: type[T], key: str = "") -> list[T]:
+        """The whole lines as what they hold (of those that have it: under a key). Raises UsageError naming file and line."""
+        found = []
+        for number, line in self._whole():
+            if key and key not in line:
+                continue
             try:
-                content = json.loads(line)
+                found.append(kept.whole(kind, to_json(line[key] if key else line)))
+            except kept.MalformedError as error:
+                raise UsageError(
+                    f"{place(self.file, number)}: {error}", "was it written by another version of the lab?"
+                ) from error
+        return found
+
+    def _whole(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        try:
+            lines = kept.content(self.file).split(b"\n") if kept.is_there(self.file) else []
+        except (OSError, kept.MalformedError) as error:
+            raise UsageError(f"{place(self.file)} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        for number, line in enumerate(lines, 1):
+            try:
+                content = from_json(line)
             except ValueError:
                 continue
             if isinstance(content, dict):
-                yield content
+                yield number, content
 
     def append(self, content: dict[str, Any]) -> None:
         """Append a line; on return it is on the disk. Raises DiskError."""
@@ -209,27 +236,15 @@ class RunJournal:
 
 def read_run(folder: Path) -> tuple[RunInfo, tuple[TrialRecord, ...]]:
     """A run from its folder; trials that were broken off are left out. Raises UsageError for what is no run."""
-    try:
-        raw = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        expectations = tuple(Expectation(**each) for each in raw.pop("expectations"))
-        overload = Overload(**raw["overload"]) if raw.get("overload") else None
-        noted = conditions.from_document(raw.get("conditions"))
-        info = RunInfo(
-            **{**raw, "plan": LoadPlan(**raw["plan"]), "expectations": expectations, "overload": overload, "conditions": noted}
-        )
-        found = [_read_trial(each, info.plan) for each in folder.glob("trial-*") if (each / "trial.json").exists()]
-        trials = tuple(sorted(found, key=lambda trial: trial.number))  # by name, trial-100 would come before trial-99
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
-        raise UsageError(
-            f"{folder} is not the folder of a run: {error}", "results/latest is the latest; 'lab report latest' shows it"
-        ) from error
-    return info, trials
+    info = _read_info(folder / "run.json")
+    found = [_read_trial(each, info.plan) for each in folder.glob("trial-*") if (each / "trial.json").exists()]
+    return info, tuple(sorted(found, key=lambda trial: trial.number))  # by name, trial-100 would come before trial-99
 
 
 def read_conditions(folder: Path) -> Conditions | None:
     """What the figures of a run stand on; None where that was not noted or cannot be read."""
     try:
-        return conditions.from_document(json.loads((folder / "run.json").read_text(encoding="utf-8"))["conditions"])
+        return conditions.from_document(kept.document(kept.content(folder / "run.json"))["conditions"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -237,38 +252,97 @@ def read_conditions(folder: Path) -> Conditions | None:
 def find_run(name: str) -> Path:
     """The folder that a name means: a path, `latest`, or one below results/. Raises UsageError."""
     for candidate in (Path(name), RESULTS_FOLDER / name):
-        if (candidate / "run.json").exists():
+        if kept.is_there(candidate / "run.json"):
             return candidate.resolve()
     raise UsageError(
-        f"there is no run '{name}'",
+        f"there is no run '{place(name)}'",
         f"a run is 'latest' or a folder below {RESULTS_FOLDER}, such as 3-load-balancer/kill-web/latest",
     )
 
 
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """What is wrong with a file of a run is said with its name."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or shown(str(error), 200)
+        raise UsageError(
+            f"{place(file)} is no file of a run: {why}", "results/latest is the latest; 'lab report latest' shows it"
+        ) from error
+
+
+def _read_info(file: Path) -> RunInfo:
+    with _reading(file):
+        info = kept.whole(RunInfo, kept.content(file))
+        plan = info.plan
+        if not (0 < plan.rate_per_s <= NUMBER_MAX and 0 < plan.deadline_s <= INSTANT_MAX_S):
+            raise ValueError(f"no load has {plan.rate_per_s:g} requests a second and a deadline of {plan.deadline_s:g} s")
+        if not (0 <= plan.write_share <= 1 and 0 <= plan.new_connection_share <= 1):
+            raise ValueError("a share is from 0 to 1")
+        if unknown := [each.measure for each in info.expectations if each.measure not in MEASURES]:
+            raise ValueError(f"'{shown(unknown[0])}' is nothing that this version of the lab measures")
+    return info
+
+
 def _read_trial(folder: Path, plan: LoadPlan) -> TrialRecord:
-    trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
-    with gzip.open(folder / "arrivals.jsonl.gz", "rt", encoding="utf-8") as lines:
-        arrivals = tuple(Arrival(**json.loads(line)) for line in lines)
-    with gzip.open(folder / "audit.json.gz", "rt", encoding="utf-8") as file:
-        final_orders = json.load(file)
-    events = tuple(Event(**json.loads(line)) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines())
+    with _reading(folder / "trial.json"):
+        trial = kept.whole(_Trial, kept.content(folder / "trial.json"))
+    with _reading(folder / "arrivals.jsonl.gz"), gzip.open(folder / "arrivals.jsonl.gz", "rb") as lines:
+        arrivals = tuple(_arrivals(cast(BinaryIO, lines)))
+        if not arrivals and not (folder / "arrivals.jsonl.gz").stat().st_size:
+            raise ValueError("it is empty")
+    with _reading(folder / "audit.json.gz"), gzip.open(folder / "audit.json.gz", "rb") as file:
+        final_orders = kept.whole(_Orders, file.read(kept.DOCUMENT_MAX_BYTES))
+    with _reading(folder / "events.jsonl"):
+        events = tuple(_event(line) for line in kept.content(folder / "events.jsonl").splitlines())
     return TrialRecord(
-        number=trial["number"],
-        seed=trial["seed"],
+        number=trial.number,
+        seed=trial.seed,
         plan=plan,
-        targets=tuple(trial["targets"]),
+        targets=trial.targets,
         arrivals=arrivals,
         events=events,
-        generator=GeneratorReport(**trial["generator"]),
+        generator=trial.generator,
         final_orders=final_orders,
-        databases={name: _read_database(each) for name, each in trial.get("databases", {}).items()},
+        databases=trial.databases,
     )
 
 
-def _read_database(said: dict[str, Any]) -> DatabaseAudit:
-    """What a database was; what another version says beside that is left out."""
-    known = {each.name for each in fields(DatabaseAudit)}
-    return DatabaseAudit(**{name: value for name, value in said.items() if name in known})
+_Orders = dict[str, dict[str, int] | None]
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What trial.json holds."""
+
+    number: int
+    seed: int
+    targets: tuple[str, ...]
+    generator: GeneratorReport
+    databases: dict[str, DatabaseAudit] = field(default_factory=dict)
+    """What each database was when it was read; nothing in journals from before that was noted."""
+
+
+def _arrivals(lines: BinaryIO) -> Iterator[Arrival]:
+    """The arrivals of a file, of which no more is held at once than a line."""
+    for number in range(1, ARRIVALS_MAX + 2):
+        line = lines.readline(LINE_MAX_BYTES + 1)
+        if not line:
+            return
+        if number > ARRIVALS_MAX or len(line) > LINE_MAX_BYTES:
+            raise ValueError(f"line {number} is longer than any that the lab writes, or one too many")
+        arrival = kept.parse(Arrival, line)
+        if max(abs(arrival.at_s), abs(arrival.done_s), abs(arrival.lag_s)) > INSTANT_MAX_S or abs(arrival.number) > NUMBER_MAX:
+            raise ValueError(f"line {number} is at no instant of a trial")
+        yield arrival
+
+
+def _event(line: bytes) -> Event:
+    event = kept.parse(Event, line)
+    if abs(event.at_s) > INSTANT_MAX_S:
+        raise ValueError(f"'{shown(event.name)}' is at no instant of a trial")
+    return event
 
 
 def stamp(started_at: str) -> str:
@@ -361,14 +435,14 @@ class UndoLedger:
             self._lines.append({"id": entry.id, "closed": True})
         except DiskError as error:
             self._refused = error
-        if not self.entries():
+        if self.notes().is_empty:
             self.clear()
 
     def clear(self) -> None:
         """Forget every fault, if the disk lets us: what they were in is gone."""
         try:
             with _writing(self._lines.file):
-                self._lines.file.unlink(missing_ok=True)
+                _remove(self._lines.file)
         except DiskError as error:
             self._refused = error
 
@@ -382,19 +456,103 @@ class UndoLedger:
             ) from self._refused
 
     def entries(self) -> list[OpenFault]:
-        """The faults that are open, oldest first. A half-written last line (a kill) is passed over."""
-        found: dict[str, OpenFault] = {}
-        for raw in self._lines.read():
-            if raw.get("closed"):
-                found.pop(raw["id"], None)
-            else:
-                found[raw["id"]] = OpenFault(raw["id"], _undo(raw["undo"]), raw["fault"], raw["since"])
-        return [entry for entry in found.values() if entry.id not in self._undone]
+        """The faults that are open, oldest first. What is half-written (a kill) or not understood does not hide the rest."""
+        return list(self.notes().open)
+
+    def check_understood(self) -> None:
+        """Raise PreflightError naming file and line where a note is not understood: what it is about may be in effect."""
+        if strange := self.notes().strange:
+            raise PreflightError(
+                f"{strange[0]}: a fault may still be in effect",
+                "'lab heal' heals what can be read; 'lab down --all' removes every stage, and the notes",
+            )
+
+    def settle(self) -> None:
+        """The end of a healing: nothing noted is left, or HealError says which note was not understood, and stays."""
+        notes = self.notes()
+        if notes.strange:
+            raise HealError(
+                f"{notes.strange[0]}; all else is healed",
+                "undo that fault by hand and remove the line, or 'lab down --all' removes every stage, and the notes",
+            )
+        if notes.is_empty:
+            self.clear()
+
+    def notes(self) -> Notes:
+        """All that the file says. Raises nothing for what it holds, or because it cannot be read: that is strange."""
+        file = self._lines.file
+        try:
+            lines = kept.content(file).split(b"\n") if kept.is_there(file) else []
+        except (OSError, ValueError) as error:
+            return Notes((), (f"{place(file)} cannot be read ({getattr(error, 'strerror', None) or error})",), ())
+        return self._without_undone(_noted(lines, file))
+
+    def _without_undone(self, notes: Notes) -> Notes:
+        """What was undone here and could not be noted is not open."""
+        return replace(notes, open=tuple(entry for entry in notes.open if entry.id not in self._undone))
 
 
-def _undo(raw: dict[str, Any]) -> Undo:
-    links = tuple(Link(**{**link, "aliases": tuple(link["aliases"])}) for link in raw.get("links", ()))
-    return Undo(**{**raw, "action": UndoAction(raw["action"]), "links": links})
+def _remove(file: Path) -> None:
+    if file.is_dir():  # not written by the lab, and in the way
+        file.rename(file.with_name(f"{file.name}.{os.urandom(3).hex()}"))
+    else:
+        file.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a file of notes says: the faults that are open, and in words, with file and line, what is not understood."""
+
+    open: tuple[OpenFault, ...]
+    strange: tuple[str, ...]
+    cut: tuple[str, ...]
+    """Lines that were cut short while they were written: a fault comes after its note, so there was none."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no fault is noted that is still to be undone."""
+        return not self.open and not self.strange
+
+
+def _noted(lines: Iterable[bytes], file: Path) -> Notes:
+    found: dict[str, OpenFault] = {}
+    strange: dict[str, str] = {}
+    cut = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            content = from_json(line)
+        except ValueError:
+            cut.append(place(file, number))
+            continue
+        name, is_closed = _what_of(content, number)
+        found.pop(name, None)
+        strange.pop(name, None)
+        if is_closed:
+            continue
+        try:
+            found[name] = _open_fault(line, content)
+        except ValueError as error:
+            why = shown(str(error), 120)
+            strange[name] = f"{place(file, number)} is no note that this version of the lab understands ({why})"
+    return Notes(tuple(found.values()), tuple(strange.values()), tuple(cut))
+
+
+def _what_of(content: Any, number: int) -> tuple[str, bool]:
+    """Which fault a line is about, and whether it says that it is undone; a fault of its own, where it names none."""
+    key = content.get("id") if isinstance(content, dict) else None
+    if not isinstance(key, str):
+        return f"line {number}", False
+    return key, content.get("closed") is True
+
+
+def _open_fault(line: bytes, content: Any) -> OpenFault:
+    """The fault of a line. Raises ValueError also for a field that is not known: it may say how to undo it."""
+    fault = kept.whole(OpenFault, line)
+    if more := sorted(set(content["undo"]) - set(Undo.__dataclass_fields__)):
+        raise ValueError(f"'{shown(more[0])}' is not known")
+    return fault
 
 
 def note_started(stage: Stage, fingerprint: str) -> None:
@@ -406,9 +564,12 @@ def note_started(stage: Stage, fingerprint: str) -> None:
 
 
 def started_from(stage: Stage) -> str:
-    """The fingerprint of the files that a stage was last started from; empty where it never was."""
+    """The fingerprint of the files that a stage was last started from; empty where it never was, or nothing can be read."""
     file = STATE_FOLDER / stage.project
-    return file.read_text(encoding="utf-8") if file.exists() else ""
+    try:
+        return kept.content(file).decode("utf-8", "replace")
+    except (OSError, kept.MalformedError):
+        return ""
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +27,7 @@ from typing import Any
 from lab import experiments, journal, resume, soak
 from lab.availability import sample_median
 from lab.engine import Engine
-from lab.errors import UsageError
+from lab.errors import UsageError, shown
 from lab.model import (
     MONTH_S,
     RATE_MAX_PER_S,
@@ -35,13 +35,14 @@ from lab.model import (
     LoadPlan,
     MonkeyOutcome,
     Repair,
-    RepairPolicy,
     RunResult,
     Stage,
     Verdict,
 )
 from lab.report import words
 from lab.runner import trial_seed
+from lab.spec import kept
+from lab.yamlfile import place
 
 BASELINE_S, AFTER_S = 2.0, 1.5
 OVERHEAD_S = 9.0
@@ -143,19 +144,19 @@ def _round(number: int, reach: dict[str, str], random: Random, seed: int, reckle
 def read_schedule(file: Path, stage: Stage) -> Schedule:
     """A schedule as --print-schedule printed it. Raises UsageError for what is none, or was made for another stage."""
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-        if raw.pop("schema_version") != VERSION:
+        text = kept.content(file)
+        version = raw.get("schema_version") if isinstance(raw := kept.document(text), dict) else None
+        if version != VERSION:
             raise ValueError("it is of another version of the lab")
-        rounds = tuple(Round(**{**each, "experiments": tuple(each["experiments"])}) for each in raw.pop("rounds"))
-        repair = raw.pop("repair")
-        found = Schedule(**raw, repair=Repair(RepairPolicy(repair["policy"]), float(repair["after_s"])), rounds=rounds)
+        found = kept.parse(Schedule, text)
         _check(found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"{file} is no schedule: {error}", "'lab monkey 5 --for 30m --print-schedule --json' prints one"
+            f"{place(file)} is no schedule: {getattr(error, 'strerror', None) or error}",
+            "'lab monkey 5 --for 30m --print-schedule --json' prints one",
         ) from error
     if found.stage != stage.name:
-        raise UsageError(f"{file} is a schedule for {found.stage}, not for {stage.name}", "name that stage")
+        raise UsageError(f"{place(file)} is a schedule for {shown(found.stage)}, not for {stage.name}", "name that stage")
     reach = set(within_reach(stage, found.reckless))
     if unknown := {name for each in found.rounds for name in each.experiments} - reach:
         raise UsageError(f"{', '.join(sorted(unknown))}: out of a monkey's reach on stage {stage.number}", "'lab list' shows all")
@@ -219,7 +220,7 @@ class Kept:
 
     def outcomes(self) -> list[MonkeyOutcome]:
         """The rounds that are through. A half-written last line (a kill) is passed over: that round is done again."""
-        return [_outcome(raw) for raw in self._lines.read()]
+        return self._lines.of(MonkeyOutcome)
 
     def append(self, outcome: MonkeyOutcome) -> None:
         """Note a round that is through; on return it is on the disk."""
@@ -228,14 +229,6 @@ class Kept:
     def keep_evidence(self, engine: Engine, stage: Stage) -> Path:
         """The last words of every box, into a folder of their own."""
         return soak.keep_evidence(self.folder, engine, stage)
-
-
-OUTCOME_FIELDS = {each.name for each in fields(MonkeyOutcome)}
-
-
-def _outcome(raw: dict[str, Any]) -> MonkeyOutcome:
-    known = {name: value for name, value in raw.items() if name in OUTCOME_FIELDS}
-    return MonkeyOutcome(**{**known, "fault": soak.outcome_from(raw["fault"])})
 
 
 def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> MonkeyOutcome:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from lab import yamlfile
-from lab.errors import UsageError
-from lab.experiments import AFTER_S, BASELINE_S, OBSERVE_S, duration, expectations, only
+from lab.errors import UsageError, shown
 from lab.model import (
     GUEST,
     GUEST_FOLDER,
@@ -30,11 +29,14 @@ from lab.model import (
     Step,
 )
 from lab.model import is_system as is_of_the_system
+from lab.spec import base
+from lab.spec.expect import expectations
+from lab.spec.experiment import AFTER_S, BASELINE_S, OBSERVE_S
+from lab.spec.own import OwnFile
 from lab.stages import PROJECT_PREFIX
 from lab.verdict import MEASURES_OF_READS
 
 FILE_NAME = "lab.yaml"
-KEYS = ("url", "contains", "network", "roles", "baseline_s", "observe_s", "after_s", "expect")
 TOLERANCE_S = 1.0
 """For how long users may be without the service, where nobody says how long."""
 HAPPENS = {
@@ -109,44 +111,39 @@ def project_of(file: Path, said: Mapping[str, Any]) -> Project:
 
 def read_settings(file: Path, project: Project) -> Settings:
     """What a lab.yaml says of a project; what is usual, where there is no such file. Raises UsageError naming file and line."""
-    if not file.exists():
+    if not _is_there(file):
         return Settings()
     document = yamlfile.load(file)
-    only(document, KEYS)
-    found = Settings(
-        url=_text(document, "url"),
-        contains=_text(document, "contains"),
-        network=_text(document, "network"),
-        roles=_roles(document, project),
-        baseline_s=duration(document, "baseline_s", BASELINE_S),
-        observe_s=duration(document, "observe_s", OBSERVE_S),
-        after_s=duration(document, "after_s", AFTER_S),
+    found = base.read(OwnFile, document)
+    settings = Settings(
+        url=found.url or "",
+        contains=found.contains or "",
+        network=found.network or "",
+        roles=_roles(document, found.roles, project),
+        baseline_s=found.baseline_s,
+        observe_s=found.observe_s,
+        after_s=found.after_s,
     )
-    return (
-        Settings(**{**vars(found), "expectations": expectations(document, MEASURES_OF_READS)}) if "expect" in document else found
-    )
+    if found.expect is None:
+        return settings
+    return replace(settings, expectations=expectations(document, found.expect, found.observe_s, MEASURES_OF_READS))
 
 
-def _text(document: yamlfile.Mapping, key: str) -> str:
-    value = document.get(key, "")
-    if not isinstance(value, str) or (key in document and not value.strip()):
-        raise document.error(key, f"{key} must be a line of text")
-    return value
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{yamlfile.place(file)} is no file: {getattr(error, 'strerror', 'no such name')}") from error
 
 
-def _roles(document: yamlfile.Mapping, project: Project) -> dict[str, tuple[str, ...]]:
-    found = document.get("roles", yamlfile.Mapping(document.file, document.line))
-    if not isinstance(found, yamlfile.Mapping):
-        raise document.error("roles", "roles must be a mapping of roles to services", "roles: {web: [web1, web2]}")
-    for role, services in found.items():
-        if not isinstance(services, list) or not services or not all(isinstance(each, str) for each in services):
-            raise found.error(role, f"{role} needs a list of services", f"{role}: [{', '.join(project.services[:2])}]")
-        unknown = [each for each in services if each not in project.services]
-        if unknown:
-            raise found.error(role, f"there is no service '{unknown[0]}' in {project.name}", _known(project))
+def _roles(document: yamlfile.Mapping, roles: Mapping[str, list[str]], project: Project) -> dict[str, tuple[str, ...]]:
+    found: yamlfile.Mapping = document.get("roles", document)
+    for role, services in roles.items():
+        if unknown := [each for each in services if each not in project.services]:
+            raise found.error(role, f"there is no service '{shown(unknown[0])}' in {project.name}", _known(project))
         if (role in project.services and services != [role]) or re.search(r"[\s:,#]", role) or not is_free(role):
-            raise found.error(role, f"'{role}' cannot be a role: it means something else already", "choose another name")
-    return {role: tuple(services) for role, services in found.items()}
+            raise found.error(role, f"'{shown(role)}' cannot be a role: it means something else already", "choose another name")
+    return {role: tuple(services) for role, services in roles.items()}
 
 
 def _known(project: Project) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from lab.errors import UsageError
-from lab.model import Direction, FaultKind, How
+from lab.model import LINE_FORM, Direction, FaultKind, How
 
 NEEDS = {
     FaultKind.PARTITION: ("from",),
@@ -17,6 +17,8 @@ NEEDS = {
 MAY_HAVE = {FaultKind.PARTITION: ("direction",), FaultKind.DELAY: ("jitter_ms",)}
 BOUNDS = {"delay_ms": (1.0, 5_000.0), "jitter_ms": (0.0, 5_000.0), "loss_percent": (1.0, 100.0), "rate_kbit": (100.0, 100_000.0)}
 NAMES = ("from", "direction", *BOUNDS)
+# All that can happen to the line to a region; it has no jitter.
+OF_A_LINE = (FaultKind.DELAY, FaultKind.LOSS)
 EXAMPLES = {
     "from": "from: zone:b, or --from zone:b",
     "direction": "direction: out, or --direction out",
@@ -31,7 +33,7 @@ class ParameterError(UsageError):
     """One of them is missing, is not known to the fault, or is out of bounds."""
 
     def __init__(self, name: str, message: str) -> None:
-        super().__init__(message, EXAMPLES[name])
+        super().__init__(message, EXAMPLES.get(name, "target: web"))
         self.name = name
 
 
@@ -49,6 +51,26 @@ def read(fault: FaultKind, given: Mapping[str, object]) -> How:
     if numbers.get("jitter_ms", 0.0) > numbers.get("delay_ms", math.inf):
         raise ParameterError("jitter_ms", "jitter_ms must not be more than delay_ms: nothing arrives before it is sent")
     return How(source=_source(given), direction=_direction(given), **numbers)
+
+
+def check_target(fault: FaultKind, target: str, how: How) -> None:
+    """Raise ParameterError for a target that means nothing, or that cannot fail in this way."""
+    for name, text in (("target", target), ("from", how.source)):
+        if text and _has_an_empty_name(text):
+            raise ParameterError(name, f"'{text}' names nothing: an empty name would mean any box")
+    if how.source.startswith(LINE_FORM):
+        raise ParameterError("from", "a line is no side of a partition: zones, regions and boxes are")
+    if not target.startswith(LINE_FORM):
+        return
+    if fault not in OF_A_LINE:
+        raise ParameterError("target", f"{fault} is nothing that happens to a line: it takes {' or '.join(OF_A_LINE)}")
+    if how.jitter_ms:
+        raise ParameterError("jitter_ms", "a line has no jitter: the delay of a line is always the same")
+
+
+def _has_an_empty_name(target: str) -> bool:
+    form, colon, value = target.partition(":")
+    return not form or (bool(colon) and not all(each.strip() for each in value.split(",")))
 
 
 def _source(given: Mapping[str, object]) -> str:

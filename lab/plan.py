@@ -8,7 +8,7 @@ from itertools import combinations
 from random import Random
 
 from lab import experiments
-from lab.errors import UsageError
+from lab.errors import UsageError, shown
 from lab.model import Expectation, Experiment, FaultKind, Stage, Step
 from lab.targets import ACTIVE, PLACES, PRIMARY, STANDBY, possible
 
@@ -132,7 +132,7 @@ def _wishes(word: str) -> Iterator[Wish]:
         experiment = experiments.find(word)
     except UsageError as error:
         known = f"known are {', '.join(_kinds())}; one of these with -{', -'.join(PARTS)}; and experiments ('lab list')"
-        raise error if word.endswith((".yaml", ".yml")) else UsageError(f"'{word}' is no fault", known) from error
+        raise error if word.endswith((".yaml", ".yml")) else UsageError(f"'{shown(word)}' is no fault", known) from error
     yield Wish(experiment.name, experiment.title, experiment=experiment)
 
 
@@ -141,7 +141,7 @@ def kinds(text: str) -> tuple[FaultKind, ...]:
     words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for word in words:
         if word not in _kinds():
-            raise UsageError(f"'{word}' is no fault of a sweep", f"known are {', '.join(_kinds())}")
+            raise UsageError(f"'{shown(word)}' is no fault of a sweep", f"known are {', '.join(_kinds())}")
     if not words:
         raise UsageError("no fault is named", "--faults kill, or kill,pause")
     return tuple(FaultKind(word) for word in words)

@@ -134,7 +134,8 @@ def _is_idle(engine: Engine, box: Box) -> bool:
 
 
 def check_no_open_faults(ledger: UndoLedger) -> None:
-    """Raise PreflightError when a fault of an earlier command is still in effect."""
+    """Raise PreflightError when a fault of an earlier command is still in effect, or may be."""
+    ledger.check_understood()
     entries = ledger.entries()
     if entries:
         first = entries[0]

@@ -18,6 +18,8 @@ from lab import exposure, plan, yamlfile
 from lab.model import MONTH_S, Stage
 from lab.redundancy import Tier
 from lab.report.matrix import Cell, Member, Row, outages_of
+from lab.spec import base
+from lab.spec.assumptions import AssumptionsFile
 
 FILE = Path(__file__).resolve().parent / "assumptions.yaml"
 HOURS_PER_YEAR = 8766.0
@@ -76,45 +78,13 @@ class Assumptions:
 
 def read(file: Path = FILE) -> Assumptions:
     """The assumptions in a file. Raises UsageError naming file and line."""
-    document = yamlfile.load(file)
-    _only(document, ("boxes", "places", "operator_min", "failover_s"))
-    boxes, places = _section(document, "boxes", KINDS), _section(document, "places", PLACES)
-    failovers = _section(document, "failover_s", FAILOVERS)
+    found = base.read(AssumptionsFile, yamlfile.load(file))
     return Assumptions(
-        boxes={name: _rate(boxes, name) for name in KINDS},
-        places={name: _rate(places, name) for name in PLACES},
-        operator_min=_number(document, "operator_min"),
-        failover_s={name: _number(failovers, name) for name in FAILOVERS},
+        boxes={name: Rate(**each) for name, each in found.boxes.model_dump().items()},
+        places={name: Rate(**each) for name, each in found.places.model_dump().items()},
+        operator_min=found.operator_min,
+        failover_s=found.failover_s.model_dump(),
     )
-
-
-def _section(document: yamlfile.Mapping, key: str, names: Sequence[str]) -> yamlfile.Mapping:
-    value = document.get(key)
-    if not isinstance(value, yamlfile.Mapping):
-        raise document.error(key, f"{key} must be a mapping of {', '.join(names)}", f"see {FILE.name}")
-    _only(value, names)
-    return value
-
-
-def _only(mapping: yamlfile.Mapping, known: Sequence[str]) -> None:
-    for key in mapping:
-        if key not in known:
-            raise mapping.error(key, f"'{key}' is not known here", f"known are {', '.join(known)}")
-
-
-def _rate(section: yamlfile.Mapping, name: str) -> Rate:
-    value = section.get(name)
-    if not isinstance(value, yamlfile.Mapping):
-        raise section.error(name, f"{name} needs failures_per_year and repair_h", f"see {FILE.name}")
-    _only(value, ("failures_per_year", "repair_h"))
-    return Rate(_number(value, "failures_per_year"), _number(value, "repair_h"))
-
-
-def _number(mapping: yamlfile.Mapping, key: str) -> float:
-    value = mapping.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise mapping.error(key, f"{key} must be a number from 0" + (f", not '{value}'" if value is not None else ""))
-    return float(value)
 
 
 # The parts of a stage

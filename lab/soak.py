@@ -16,7 +16,7 @@ results/<stage>/soak/<seed>-<faults>/
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -132,7 +132,7 @@ class SoakJournal:
 
     def outcomes(self) -> list[SoakOutcome]:
         """The faults that are through. A half-written last line (a kill) is passed over: that fault is done again."""
-        return [outcome_from(raw) for raw in self._lines.read()]
+        return self._lines.of(SoakOutcome)
 
     def append(self, outcome: SoakOutcome) -> None:
         """Note a fault that is through."""
@@ -160,15 +160,6 @@ def keep_evidence(parent: Path, engine: Engine, stage: Stage) -> Path:
     for box in engine.boxes(stage.number):
         (folder / f"{box.service}.log").write_text(engine.logs(box, LOG_LINES) + "\n", encoding="utf-8")
     return folder
-
-
-OUTCOME_FIELDS = {each.name for each in fields(SoakOutcome)}
-
-
-def outcome_from(raw: dict[str, Any]) -> SoakOutcome:
-    """An outcome from its JSON. Fields of another version are passed over; an audit of which nothing is said was not complete."""
-    known = {name: value for name, value in raw.items() if name in OUTCOME_FIELDS}
-    return SoakOutcome(**{"split_brain_s": None, **known, "targets": tuple(raw["targets"]), "why": tuple(raw["why"])})
 
 
 def outcome_of(fault: Fault, result: RunResult, is_replicated: bool = True) -> SoakOutcome:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lab import yamlfile
-from lab.errors import UsageError
+from lab.errors import UsageError, shown
 from lab.model import WATCH_ROLE, Box, Link, ServiceSpec, Stage
+from lab.spec import base
+from lab.spec.stage import StageKeys
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES_FOLDER = ROOT / "stages"
@@ -33,7 +35,7 @@ def find(name: str, failover: str | None = None) -> Stage:
     found = [stage for stage in all_stages() if name in (str(stage.number), stage.folder)]
     if not found:
         known = ", ".join(f"{stage.number} ({stage.folder})" for stage in all_stages() if stage.file.name == "compose.yaml")
-        raise UsageError(f"there is no stage '{name}'", f"stages are {known}")
+        raise UsageError(f"there is no stage '{shown(name)}'", f"stages are {known}")
     for stage in found:
         if failover in (None, stage.failover):
             return stage
@@ -59,33 +61,30 @@ def read(file: Path) -> Stage:
     """The stage in a compose file. Raises UsageError naming file and line for what is missing or wrong."""
     document = yamlfile.load(file)
     about = _section(document, "x-lab")
+    keys = base.read(StageKeys, about)
     services = _section(document, "services")
     project = str(_need(document, "name"))
     specs = [_service(project, name, _section(services, name)) for name in services]
     left_out = [] if watch_is_wanted() else [spec for spec in specs if WATCH_ROLE in spec.roles]
-    host, _, port = str(_need(about, "entry")).partition(":")
-    try:
-        return Stage(
-            number=int(_need(about, "stage")),
-            folder=file.parent.name,
-            project=project,
-            file=file,
-            title=str(_need(about, "title")),
-            new=str(_need(about, "new")),
-            spof=tuple(_need(about, "spof")),
-            memory_mib=int(_need(about, "memory_mib")),
-            entry=(host, int(port)),
-            databases=_addresses(about, "databases"),
-            services=tuple(spec for spec in specs if spec not in left_out),
-            failover=str(about.get("failover", "none")),
-            balancers=_addresses(about, "balancers") if "balancers" in about else {},
-            announced=bool(about.get("announced", False)),
-            durability=_durability(about),
-            monitor=str(about.get("monitor", "")),
-            left_out=tuple(spec.name for spec in left_out),
-        )
-    except (TypeError, ValueError) as error:
-        raise about.error("", f"x-lab is malformed: {error}") from error
+    return Stage(
+        number=int(keys.stage),
+        folder=file.parent.name,
+        project=project,
+        file=file,
+        title=keys.title,
+        new=keys.new,
+        spof=tuple(keys.spof),
+        memory_mib=keys.memory_mib,
+        entry=keys.address,
+        databases=keys.databases,
+        services=tuple(spec for spec in specs if spec not in left_out),
+        failover=keys.failover,
+        balancers=keys.balancers,
+        announced=keys.announced,
+        durability=_durability(about, keys.durability),
+        monitor=keys.monitor,
+        left_out=tuple(spec.name for spec in left_out),
+    )
 
 
 def watch_is_wanted() -> bool:
@@ -111,17 +110,14 @@ def _link(project: str, service: str, network: str, about: Any) -> Link:
     return Link(f"{project}_{network}", address, mac, (f"{project}-{service}-1", service))
 
 
-def _addresses(about: yamlfile.Mapping, key: str) -> dict[str, str]:
-    return {str(name): str(address) for name, address in _section(about, key).items()}
-
-
-def _durability(about: yamlfile.Mapping) -> str:
+def _durability(about: yamlfile.Mapping, value: str) -> str:
     """A word, or as Docker Compose reads it: ${VARIABLE:-the word without it}."""
-    value = str(about.get("durability", ""))
     if choice := re.fullmatch(r"\$\{(\w+):-(\w+)\}", value):
         value = os.environ.get(choice[1]) or choice[2]
     if value not in ("", *DURABILITIES):
-        raise about.error("durability", f"durability must be {' or '.join(DURABILITIES)}, not '{value}'", "see LAB_DURABILITY")
+        raise about.error(
+            "durability", f"durability must be {' or '.join(DURABILITIES)}, not '{shown(value)}'", "see LAB_DURABILITY"
+        )
     return value
 
 

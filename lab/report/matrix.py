@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lab import conditions
+from pydantic_core import PydanticSerializationError, to_json
+
 from lab.availability import sample_median, summarise
-from lab.errors import DiskError, UsageError
+from lab.errors import DiskError, UsageError, shown
 from lab.journal import RESULTS_FOLDER
 from lab.model import Check, Conditions, Measured, RunResult, SampleMedian, Summary, TrialResult, Verdict
 from lab.outages import at_least
+from lab.spec import kept
 from lab.verdict import decide
+from lab.yamlfile import place
 
 SCHEMA_VERSION = 1
 FILE_NAME = "matrix.json"
@@ -401,37 +404,99 @@ def not_applicable(column: str, why: str) -> Cell:
 def from_document(raw: Any) -> Matrix:
     """A matrix from its JSON; fields that are not known are passed over. Raises UsageError for what is none."""
     try:
-        if raw["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {raw['schema_version']}, not {SCHEMA_VERSION}")
-        matrix = Matrix(
-            title=str(raw["title"]),
-            started_at=str(raw["started_at"]),
-            seed=int(raw["seed"]),
-            rate_per_s=_number(raw["rate_per_s"]),
-            deadline_s=_number(raw["deadline_s"]),
-            columns=tuple(Column(str(each["name"]), str(each["title"])) for each in raw["columns"]),
-            rows=tuple(_row(each) for each in raw["rows"]),
-        )
-        _check(matrix)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise UsageError(f"this is no comparison: {what}", "lab/report/matrix.py says what one holds") from error
-    return matrix
+        return _matrix(to_json(raw))
+    except (kept.MalformedError, PydanticSerializationError) as error:
+        raise _no_comparison("this", error) from error
 
 
 def find(name: str) -> Path | None:
     """The file of the comparison that a name means: itself, a folder that has one, or one below results/; None for no such."""
     candidates = [base / end for base in (Path(name), RESULTS_FOLDER / name) for end in ("", FILE_NAME)]
-    return next((each.resolve() for each in candidates if each.name.endswith(".json") and each.is_file()), None)
+    there = (each for each in candidates if each.name.endswith(".json") and kept.is_there(each) and each.is_file())
+    return next((each.resolve() for each in there), None)
 
 
 def read(path: Path) -> Matrix:
-    """A matrix from a file. Raises UsageError for what is none."""
+    """A matrix from a file: a matrix.json, or a result.json that holds one. Raises UsageError, naming the file, for what is none."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is no comparison: {error}") from error
-    return from_document(raw)
+        raw = kept.document(kept.content(path))
+        return _matrix(to_json(raw.get("matrix", raw) if isinstance(raw, dict) else raw))
+    except (OSError, kept.MalformedError) as error:
+        raise _no_comparison(place(path), error) from error
+
+
+def _no_comparison(name: str, error: Exception) -> UsageError:
+    why = getattr(error, "strerror", None) or str(error)
+    return UsageError(f"{name} is no comparison: {why}", "lab/report/matrix.py says what one holds")
+
+
+def _matrix(text: bytes) -> Matrix:
+    """A matrix from JSON. Raises kept.MalformedError."""
+    raw = kept.document(text)
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise kept.MalformedError(f"schema_version is {shown(version)}, not {SCHEMA_VERSION}")
+    if any(each < 0 for each in _numbers(raw)):
+        raise kept.MalformedError(f"{shown(min(_numbers(raw)))} is no measured value")
+    matrix = kept.parse(Matrix, to_json(_as_of_now(raw)))
+    _check(matrix)
+    return _with_bounds(matrix)
+
+
+def _with_bounds(matrix: Matrix) -> Matrix:
+    """Whether each median is a lower bound. An older version said so of it as soon as any trial was one."""
+    rows = [replace(row, cells=tuple(_cell_with_bounds(cell) for cell in row.cells)) for row in matrix.rows]
+    return replace(matrix, rows=tuple(rows))
+
+
+def _cell_with_bounds(cell: Cell) -> Cell:
+    members = tuple(replace(each, downtime_censored=_is_bound(each)) for each in cell.members)
+    return replace(cell, downtime_censored=_is_bound(cell), members=members)
+
+
+def _is_bound(sample: Cell | Member) -> bool:
+    found = sample.median
+    return found.is_bound if found else sample.downtime_censored
+
+
+def _as_of_now(raw: Any) -> Any:
+    """A document of an older version says nothing of its audits, and less of its figures: that is not known, not none."""
+    for row in _dicts(raw.get("rows")):
+        for cell in _dicts(row.get("cells")):
+            for name in ("audits_incomplete", "split_brain_s", "degraded_unknown"):
+                cell.setdefault(name, None)
+            _check_said(cell, Cell, ADDED_LATER)
+            for member in _dicts(cell.get("members")):
+                member.setdefault("degraded_unknown", None)
+                _check_said(member, Member, ADDED_LATER)
+    return raw
+
+
+SINCE_OUTAGES_APART = ("downtime_worst", "downtime_median_all", "reads_downtime_median", "writes_downtime_median", "gap_median")
+"""Figures that a file of an older version has not: not known."""
+ADDED_LATER = (
+    *("downtimes_censored", "members", "worst", "audits_incomplete", "degraded_unknown"),
+    *(f"{name}_{end}" for name in SINCE_OUTAGES_APART for end in ("s", "censored")),
+)
+"""What files of the first version do not have."""
+
+
+def _check_said(raw: dict[str, Any], kind: type, added: Sequence[str]) -> None:
+    """Raise kept.MalformedError where a figure is missing: what is not said is not 0."""
+    if missing := [each.name for each in fields(kind) if each.name not in (*raw, *added)]:
+        raise kept.MalformedError(f"{missing[0]} is missing")
+
+
+def _dicts(raw: Any) -> list[dict[str, Any]]:
+    return [each for each in raw if isinstance(each, dict)] if isinstance(raw, list) else []
+
+
+def _numbers(raw: Any) -> Iterator[float]:
+    if isinstance(raw, (dict, list)):
+        for each in raw.values() if isinstance(raw, dict) else raw:
+            yield from _numbers(each)
+    elif isinstance(raw, (int, float)):
+        yield raw
 
 
 def write(matrix: Matrix, path: Path) -> None:
@@ -443,108 +508,40 @@ def write(matrix: Matrix, path: Path) -> None:
         raise DiskError.of(path, error) from error
 
 
-def _row(raw: Any) -> Row:
-    return Row(
-        stage=int(raw["stage"]),
-        name=str(raw["name"]),
-        failover=str(raw["failover"]),
-        boxes=int(raw["boxes"]),
-        memory_mib=int(raw["memory_mib"]),
-        cells=tuple(_cell(each) for each in raw["cells"]),
-        title=str(raw.get("title", "")),
-        conditions=conditions.from_document(raw.get("conditions")),
-    )
-
-
-def _cell(raw: Any) -> Cell:
-    figures = _figures(raw, tuple(bool(each) for each in raw.get("downtimes_censored", ())))
-    return Cell(
-        column=str(raw["column"]),
-        experiment=str(raw["experiment"]),
-        applicable=bool(raw["applicable"]),
-        verdict=Verdict(raw["verdict"]) if raw["verdict"] is not None else None,
-        writes_lost=int(raw["writes_lost"]),
-        split_brain_s=_optional(raw.get("split_brain_s")),
-        why=tuple(str(each) for each in raw["why"]),
-        folder=str(raw["folder"]),
-        members=tuple(_member_of(each) for each in raw.get("members", ())),
-        worst=str(raw.get("worst", "")),
-        audits_incomplete=_count(raw.get("audits_incomplete")),
-        **figures,
-    )
-
-
-def _member_of(raw: Any) -> Member:
-    return Member(target=str(raw["target"]), **_figures(raw, tuple(bool(each) for each in raw["downtimes_censored"])))
-
-
-SINCE_OUTAGES_APART = ("downtime_worst", "downtime_median_all", "reads_downtime_median", "writes_downtime_median", "gap_median")
-"""Figures that a file of an older version has not: not known."""
-
-
-def _figures(raw: Any, censored: tuple[bool, ...]) -> dict[str, Any]:
-    """What a cell and each of its members have, by name."""
-    downtimes_s = tuple(_number(each) for each in raw["downtimes_s"])
-    return {
-        "trials": int(raw["trials"]),
-        "trials_valid": int(raw["trials_valid"]),
-        "downtimes_s": downtimes_s,
-        "downtimes_censored": censored,
-        "downtime_median_s": _optional(raw["downtime_median_s"]),
-        "downtime_low_s": _optional(raw["downtime_low_s"]),
-        "downtime_high_s": _optional(raw["downtime_high_s"]),
-        "downtime_coverage_ratio": _optional(raw["downtime_coverage_ratio"]),
-        "downtime_censored": _is_bound(downtimes_s, censored, bool(raw["downtime_censored"])),
-        "availability_ratio": _optional(raw["availability_ratio"]),
-        "degraded_s": _optional(raw["degraded_s"]),
-        "degraded_unknown": _count(raw.get("degraded_unknown")),
-        **{f"{name}_s": _optional(raw.get(f"{name}_s")) for name in SINCE_OUTAGES_APART},
-        **{f"{name}_censored": bool(raw.get(f"{name}_censored", False)) for name in SINCE_OUTAGES_APART},
-    }
-
-
-def _is_bound(downtimes_s: Sequence[float], censored: Sequence[bool], said: bool) -> bool:
-    """Whether the median is a lower bound. An older version said so of it as soon as any trial was one."""
-    if not downtimes_s or len(censored) != len(downtimes_s):
-        return said
-    return sample_median([at_least(*each) for each in zip(downtimes_s, censored, strict=True)]).is_bound
-
-
-def _count(value: Any) -> int | None:
-    return None if value is None else int(_number(value))
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number) or number < 0:
-        raise ValueError(f"{value} is no measured value")
-    return number
-
-
-def _optional(value: Any) -> float | None:
-    return None if value is None else _number(value)
-
-
 def _check(matrix: Matrix) -> None:
-    """Raises ValueError where names are not what makes a table of it."""
+    """Raise kept.MalformedError where names do not make a table of it, or figures do not go together."""
     names = [column.name for column in matrix.columns]
     if len(set(names)) < len(names):
-        raise ValueError("two columns have the same name")
+        raise kept.MalformedError("two columns have the same name")
     if len(names) * len(matrix.rows) > CELLS_MAX:
-        raise ValueError(f"more than {CELLS_MAX} cells")
+        raise kept.MalformedError(f"more than {CELLS_MAX} cells")
     for row in matrix.rows:
         columns = [cell.column for cell in row.cells]
         if len(set(columns)) < len(columns) or not set(columns) <= set(names):
-            raise ValueError(f"row '{row.name}' has cells of no column, or two of one")
+            raise kept.MalformedError(f"row '{shown(row.name)}' has cells of no column, or two of one")
         for cell in row.cells:
+            _check_cell(cell)
             _check_members(cell)
+
+
+def _check_cell(cell: Cell) -> None:
+    if cell.applicable and len(cell.downtimes_s) != cell.trials_valid:
+        raise kept.MalformedError(
+            f"'{shown(cell.column)}' has {len(cell.downtimes_s)} downtimes of {cell.trials_valid} valid trials"
+        )
+    if cell.downtimes_censored and len(cell.downtimes_censored) != len(cell.downtimes_s):
+        raise kept.MalformedError(
+            f"'{shown(cell.column)}' says of {len(cell.downtimes_censored)} downtimes whether they are lower bounds, and has {len(cell.downtimes_s)}"
+        )
+    if cell.trials_valid > cell.trials or (cell.applicable and cell.verdict is None):
+        raise kept.MalformedError(f"'{shown(cell.column)}' has more valid trials than trials, or no verdict")
+    if max(cell.availability_ratio or 0.0, cell.downtime_coverage_ratio or 0.0) > 1:
+        raise kept.MalformedError(f"'{shown(cell.column)}' has a ratio over 1")
 
 
 def _check_members(cell: Cell) -> None:
     targets = [each.target for each in cell.members]
     if len(set(targets)) < len(targets) or cell.worst not in ("", *targets):
-        raise ValueError(f"cell '{cell.column}' has two members of one target, or a worst one that is none of them")
-    if any(len(each.downtimes_s) != len(each.downtimes_censored) for each in cell.members) or (
-        cell.downtimes_censored and len(cell.downtimes_s) != len(cell.downtimes_censored)
-    ):
-        raise ValueError(f"cell '{cell.column}' does not say of each downtime whether it is a bound")
+        raise kept.MalformedError(f"cell '{cell.column}' has two members of one target, or a worst one that is none of them")
+    if any(len(each.downtimes_s) != len(each.downtimes_censored) for each in cell.members):
+        raise kept.MalformedError(f"cell '{cell.column}' does not say of each downtime whether it is a bound")

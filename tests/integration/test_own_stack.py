@@ -164,7 +164,7 @@ def test_a_file_that_is_not_the_one_that_runs_is_refused(shop: Lab, tmp_path: Pa
     assert done.code == EXIT_USAGE
     assert "was started from" in done.error_line
     other.write_text("services:\n  lb: [\n")
-    assert "line 2" in shop("run", "--compose", str(other), "--kill", "lb").error_line
+    assert ":2: " in shop("run", "--compose", str(other), "--kill", "lb").error_line
 
 
 def test_a_service_that_is_down_is_not_started(shop: Lab) -> None:

@@ -84,7 +84,7 @@ def test_bad_yaml_names_its_line(nothing_up: Lab, engine: Engine, tmp_path: Path
     file.write_text("title: mine\nquestion: what?\nfault: explode\ntarget: web\nexpect: {writes_lost: {at_most: 0}}\n")
     done = nothing_up("run", "3", str(file))
     assert done.code == EXIT_USAGE
-    assert "mine.yaml, line 3" in done.error_line
+    assert "mine.yaml:3: " in done.error_line
     assert engine.leftovers() == []
 
 

@@ -416,11 +416,11 @@ def test_lab_reads_the_stage(folder: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("  title: Third\n", "", "line 3: 'title' is missing"),
-        ("  memory_mib: 400\n", "  memory_mib: much\n", "line 3: x-lab is malformed"),
-        ("198.18.0.10:8080", "198.18.0.10", "line 3: x-lab is malformed"),
-        ("services:\n", "service:\n", "line 1: 'services' is missing"),
-        ("{lab.stage: '3', lab.role: web}", "[web]", "line 11: 'labels' must be a mapping"),
+        ("  title: Third\n", "", ":3: 'title' is missing"),
+        ("  memory_mib: 400\n", "  memory_mib: much\n", ":7: memory_mib must be a whole number"),
+        ("198.18.0.10:8080", "198.18.0.10", ":8: entry must be ADDRESS:PORT"),
+        ("services:\n", "service:\n", ":1: 'services' is missing"),
+        ("{lab.stage: '3', lab.role: web}", "[web]", ":11: 'labels' must be a mapping"),
     ],
 )
 def test_error_in_a_stage_file_names_file_and_line(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -435,7 +435,7 @@ def test_error_in_a_stage_file_names_file_and_line(tmp_path: Path, old: str, new
     file.write_text(good.replace(old, new))
     with pytest.raises(UsageError) as caught:
         stages.read(file)
-    assert caught.value.message.startswith(f"{file}, line ")
+    assert caught.value.message.startswith(f"{file}:")
     assert said in caught.value.message
 
 

@@ -48,19 +48,23 @@ def test_a_budget_names_stages_faults_and_trials(tmp_path: Path) -> None:
     [
         ("", 1, "a mapping"),
         ("stage: {}\n", 1, "'stage' is not known here"),
-        ("stages:\n", 1, "stages must be a mapping"),
+        ("stages:\n", 1, "'stages' is empty"),
         ("stages: {}\n", 1, "no budget is given"),
         ("stages:\n  9: {kill-web: {writes_lost: 0}}\n", 2, "there is no stage '9'"),
         ("stages:\n  3:manual: {kill-web: {writes_lost: 0}}\n", 2, "stage 3 has no failover 'manual'"),
-        ("stages:\n  3: kill-web\n", 2, "stage 3 must be a mapping"),
+        ("stages:\n  3: kill-web\n", 2, "3 must be a mapping, not 'kill-web'"),
         ("stages:\n  3:\n    kill-wbe: {writes_lost: 0}\n", 3, "'kill-wbe' is no fault"),
         ("stages:\n  3:\n    kill: {writes_lost: 0}\n", 3, "'kill' is several faults"),
         ("stages:\n  3:\n    kill-standby: {writes_lost: 0}\n", 3, "stage 3 has no standby database"),
-        ("stages:\n  3:\n    kill-web: 1\n", 3, "kill-web must be a mapping of bounds"),
-        ("stages:\n  3:\n    kill-web: {}\n", 3, "kill-web has no bound"),
-        ("stages:\n  3:\n    kill-web:\n      trials: 5\n", 3, "kill-web has no bound"),
+        ("stages:\n  3:\n    kill-web: 1\n", 3, "kill-web must be a mapping, not '1'"),
+        ("stages:\n  3:\n    kill-web: {}\n", 3, "no bound is given here"),
+        ("stages:\n  3:\n    kill-web:\n      trials: 5\n", 3, "no bound is given here"),
         ("stages:\n  3:\n    kill-web:\n      downtime: 1\n", 4, "'downtime' is not known here"),
-        ("stages:\n  3:\n    kill-web:\n      writes_lost: none\n", 4, "writes_lost must be a number from 0, not 'none'"),
+        (
+            "stages:\n  3:\n    kill-web:\n      writes_lost: none\n",
+            4,
+            "writes_lost must be a number from 0 to 1e+09, not 'none'",
+        ),
         ("stages:\n  3:\n    kill-web:\n      writes_lost: -1\n", 4, "writes_lost must be a number from 0"),
         ("stages:\n  3:\n    kill-web:\n      writes_lost: .nan\n", 4, "writes_lost must be a number from 0"),
         ("stages:\n  3:\n    kill-web:\n      writes_lost: true\n", 4, "writes_lost must be a number from 0"),
@@ -72,7 +76,7 @@ def test_a_budget_names_stages_faults_and_trials(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
     with pytest.raises(UsageError) as error:
         read(tmp_path, text)
-    assert error.value.message.startswith(f"{tmp_path / 'budgets.yaml'}, line {line}: ")
+    assert error.value.message.startswith(f"{tmp_path / 'budgets.yaml'}:{line}: ")
     assert said in error.value.message
 
 

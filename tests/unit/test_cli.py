@@ -104,7 +104,7 @@ def test_malformed_experiment_file_is_a_usage_error_with_its_line(lab: Lab, tmp_
     (tmp_path / "mine.yaml").write_text("title: t\nquestion: q\nfault: explode\n")
     done = lab("run", "3", str(tmp_path / "mine.yaml"), "--dry-run")
     assert done.code == EXIT_USAGE
-    assert f"{tmp_path / 'mine.yaml'}, line 3: " in done.errors[0]
+    assert f"{tmp_path / 'mine.yaml'}:3: " in done.errors[0]
 
 
 def test_no_engine_is_not_ready() -> None:

@@ -15,7 +15,8 @@ from lab.cli import cli
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE, UsageError
 from lab.journal import UndoLedger
 from lab.model import Undo, UndoAction
-from lab.own import KEYS, page_of, project_of, read_settings
+from lab.own import page_of, project_of, read_settings
+from lab.spec.own import OwnFile
 from lab.stages import ROOT
 from tests.unit.helpers import box
 from tests.unit.test_cli import Lab, lab  # noqa: F401
@@ -129,7 +130,7 @@ def test_lab_yaml_beside_the_file_says_what_the_command_line_does_not(
     plan = json.loads(lab("run", "--compose", compose, "--url", "http://lb/", "--dry-run", "--json").out)
     assert (plan["url"], plan["experiment"], plan["steps"]) == ("http://lb/", "baseline", [])
     Path(compose).with_name("lab.yaml").write_text("expects: {}\n")
-    assert "lab.yaml, line 1: 'expects' is not known here" in lab("run", "--compose", compose).errors[0]
+    assert "lab.yaml:1: 'expects' is not known here" in lab("run", "--compose", compose).errors[0]
 
 
 def test_malformed_file_is_named_with_what_compose_says_of_it(
@@ -169,7 +170,7 @@ def test_guide_names_every_option_and_every_key() -> None:
     options = [name for each in cli.commands["run"].params for name in each.opts if name.startswith("--")]
     rest = {"--web-ui", "--failover", "--repair", "--repair-after"}
     assert [name for name in options if name not in rest and f"`{name}" not in GUIDE] == []
-    assert [key for key in KEYS if not re.search(rf"`{key}`", GUIDE)] == []
+    assert [key for key in OwnFile.model_fields if not re.search(rf"`{key}`", GUIDE)] == []
 
 
 def test_every_command_of_the_guide_is_understood(

@@ -246,7 +246,7 @@ def test_nonsense_in_a_run_is_one_line(tmp_path: Path) -> None:
     kept = journal.RunJournal(run_info(), tmp_path)
     raw = json.loads((kept.folder / "run.json").read_text())
     (kept.folder / "run.json").write_text(json.dumps({**raw, "conditions": {"timers": 3}}))
-    with pytest.raises(UsageError, match="is not the folder of a run"):
+    with pytest.raises(UsageError, match="is no file of a run"):
         rebuild(kept.folder)
 
 

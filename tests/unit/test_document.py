@@ -298,7 +298,7 @@ def test_run_is_rebuilt_from_its_journal(tmp_path: Path) -> None:
 
 
 def test_rebuild_of_what_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not the folder of a run"):
+    with pytest.raises(UsageError, match="is no file of a run"):
         rebuild(tmp_path)
 
 

@@ -124,64 +124,64 @@ def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("observe_s: 4.5", "observes: 4.5", "line 5: 'observes' is not known here"),
-        ("fault: kill", "fault: explode", "line 3: fault must be one of none, kill,"),
-        ("fault: kill", "fault: [kill]", "line 3: fault must be one of"),
-        ("fault: kill\n", "", "line 1: fault must be one of"),
-        ("target: web\n", "", "line 1: a fault needs a target"),
-        ("target: web", "target: 7", "line 4: a fault needs a target"),
-        ("fault: kill", "fault: none", "line 4: a fault needs a target (and fault: none has none)"),
-        ("  writes_lost:", "  writes_missing:", "line 7: 'writes_missing' is not measured"),
-        ("{at_most: 0}", "{at_most: few}", "line 7: at_most must be a number, not 'few'"),
-        ("{at_most: 0}", "{at_most: true}", "line 7: at_most must be a number, not 'True'"),
-        ("{at_most: 0}", "{below: 1}", "line 7: 'writes_lost' needs at_most or at_least"),
-        ("{at_most: 0}", "{}", "line 7: 'writes_lost' needs at_most or at_least"),
-        ("{at_most: 0}", "0", "line 7: 'writes_lost' needs at_most or at_least"),
-        ("observe_s: 4.5", "observe_s: long", "line 5: observe_s must be a number of seconds"),
-        ("observe_s: 4.5", "observe_s: -1", "line 5: observe_s must be a number of seconds"),
-        ("observe_s: 4.5", "observe_s: 3601", "line 5: observe_s must be a number of seconds"),
-        ("observe_s: 4.5", "observe_s: .nan", "line 5: observe_s must be a number of seconds"),
-        ("title: A web box is killed", "title: ' '", "line 1: 'title' must be a line of text"),
-        ("question: What happens if a web box dies?\n", "", "line 1: 'question' must be a line of text"),
-        ("target: web", "target: web\nsteps: []", "line 5: either fault and target, or steps"),
-        ("fault: kill\ntarget: web\n", "steps: []\n", "line 3: steps must be a list"),
-        ("fault: kill\ntarget: web\n", "steps: [kill]\n", "line 3: steps must be a list"),
-        ("fault: kill\ntarget: web\n", "steps:\n- {fault: kill, target: web, at: 3}\n", "line 4: 'at' is not known here"),
-        ("fault: kill\ntarget: web\n", "steps:\n- {fault: kill}\n", "line 4: a fault needs a target"),
-        ("target: web", "target: web\ntarget: db", "line 5: 'target' stands here twice"),
+        ("observe_s: 4.5", "observes: 4.5", ":5: 'observes' is not known here"),
+        ("fault: kill", "fault: explode", ":3: fault must be one of none, kill,"),
+        ("fault: kill", "fault: [kill]", ":3: fault must be one of"),
+        ("fault: kill\n", "", ":1: fault must be one of"),
+        ("target: web\n", "", ":1: a fault needs a target"),
+        ("target: web", "target: 7", ":4: target must be a target, such as web or zone:a, not '7'"),
+        ("fault: kill", "fault: none", ":4: a fault needs a target (and fault: none has none)"),
+        ("  writes_lost:", "  writes_missing:", ":7: 'writes_missing' is not measured"),
+        ("{at_most: 0}", "{at_most: few}", ":7: at_most must be a number from 0 to 1e+09, not 'few'"),
+        ("{at_most: 0}", "{at_most: true}", ":7: at_most must be a number from 0 to 1e+09, not 'True'"),
+        ("{at_most: 0}", "{below: 1}", ":7: 'below' is not known here"),
+        ("{at_most: 0}", "{}", ":7: a measure needs at_most or at_least"),
+        ("{at_most: 0}", "0", ":7: writes_lost must be a mapping, not '0'"),
+        ("observe_s: 4.5", "observe_s: long", ":5: observe_s must be a number of seconds"),
+        ("observe_s: 4.5", "observe_s: -1", ":5: observe_s must be a number of seconds"),
+        ("observe_s: 4.5", "observe_s: 3601", ":5: observe_s must be a number of seconds"),
+        ("observe_s: 4.5", "observe_s: .nan", ":5: observe_s must be a number of seconds"),
+        ("title: A web box is killed", "title: ' '", ":1: title must be a line of text"),
+        ("question: What happens if a web box dies?\n", "", ":1: 'question' is missing"),
+        ("target: web", "target: web\nsteps: []", ":5: steps must be a list that is not empty"),
+        ("fault: kill\ntarget: web\n", "steps: []\n", ":3: steps must be a list"),
+        ("fault: kill\ntarget: web\n", "steps: [kill]\n", ":3: each of steps must be a mapping, not 'kill'"),
+        ("fault: kill\ntarget: web\n", "steps:\n- {fault: kill, target: web, at: 3}\n", ":4: 'at' is not known here"),
+        ("fault: kill\ntarget: web\n", "steps:\n- {fault: kill}\n", ":4: a fault needs a target"),
+        ("target: web", "target: web\ntarget: db", ":5: 'target' stands here twice"),
         ("fault: kill", "fault: {kill", "this is not YAML"),
-        ("target: web", "target: web\noperator: promote", "line 5: operator must be a mapping"),
-        ("target: web", "target: web\noperator: {delay_s: 3}", "line 5: an operator can only promote or switchover or failback"),
-        ("target: web", "target: web\noperator: {does: pray}", "line 5: an operator can only promote or switchover or"),
+        ("target: web", "target: web\noperator: promote", ":5: operator must be a mapping"),
+        ("target: web", "target: web\noperator: {delay_s: 3}", ":5: 'does' is missing"),
+        ("target: web", "target: web\noperator: {does: pray}", ":5: does must be promote, switchover or failback, not 'pray'"),
         (
             "target: web",
             "target: web\noperator: {does: promote, to: db2}",
-            "line 5: a switchover or a failback can have a target",
+            ":5: a switchover or a failback can have a target",
         ),
         (
             "target: web",
             "target: web\noperator: {does: switchover, to: 7}",
-            "line 5: a switchover or a failback can have a target",
+            ":5: to must be a target",
         ),
-        ("target: web", "target: web\ngiven: zone", "line 5: given must be a mapping of roles"),
-        ("target: web", "target: web\ngiven: {web: zone:a}", "line 5: 'web' is not known here"),
-        ("target: web", "target: web\ngiven: {db.primary: 7}", "line 5: db.primary needs a target"),
-        ("target: web", "target: web\nbefore: {fault: kill}", "line 5: before must be a list of mappings"),
-        ("target: web", "target: web\nbefore:\n- {fault: kill}", "line 6: a fault needs a target"),
-        ("target: web", "target: web\noperator: {does: promote, at_s: 3}", "line 5: 'at_s' is not known here"),
-        ("target: web", "target: web\noperator: {does: promote, delay_s: -1}", "line 5: delay_s must be a number"),
+        ("target: web", "target: web\ngiven: zone", ":5: given must be a mapping, not 'zone'"),
+        ("target: web", "target: web\ngiven: {web: zone:a}", ":5: 'web' is not known here"),
+        ("target: web", "target: web\ngiven: {db.primary: 7}", ":5: db.primary must be a target"),
+        ("target: web", "target: web\nbefore: {fault: kill}", ":5: before must be a list, not a mapping"),
+        ("target: web", "target: web\nbefore:\n- {fault: kill}", ":6: a fault needs a target"),
+        ("target: web", "target: web\noperator: {does: promote, at_s: 3}", ":5: 'at_s' is not known here"),
+        ("target: web", "target: web\noperator: {does: promote, delay_s: -1}", ":5: delay_s must be a number"),
     ],
 )
 def test_error_names_file_and_line(tmp_path: Path, old: str, new: str, said: str) -> None:
     assert old in GOOD
     with pytest.raises(UsageError) as caught:
         read(tmp_path, GOOD.replace(old, new))
-    assert caught.value.message.startswith(f"{tmp_path / 'mine.yaml'}, line ")
+    assert caught.value.message.startswith(f"{tmp_path / 'mine.yaml'}:")
     assert said in caught.value.message
 
 
 def test_experiment_without_expectations_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expect must name at least one measure"):
+    with pytest.raises(UsageError, match="'expect' is missing"):
         read(tmp_path, GOOD[: GOOD.index("expect:")])
 
 
@@ -285,17 +285,17 @@ def test_an_overload_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("repair: restart\n", "line 9: repair must be a mapping"),
-        ("repair: {policy: pray}\n", "line 9: policy must be one of none, restart, replace"),
-        ("repair: {policy: restart, at: 3}\n", "line 9: 'at' is not known here"),
-        ("repair: {policy: restart}\noperator: {does: promote}\n", "line 9: an operator or a repair policy, not both"),
-        ("foreseen: {none: maybe}\n", "line 9: foreseen says held or refuted"),
-        ("foreseen: {prayer: held}\n", "line 9: foreseen says held or refuted"),
-        ("foreseen: held\n", "line 9: foreseen must be a mapping"),
-        ("overload: 3\n", "line 9: overload must be a mapping"),
-        ("overload: {rate_ratio: 1.5}\n", "line 9: cpus must be a number from 0.05 to 0.5"),
-        ("overload: {cpus: 0.1, rate_ratio: 9}\n", "line 9: rate_ratio must be a number from 0.1 to 3"),
-        ("overload: {cpus: 0.1, rate_ratio: 1, maxconn: 1.5}\n", "line 9: maxconn must be a number"),
+        ("repair: restart\n", ":9: repair must be a mapping"),
+        ("repair: {policy: pray}\n", ":9: policy must be one of none, restart, replace"),
+        ("repair: {policy: restart, at: 3}\n", ":9: 'at' is not known here"),
+        ("repair: {policy: restart}\noperator: {does: promote}\n", ":9: an operator or a repair policy, not both"),
+        ("foreseen: {none: maybe}\n", ":9: none must be held or refuted, not 'maybe'"),
+        ("foreseen: {prayer: held}\n", ":9: 'prayer' is not known here"),
+        ("foreseen: held\n", ":9: foreseen must be a mapping"),
+        ("overload: 3\n", ":9: overload must be a mapping"),
+        ("overload: {rate_ratio: 1.5}\n", ":9: 'cpus' is missing"),
+        ("overload: {cpus: 0.1, rate_ratio: 9}\n", ":9: rate_ratio must be a number from 0.1 to 3"),
+        ("overload: {cpus: 0.1, rate_ratio: 1, maxconn: 1.5}\n", ":9: maxconn must be a whole number"),
     ],
 )
 def test_what_is_wrong_about_repair_is_named(tmp_path: Path, more: str, said: str) -> None:
@@ -306,10 +306,80 @@ def test_what_is_wrong_about_repair_is_named(tmp_path: Path, more: str, said: st
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("once: redundant", "once: whenever", "redundant or served, not 'whenever'"),
+        ("once: redundant", "once: whenever", "once must be redundant or served"),
         ("once: redundant, ", "", "there is nothing to wait for"),
     ],
 )
 def test_what_a_step_cannot_wait_for_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", STEPS).replace(old, new))
+
+
+STEP = "  - {{fault: {}, target: {}}}\n"
+ONE, OTHER = "service:web1", "service:web2"
+
+
+def steps_of(*pairs: str) -> str:
+    """Steps as `kill service:web1` or `delay lb, delay_ms: 100`."""
+    return "steps:\n" + "".join(STEP.format(*pair.split(" ", 1)) for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("on", "pairs", "said"),
+    [
+        ("3", (f"kill {ONE}", f"kill {OTHER}"), ""),
+        ("3", (f"kill {ONE}", f"kill {ONE}"), "kill of web1 for the second time"),
+        ("3", (f"kill {ONE}", f"kill {ONE}, once: redundant"), ""),
+        ("3", (f"pause {ONE}", f"pause {ONE}"), "pause of web1 for the second time"),
+        ("3", (f"crash {ONE}", f"crash {ONE}"), ""),
+        ("3", (f"restart {ONE}", f"restart {ONE}"), ""),
+        ("3", (f"stop {ONE}", f"crash {ONE}"), "crash of web1, which is down already after stop"),
+        ("3", (f"crash {ONE}", f"kill {ONE}"), ""),
+        # Chance, and a role that moves, may mean another box each time.
+        ("3", ("kill web", "kill web"), ""),
+        ("5", ("kill db.primary", "kill db.primary"), ""),
+        ("3", ("kill random", "kill random"), ""),
+        # A role that one box plays means that box.
+        ("3", ("kill lb", "kill lb"), "kill of lb for the second time"),
+        ("3", ("kill all:web", f"kill {ONE}"), "kill of web1 for the second time"),
+        ("6", ("kill zone:a", f"kill {ONE}"), "kill of web1 for the second time"),
+        ("6", ("kill zone:b", f"kill {ONE}"), ""),
+        ("7", ("kill region:eu", "kill label:lab.region=eu"), "for the second time"),
+        ("3", (f"delay {ONE}, delay_ms: 9", f"delay {OTHER}, delay_ms: 9"), ""),
+        ("3", (f"delay {ONE}, delay_ms: 9", "loss all:web, loss_percent: 9"), "only one of delay, loss and bandwidth"),
+        ("7", ("delay line:us, delay_ms: 9", "loss line:us, loss_percent: 9"), ""),
+        ("7", ("delay region:us, delay_ms: 9", "loss line:us, loss_percent: 9"), ""),
+        ("7", ("kill line:us", "kill web"), "kill is nothing that happens to a line"),
+    ],
+)
+def test_faults_that_cannot_both_be_done_are_refused_beforehand(
+    tmp_path: Path, on: str, pairs: tuple[str, ...], said: str
+) -> None:
+    text = GOOD.replace("fault: kill\ntarget: web\n", steps_of(*pairs))
+    if not said:
+        experiments.check_targets(read(tmp_path, text), stages.find(on))
+        return
+    with pytest.raises(UsageError, match=said):
+        experiments.check_targets(read(tmp_path, text), stages.find(on))
+
+
+@pytest.mark.parametrize(
+    ("more", "expect", "is_seen"),
+    [
+        ("", "{downtime_longest_s: {at_most: 4.5}}", True),
+        ("", "{downtime_longest_s: {at_most: 4.6}}", False),
+        ("", "{writes_downtime_longest_s: {at_least: 5}}", False),
+        # Not a time without the service, or one that goes on after the healing.
+        ("", "{rejoin_s: {at_most: 60}, reads_failed: {at_most: 1000}}", True),
+        ("operator: {delay_s: 20, does: promote}\n", "{downtime_longest_s: {at_most: 25}}", True),
+        ("repair: {policy: restart, after_s: 2}\n", "{downtime_longest_s: {at_most: 40}}", True),
+        ("repair: {policy: restart, after_s: 2}\n", "{downtime_longest_s: {at_most: 60}}", False),
+    ],
+)
+def test_a_bound_is_within_what_is_watched(tmp_path: Path, more: str, expect: str, is_seen: bool) -> None:
+    text = GOOD[: GOOD.index("expect:")] + more + f"expect: {expect}\n"
+    if is_seen:
+        assert read(tmp_path, text).expectations
+        return
+    with pytest.raises(UsageError, match=r"mine\.yaml:\d+: .* cannot be seen within"):
+        read(tmp_path, text)

@@ -212,7 +212,7 @@ def test_find_run_names_what_is_not_there(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"plan": {}, "expectations": [], "surprise": 1}'])
 def test_malformed_run_is_no_run(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(UsageError, match="is not the folder of a run"):
+    with pytest.raises(UsageError, match="is no file of a run"):
         read_run(tmp_path)
 
 
@@ -222,7 +222,7 @@ def test_malformed_trial_is_no_run(tmp_path: Path) -> None:
     arrivals = run.folder / "trial-01" / "arrivals.jsonl.gz"
     for content in (gzip.compress(b'{"number": 1}\n'), gzip.compress(b"{}{}{}" * 50)[:-9], b"not compressed"):
         arrivals.write_bytes(content)
-        with pytest.raises(UsageError, match="is not the folder of a run"):
+        with pytest.raises(UsageError, match="is no file of a run"):
             read_run(run.folder)
 
 
@@ -231,7 +231,7 @@ def test_damaged_trial_is_no_run(tmp_path: Path) -> None:
     run.trial(1).close(record())
     arrivals = run.folder / "trial-01" / "arrivals.jsonl.gz"
     arrivals.write_bytes(gzip.compress(b"{}\n")[:10] + b"\xff" * 50)
-    with pytest.raises(UsageError, match="is not the folder of a run"):
+    with pytest.raises(UsageError, match="is no file of a run"):
         read_run(run.folder)
 
 

@@ -100,10 +100,10 @@ def test_everything_may_be_said_and_everything_left_out(tmp_path: Path) -> None:
     [
         ("ulr: x\n", 1, "'ulr' is not known here"),
         ("url: 3\n", 1, "url must be a line of text"),
-        ("url:\n", 1, "url must be a line of text"),
+        ("url:\n", 1, "'url' is empty"),
         ("roles: [web]\n", 1, "roles must be a mapping"),
-        ("roles:\n  web: app\n", 2, "web needs a list of services"),
-        ("roles:\n  web: []\n", 2, "web needs a list of services"),
+        ("roles:\n  web: app\n", 2, "web must be a list of services"),
+        ("roles:\n  web: []\n", 2, "web must be a list of services"),
         ("roles:\n  web: [web1]\n", 2, "there is no service 'web1' in shop"),
         ("roles:\n  app: [lb]\n", 2, "'app' cannot be a role"),
         ("roles:\n  internet: [lb]\n", 2, "'internet' cannot be a role"),
@@ -119,7 +119,7 @@ def test_everything_may_be_said_and_everything_left_out(tmp_path: Path) -> None:
 def test_what_is_malformed_is_named_with_its_line(tmp_path: Path, text: str, line: int, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         settings(tmp_path, text)
-    assert f"lab.yaml, line {line}: {says}" in caught.value.message
+    assert f"lab.yaml:{line}: {says}" in caught.value.message
 
 
 # The URL

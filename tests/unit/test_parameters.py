@@ -119,15 +119,15 @@ def test_step_with_parameters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("from: service:db\n", "", "line 1: partition needs from"),
-        ("direction: out", "direction: up", "line 6: direction must be one of both, out, in, not 'up'"),
-        ("from: service:db", "from: [db]", "line 5: from must be a target"),
-        ("direction: out", "delay_ms: 5", "line 6: partition has no delay_ms"),
-        ("fault: partition", "fault: kill", "line 5: kill has no from"),
+        ("from: service:db\n", "", ":1: partition needs from"),
+        ("direction: out", "direction: up", ":6: direction must be one of both, out, in, not 'up'"),
+        ("from: service:db", "from: [db]", ":5: from must be a target"),
+        ("direction: out", "delay_ms: 5", ":6: partition has no delay_ms"),
+        ("fault: partition", "fault: kill", ":5: kill has no from"),
         (
             "fault: partition\ntarget: all:web\n",
             "steps: [{fault: kill, target: web}]\n",
-            "line 3: either fault and target, or steps",
+            ":3: either fault and target, or steps",
         ),
     ],
 )
@@ -135,7 +135,7 @@ def test_error_names_file_and_line(tmp_path: Path, old: str, new: str, said: str
     assert old in PARTITION
     with pytest.raises(UsageError) as caught:
         read(tmp_path, PARTITION.replace(old, new))
-    assert f"{tmp_path / 'mine.yaml'}, {said}" in caught.value.message
+    assert f"{tmp_path / 'mine.yaml'}{said}" in caught.value.message
 
 
 def test_other_side_is_checked_against_the_stage(tmp_path: Path) -> None:

@@ -101,5 +101,5 @@ def test_a_run_that_is_not_kept_is_said_and_the_others_are_made(tmp_path: Path, 
 )
 def test_a_malformed_list_is_refused_with_its_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "pictures.yaml").write_text(content, encoding="utf-8")
-    with pytest.raises(UsageError, match=r"pictures\.yaml, line 1"):
+    with pytest.raises(UsageError, match=r"pictures\.yaml:1"):
         read(tmp_path / "pictures.yaml")

@@ -121,9 +121,9 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
     monkeypatch.setattr(runner, "Load", Load)
     monkeypatch.setattr(runner, "Observer", Observer)
     monkeypatch.setattr(exposure, "replay", lambda *_: ())
-    monkeypatch.setattr(runner.surroundings, "look", lambda *_: None)
+    monkeypatch.setattr("lab.surroundings.look", lambda *_: None)
     # This observer says nothing at all: what that means is tested in test_runner.
-    monkeypatch.setattr(runner.observation, "as_events", lambda *_: [])
+    monkeypatch.setattr("lab.observation.as_events", lambda *_: [])
 
 
 @dataclass

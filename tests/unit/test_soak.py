@@ -207,10 +207,10 @@ def test_table_of_a_soak_has_the_median_and_the_worst_by_experiment() -> None:
 def test_line_of_another_version_is_read_and_its_audit_was_not_complete(tmp_path: Path) -> None:
     kept = soak.SoakJournal(STAGE, 2, 1, SAME, tmp_path)
     older = asdict(outcome(1))
-    for name in ("audit_complete", "split_brain_s", "downtime_s", "downtime_censored"):
+    for name in ("audit_complete", "downtime_s", "downtime_censored"):
         del older[name]
     journal.Lines(kept.folder / soak.PROGRESS_NAME).append({**older, "of_a_later_version": 1})
-    assert kept.outcomes() == [outcome(1, audit_complete=False, split_brain_s=None)]
+    assert kept.outcomes() == [outcome(1, audit_complete=False)]
 
 
 # Going on

@@ -99,7 +99,7 @@ def test_first_file_comes_first_whatever_the_others_are_called(folder: Path) -> 
 
 def test_balancers_must_be_a_mapping(folder: Path) -> None:
     file = put(folder, "5-x/compose.yaml", "5", "  balancers: [lb1, lb2]\n")
-    with pytest.raises(UsageError, match=r"compose\.yaml, line 10: 'balancers' must be a mapping"):
+    with pytest.raises(UsageError, match=r"compose\.yaml:10: balancers must be a mapping"):
         read(file)
 
 
