@@ -160,9 +160,14 @@ def _table_row(trial: TrialResult) -> TableRow:
     return TableRow(trial.valid, _cells(trial))
 
 
+def _standing(trial: TrialResult) -> str:
+    """What a trial counts for, where it is not simply one of those that count."""
+    return " (not valid)" if not trial.valid else " (undecided)" if trial.undecided else ""
+
+
 def _cells(trial: TrialResult) -> dict[str, str]:
     return {
-        "trial": f"{trial.number}" + ("" if trial.valid else " (not valid)"),
+        "trial": f"{trial.number}" + _standing(trial),
         "fault target": words.broken(trial) or "nothing",
         "longest outage": words.outage_text(trial.total),
         "of reads": words.outage_text(trial.reads),
@@ -206,12 +211,18 @@ def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tu
     return TrialSection(
         trial=trial,
         said=_said(trial),
-        remarks=tuple(words.measure_text(line) for line in terminal.remarks(info, trial)[:REMARKS_MAX]),
+        remarks=tuple(_in_words(line) for line in terminal.remarks(info, trial)[:REMARKS_MAX]),
         chart=trialchart.trial_chart(record, trial, classes),
         bar=f"{bar_s * 1000:.0f} ms" if bar_s < 1 else f"{bar_s:.1f} s",
         close_up=close_up,
         steps=waterfall(trial),
     )
+
+
+def _in_words(remark: str) -> str:
+    """A remark, the measure of an expectation in words."""
+    mark = "undecided: "
+    return mark + words.measure_text(remark.removeprefix(mark)) if remark.startswith(mark) else words.measure_text(remark)
 
 
 def _said(trial: TrialResult) -> str:

@@ -17,6 +17,7 @@ from lab.model import (
     RunResult,
     SampleMedian,
     SoakOutcome,
+    Summary,
     TrialResult,
     Verdict,
 )
@@ -156,31 +157,29 @@ def _because(trials: Sequence[TrialResult]) -> str:
 
 
 def _gone(result: RunResult) -> str:
-    """For how long, and to whom."""
-    summary, writes = result.summary, result.info.plan.has_writes
+    """For how long there was an outage, and of what."""
+    summary = result.summary
     assert summary.service is not None  # there is a valid trial
-    whole, reads_s, writes_s = summary.service.outage, _worst_s(summary.reads), _worst_s(summary.writes)
+    whole, gap = summary.service.outage, _without(summary.service)
     if whole.worst == 0:
-        return f"{NOBODY_NOTICED}{_without(summary.service)}"
+        return f"{NOBODY_NOTICED}{gap}"
+    of, other = _only_one(summary)
     if whole.low == 0 and not whole.is_bound:
-        return f"{_most(whole.count)} saw no outage, the worst one was {worst_text(whole)}{_whose(reads_s, writes_s, writes)}{_without(summary.service)}"
+        return f"{_most(whole.count)} saw no outage, the worst one was {worst_text(whole)}{f' of {of}' if of else ''}{gap}"
     about = f" (median of {count(whole.count, 'trial')})" if whole.count > 1 else ""
-    if writes and not reads_s:
-        return f"the longest outage of writes was {_long(whole)}{about} while no read failed{_without(summary.writes, 'writes')}"
-    if writes and not writes_s:
-        return f"the longest outage of reads was {_long(whole)}{about} while no write failed{_without(summary.reads, 'reads')}"
-    return f"the longest outage was {_long(whole)}{about}{_without(summary.service)}"
+    if not of:
+        return f"the longest outage was {_long(whole)}{about}{gap}"
+    gap = _without(summary.writes if of == "writes" else summary.reads, of)
+    return f"the longest outage of {of} was {_long(whole)}{about} while no {other} failed{gap}"
 
 
-def _whose(reads_s: float, writes_s: float, has_writes: bool) -> str:
-    """Of what an outage was, where it was not of both."""
-    if not has_writes or (reads_s and writes_s):
-        return ""
-    return " of reads" if reads_s else " of writes"
-
-
-def _worst_s(found: OperationSummary | None) -> float:
-    return found.outage.worst if found else 0.0
+def _only_one(summary: Summary) -> tuple[str, str]:
+    """Where only one operation failed: which, and one request of the other; empty where both did, or only one was made."""
+    if not summary.reads or not summary.writes:
+        return "", ""
+    if not summary.reads_failed_total:
+        return "writes", "read"
+    return ("reads", "write") if not summary.writes_failed_total else ("", "")
 
 
 def _without(found: OperationSummary | None, of: str = "") -> str:
@@ -279,17 +278,18 @@ def verdict_line(result: RunResult) -> str:
     """The verdict, and what it is about."""
     expected = listed([measure_text(str(each)) for each in result.info.expectations]) or "nothing in particular"
     if result.verdict is Verdict.HELD:
-        return f"Expected: {expected}. That is what happened{_undecided(result.trials)}."
+        return (
+            f"Expected: {expected}. That is what happened{f' ({_decided(result.trials)})' if undecided(result.trials) else ''}."
+        )
     if result.verdict is Verdict.REFUTED:
         return f"Expected: {expected}. It was not so: {'; '.join(grouped_checks(_missed(result.trials)))}."
-    good = len(valid(result.trials))
-    return f"Expected: {expected}. Inconclusive: {count(good, 'valid trial')} of {len(result.trials)}{_undecided(result.trials)}."
+    return f"Expected: {expected}. Inconclusive: {_decided(result.trials)}."
 
 
-def _undecided(trials: Sequence[TrialResult]) -> str:
-    """How many valid trials say nothing of an expectation; empty for none."""
+def _decided(trials: Sequence[TrialResult]) -> str:
+    """How many trials count, and how many of these say nothing of an expectation."""
     found = undecided(trials)
-    return f", {found} of them undecided" if found else ""
+    return f"{len(valid(trials))} of {count(len(trials), 'trial')} valid" + (f", {found} undecided" if found else "")
 
 
 def undecided(trials: Iterable[TrialResult]) -> int:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from lab.availability import sample_median
+from lab.availability import generator_report, sample_median
 from lab.model import Expectation, LoadPlan, Measured, Outcome, RunResult, TrialRecord, Verdict
 from lab.report import html, junit, markdown, strip, table, terminal, words
 from lab.report.document import as_document
@@ -112,6 +112,15 @@ def test_outage_of_reads_only_is_called_that() -> None:
     assert "the longest outage of reads was 1.01 s while no write failed" in words.headline(run)
 
 
+def test_where_only_one_operation_was_tried_nothing_is_said_of_the_other() -> None:
+    reads = tuple(each for each in record((2.0, 3.0)).arrivals if each.kind == "read")
+    run, _ = a_run(
+        record(arrivals=reads, generator=generator_report(reads, len(reads), len(reads), 0.1), final_orders={"db": {}})
+    )
+    assert run.trials[0].valid
+    assert ": the longest outage was 1.01 s, the longest gap between two successes" in words.headline(run)
+
+
 def test_one_outage_among_many_trials_is_not_that_of_most() -> None:
     run, records = a_run(*(record(number=number) for number in (1, 2)), writes_only((2.0, 2.5), number=3))
     assert "most of 3 trials saw no outage, the worst one was 0.51 s of writes" in words.headline(run)
@@ -158,7 +167,7 @@ def test_one_censored_trial_of_nineteen_leaves_the_median_known_and_the_worst_a_
     assert summary["operations"]["service"]["outage"]["median_is_bound"] is False
     assert summary["operations"]["writes"]["outage"]["worst_is_bound"] is True
     assert run.verdict is Verdict.HELD
-    assert words.verdict_line(run).endswith("That is what happened, 1 of them undecided.")
+    assert words.verdict_line(run).endswith("That is what happened (19 of 19 trials valid, 1 undecided).")
 
 
 def test_median_of_bounds_is_a_bound_and_its_interval_open() -> None:
@@ -200,12 +209,14 @@ def test_undecided_is_said_and_is_neither_a_failure_nor_invalid() -> None:
     said = "downtime_longest_s at most 5: was at least 3"
     assert run.trials[0].valid
     assert run.verdict is Verdict.INCONCLUSIVE
-    assert words.verdict_line(run).endswith("Inconclusive: 1 valid trial of 1, 1 of them undecided.")
+    assert words.verdict_line(run).endswith("Inconclusive: 1 of 1 trial valid, 1 undecided.")
     assert f"trial 1: undecided: {said}" in plainly(run, records)
     assert "1 of 1 trials valid, 1 undecided" in plainly(run, records)
     in_words = words.measure_text(said)
     assert f"undecided: {in_words}" in markdown.run(run)
-    assert f"undecided: {said}" in paged(run, records)
+    page = paged(run, records)
+    assert "<td>1 (undecided)</td>" in page
+    assert f"undecided: {in_words}" in page
     [error] = ElementTree.fromstring(junit.run(run, records)).iter("error")
     assert error.attrib["message"] == f"undecided: {said}"
     [trial] = document(run)["trials"]
