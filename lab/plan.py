@@ -176,7 +176,10 @@ def _of_part(wish: Wish, stage: Stage, terms: Terms) -> Job:
     targets = targets_of(wish.part, stage)
     if not targets:
         return Job(wish.name, wish.title, missing=f"stage {stage.number} has no {_lacking(wish.part)}")
-    return Job(wish.name, wish.title, tuple(_experiment(wish.name, wish.title, wish.fault, each, terms) for each in targets))
+    given = home(stage, wish.part)
+    return Job(
+        wish.name, wish.title, tuple(_experiment(wish.name, wish.title, wish.fault, each, terms, given) for each in targets)
+    )
 
 
 def targets_of(part: str, stage: Stage) -> list[str]:
@@ -194,17 +197,38 @@ def places(stage: Stage, kind: str) -> list[str]:
     return sorted({label for label in labels if label})
 
 
+def home(stage: Stage, kind: str) -> dict[str, str]:
+    """Where primary and address are when a place fails: in that of the first database. Empty for what is no kind of place.
+
+    Without that they would be wherever the trial before left them, and one zone's trials would be of two kinds: with the primary
+    in it, and without.
+    """
+    place = (
+        next((spec.labels.get(PLACES[kind], "") for spec in stage.services if spec.name in stage.databases), "")
+        if kind in PLACES
+        else ""
+    )
+    if not place or stage.failover != "automatic":
+        return {}
+    moves = any(spec.name in stage.balancers and spec.labels.get(PLACES[kind]) == place for spec in stage.services)
+    address = {ACTIVE: f"{kind}:{place}"} if moves and not stage.announced else {}
+    return {PRIMARY: f"{kind}:{place}", **address}
+
+
 def _lacking(part: str) -> str:
     words = {"web": "web box", "lb": "balancer", "primary": "database", "standby": "standby database"}
     return {**words, "zone": "second zone", "region": "second region"}.get(part, part)
 
 
-def _experiment(name: str, title: str, fault: FaultKind, target: str, terms: Terms) -> Experiment:
+def _experiment(
+    name: str, title: str, fault: FaultKind, target: str, terms: Terms, given: Mapping[str, str] | None = None
+) -> Experiment:
     return Experiment(
         name=name,
         title=title[0].upper() + title[1:],
         question=f"What happens if {title}?",
         steps=(Step(fault, target),),
+        given=given or {},
         baseline_s=BASELINE_S,
         observe_s=terms.observe_s,
         after_s=AFTER_S,
@@ -226,7 +250,7 @@ def sweep(stage: Stage, faults: Sequence[FaultKind], terms: Terms, seed: int, pa
     if sample is not None and sample < len(double):
         double = sorted(Random(f"{seed}/pairs").sample(double, sample), key=double.index)
     members = [*single, *((pair, len(PLACES) + 1) for pair in double)]
-    return tuple(_of_members(fault, names, rank, terms) for fault in faults for names, rank in members)
+    return tuple(_of_members(fault, names, rank, terms, stage) for fault in faults for names, rank in members)
 
 
 def boxes_of(stage: Stage) -> list[str]:
@@ -234,13 +258,14 @@ def boxes_of(stage: Stage) -> list[str]:
     return [spec.name for spec in stage.services if spec.is_system]
 
 
-def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: Terms) -> Job:
+def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: Terms, stage: Stage) -> Job:
     place = ":" in members[0]
+    given = home(stage, members[0].partition(":")[0]) if place else {}
     column = f"{fault}-" + "-and-".join(member.replace(":", "-") for member in members)
     words = " and ".join(member.replace(":", " ") for member in members)
     title = f"{words} {HAPPENS[fault] if len(members) == 1 else HAPPENS[fault].replace('is ', 'are ') + ' at once'}"
     target = members[0] if place else f"service:{','.join(members)}"
-    return Job(column, title, (_experiment(column, title, fault, target, terms),), members=members, rank=rank)
+    return Job(column, title, (_experiment(column, title, fault, target, terms, given),), members=members, rank=rank)
 
 
 # In which order

@@ -258,3 +258,24 @@ def test_ranks_come_in_order() -> None:
 def test_seeds_are_of_the_column_not_of_the_stage() -> None:
     seeds = Counter(plan.seed_of(seed, wish.name) for seed in range(5) for wish in KILLS)
     assert set(seeds.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "given"),
+    [
+        ("6", "zone", {"db.primary": "zone:a", "lb.active": "zone:a"}),
+        ("7", "region", {"db.primary": "region:eu"}),
+        ("5", "web", {}),
+        ("5", "zone", {}),
+    ],
+)
+def test_places_fail_with_primary_and_address_where_they_belong(number: str, kind: str, given: dict[str, str]) -> None:
+    """Otherwise the trials of one zone would be of two kinds, by where the trial before left the primary."""
+    assert plan.home(stages.find(number), kind) == given
+
+
+def test_every_trial_of_a_zone_is_of_one_kind() -> None:
+    (job,) = plan.comparison(stages.find("6"), plan.wishes("kill-zone"), TERMS)
+    assert {tuple(each.given.items()) for each in job.experiments} == {(("db.primary", "zone:a"), ("lb.active", "zone:a"))}
+    swept = plan.sweep(stages.find("6"), plan.kinds("kill"), TERMS, 7, pairs=False, sample=None)
+    assert [bool(each.experiments[0].given) for each in swept] == [":" in each.members[0] for each in swept]
