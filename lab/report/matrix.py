@@ -127,7 +127,7 @@ class Cell:
     availability_ratio: float | None = None
     """Median over the valid trials."""
     writes_lost: int = 0
-    """Acknowledged and in no database, all trials together, also those that are not valid."""
+    """Acknowledged and not in the database that users are served from, all trials together, also those that are not valid."""
     split_brain_s: float | None = 0.0
     """The longest of any trial, valid or not: 0 where the stage has a single database, None where in some trial nothing
     watched the databases (and none was seen in the others)."""
