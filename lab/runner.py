@@ -440,7 +440,8 @@ class _Trial:
             # Between two primaries nobody plays the role that is to be hit.
             if self.victims and not wait_until(lambda: plays_somebody(step, self._boxes()), ROLE_TIMEOUT_S):
                 raise InconclusiveError(
-                    f"{step}: {ROLE_TIMEOUT_S:g} s after what was broken before, no box plays the role that is to be hit", "was this machine busy?"
+                    f"{step}: {ROLE_TIMEOUT_S:g} s after what was broken before, no box plays the role that is to be hit",
+                    "was this machine busy?",
                 )
 
     def _await_repairs(self) -> None:
