@@ -66,13 +66,14 @@ def _failing(job: Job, cell: Cell, tolerance_s: float) -> Failing:
 
 
 def fate(cell: Cell, tolerance_s: float) -> Fate:
-    """What became of the service, by the bounds of the median: unknown where it may lie on either side of the tolerance.
+    """What became of the service: down where that is known of the median, survived where it is of every trial.
 
-    So a trial that was healed within the tolerance leaves it open, unless the others decide what the median is.
+    Between the two it is unknown: the median may lie on either side of the tolerance, or some trials do. A part whose loss takes
+    the service down once in three times has not been survived.
     """
     if cell.median_at_least_s > tolerance_s:
         return Fate.WENT
-    return Fate.STAYED if cell.median_at_most_s <= tolerance_s else Fate.UNKNOWN
+    return Fate.STAYED if cell.longest is not None and cell.longest.high <= tolerance_s else Fate.UNKNOWN
 
 
 def _with_hidden(each: Failing, found: Sequence[str], stage: Stage) -> Failing:
@@ -91,7 +92,11 @@ def _why(failings: Sequence[Failing], found: Sequence[str], declared: Sequence[s
 
 
 def _unknown(cell: Cell) -> str:
-    return "no valid trial" if not cell.trials_fewest else "healed too soon to say for how long it would have lasted"
+    if not cell.trials_fewest:
+        return "no valid trial"
+    return (
+        "healed too soon to say for how long it would have lasted" if cell.is_cut else "survived in some trials, and in some not"
+    )
 
 
 def _name(each: Failing) -> str:

@@ -63,15 +63,20 @@ def _outages(of: Operation) -> Measured:
 
 
 def _service(figure: OfOperation) -> Figure:
-    return lambda trial: figure(trial.total)
+    return lambda trial: _tried(figure, trial.total)
 
 
 def _reads(figure: OfOperation) -> Figure:
-    return lambda trial: figure(trial.reads)
+    return lambda trial: _tried(figure, trial.reads)
 
 
 def _writes(figure: OfOperation) -> Figure:
-    return lambda trial: figure(trial.writes) if trial.has_writes else None
+    return lambda trial: _tried(figure, trial.writes) if trial.has_writes else None
+
+
+def _tried(figure: OfOperation, of: Operation) -> Measured | None:
+    """What nothing was asked of is unknown: without a request there is no failure, and no success either."""
+    return figure(of) if of.intended else None
 
 
 def _known(value: float | None) -> Measured | None:

@@ -27,6 +27,7 @@ from lab.campaign import RESULT_NAME
 from lab.errors import LabError, UsageError
 from lab.report import document
 from lab.report import matrix as matrices
+from lab.report.matrix import Cell
 from lab.stages import ROOT, find
 from scripts import measured
 from scripts.measured import Measured
@@ -279,11 +280,18 @@ def comparison_runs(folder: Path) -> dict[str, dict[str, Any]]:
         )
     matrix = matrices.read(file)
     return {
-        f"{measured.selector(find(str(row.stage), row.failover))}/{cell.column}": run_document(file.parent / cell.folder)
+        f"{measured.selector(find(str(row.stage), row.failover))}/{cell.column}": _of_cell(
+            cell, run_document(file.parent / cell.folder)
+        )
         for row in matrix.rows
         for cell in row.cells
         if cell.folder
     }
+
+
+def _of_cell(cell: Cell, document: dict[str, Any]) -> dict[str, Any]:
+    """A cell's run; where its trials hit different things, those of the worst one."""
+    return measured.of_worst_target(document) if cell.members else document
 
 
 @click.group()

@@ -138,6 +138,24 @@ def figures_of(document: Mapping[str, Any]) -> dict[str, Figure]:
     return found
 
 
+def of_worst_target(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A run whose trials hit different things, with the trials of that whose median outage is the longest: they are no one sample."""
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for trial in document["trials"]:
+        groups.setdefault(tuple(sorted(trial["targets"])), []).append(trial)
+
+    def length(trials: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+        """The median with each lower bound endless, and with it as it is."""
+        found = [READERS["outage_s"](trial) or (0.0, True) for trial in trials if trial["valid"]]
+        if not found:
+            return -1.0, -1.0
+        return median(math.inf if bound else value for value, bound in found), median(value for value, _ in found)
+
+    worst = max(groups.values(), key=length, default=[])
+    valid = sum(trial["valid"] for trial in worst)
+    return {**document, "trials": worst, "summary": {**document["summary"], "trials": len(worst), "trials_valid": valid}}
+
+
 Reader = Callable[[Mapping[str, Any]], tuple[float, bool] | None]
 
 

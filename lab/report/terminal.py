@@ -32,6 +32,7 @@ from lab.model import (
 from lab.plaintext import one_line
 from lab.report import reserve, words
 from lab.report.matrix import Cell, Matrix
+from lab.report.timeline import index_of
 
 BIN_S = 0.1
 GOOD, SLOW, BAD, NOTHING = "▁", "▄", "█", " "
@@ -82,7 +83,7 @@ def show(console: Console, result: RunResult, records: Sequence[TrialRecord]) ->
 def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> None:
     """The run as one character a 100 ms, with the fault marked above it."""
     cells = bins(record.arrivals, record.plan.deadline_s, BIN_S)
-    marks = {int(event.at_s / BIN_S): MARKS[event.name] for event in record.events if event.name in MARKS}
+    marks = {index_of(event.at_s, BIN_S): MARKS[event.name] for event in record.events if event.name in MARKS}
     width = max(console.width - STRIP_MARGIN - 1, 20) // 10 * 10
     console.print(one_line(f"trial {trial.number}" + (f": {', '.join(trial.targets)}" if trial.targets else "")), markup=False)
     for start in range(0, len(cells), width):
@@ -282,7 +283,7 @@ def overload(trial: TrialResult) -> str:
     offered, served, capacity = (trial.served[key] for key in ("offered_per_s", "served_per_s", "capacity_per_s"))
     return (
         f"one web box carries {capacity:.0f} requests a second; after the fault {offered:.0f} were asked for and {served:.0f} "
-        f"served in time: {trial.served_ratio:.0%} of what could be"
+        f"served in time: {words.percent(trial.served_ratio, 0)} of what could be"
     )
 
 

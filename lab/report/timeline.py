@@ -51,7 +51,7 @@ def cells(arrivals: Iterable[Arrival], deadline_s: float, width_s: float = BIN_S
 def index_of(at_s: float, width_s: float) -> int:
     """The interval that an instant is in; what was before the start counts to the first."""
     # Rounded first: 4.3 / 0.1 is a little less than 43.
-    return max(int(round(at_s / width_s, 9)), 0)
+    return max(int(round(at_s / width_s, 6)), 0)
 
 
 GOOD, SLOW = "=good", "=slow"  # no class of failure has such a name

@@ -713,6 +713,14 @@ def test_what_was_not_observed_is_unknown_and_holds_nothing(measure: str) -> Non
     assert decide([trial]) is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize(
+    "measure", ["downtime_longest_s", "reads_failed", "availability_ratio", "writes_downtime_longest_s", "gap_s", "outages"]
+)
+def test_what_nothing_was_asked_of_is_unknown(measure: str) -> None:
+    trial = measure_trial(record(arrivals=()), [Expectation(measure, 1000.0, None)], has_fault=True)
+    assert [check.outcome for check in trial.checks] == [Outcome.UNDECIDED]
+
+
 def test_rejoin_is_0_where_nothing_was_healed() -> None:
     events = tuple(event for event in EVENTS if event.name not in ("heal", "well"))
     assert value_of(measure_trial(record(events=events), [], has_fault=True), "rejoin_s") == 0

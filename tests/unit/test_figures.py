@@ -356,3 +356,17 @@ def test_an_error_is_one_line_and_its_exit_code(capsys: pytest.CaptureFixture[st
         figures.main(fails)
     assert ended.value.code == 2
     assert "is no comparison" in capsys.readouterr().err.splitlines()[0]
+
+
+def test_figures_of_zones_are_those_of_the_worst_one() -> None:
+    """Trials that hit different boxes are no one sample."""
+    quick, slow, slower = ((2.0, 2.25),), ((2.0, 4.0),), ((2.0, 4.5),)
+    records = [record(*gone, number=number) for number, gone in enumerate((quick, slow, quick, slower), 1)]
+    boxes = ("web1", "web2", "web1", "web2")
+    run = a_run(*(replace(each, targets=(name,)) for each, name in zip(records, boxes, strict=True)))
+    found = measured.of_worst_target(as_document(run[0]))
+    assert [trial["targets"] for trial in found["trials"]] == [["web2"], ["web2"]]
+    outage = measured.figures_of(found)["outage_s"]
+    assert isinstance(outage, measured.Sample)
+    assert (round(outage.low, 2), round(outage.high, 2), outage.n) == (2.02, 2.52, 2)
+    assert (found["summary"]["trials"], found["summary"]["trials_valid"]) == (2, 2)

@@ -84,13 +84,15 @@ def test_gone_is_longer_than_tolerated(seconds: float, fate: Fate) -> None:
     [
         ((1.0,), (True,), Fate.UNKNOWN),
         ((2.5,), (True,), Fate.WENT),
-        ((1.0, 1.0, 4.9), (False, False, True), Fate.STAYED),
+        ((1.0, 1.0, 4.9), (False, False, True), Fate.UNKNOWN),
+        ((1.0, 1.0, 4.9), (False, False, False), Fate.UNKNOWN),
+        ((1.0, 1.5, 2.0), (False, False, False), Fate.STAYED),
         ((1.0, 3.0, 0.5), (False, False, True), Fate.UNKNOWN),
-        ((1.0, 1.5, 0.5), (False, False, True), Fate.STAYED),
+        ((1.0, 1.5, 0.5), (False, False, True), Fate.UNKNOWN),
         ((3.0, 4.9, 4.9), (False, True, True), Fate.WENT),
     ],
 )
-def test_what_became_of_it_is_said_where_the_bounds_of_the_median_decide(
+def test_survived_is_said_of_every_trial_and_down_of_the_median(
     seconds: tuple[float, ...], bounds: tuple[bool, ...], fate: Fate
 ) -> None:
     assert spof.fate(cell("kill-web1", *seconds, downtimes_censored=bounds), 2.0) is fate

@@ -11,7 +11,7 @@ from rich.console import Console
 from lab.availability import Bin, measure_trial, summarise
 from lab.model import Event, Outage, RunResult, TrialRecord
 from lab.report.figures import figures
-from lab.report.terminal import BAD, GOOD, NOTHING, SLOW, character, explain, show, strip
+from lab.report.terminal import BAD, GOOD, NOTHING, SLOW, STRIP_MARGIN, character, explain, show, show_strip, strip
 from lab.report.words import longest_text
 from lab.verdict import decide
 from tests.unit.helpers import EVENTS, record, result, run_info
@@ -169,3 +169,14 @@ def test_a_standby_that_differs_is_told_and_so_is_one_that_is_not_known() -> Non
     assert "db4 had not caught up when it was read: whether its orders differ is not known" in lines
     assert not [line for line in lines if line.startswith("db3")]
     assert not [line for line in explain(result()) if "differ" in line]
+
+
+@pytest.mark.parametrize("at_s", [4.3, 2.1, 0.3, 5.0])
+def test_fault_is_marked_above_the_interval_that_it_is_in(at_s: float) -> None:
+    """4.3 / 0.1 is a little less than 43."""
+    shown = record(events=(Event(at_s, "inject"), Event(7.0, "stop")))
+    console = Console(file=StringIO(), width=160)
+    show_strip(console, shown, measure_trial(shown, [], has_fault=True))
+    assert isinstance(console.file, StringIO)
+    above = next(line for line in console.file.getvalue().splitlines() if "\u25bc" in line)
+    assert above.index("\u25bc") - STRIP_MARGIN == round(at_s * 10)
