@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
@@ -27,7 +27,7 @@ from lab.model import (
     TrialResult,
 )
 from lab.outages import at_least, find_outages, longest, operation, service, share, union
-from lab.verdict import check
+from lab.verdict import availability, check
 
 LAG_P99_LIMIT_MS = 25.0
 LAG_MAX_LIMIT_MS = 100.0
@@ -125,6 +125,7 @@ def fault_span(events: Sequence[Event]) -> tuple[float, float] | None:
 def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_fault: bool) -> TrialResult:
     """Every figure of a trial from what was recorded in it."""
     seen, events = _see(record), record.events
+    instants = phases(events, seen.uncut)
     audit = ledger.audit_writes(seen.writes, record.final_orders, record.databases)
     bitten = not has_fault or (event_at(events, "bite") is not None and event_at(events, "no-bite") is None)
     reasons = _reasons(record, seen, audit.why_incomplete if record.plan.has_writes else "", has_fault)
@@ -138,7 +139,9 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         total=seen.of_service,
         reads=seen.of_reads,
         writes=seen.of_writes,
-        phases=phases(events, seen.uncut),
+        phases=instants,
+        degraded_redundancy_s=_degraded_s(instants, seen.uncut),
+        databases=len(record.final_orders),
         errors=dict(Counter(_class(each, seen.deadline_s) for each in seen.arrivals if not each.is_good(seen.deadline_s))),
         served_by=dict(sorted(Counter(arrival.by for arrival in seen.arrivals if arrival.by).items())),
         latency_ms=latencies(seen.arrivals, seen.deadline_s),
@@ -328,6 +331,15 @@ def phases(events: Sequence[Event], outages: Sequence[Outage]) -> dict[str, floa
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
+def _degraded_s(instants: Mapping[str, float], outages: Sequence[Outage]) -> float | None:
+    """How long users were served while something was missing; a failure late in the trial makes it no shorter than that took."""
+    since_s, until_s = instants.get("inject_s"), instants.get("redundant_s")
+    if since_s is None or until_s is None or any(each.censored and each.start_s < until_s for each in outages):
+        return None
+    down = (max(min(each.end_s, until_s) - max(each.start_s, since_s), 0.0) for each in outages)
+    return max(until_s - since_s - sum(down), 0.0)
+
+
 def _impact(outages: Sequence[Outage], injected_at_s: float) -> dict[str, float]:
     after = [outage for outage in outages if outage.end_s >= injected_at_s]
     if not after:
@@ -417,6 +429,11 @@ def _of_operation(operations: Sequence[Operation]) -> OperationSummary | None:
     )
 
 
+def _median_ratio(ratios: Sequence[Measured]) -> Measured | None:
+    """The median of shares, some of which may be upper bounds."""
+    return Measured(median(each.low for each in ratios), median(each.high for each in ratios)) if ratios else None
+
+
 def summarise(trials: Sequence[TrialResult]) -> Summary:
     """A run over its valid trials; the trial is the unit."""
     valid = [trial for trial in trials if trial.valid]
@@ -427,7 +444,7 @@ def summarise(trials: Sequence[TrialResult]) -> Summary:
         reads=_of_operation([trial.reads for trial in valid if trial.reads.intended]),
         writes=_of_operation([trial.writes for trial in valid if trial.writes.intended]),
         outage_all=sample_median([longest(trial.outages) for trial in trials]) if trials else None,
-        availability_ratio_median=median(trial.total.ratio for trial in valid) if valid else None,
+        availability=_median_ratio([availability(trial.total) for trial in valid]),
         reads_failed_total=sum(trial.reads.failed for trial in valid),
         writes_failed_total=sum(trial.writes.failed for trial in valid),
         writes_lost_total=sum(trial.audit.lost for trial in trials),

@@ -30,7 +30,6 @@ UNKNOWN = {
     "degraded_s": "degraded_s is not known of every trial",
 }
 HEALED = "healed too soon to say whether the downtime keeps within its bound (--observe for longer)"
-KEYS = (*BOUNDS, TRIALS)
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,14 @@ def blows(events: Sequence[Event], outages: Sequence[Outage]) -> tuple[Blow, ...
 def _blow(event: Event, until_s: float, before: Event | None, looks: Sequence[Event], outages: Sequence[Outage]) -> Blow:
     own = [_within(each, event.at_s, until_s, before is None) for each in outages]
     found = [each for each in own if each]
-    longest = max(found, key=lambda each: each.length_s, default=None)
     said = [look.detail for look in looks if before and before.at_s < look.at_s <= event.at_s]
     return Blow(
         at_s=event.at_s,
         what=event.detail,
         reserve=said[-1] == "back" if said else None,
         downtime_s=longest_s(found),
-        censored=bool(longest and longest.censored),
+        # One that the next fault cut may have become the longest.
+        censored=any(each.censored for each in found),
     )
 
 

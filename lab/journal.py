@@ -61,7 +61,6 @@ STATE_FOLDER = Path(
 )
 ENGINE_LOCKS = Path("/tmp")
 """Of the machine, whoever the user: TMPDIR is a user's own. decision 0028."""
-ARRIVAL_FIELDS = tuple(Arrival.__dataclass_fields__)
 
 
 def utc_now() -> str:
@@ -295,7 +294,9 @@ def _read_trial(folder: Path, plan: LoadPlan) -> TrialRecord:
     with _reading(folder / "audit.json.gz"), gzip.open(folder / "audit.json.gz", "rb") as file:
         final_orders = kept.whole(_Orders, file.read(kept.DOCUMENT_MAX_BYTES))
     with _reading(folder / "events.jsonl"):
-        events = tuple(_event(line) for line in kept.content(folder / "events.jsonl").splitlines())
+        # As they were written, what was only learned afterwards comes last.
+        noted = [_event(line) for line in kept.content(folder / "events.jsonl").splitlines()]
+        events = tuple(sorted(noted, key=lambda event: event.at_s))
     return TrialRecord(
         number=trial.number,
         seed=trial.seed,

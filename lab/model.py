@@ -941,6 +941,9 @@ class TrialResult:
     """Seconds with no database that accepts writes (none_s) and with two or more (several_s)."""
     address: dict[str, float] = field(default_factory=dict)
     """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
+    degraded_redundancy_s: float | None = None
+    """For how long users were served while something was missing: from the fault until redundancy was restored, without the
+    outages meanwhile. None where one of these is not known, as in an outage whose end was not seen."""
     unseen_s: float = 0.0
     """For how long the observer said nothing: what it would have seen of databases and address then is unknown."""
     notes: tuple[str, ...] = ()
@@ -950,6 +953,8 @@ class TrialResult:
     """The tiers that the stage has; empty where nobody looked, as in journals from before anybody did."""
     exposure_period_s: float | None = None
     """How often it was looked; None where nobody did."""
+    databases: int = 0
+    """How many the stage has, as far as they were audited: one by itself cannot split."""
     has_writes: bool = True
     """Whether anything was to be written; where not, all that is said of writes is not measured, which is not 0."""
     served: dict[str, float] = field(default_factory=dict)
@@ -993,16 +998,6 @@ class TrialResult:
         """From the fault until somebody was told; None where nobody was before the fault was healed."""
         injected, told = self.phases.get("inject_s"), self.phases.get("alert_s")
         return told - injected if injected is not None and told is not None else None
-
-    @property
-    def degraded_redundancy_s(self) -> float | None:
-        """From the end of the outage (from the fault, where there was none) until nothing was missing again.
-
-        None where one of these is not known, as in an outage whose end was not seen.
-        """
-        since = self.phases.get("recover_s" if "impact_s" in self.phases else "inject_s")
-        until = self.phases.get("redundant_s")
-        return max(until - since, 0.0) if since is not None and until is not None else None
 
     @property
     def served_ratio(self) -> float | None:
@@ -1077,12 +1072,23 @@ class Summary:
     writes: OperationSummary | None
     outage_all: SampleMedian | None
     """Of the service's longest outage over all trials, also those that are not valid: leaving these out favours the system."""
-    availability_ratio_median: float | None
+    availability: Measured | None
+    """The median share of good answers; a range where outages that were cut short would have made it smaller."""
     reads_failed_total: int
     writes_failed_total: int
     writes_lost_total: int
     trials_audited: int = 0
     """Those in which every database could be read afterwards."""
+
+    @property
+    def availability_ratio_median(self) -> float | None:
+        """As measured; an upper bound where `availability` is a range. None without a valid trial."""
+        return self.availability.high if self.availability else None
+
+    @property
+    def availability_censored(self) -> bool:
+        """Whether that is only an upper bound."""
+        return self.availability is not None and not self.availability.is_exact
 
     @property
     def outage(self) -> SampleMedian | None:

@@ -257,6 +257,8 @@ class Account:
     intended: int
     good: int
     downtime_s: float
+    censored: bool = False
+    """An outage of some round was cut short: it would have cost more."""
 
     @property
     def availability_ratio(self) -> float:
@@ -272,7 +274,11 @@ def account(outcomes: Sequence[MonkeyOutcome]) -> Account:
     """The sum of the rounds. Those that are not valid are left out: what they show may be this machine's doing."""
     valid = [each for each in outcomes if each.fault.valid]
     return Account(
-        len(valid), sum(each.intended for each in valid), sum(each.good for each in valid), sum(each.downtime_s for each in valid)
+        len(valid),
+        sum(each.intended for each in valid),
+        sum(each.good for each in valid),
+        sum(each.downtime_s for each in valid),
+        any(each.fault.downtime_censored for each in valid),
     )
 
 
@@ -321,7 +327,9 @@ def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Sche
         return Verdict.INCONCLUSIVE
     if stop_reason(outcomes, floor_ratio, planned):
         return Verdict.REFUTED
-    return Verdict.HELD if soak.tell_enough([each.fault for each in outcomes]) else Verdict.INCONCLUSIVE
+    # What the lab had to heal would have cost more: that the floor was kept is not known.
+    known = floor_ratio <= 0 or not account(outcomes).censored
+    return Verdict.HELD if known and soak.tell_enough([each.fault for each in outcomes]) else Verdict.INCONCLUSIVE
 
 
 def play(
@@ -350,12 +358,13 @@ def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]
         return ["no round was measured well enough to say anything about a budget"]
     bad, cost_s = seen.intended - seen.good, seen.cost_s(rate_per_s)
     left_out = len(outcomes) - seen.rounds
+    at_least, at_most = ("≥ ", "≤ ") if seen.censored else ("", "")
     lines = [
-        f"{seen.rounds} rounds, {seen.intended} requests, {bad} not served well: availability {words.percent(seen.availability_ratio, 4)}; "
+        f"{seen.rounds} rounds, {seen.intended} requests, {bad} not served well: availability {at_most}{words.percent(seen.availability_ratio, 4)}; "
         f"{_outages(outcomes)}" + (f"; {left_out} rounds left out (not valid)" if left_out else ""),
-        f"a round cost {cost_s:.2f} s of the whole traffic on the average",
+        f"a round cost {at_least}{cost_s:.2f} s of the whole traffic on the average",
     ]
-    return [_safety(outcomes), *lines, *(_objective(objective, cost_s) for objective in OBJECTIVES)]
+    return [_safety(outcomes), *lines, *(_objective(objective, cost_s, at_most) for objective in OBJECTIVES)]
 
 
 def _safety(outcomes: Sequence[MonkeyOutcome]) -> str:
@@ -372,13 +381,13 @@ def _outages(outcomes: Sequence[MonkeyOutcome]) -> str:
     return f"outages of {every} in all, the longest {words.worst_text(longest)}"
 
 
-def _objective(objective: float, cost_s: float) -> str:
+def _objective(objective: float, cost_s: float, at_most: str) -> str:
     budget_s = (1 - objective) * MONTH_S
     count = affordable(cost_s, objective)
     many = (
         "any number of them"
         if count == float("inf")
-        else f"{math.floor(count + ROUNDING)} of them"
+        else f"{at_most}{math.floor(count + ROUNDING)} of them"
         if count >= 1
         else "not one of them"
     )

@@ -221,7 +221,9 @@ class Prediction:
 def predict(stage: Stage, row: Row, assumed: Assumptions) -> Prediction:
     """The model of a stage, alone and with what its row of a matrix measured."""
     parts = parts_of(stage, assumed)
-    cells = {cell.column: cell for cell in row.cells if cell.applicable and cell.downtime_median_s is not None}
+    cells = {
+        cell.column: cell for cell in row.cells if cell.applicable and cell.downtime_median_s is not None and not cell.unmeasured
+    }
     measured = {name: _cost_s(name, cell, parts) for name, cell in cells.items()}
     updated = parts_of(stage, assumed, measured) if measured else parts
     worst = min(updated, key=lambda part: part.availability)

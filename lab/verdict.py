@@ -25,7 +25,8 @@ def _unserved(of: Operation) -> Measured:
     return at_least(of.unserved_s, of.censored)
 
 
-def _availability(of: Operation) -> Measured:
+def availability(of: Operation) -> Measured:
+    """The share of good answers, as far as it is known."""
     return _ratio(Share(of.intended, of.good), of)
 
 
@@ -109,26 +110,26 @@ FIGURES: dict[str, Figure] = {
     "gap_s": _service(_gap),
     "unserved_s": _service(_unserved),
     "requests_failed": _service(_failed),
-    "availability_ratio": _service(_availability),
+    "availability_ratio": _service(availability),
     "fault_availability_ratio": _service(_availability_during_fault),
     "reads_downtime_longest_s": _reads(_longest),
     "reads_gap_s": _reads(_gap),
     "reads_unserved_s": _reads(_unserved),
     "reads_failed": _reads(_failed),
-    "reads_availability_ratio": _reads(_availability),
+    "reads_availability_ratio": _reads(availability),
     "reads_fault_availability_ratio": _reads(_availability_during_fault),
     "writes_downtime_longest_s": _writes(_longest),
     "writes_gap_s": _writes(_gap),
     "writes_unserved_s": _writes(_unserved),
     "writes_failed": _writes(_failed),
-    "writes_availability_ratio": _writes(_availability),
+    "writes_availability_ratio": _writes(availability),
     "writes_fault_availability_ratio": _writes(_availability_during_fault),
     LOST: _lost,
     DIFFERING: lambda trial: _known(trial.audit.writes_differing if trial.has_writes else None),
     "writes_unexpected": _of_audit(lambda trial: trial.audit.unexpected),
     "writes_duplicate": _of_audit(lambda trial: trial.audit.duplicate),
     "outages": _service(_outages),
-    "split_brain_s": lambda trial: _observed(trial, trial.writable),
+    "split_brain_s": lambda trial: _observed(trial, trial.writable) or _known(0.0 if trial.databases == 1 else None),
     "address_several_s": lambda trial: _observed(trial, trial.address),
     "degraded_redundancy_s": lambda trial: _known(trial.degraded_redundancy_s),
     "rejoin_s": _rejoin,
@@ -157,7 +158,8 @@ def check(trial: TrialResult, expectations: Sequence[Expectation]) -> tuple[Chec
 def decide(trials: Sequence[TrialResult]) -> Verdict:
     """Refuted when a valid trial missed an expectation; held when at least half of the trials are valid and held every one.
 
-    A lost write refutes in an invalid trial too: that it was lost does not depend on how well time was kept. A valid trial
+    A lost write refutes in an invalid trial too, and so does a difference between databases: neither depends on how well
+    time was kept. A valid trial
     that says nothing of an expectation is none that held it.
     """
     if any(trial.valid or check.expectation.measure in SURE_WHEN_INVALID for trial in trials for check in trial.failures):

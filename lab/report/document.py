@@ -166,6 +166,7 @@ def _summary(found: Summary) -> dict[str, Any]:
             for name, each in (("service", found.service), ("reads", found.reads), ("writes", found.writes))
         },
         "availability_ratio_median": _rounded(found.availability_ratio_median),
+        "availability_censored": found.availability_censored,
         "reads_failed_total": found.reads_failed_total,
         "writes_failed_total": found.writes_failed_total,
         "writes_lost_total": found.writes_lost_total,

@@ -55,6 +55,8 @@ class Member:
     downtime_coverage_ratio: float | None = None
     downtime_censored: bool = False
     availability_ratio: float | None = None
+    availability_censored: bool = True
+    """It is an upper bound, or not known to be none (a file of an older version)."""
     degraded_s: float | None = None
     downtime_worst_s: float | None = None
     downtime_worst_censored: bool = False
@@ -126,8 +128,9 @@ class Cell:
     """The median itself is only a lower bound. One trial of many that is a bound need not change it: is_cut says whether any is."""
     availability_ratio: float | None = None
     """Median over the valid trials."""
+    availability_censored: bool = True
     writes_lost: int = 0
-    """Acknowledged and not in the database that users are served from, all trials together, also those that are not valid."""
+    """Acknowledged, and not in the database that users are served from; all trials together, also those that are not valid."""
     split_brain_s: float | None = 0.0
     """The longest of any trial, valid or not: 0 where the stage has a single database, None where in some trial nothing
     watched the databases (and none was seen in the others)."""
@@ -308,6 +311,7 @@ def cell_of(
         downtime_worst_s=worst_s.low if worst_s else None,
         downtime_worst_censored=cell.is_cut,
         availability_ratio=_worst(min, [each.availability_ratio for each in members] or [whole.availability_ratio]),
+        availability_censored=any(each.availability_censored for each in members) or whole.availability_censored,
         degraded_s=_worst(max, [each.degraded_s for each in members] or [whole.degraded_s]),
         degraded_unknown=sum(each.degraded_unknown or 0 for each in members or (whole,)),
         why=_why(result.trials, cell),
@@ -356,6 +360,7 @@ def _member(target: str, trials: Sequence[TrialResult], hit: Mapping[int, str]) 
         downtime_worst_s=outage.worst if outage else None,
         downtime_worst_censored=bool(outage and outage.worst_is_bound),
         availability_ratio=summary.availability_ratio_median,
+        availability_censored=summary.availability_censored,
         degraded_s=median(degraded_s) if degraded_s else None,
         degraded_unknown=len(valid) - len(degraded_s),
         **_medians(summary),
@@ -475,7 +480,7 @@ def _as_of_now(raw: Any) -> Any:
 SINCE_OUTAGES_APART = ("downtime_worst", "downtime_median_all", "reads_downtime_median", "writes_downtime_median", "gap_median")
 """Figures that a file of an older version has not: not known."""
 ADDED_LATER = (
-    *("downtimes_censored", "members", "worst", "audits_incomplete", "degraded_unknown"),
+    *("downtimes_censored", "members", "worst", "audits_incomplete", "degraded_unknown", "availability_censored"),
     *(f"{name}_{end}" for name in SINCE_OUTAGES_APART for end in ("s", "censored")),
 )
 """What files of the first version do not have."""

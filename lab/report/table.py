@@ -125,7 +125,17 @@ TRIAL_COLUMNS = (
 CELL_COLUMNS = (
     *("stage", "name", "failover", "boxes", "memory_mib", "column", "column_title", "experiment", "applicable", "verdict"),
     *("trials", "trials_valid", "downtime_median_s", "downtime_low_s", "downtime_high_s", "downtime_coverage_ratio"),
-    *("downtime_censored", "availability_ratio", "writes_lost", "split_brain_s", "degraded_s", "why", "seed", "started_at"),
+    *(
+        "downtime_censored",
+        "availability_ratio",
+        "availability_censored",
+        "writes_lost",
+        "split_brain_s",
+        "degraded_s",
+        "why",
+        "seed",
+        "started_at",
+    ),
     *("worst", "audits_incomplete", "downtime_worst_s", "downtime_worst_censored"),
     *("downtime_median_all_s", "downtime_median_all_censored", "reads_downtime_median_s", "reads_downtime_median_censored"),
     *("writes_downtime_median_s", "writes_downtime_median_censored", "gap_median_s", "gap_median_censored", "degraded_unknown"),

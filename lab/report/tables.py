@@ -46,8 +46,8 @@ def show_comparison(console: Console, found: Conclusion) -> None:
     _heading(console, "Longest outage of the service: median (interval), reads and writes where they differ, longest gap")
     console.print(_grid(matrix, _downtime))
     _heading(console, "Answered correctly in time, of all that was asked in a trial (median)")
-    console.print(_grid(matrix, lambda cell: _ratio(cell.availability_ratio)))
-    _heading(console, "Time without redundancy: from the end of the outage until it was restored (median)")
+    console.print(_grid(matrix, _ratio))
+    _heading(console, "Time without redundancy: served, and the next fault would have been an outage (median)")
     console.print(_grid(matrix, _degraded))
     _heading(console, f"How many such faults a month allows at {', '.join(f'{each * 100:.5g} %' for each in OBJECTIVES)}")
     console.print(_grid(matrix, lambda cell: _allowed(cell, found.affordable, matrix)))
@@ -123,8 +123,8 @@ def _degraded(cell: Cell) -> str:
     return "unknown" if cell.degraded_s is None else f"{cell.degraded_s:.1f} s{words.degraded_unknown(cell)}"
 
 
-def _ratio(ratio: float | None) -> str:
-    return words.percent(ratio) if ratio is not None else "-"
+def _ratio(cell: Cell) -> str:
+    return words.share_text(cell.availability_ratio, cell.availability_censored) if cell.availability_ratio is not None else "-"
 
 
 def _allowed(cell: Cell, affordable: Sequence[Affordable], matrix: Matrix) -> str:

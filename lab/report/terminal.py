@@ -355,7 +355,7 @@ def _medians(result: RunResult, service: OperationSummary) -> list[str]:
     both = [f"{name} {words.median_text(of.outage)}" for name, of in (("reads", summary.reads), ("writes", summary.writes)) if of]
     then = [f"outage of {', of '.join(both)}"] if has_writes and both else []
     then += [f"longest gap {words.median_text(service.gap)}"]
-    then += [f"availability {words.percent(summary.availability_ratio_median)}"]
+    then += [f"availability {words.share_text(summary.availability_ratio_median, summary.availability_censored)}"]
     then += [_lost_total(summary)] if has_writes else []
     return [" · ".join(first), " · ".join(then)]
 

@@ -120,6 +120,11 @@ def percent(ratio: float | None, digits: int = 2) -> str:
     return "100%" if ratio >= 1 else f"{min(ratio, 1 - 10 ** -(digits + 2)):.{digits}%}"
 
 
+def share_text(ratio: float | None, is_bound: bool) -> str:
+    """A share; an upper bound where outages that were cut short would have made it smaller."""
+    return f"{'≤ ' if is_bound and ratio is not None else ''}{percent(ratio)}"
+
+
 def count(number: int, thing: str, things: str = "") -> str:
     """1 trial, 2 trials."""
     return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
@@ -544,7 +549,7 @@ def cell_sentence(cell: Cell) -> str:
     parts.append(f"{cell.trials_valid} of {count(cell.trials, 'trial')} valid" + (f" of {cell.worst}" if cell.worst else ""))
     parts += _all_trials(cell)
     if cell.availability_ratio is not None:
-        parts.append(f"availability {percent(cell.availability_ratio)}")
+        parts.append(f"availability {share_text(cell.availability_ratio, cell.availability_censored)}")
     parts.append(f"{cell.writes_lost} writes lost" + ("" if cell.losses_known else ", as far as is known"))
     if cell.split_brain_s != 0:
         parts.append(f"split brain {split_text(cell.split_brain_s)}")

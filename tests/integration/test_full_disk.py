@@ -12,7 +12,7 @@ import pytest
 
 from lab import stages
 from lab.engine import wait_until
-from lab.errors import EXIT_HEAL_FAILED, EXIT_PREFLIGHT
+from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_PREFLIGHT
 from lab.journal import STATE_FOLDER
 from tests.integration.driver import Lab, container, states
 from tests.unit.disks import fill, small_disk
@@ -109,7 +109,9 @@ def test_results_that_fill_their_disk_in_mid_trial_are_said_when_all_is_healed(s
 
 def test_output_that_knows_few_characters_is_readable(stage_3: Lab) -> None:
     done = stage_3("run", "3", "kill-web", "--observe", "2s", LC_ALL="C", PYTHONIOENCODING="ascii")
-    assert (done.code, done.err.count("Traceback")) == (0, 0)
+    # This is about characters, not about how well a busy machine kept time.
+    assert done.code in (EXIT_HELD, EXIT_INCONCLUSIVE), done.err
+    assert "Traceback" not in done.err
     assert "expected: downtime_longest_s at most 1" in done.out
     assert "one character is 100 ms: _ good  + slow (over 250 ms)  # failed" in done.out
 
@@ -123,7 +125,7 @@ def test_another_state_folder_on_the_same_engine_is_refused(stage_3: Lab, tmp_pa
         assert refused.code == EXIT_PREFLIGHT
         assert "busy on this engine" in refused.error_line
     process.communicate(timeout=90)
-    assert process.returncode == 0
+    assert process.returncode in (EXIT_HELD, EXIT_INCONCLUSIVE)
 
 
 def read_until(process: subprocess.Popen[str], word: str) -> None:

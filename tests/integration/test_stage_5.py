@@ -45,7 +45,9 @@ def test_another_database_takes_over(redundant: Lab, engine: Engine, experiment:
     # The service is down while nobody can write, though reads are answered.
     assert trial["downtime_longest_s"] > longest(trial, "write_outages") - ROUNDING_S
     assert trial["reads"]["intended"] - trial["reads"]["good"] <= 20
-    assert trial["rejoin_s"] > 0
+    # A database that its supervisor starts again may follow before the lab heals anything.
+    assert trial["rejoin_s"] > 0 or experiment == "crash-primary"
+    assert trial["degraded_redundancy_s"] is not None
     assert STAGE.is_redundant(look(engine, STAGE))
     assert trial["phases"]["inject_s"] < trial["phases"]["detect_s"]
 

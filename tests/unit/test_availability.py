@@ -707,7 +707,8 @@ def test_healing_makes_a_bound_of_every_measure_that_grows_with_the_outage(
 def test_what_was_not_observed_is_unknown_and_holds_nothing(measure: str) -> None:
     events = tuple(event for event in EVENTS if event.name != "well")
     limit = Expectation(measure, at_most=1000.0, at_least=None)
-    trial = measure_trial(record(events=events), [limit], has_fault=True)
+    kept = record().final_orders["db"]
+    trial = measure_trial(record(events=events, final_orders={"db1": kept, "db2": kept}), [limit], has_fault=True)
     assert measured(trial, measure) is None
     assert [str(check) for check in trial.undecided] == [f"{limit}: was unknown"]
     assert decide([trial]) is Verdict.INCONCLUSIVE
@@ -884,3 +885,29 @@ def test_every_second_that_was_watched_has_none_one_or_several(sights: list[tupl
     one_s = counted_seconds(events, "address", lambda sight: int(holders(sight) != 1), stopped * TICK_S)["none_s"]
     watched_from_s = max(events[0].at_s, 0.0)
     assert found["none_s"] + one_s + found["several_s"] == max(stopped * TICK_S - watched_from_s, 0.0)
+
+
+def test_late_failure_makes_no_time_without_redundancy_shorter() -> None:
+    """Down from 2 to 2.7 s, and redundancy restored at 6.5 s: a stray failure after that changes nothing."""
+    events = tuple(replace(event, at_s=6.5) if event.name == "well" else event for event in EVENTS)
+    calm = measure_trial(record((2.0, 2.7), events=events), [], has_fault=True)
+    stray = measure_trial(record((2.0, 2.7), (6.8, 6.81), events=events), [], has_fault=True)
+    assert calm.degraded_redundancy_s == pytest.approx(4.5 - 0.71, abs=0.02)
+    assert stray.degraded_redundancy_s == calm.degraded_redundancy_s
+    between = measure_trial(record((2.0, 2.7), (4.5, 4.6), events=events), [], has_fault=True)
+    assert between.degraded_redundancy_s == pytest.approx(4.5 - 0.71 - 0.13, abs=0.03)
+
+
+def test_one_database_cannot_split() -> None:
+    limit = Expectation("split_brain_s", 0.0, None)
+    assert measure_trial(record(), [limit], has_fault=True).checks[0].outcome is Outcome.HOLDS
+    kept = record().final_orders["db"]
+    two = measure_trial(record(final_orders={"db1": kept, "db2": kept}), [limit], has_fault=True)
+    assert two.checks[0].outcome is Outcome.UNDECIDED
+
+
+def test_median_availability_of_healed_trials_is_an_upper_bound() -> None:
+    summary = summarise([result((2.0, 6.0)), result((2.0, 6.0)), result((2.0, 2.5))])
+    assert summary.availability_censored
+    assert summary.availability_ratio_median == pytest.approx(3 / 7, abs=0.01)
+    assert not summarise([result((2.0, 6.0)), result((2.0, 3.0)), result((2.0, 2.5))]).availability_censored

@@ -105,3 +105,11 @@ def test_after_a_zone_no_primary_can_be_spared() -> None:
     foreseen = experiments.find("zone-then-primary").foreseen["none"]
     survived = all(redundancy.margins(way)[Tier.DATABASE] > 0 for way in after)
     assert foreseen == ("held" if survived else "refuted")
+
+
+def test_outage_that_the_next_fault_cut_may_have_become_the_longest() -> None:
+    """The first fault's second outage is cut after half a second, and was longer than its first one in the end."""
+    events = [Event(0.0, "inject", "kill web1"), Event(3.0, "inject", "kill web2")]
+    first, _ = cascade.blows(events, [Outage(0.1, 1.1, censored=False), Outage(2.5, 6.0, censored=False)])
+    assert (first.downtime_s, first.censored) == (1.0, True)
+    assert cascade.explain([first], 2.5)[0].endswith("not known: the next fault came")

@@ -51,6 +51,8 @@ def outcome(number: int = 1, good: int = 4000, **changes: Any) -> MonkeyOutcome:
         "why": (),
         "folder": "",
         "audit_complete": True,
+        "downtime_s": 0.9,
+        "downtime_censored": False,
     }
     return MonkeyOutcome(SoakOutcome(**{**values, **changes}), 4000, good, 0.9, False)
 
@@ -337,7 +339,7 @@ def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
 def test_a_round_is_a_line() -> None:
     line = terminal.monkey_line(replace(outcome(good=3990), healed=True, reserve_back_s=6.2), 40)
     assert "kill-primary" in line
-    assert "longest outage ≥ 0.90 s (writes 0.90 s, reads 0.00 s), " in line
+    assert "longest outage 0.90 s (writes 0.90 s, reads 0.00 s), " in line
     assert line.endswith("10 of 4000 requests failed, lost 0; redundancy restored after 6.2 s (the lab healed it)")
 
 
@@ -348,3 +350,14 @@ def test_a_run_becomes_an_outcome() -> None:
     assert seen.reserve_back_s == 3.5
     assert seen.intended == seen.good > 0
     assert all(name in experiments.names() for name in each.experiments)
+
+
+def test_a_floor_that_the_lab_kept_by_healing_is_not_known_to_be_kept() -> None:
+    """The round would have gone on: what it would have cost is unknown."""
+    calm = [outcome(number) for number in range(1, 5)]
+    cut = outcome(4, downtime_s=9.0, downtime_censored=True)
+    plan = planned(for_s=180.0)
+    assert monkey.verdict(calm, 0.9, plan) is Verdict.HELD
+    assert monkey.verdict([*calm[:3], cut], 0.9, plan) is Verdict.INCONCLUSIVE
+    assert monkey.verdict([*calm[:3], cut], 0.0, plan) is Verdict.HELD
+    assert any("≥" in line for line in monkey.statement([*calm[:3], cut], 100.0))

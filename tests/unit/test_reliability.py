@@ -338,3 +338,10 @@ def test_longer_exposure_never_costs_less_and_never_more_than_an_outage_each_tim
     assert shorter["database"].outage_s <= longer["database"].outage_s
     assert longer["database"].outage_s <= longer["database"].unrepaired_outage_s
     assert longer["database"].unrepaired_outage_s <= longer["database"].failures_per_month * rate.repair_h * 3600 + 1e-9
+
+
+def test_target_of_which_nothing_is_known_leaves_the_model_as_assumed() -> None:
+    """A region without a valid trial is not one that costs nothing."""
+    known = of_zones(Member("zone:a", 1, 1, (0.0,), (False,), 0.0, 0.0, 0.0, 0.0), Member("zone:b", 1, 0))
+    assert known.unmeasured == ("zone:b",)
+    assert predicted("6", known).measured_ratio is None

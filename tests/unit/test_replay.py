@@ -73,6 +73,12 @@ def test_failover_in_which_no_request_failed_is_a_gap() -> None:
     assert all(trial.reads.gap and trial.reads.gap.length_s < 0.3 for trial in trials)
 
 
+def test_first_of_several_boxes_that_noticed_counts_whatever_order_their_logs_were_read_in() -> None:
+    trials = replayed("7-multi-region/kill-primary/20261130T110258Z").trials
+    detected = [trial.phases["detect_s"] for trial in trials]
+    assert detected == pytest.approx([2.45, 3.19, 3.58, 2.66, 2.78, 3.44], abs=0.01)
+
+
 @pytest.mark.parametrize(
     "folder", sorted(each.parent.relative_to(JOURNALS).as_posix() for each in JOURNALS.glob("*/*/*/run.json"))
 )
