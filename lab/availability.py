@@ -181,7 +181,7 @@ def _reasons(record: TrialRecord, seen: _Seen, unaudited: str, has_fault: bool) 
     elif injected_at_s is not None and _failed_before(injected_at_s, seen.arrivals, seen.deadline_s):
         reasons.append("requests failed before the fault")
     if any(event.name == "blind" for event in record.events):
-        reasons.append("nobody watched the databases and the address until the end")
+        reasons.append("the databases and the address were not watched until the end")
     reasons += [f"the stage did not come back: {event.detail}" for event in record.events if event.name == "heal-failed"]
     reasons += observation.reasons(record.events)
     if unaudited:

@@ -49,14 +49,14 @@ def _within(outage: Outage, since_s: float, until_s: float, first: bool) -> Outa
 
 
 def explain(found: Sequence[Blow], tolerance_s: float) -> list[str]:
-    """A line for each fault: what it cost, and whether anything was in reserve for it."""
+    """A line for each fault: what it cost, and whether redundancy had been restored before it."""
     return [_line(number, blow, tolerance_s) for number, blow in enumerate(found, 1)]
 
 
 def _line(number: int, blow: Blow, tolerance_s: float) -> str:
-    reserve = {None: "", True: ", with all in reserve", False: ", with nothing in reserve for it"}[blow.reserve]
-    gone = f"gone for {'≥ ' if blow.censored else ''}{blow.downtime_s:.2f} s" if blow.downtime_s else "no user noticed"
+    redundancy = {None: "", True: ", after redundancy was restored", False: ", before redundancy was restored"}[blow.reserve]
+    outage = f"longest outage {'≥ ' if blow.censored else ''}{blow.downtime_s:.2f} s" if blow.downtime_s else "no user noticed"
     fate = "survived" if blow.downtime_s <= tolerance_s else "an outage"
     if blow.censored and blow.downtime_s <= tolerance_s:
         fate = "not known: the next fault came"
-    return f"fault {number} ({blow.what}{reserve}): {gone}: {fate}"
+    return f"fault {number} ({blow.what}{redundancy}): {outage}: {fate}"

@@ -776,7 +776,7 @@ def heal(output: Output) -> None:
 @with_failover
 @pass_output
 def repair_(output: Output, stage_name: str, new: bool, failover: str | None) -> None:
-    """Be the human who is called at night: bring back every box of a stage that is lost, until nothing is missing.
+    """On-call repair: bring back every box of a stage that is lost, until redundancy is restored.
 
     Boxes that run are left alone; what the network lost is for 'lab heal'. A disk whose content is nowhere else is never
     thrown away. 'lab run --repair' has the lab do the same by itself, in place of an orchestrator.

@@ -70,7 +70,7 @@ def _terms(observe_s: float | None, tolerance_s: float | None, observe_default_s
     tolerated_s = min(TOLERANCE_S, watched_s - MARGIN_S) if tolerance_s is None else tolerance_s
     if not 0 <= tolerated_s < watched_s:
         raise UsageError(
-            f"watching for {watched_s:g} s does not show whether the service is gone for over {max(tolerated_s, 0):g} s",
+            f"watching for {watched_s:g} s does not show whether an outage is longer than {max(tolerated_s, 0):g} s",
             "a longer --observe, or a shorter --tolerance",
         )
     return plan.Terms(watched_s, tolerated_s)

@@ -75,7 +75,7 @@ def repairing(experiment: Experiment, policy: str | None, after_s: float | None)
     repair = Repair(RepairPolicy(policy or repair.policy), repair.after_s if after_s is None else after_s)
     if repair.acts and experiment.operator:
         raise UsageError(
-            f"{experiment.name} has an operator already: nobody else repairs what is broken",
+            f"{experiment.name} has an operator already, who repairs what is broken",
             "without --repair, or another experiment",
         )
     if repair.acts and experiment.overload:
@@ -149,5 +149,5 @@ def _check_given(role: str, target: str, stage: Stage) -> None:
     """Raise UsageError where no box that a target names could ever play the role."""
     services = possible(stage)
     if role not in {each for spec in services for each in spec.roles} or (role == PRIMARY and stage.failover != "automatic"):
-        raise UsageError(f"nobody there can make {role} another box", "'given' needs a monitor, or several balancers")
+        raise UsageError(f"nothing there can make {role} another box", "'given' needs a monitor, or several balancers")
     check(target, [spec for spec in services if role in spec.roles], stage.number)

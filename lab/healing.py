@@ -317,7 +317,7 @@ def describe(sight: Sight) -> str:
     """What was seen, in words."""
     words = [f"{name} is {state}" for name, state in sight.databases.items()]
     words += [f"{sight.standbys} follow, {sight.synchronous} of them synchronously"] if sight.databases else []
-    words += [f"the address is held by {' and '.join(sight.holders) or 'nobody'}"] if sight.wire or sight.holders else []
+    words += [f"the address is held by {' and '.join(sight.holders) or 'no balancer'}"] if sight.wire or sight.holders else []
     words += [f"only {sight.answering[0]} serves"] if len(sight.answering) == 1 else []
     return ", ".join(words)
 

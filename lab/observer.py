@@ -16,7 +16,7 @@ from lab.model import DatabaseState, Finding, Sight, Stage
 from lab.observation import Word
 
 FIRST_TIMEOUT_S = 10.0
-# It says something at least once a second.
+# It says something at least four times a second.
 STALE_S = 5.0
 SILENT_S = 3.0
 BALANCER_ROLE = "lb"

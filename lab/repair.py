@@ -253,7 +253,7 @@ class Repairs:
                 self._open -= set(services)
                 self.whole_at = monotonic()
                 self._note(
-                    "repaired", f"{', '.join(services)}: all is in reserve again, {self.whole_at - since:.1f} s after its return"
+                    "repaired", f"{', '.join(services)}: redundancy restored, {self.whole_at - since:.1f} s after its return"
                 )
                 return
 

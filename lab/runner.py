@@ -440,17 +440,18 @@ class _Trial:
             # Between two primaries nobody plays the role that is to be hit.
             if self.victims and not wait_until(lambda: plays_somebody(step, self._boxes()), ROLE_TIMEOUT_S):
                 raise InconclusiveError(
-                    f"{step}: {ROLE_TIMEOUT_S:g} s after what was broken before, there is nobody to hit", "was this machine busy?"
+                    f"{step}: {ROLE_TIMEOUT_S:g} s after what was broken before, no box plays the role that is to be hit",
+                    "was this machine busy?",
                 )
 
     def _await_repairs(self) -> None:
         if self.repairs and self.repairs.is_awaited:
-            self.progress.phase("repair", f"{self.order.experiment.repair}, until all is in reserve again")
+            self.progress.phase("repair", f"{self.order.experiment.repair}, until redundancy is restored")
             deadline = monotonic() + self.order.experiment.repair.after_s + RESERVE_TIMEOUT_S
             while not self.repairs.is_through and monotonic() < deadline:
                 self.load.run_for(POLL_S)
             if not self.repairs.is_through and self.reserve:
-                self._note("note", f"not all is in reserve {RESERVE_TIMEOUT_S:g} s later: {self.reserve.describe()}")
+                self._note("note", f"redundancy is not restored {RESERVE_TIMEOUT_S:g} s later: {self.reserve.describe()}")
 
     def _end_repairs(self) -> None:
         """No repair goes on while the lab heals. What was repaired needs no healing."""

@@ -48,7 +48,8 @@ def network_of(engine: Engine, project: Project, page: Page, boxes: Sequence[Box
     found = _reached_from(engine, page.host, boxes)
     if not found:
         raise UsageError(
-            f"'{page.host}' is nobody in the project", f"boxes that can be reached: {', '.join(_reachable(boxes)) or 'none'}"
+            f"no service or alias '{page.host}' in this project",
+            f"boxes that can be reached: {', '.join(_reachable(boxes)) or 'none'}",
         )
     if wanted:
         if networks[wanted] not in found:

@@ -30,7 +30,7 @@ class Bandwidth(Shaped):
     def prove(self, hands: Hands, victim: Victim) -> Bite:
         """For half a second more is sent to the witness than can get through: just as much as can gets through."""
         if victim.witness is None:
-            return Bite(False, f"nobody could reach {victim.box.service} before; so there is nobody to send to")
+            return Bite(False, f"no box could reach {victim.box.service} before: there is nothing to send to")
         rate_kbit, own = victim.aim.how.rate_kbit, victim.box.addresses
         to = next((address for network, address in victim.witness.addresses.items() if network in own), victim.reached_at)
         reply = beside(victim).ask(f"lab-flood {to} {rate_kbit:g}")

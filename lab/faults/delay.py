@@ -31,7 +31,7 @@ class Delay(Shaped):
     def prove(self, hands: Hands, victim: Victim) -> Bite:
         """The witness hears from it later than before."""
         if victim.witness is None:
-            return Bite(False, f"nobody could reach {victim.box.service} before; so nobody can tell how late it is")
+            return Bite(False, f"no box could reach {victim.box.service} before: how late its answers are cannot be measured")
         how = victim.aim.how
         # Twice: the box may have to say where it is (ARP) before it answers, and that is late, too.
         patience_s = ANSWER_S + 2 * (how.delay_ms + how.jitter_ms) / 1000

@@ -86,7 +86,7 @@ class Severed(NetworkFault):
         rules = beside(victim).ask(packets.show_table(victim.aim.table))
         lost = sum(packets.counted(rules.output))
         if witness is None:
-            return Bite(lost > 0, f"nobody could reach {box} before either; {lost} packets lost there")
+            return Bite(lost > 0, f"no box could reach {box} before either; {lost} packets lost there")
         # What the witness sends may have been lost where it stands: the rules in the box need not have seen it.
         silent = heard == SILENCE and rules.exit_code == 0
         words = "gets no answer any more from" if heard == SILENCE else "could not ask" if heard is None else "still reaches"

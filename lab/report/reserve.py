@@ -10,7 +10,15 @@ from lab.exposure import Summary
 from lab.model import TrialResult
 from lab.reliability import ExposureCost
 
-TITLES = ("tier", "survives", "then", "none left for", "exposed a month", "costs a month", "repaired as assumed")
+TITLES = (
+    "tier",
+    "failures tolerated",
+    "during the fault",
+    "time without redundancy",
+    "model: exposure per month",
+    "model: downtime per month",
+    "model: with your MTTR",
+)
 NEVER = "never had any"
 NOTHING = "-"
 
@@ -26,7 +34,7 @@ def _line(found: Summary, cost: ExposureCost | None) -> tuple[str, ...]:
     bound = found.censored and cost is not None
     return (
         found.tier,
-        f"{found.margin} more" if found.margin else "none",
+        str(found.margin) if found.margin else "none",
         f"{found.left} of {found.boxes} at work" if found.left < found.boxes else "all at work",
         _exposed(found),
         *([_short(value_s, bound) for value_s in modelled] or [NOTHING] * 3),
@@ -58,8 +66,8 @@ def note(trials: Iterable[TrialResult]) -> str:
     costs = reliability.exposure_costs(exposure.over_trials(trials), reliability.read())
     rate = f" ({costs[0].failures_per_month:.2g} a month)" if costs else ""
     return (
-        f"How many more failures each tier survived at best, and from the fault on for how long none (median of the valid trials); {looked}"
-        f"The right half is a model, none of it measured: what failed here fails as often as lab/assumptions.yaml says{rate}, and a "
-        "second failure within that time takes the service away until it is repaired. Last: the same, were the first one repaired "
-        "only as late as assumed."
+        "Failures tolerated: how many more of a tier may fail, at best. Time without redundancy: from the fault on, for how long "
+        f"none may (median of the valid trials); {looked}The model is not measured: what failed here fails as often as "
+        f"lab/assumptions.yaml says{rate}, and a second failure within that time is an outage until it is repaired. With your "
+        "MTTR: the same, were the first one repaired only as late as assumed there."
     )

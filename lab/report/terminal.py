@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
+from textwrap import wrap
 
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +41,8 @@ STYLES = {GOOD: "green", SLOW: "yellow", BAD: "bold red", NOTHING: ""}
 MARKS = {"inject": "▼", "heal": "▲"}
 STRIP_MARGIN = 9
 MINUTES_A_MONTH = MONTH_S / 60
+TIER_TITLE = 12
+"""How long a line of a title is in the table of tiers: about as long as what stands under it."""
 WIDE, WIDEST, NARROW_TARGET = 110, 140, 12
 """From how many characters on the table has two spaces between columns and titles on one line; and a column of who served."""
 VERDICT_STYLES = {Verdict.HELD: "bold green", Verdict.REFUTED: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
@@ -94,7 +97,7 @@ def show_strip(console: Console, record: TrialRecord, trial: TrialResult) -> Non
 
 
 def bands(trial: TrialResult, start: int, length: int) -> list[tuple[str, str]]:
-    """For each tier that has nothing in reserve in a row of intervals, where in the row that is."""
+    """For each tier that has no redundancy left in a row of intervals, where in the row that is."""
     found = [(each.tier, "".join(_band(each, start + at) for at in range(length))) for each in trial.exposure]
     return [(tier, line) for tier, line in found if line.strip()]
 
@@ -111,9 +114,9 @@ def show_reserves(console: Console, trials: Sequence[TrialResult]) -> None:
     if not lines:
         return
     console.print()
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2 if console.width >= WIDE else 1, 0, 0))
     for title in reserve.TITLES:
-        table.add_column(title, justify="left" if title == reserve.TITLES[0] else "right")
+        table.add_column("\n".join(wrap(title, TIER_TITLE)), justify="left" if title == reserve.TITLES[0] else "right")
     for line in lines:
         table.add_row(*line)
     console.print(table)

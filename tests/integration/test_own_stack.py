@@ -142,7 +142,7 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> int:
         (["--kill", "service:app#3"], EXIT_USAGE, "'app#3' has no container"),
         (["--kill", "random"], EXIT_USAGE, "there is no service 'random'"),
         (["--kill", "all:web"], EXIT_USAGE, "'all:web' names no service"),
-        (["--url", "http://www:8080/", "--kill", "lb"], EXIT_USAGE, "'www' is nobody in the project"),
+        (["--url", "http://www:8080/", "--kill", "lb"], EXIT_USAGE, "no service or alias 'www' in this project"),
         (["--url", "http://lb:9999/", "--kill", "lb"], EXIT_PREFLIGHT, "http://lb:9999/ does not answer as it should: connect-refused"),
         (["--url", "http://lb:8080/", "--contains", "Bye", "--kill", "lb"], EXIT_PREFLIGHT, "wrong-body"),
         (["--project", "nobody-has-this", "--kill", "lb"], EXIT_USAGE, "no container of the project nobody-has-this is running"),

@@ -320,7 +320,7 @@ def test_unreadable_database_makes_a_trial_invalid() -> None:
 
 def test_trial_that_nobody_watched_to_the_end_is_not_valid() -> None:
     trial = measure_trial(record(events=(*EVENTS, Event(6.0, "blind", "the observer has gone silent"))), [], has_fault=True)
-    assert trial.reasons == ("nobody watched the databases and the address until the end",)
+    assert trial.reasons == ("the databases and the address were not watched until the end",)
 
 
 def test_late_generator_makes_a_trial_invalid() -> None:

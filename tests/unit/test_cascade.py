@@ -58,7 +58,7 @@ def test_a_trial_says_what_each_fault_did() -> None:
     )
     lines = cascade.explain(trial.blows, 0.5)
     assert lines[0] == "fault 1 (kill web1): no user noticed: survived"
-    assert lines[1].startswith("fault 2 (kill web2, with nothing in reserve for it): gone for ≥ 1.0")
+    assert lines[1].startswith("fault 2 (kill web2, before redundancy was restored): longest outage ≥ 1.0")
     assert lines[1].endswith("an outage")
 
 

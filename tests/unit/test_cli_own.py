@@ -69,7 +69,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Playe
         (("--compose", "FILE", "--url", "https://lb/", "--kill", "lb"), "is no plain http URL"),
         (("--compose", "FILE", "--url", "http://lb/", "--kill", "db"), "there is no service 'db' in shop"),
         (("--compose", "FILE", "--url", "http://lb/", "--kill", "random"), "there is no service 'random' in shop"),
-        (("--compose", "FILE", "--url", "http://www/", "--kill", "lb"), "'www' is nobody in the project"),
+        (("--compose", "FILE", "--url", "http://www/", "--kill", "lb"), "no service or alias 'www' in this project"),
     ],
 )
 def test_wrong_usage_is_one_line(

@@ -75,8 +75,8 @@ def test_where_roles_are_and_what_is_broken_when_a_trial_begins(tmp_path: Path) 
         # A web box never has the primary's work to do.
         ("{db.primary: web}", "6", None, "'web' matches no box"),
         ("{lb.active: service:lb2}", "5", None, ""),
-        ("{lb.active: service:lb}", "3", None, "nobody there can make lb.active another box"),
-        ("{db.primary: service:db2}", "4", "none", "nobody there can make db.primary another box"),
+        ("{lb.active: service:lb}", "3", None, "nothing there can make lb.active another box"),
+        ("{db.primary: service:db2}", "4", "none", "nothing there can make db.primary another box"),
         ("{db.primary: service:db2}", "4", "automatic", ""),
     ],
 )

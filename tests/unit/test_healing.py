@@ -214,7 +214,7 @@ def test_two_primaries_that_nobody_would_part_are_parted_whenever_they_show(monk
         (replicated(), sight(db2="silent", standbys=0, synchronous=0), "db1 is primary, db2 is silent, 0 follow"),
         (automatic(), sight(synchronous=0), "1 follow, 0 of them synchronously"),
         (automatic(balancers=BALANCERS), sight(holders=("lb1", "lb2")), "the address is held by lb1 and lb2"),
-        (automatic(balancers=BALANCERS), sight(holders=(), wire="lb1"), "the address is held by nobody"),
+        (automatic(balancers=BALANCERS), sight(holders=(), wire="lb1"), "the address is held by no balancer"),
     ],
 )
 def test_what_is_missing_is_said(of: Stage, seen: Sight, said: str) -> None:

@@ -251,7 +251,7 @@ def test_who_was_not_answered_before_is_no_witness() -> None:
         bite = strike.fault.prove(strike.hands, victim)
     assert victim.witness is None
     assert bite.proved
-    assert "nobody could reach web1 before either; 7 packets lost there" in bite.evidence
+    assert "no box could reach web1 before either; 7 packets lost there" in bite.evidence
 
 
 @pytest.mark.parametrize("others_bit", [True, False])

@@ -106,7 +106,7 @@ def test_users_stand_where_whom_they_reach_is(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["nobody", "job", "localhost", "127.0.0.1", "8.8.8.8", "redundancy-lab-3-lb-1"])
 def test_host_that_is_not_in_the_project(host: str) -> None:
-    with pytest.raises(UsageError, match=f"'{host}' is nobody in the project") as caught:
+    with pytest.raises(UsageError, match=f"no service or alias '{host}' in this project") as caught:
         network(host)
     assert caught.value.hint == "boxes that can be reached: app, lb"
 
