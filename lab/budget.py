@@ -32,6 +32,9 @@ UNKNOWN = {
 HEALED = "healed too soon to say whether the downtime keeps within its bound (--observe for longer)"
 
 
+KEYS = (*BOUNDS, TRIALS)
+
+
 @dataclass(frozen=True)
 class Limit:
     """What one fault may cost at one stage."""
