@@ -65,6 +65,11 @@ class Prober:
         """The lengths of these."""
         return [end_s - start_s for start_s, end_s in self.spans_s()]
 
+    def gap_s(self) -> float:
+        """The longest time between two good answers."""
+        answered_s = sorted(probe.answered_s for probe in self._probes if probe.good)
+        return max((after_s - before_s for before_s, after_s in pairwise(answered_s)), default=math.inf)
+
     def outage_s(self) -> float:
         """The longest of them; 0 where there is none."""
         return max(self.outages_s(), default=0.0)
