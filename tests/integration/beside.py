@@ -1,7 +1,7 @@
 """The lab's figures held against an independent look: `python -m tests.integration.beside 5:kill-primary 6:kill-zone-a --trials 5`.
 
 The lab measures a run in which it breaks nothing. Plain Docker breaks the boxes, and two probers of their own, for reads and for
-writes, ask at the front door. A line a trial: what either says of the longest outage of reads, of writes, and of both together, and of the gap. An order waits in the
+writes, ask where users stand. A line a trial: what either says of the longest outage of reads, of writes, and of both together, and of the gap. An order waits in the
 web box for 0.8 s: where a failover takes about as long, it is luck whether one of either's requests fails, and an outage of one request
 is 0.8 s long. The gap does not depend on that luck.
 """
@@ -25,7 +25,7 @@ from lab.healing import await_whole
 from lab.model import Stage, is_system
 from lab.outages import union
 from tests.integration.driver import Lab, container, docker, ended, goes_on, primary
-from tests.integration.prober import Prober, windows
+from tests.integration.prober import ProberAmongUsers, windows
 
 BEFORE_S = 4.0
 AGREEMENT_S = 0.1
@@ -86,6 +86,8 @@ class Agreement:
     prober_s: tuple[float, float, float]
     gaps_s: tuple[float, float]
     """The longest time without a success, as the lab and as the probers saw it: also where hardly a request failed."""
+    lag_s: float
+    """How late a prober itself was at most."""
     lost: int
 
     @property
@@ -97,13 +99,14 @@ class Agreement:
         figures = [" ".join(f"{each:6.2f}" for each in of) for of in (self.lab_s, self.prober_s)]
         valid = "" if self.valid else "  not valid"
         gaps = f"gap {self.gaps_s[0]:.2f} {self.gaps_s[1]:.2f} apart {abs(self.gaps_s[0] - self.gaps_s[1]):.3f} s"
-        return f"lab {figures[0]}   prober {figures[1]}   apart {self.apart_s:.3f} s   {gaps}   lost {self.lost}{valid}"
+        return f"lab {figures[0]}   prober {figures[1]}   apart {self.apart_s:.3f} s   {gaps}   prober late {self.lag_s:.3f} s   lost {self.lost}{valid}"
 
 
 def trial(lab: Lab, stage: Stage, breaking: Breakage, for_s: float) -> Agreement:
     """Break a stage beside a run of the lab that breaks nothing."""
     run = lab.start("run", str(stage.number), "baseline", "--json", "--observe", f"{BEFORE_S + for_s + 4:g}s")
-    with Prober(lab.front_door) as reads, Prober(lab.front_door, writes=True) as writes:
+    internet = container(stage.number, "internet")
+    with ProberAmongUsers(internet, stage.entry) as reads, ProberAmongUsers(internet, stage.entry, writes=True) as writes:
         goes_on(run, BEFORE_S)
         breaking.do()
         undo = threading.Timer(for_s, breaking.undo)
@@ -120,6 +123,7 @@ def trial(lab: Lab, stage: Stage, breaking: Breakage, for_s: float) -> Agreement
             max((each.length_s for each in union(windows(reads), windows(writes))), default=0.0),
         ),
         gaps_s=(found["gap_s"], max(reads.gap_s(), writes.gap_s())),
+        lag_s=max(reads.lag_s(), writes.lag_s()),
         lost=found["writes_audit"]["lost"],
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import threading
 import time
 import urllib.error
@@ -111,6 +112,78 @@ class Prober:
             return urllib.request.Request(self._url)
         order = json.dumps({"key": f"prober-{uuid.uuid4()}", "item": "probe", "quantity": 1}).encode()
         return urllib.request.Request(self._url, data=order, headers={"Content-Type": "application/json"})
+
+
+WALKER = """
+import asyncio, json, sys, time, uuid
+
+async def ask(host, port, writes, probes):
+    asked = time.monotonic()
+    try:
+        async with asyncio.timeout(DEADLINE):
+            reader, writer = await asyncio.open_connection(host, port)
+            body = json.dumps({"key": f"prober-{uuid.uuid4()}", "item": "probe", "quantity": 1}) if writes else ""
+            line = "POST /orders" if writes else "GET /orders?limit=1"
+            kind = "Content-Type: application/json\\r\\n" if writes else ""
+            head = f"{line} HTTP/1.1\\r\\nHost: desk\\r\\nConnection: close\\r\\n{kind}Content-Length: {len(body)}\\r\\n\\r\\n"
+            writer.write((head + body).encode())
+            answer = await reader.read()
+            status = answer.split(b" ", 2)[1].decode() if answer.startswith(b"HTTP/") else "no answer"
+            fault = "" if status == ("201" if writes else "200") else status
+    except (OSError, TimeoutError, IndexError) as error:
+        fault = repr(error)
+    else:
+        writer.transport.abort()
+    probes.append((asked, time.monotonic(), fault))
+
+async def main(host, port, writes):
+    probes, tasks = [], set()
+    ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    due = time.monotonic()
+    while not ended.done():
+        task = asyncio.create_task(ask(host, int(port), writes == "writes", probes))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        due += PERIOD
+        await asyncio.sleep(max(due - time.monotonic(), 0))
+    await asyncio.gather(*tasks)
+    print(json.dumps(probes))
+
+asyncio.run(main(*sys.argv[1:]))
+""".replace("DEADLINE", str(DEADLINE_S)).replace("PERIOD", str(PERIOD_S))
+
+
+class ProberAmongUsers(Prober):
+    """The same from where users stand, in a process of its own beside the load: not by way of the published port, whose
+    forwarders and whose share of the processor are none of the system's."""
+
+    def __init__(self, box: str, entry: tuple[str, int], writes: bool = False) -> None:
+        super().__init__("", writes)
+        self._command = [
+            "docker",
+            "exec",
+            "-i",
+            box,
+            "python",
+            "-c",
+            WALKER,
+            entry[0],
+            str(entry[1]),
+            "writes" if writes else "reads",
+        ]
+
+    def __enter__(self) -> ProberAmongUsers:
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        said, _none = self._process.communicate("", timeout=30)
+        self._probes = [Probe(asked_s, answered_s, fault) for asked_s, answered_s, fault in json.loads(said)]
+
+    def lag_s(self) -> float:
+        """The longest time between two questions: how late it was itself."""
+        asked_s = sorted(probe.asked_s for probe in self._probes)
+        return max((after_s - before_s for before_s, after_s in pairwise(asked_s)), default=math.inf)
 
 
 def windows(prober: Prober) -> list[Outage]:
