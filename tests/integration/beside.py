@@ -19,15 +19,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab import stages
-from lab.engine import Engine
+from lab import experiments, layout, stages
+from lab.engine import Engine, wait_until
 from lab.healing import await_whole
 from lab.model import Stage, is_system
 from lab.outages import union
 from tests.integration.driver import Lab, container, docker, ended, goes_on, primary
 from tests.integration.prober import ProberAmongUsers, windows
 
-BEFORE_S = 4.0
+BEFORE_S = 2.5
+STARTS_TIMEOUT_S = 30.0
 AGREEMENT_S = 0.1
 
 
@@ -107,6 +108,8 @@ def trial(lab: Lab, stage: Stage, breaking: Breakage, for_s: float) -> Agreement
     run = lab.start("run", str(stage.number), "baseline", "--json", "--observe", f"{BEFORE_S + for_s + 4:g}s")
     internet = container(stage.number, "internet")
     with ProberAmongUsers(internet, stage.entry) as reads, ProberAmongUsers(internet, stage.entry, writes=True) as writes:
+        # Its load takes some seconds to begin: what is broken before that, only the probers would see from its begin.
+        assert wait_until(lambda: "client.generator" in docker("top", internet), STARTS_TIMEOUT_S), "no load has begun"
         goes_on(run, BEFORE_S)
         breaking.do()
         undo = threading.Timer(for_s, breaking.undo)
@@ -155,6 +158,8 @@ def main() -> None:
         lab.must("up", number, "--replace", timeout_s=300)
         for _ in range(asked.trials):
             await_whole(engine, stage)
+            # As the experiment has it: a failover leaves the primary where it went.
+            layout.bring_about(engine, stage, experiments.find(experiment).given, lambda text: print(f"  {text}", flush=True))
             found = trial(lab, stage, breakage(engine, stage, experiment), asked.for_s)
             far += found.apart_s > AGREEMENT_S
             print(f"{each}: {found}", flush=True)
