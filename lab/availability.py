@@ -140,7 +140,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         reads=seen.of_reads,
         writes=seen.of_writes,
         phases=instants,
-        degraded_redundancy_s=_degraded_s(instants, seen.uncut),
+        degraded_redundancy_s=degraded_s(instants, seen.uncut),
         databases=len(record.final_orders),
         errors=dict(Counter(_class(each, seen.deadline_s) for each in seen.arrivals if not each.is_good(seen.deadline_s))),
         served_by=dict(sorted(Counter(arrival.by for arrival in seen.arrivals if arrival.by).items())),
@@ -331,7 +331,7 @@ def phases(events: Sequence[Event], outages: Sequence[Outage]) -> dict[str, floa
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _degraded_s(instants: Mapping[str, float], outages: Sequence[Outage]) -> float | None:
+def degraded_s(instants: Mapping[str, float], outages: Sequence[Outage]) -> float | None:
     """How long users were served while something was missing; a failure late in the trial makes it no shorter than that took."""
     since_s, until_s = instants.get("inject_s"), instants.get("redundant_s")
     if since_s is None or until_s is None or any(each.censored and each.start_s < until_s for each in outages):

@@ -357,7 +357,9 @@ def test_every_measure_can_be_read_from_a_trial() -> None:
     assert values["unserved_s"] == pytest.approx(128 / 100)
     assert values["fault_availability_ratio"] == pytest.approx(2 / 3)
     # Not observed: unknown, which is not 0.
-    assert values["split_brain_s"] is values["address_several_s"] is values["served_of_capacity_ratio"] is None
+    assert values["address_several_s"] is values["served_of_capacity_ratio"] is None
+    # One database by itself cannot split.
+    assert values["split_brain_s"] == 0
 
 
 def test_downtime_of_reads_is_measured_apart_from_that_of_writes() -> None:
@@ -744,7 +746,7 @@ def test_failback_is_over_when_all_was_whole_for_the_last_time() -> None:
     events = (Event(2.0, "inject", "failback"), Event(2.1, "bite"), Event(2.5, "well"), Event(6.0, "elect"), Event(6.5, "well"))
     trial = measure_trial(record((3.0, 3.5), events=(*events, Event(7.0, "stop"))), [], has_fault=True)
     assert (trial.phases["redundant_s"], trial.phases["elect_s"]) == (6.5, 6.0)
-    assert trial.degraded_redundancy_s == pytest.approx(6.5 - 3.51 - 1 / 128)
+    assert trial.degraded_redundancy_s == pytest.approx(6.5 - 2.0 - 0.51 - 1 / 128)
 
 
 def test_outage_whose_end_was_not_seen_has_no_time_without_redundancy() -> None:

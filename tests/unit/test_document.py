@@ -126,6 +126,7 @@ SUMMARY = {
     "downtime_median_all_s",
     "operations",
     "availability_ratio_median",
+    "availability_censored",
     "reads_failed_total",
     "writes_failed_total",
     "writes_lost_total",

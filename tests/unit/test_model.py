@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from lab.model import DatabaseState, Experiment, FaultKind, Operator, ServiceSpec, Sight, Step
+from lab.availability import degraded_s
+from lab.model import DatabaseState, Experiment, FaultKind, Operator, Outage, ServiceSpec, Sight, Step
 from tests.unit.helpers import BALANCERS, automatic, replicated, result, sight, stage
 
 
@@ -97,34 +98,32 @@ def test_databases_by_their_state() -> None:
     assert sight().named(DatabaseState.WAITING) == []
 
 
-def times(**phases: float) -> tuple[float | None, float | None]:
-    trial = result(phases=phases)
-    return trial.degraded_redundancy_s, trial.rejoin_s
+def rejoin_s(**phases: float) -> float | None:
+    return replace(result(), phases=phases).rejoin_s
 
 
-def test_something_is_missing_from_the_end_of_the_outage_until_the_stage_is_whole() -> None:
-    assert times(inject_s=2.0, impact_s=2.0, recover_s=3.0, heal_s=8.0, redundant_s=12.0) == (9.0, 4.0)
+def test_rejoining_is_counted_from_the_healing() -> None:
+    assert rejoin_s(inject_s=2.0, heal_s=8.0, redundant_s=12.0) == 4.0
+    # Back before the lab healed: there was nothing to wait for.
+    assert rejoin_s(inject_s=2.0, heal_s=8.0, redundant_s=7.5) == 0.0
+    assert rejoin_s(inject_s=2.0, redundant_s=5.0) is rejoin_s(inject_s=2.0, heal_s=8.0) is rejoin_s() is None
 
 
-def test_fault_that_nobody_noticed_has_something_missing_from_its_beginning() -> None:
-    assert times(inject_s=2.0, heal_s=8.0, redundant_s=12.0) == (10.0, 4.0)
+def missing_s(*spans: tuple[float, float], censored: bool = False, **instants: float) -> float | None:
+    return degraded_s(instants, [Outage(start_s, end_s, censored) for start_s, end_s in spans])
 
 
-def test_stage_that_mends_itself_has_nothing_to_rejoin() -> None:
-    assert times(inject_s=2.0, impact_s=2.0, recover_s=3.0, redundant_s=5.0) == (2.0, None)
+def test_time_without_redundancy_is_that_in_which_users_were_served() -> None:
+    assert missing_s((2.0, 3.0), inject_s=2.0, redundant_s=12.0) == 9.0
+    assert missing_s((2.0, 3.0), (5.0, 6.5), (11.5, 13.0), inject_s=2.0, redundant_s=12.0) == 7.0
+    assert missing_s(inject_s=2.0, redundant_s=12.0) == 10.0
+    assert missing_s((1.5, 12.5), inject_s=2.0, redundant_s=12.0) == 0.0
 
 
-def test_nothing_is_missing_where_users_suffered_until_all_was_well() -> None:
-    assert times(inject_s=2.0, impact_s=2.0, recover_s=12.5, heal_s=8.0, redundant_s=12.0) == (0.0, 4.0)
-
-
-def test_outage_whose_end_was_not_seen_leaves_the_time_without_redundancy_unknown() -> None:
-    assert times(inject_s=2.0, impact_s=2.0, heal_s=8.0, redundant_s=12.0) == (None, 4.0)
-
-
-def test_stage_that_did_not_get_whole_and_trial_without_a_fault_have_no_such_time() -> None:
-    assert times(inject_s=2.0, impact_s=2.0, recover_s=3.0, heal_s=8.0) == (None, None)
-    assert times() == (None, None)
+def test_time_without_redundancy_is_unknown_where_an_end_was_not_seen() -> None:
+    assert missing_s((2.0, 9.0), censored=True, inject_s=2.0, redundant_s=12.0) is None
+    assert missing_s((2.0, 3.0), inject_s=2.0) is None
+    assert missing_s() is None
 
 
 def test_operator_alone_does_something_to_the_stage() -> None:

@@ -156,7 +156,7 @@ def test_row_for_each_tier_says_for_how_long_nothing_was_left_and_what_that_cost
     page = Page(run_page(*a_run(record((2.0, 3.0), events=WATCHED))))
     assert "Redundancy of each tier" in page.text
     assert "1 of 2 at work" in page.text
-    assert "is a model, none of it measured" in page.text
+    assert "The model is not measured" in page.text
     assert "Redundancy of each tier" not in Page(run_page(*a_run(record((2.0, 3.0))))).text
 
 

@@ -159,7 +159,8 @@ def test_trial_of_a_stage_that_comes_back(bench: Bench, monkeypatch: pytest.Monk
     played = Played()
     play(monkeypatch, played)
     bench.run(Stage3())
-    assert bench.events() == ["inject", "bite", "heal", "stop", "well"]
+    assert sorted(bench.events()) == sorted(["inject", "bite", "heal", "well", "stop"])
+    assert bench.events()[:3] == ["inject", "bite", "heal"]
     assert played.told == ["stop the load", "the load has ended", "the observer has ended"]
     assert (bench.kept / "result.json").exists()
     assert bench.ledger.entries() == []
