@@ -404,7 +404,7 @@ def sample_median(values: Sequence[Measured]) -> SampleMedian:
     worst = max(lows)
     return SampleMedian(
         low=median(lows),
-        high=_median_of(highs),
+        high=median(highs),
         ci_low=ci_low,
         ci_high=median_interval(highs)[1],
         coverage_ratio=coverage,
@@ -412,12 +412,6 @@ def sample_median(values: Sequence[Measured]) -> SampleMedian:
         worst_is_bound=max(highs) > worst,
         count=len(values),
     )
-
-
-def _median_of(highs: Sequence[float]) -> float:
-    """The median, where some may be infinite: half of infinity and a number is infinite, not undefined."""
-    found = median(highs)
-    return math.inf if math.isnan(found) else found
 
 
 def _of_operation(operations: Sequence[Operation]) -> OperationSummary | None:
