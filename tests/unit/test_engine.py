@@ -6,6 +6,7 @@ import subprocess
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from docker.errors import NotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.engine import WATCHED, Engine, EngineEvent, ExecResult, _nanoseconds, wait_until
+from lab.engine import WATCHED, Engine, EngineEvent, ExecResult, _nanoseconds, _unreadable, wait_until
 from lab.errors import HealError, UsageError
 from lab.evidence import LogLine
 from lab.model import Box, Link
@@ -343,3 +344,19 @@ def test_a_box_with_a_restart_policy_restarts_itself(policy: str, expected: bool
     found = engine.box(LB1)
     assert found
     assert found.restarts_itself is expected
+
+
+# What Compose says of a file
+
+
+@pytest.mark.parametrize(
+    ("said", "place", "why"),
+    [
+        ("yaml: line 2: did not find expected node content", "shop.yaml:2: ", "did not find expected node content"),
+        ("failed to parse shop.yaml: yaml: line 12: found a tab", "shop.yaml:12: ", "found a tab"),
+        ("services.lb.image must be a string", "shop.yaml: ", "services.lb.image must be a string"),
+        ("it said nothing", "shop.yaml: ", "it said nothing"),
+    ],
+)
+def test_a_file_that_compose_cannot_read_is_named_with_its_line_where_compose_says_one(said: str, place: str, why: str) -> None:
+    assert _unreadable(Path("shop.yaml"), said) == f"{place}Docker Compose cannot read it: {why}"
