@@ -15,11 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lab import images, stages, yamlfile
+from lab.cluster import images
 from lab.errors import UsageError
-from lab.journal import write_whole
-from lab.model import Stage
+from lab.model.topology import Stage
 from lab.report import words
+from lab.spec import located_yaml, stages
+from lab.store.jsonl import write_whole
 
 SCHEMA_VERSION = 1
 IMAGE_PREFIX = "redundancy-lab/"
@@ -290,7 +291,7 @@ def selector(stage: Stage) -> str:
 
 def fingerprint_of(stage: Stage) -> Fingerprint:
     """The fingerprint of a stage's files as they are now."""
-    content = yamlfile.load(stage.file)
+    content = located_yaml.load(stage.file)
     used = {str(body.get("image", "")).removeprefix(IMAGE_PREFIX) for body in content["services"].values()}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
     return Fingerprint(digest, {name: images.source_digest(name) for name in sorted(used & set(images.SOURCES))})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lab import packets
 from lab.errors import PreflightError
+from lab.faults import packets
 from lab.faults.base import Aim, Hands, Victim
 from lab.faults.network import Shaped, beside, first_line
-from lab.model import Bite, FaultKind
+from lab.model.fault import Bite, FaultKind
 
 # How far the measured rate may be off; a few packets more or less in half a second.
 HIGH_RATIO, LOW_RATIO = 1.25, 0.6

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from lab.engine import ExecResult, wait_until
+from lab.engine.engine import ExecResult
+from lab.engine.sidecar import Reply
 from lab.errors import UsageError
-from lab.helper import Reply
-from lab.model import LINE_FORM, Bite, Box, FaultKind, How, Link, Undo, UndoAction
+from lab.model.fault import LINE_FORM, Bite, FaultKind, How, Undo, UndoAction
+from lab.model.topology import Box, Link
+from lab.process import wait_until
 
 PROOF_TIMEOUT_S = 3.0
 

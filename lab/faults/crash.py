@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lab.errors import UsageError
 from lab.faults.base import BoxFault, Hands, Victim, must_run, was_started_again
-from lab.model import Bite, FaultKind
+from lab.model.fault import Bite, FaultKind
 
 
 class Crash(BoxFault):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lab import packets
 from lab.errors import PreflightError
+from lab.faults import packets
 from lab.faults.base import Aim, Hands, Victim
 from lab.faults.network import ANSWER_S, SILENCE, Shaped, ask
-from lab.model import Bite, FaultKind
+from lab.model.fault import Bite, FaultKind
 
 # How much of the delay must be seen; a clock that ticks and a jitter leave a little out.
 SEEN_RATIO = 0.8

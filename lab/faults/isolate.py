@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lab import packets
+from lab.faults import packets
 from lab.faults.base import Victim
 from lab.faults.network import Severed, addresses
-from lab.model import FaultKind
+from lab.model.fault import FaultKind
 
 
 class Isolate(Severed):

@@ -7,7 +7,7 @@ is kinder than a power cut, which sends nothing and loses what was not flushed.
 from __future__ import annotations
 
 from lab.faults.base import BoxFault, Hands, Victim, is_down
-from lab.model import Bite, FaultKind
+from lab.model.fault import Bite, FaultKind
 
 
 class Kill(BoxFault):

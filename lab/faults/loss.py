@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lab import packets
+from lab.faults import packets
 from lab.faults.base import Hands, Victim
 from lab.faults.network import NetworkFault, ask_often, beside
-from lab.model import Bite, FaultKind
+from lab.model.fault import Bite, FaultKind
 
 
 class Loss(NetworkFault):

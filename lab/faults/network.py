@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from lab import packets
 from lab.errors import LabError, PreflightError, UsageError
+from lab.faults import packets
 from lab.faults.base import Aim, Beside, BoxFault, Hands, Victim
-from lab.model import Bite, Box, Undo, UndoAction
+from lab.model.fault import Bite, Undo, UndoAction
+from lab.model.topology import Box
 
 # Nothing listens there, and a box that is reached says so at once: "connection refused".
 CLOSED_PORT = 9

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lab import packets
+from lab.faults import packets
 from lab.faults.base import Hands, Victim
 from lab.faults.network import Severed, addresses, other_side
-from lab.model import Bite, Direction, FaultKind
+from lab.model.fault import Bite, Direction, FaultKind
 
 OPPOSITE = {Direction.OUT: Direction.IN, Direction.IN: Direction.OUT, Direction.BOTH: Direction.BOTH}
 

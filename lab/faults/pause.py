@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.faults.base import BoxFault, Hands, Victim
-from lab.model import Bite, FaultKind, UndoAction
+from lab.model.fault import Bite, FaultKind, UndoAction
 
 
 class Pause(BoxFault):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.faults.base import BoxFault, Hands, Victim, was_started_again
-from lab.model import Bite, FaultKind
+from lab.model.fault import Bite, FaultKind
 
 
 class Restart(BoxFault):

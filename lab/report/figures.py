@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from lab.availability import sample_median
-from lab.model import OperationSummary, RunResult, SampleMedian, TrialResult
-from lab.outages import total
+from lab.analysis.summary import sample_median
+from lab.checker.outages import total
+from lab.model.result import OperationSummary, RunResult, SampleMedian, TrialResult
 from lab.report import words
 
 

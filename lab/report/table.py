@@ -6,10 +6,10 @@ import csv
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
-from lab.model import Operation, RunResult, TrialResult, longest_s
-from lab.redundancy import Tier
+from lab.analysis.matrix import Cell, Column, Matrix, Row
+from lab.checker.redundancy import Tier
+from lab.model.result import Operation, RunResult, TrialResult, longest_s
 from lab.report import words
-from lab.report.matrix import Cell, Column, Matrix, Row
 
 Value = str | float | bool | None
 

@@ -8,15 +8,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab.comparison import OBJECTIVES, Affordable, Against
-from lab.conclusion import MODEL_NOTE, Conclusion
-from lab.model import TrialResult, Verdict
-from lab.reliability import Prediction
+from lab.analysis.compare import OBJECTIVES, Affordable, Against
+from lab.analysis.conclusion import MODEL_NOTE, Conclusion
+from lab.analysis.matrix import Cell, Matrix, Row
+from lab.analysis.reliability import Prediction
+from lab.analysis.spof import Failing, Fate, Sweep
+from lab.analysis.stats import TRIALS_MIN, Change
+from lab.model.measures import Verdict
+from lab.model.result import TrialResult
 from lab.report import words
-from lab.report.matrix import Cell, Matrix, Row
 from lab.report.terminal import VERDICT_STYLES
-from lab.spof import Failing, Fate, Sweep
-from lab.statistics import TRIALS_MIN, Change
 
 NOT_APPLICABLE = "·"
 AS_FAR = ", as far as is known"

@@ -10,28 +10,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab import cascade, exposure
-from lab.availability import Bin, bins, quantile, sample_median
-from lab.conditions import line as stands_on
-from lab.conditions import lines_of
-from lab.model import (
+from lab.analysis.matrix import Cell, Matrix
+from lab.analysis.summary import sample_median
+from lab.checker import exposure, per_fault
+from lab.checker.latency import quantile
+from lab.model.experiment import RepairPolicy
+from lab.model.history import RunInfo, TrialRecord
+from lab.model.measures import Verdict
+from lab.model.result import (
     MONTH_S,
     MonkeyOutcome,
     OperationSummary,
-    RepairPolicy,
-    RunInfo,
     RunResult,
     SoakOutcome,
     Summary,
     TierExposure,
-    TrialRecord,
     TrialResult,
-    Verdict,
     WritesAudit,
 )
 from lab.plaintext import one_line
 from lab.report import reserve, words
-from lab.report.matrix import Cell, Matrix
+from lab.report.bins import Bin, bins
+from lab.report.conditions import line as stands_on
+from lab.report.conditions import lines_of
 from lab.report.timeline import index_of
 
 BIN_S = 0.1
@@ -238,7 +239,7 @@ def remarks(info: RunInfo, trial: TrialResult) -> list[str]:
 
 def each_fault(info: RunInfo, trial: TrialResult) -> list[str]:
     """What each of several faults in a row did; nothing where there was one."""
-    return cascade.explain(trial.blows, tolerance_s(info))
+    return per_fault.explain(trial.blows, tolerance_s(info))
 
 
 def tolerance_s(info: RunInfo) -> float:

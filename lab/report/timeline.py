@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lab import exposure
-from lab.availability import SLOW_S
-from lab.model import Arrival, Event, TrialRecord
+from lab.checker import exposure
+from lab.checker.latency import SLOW_S
+from lab.model.history import Arrival, Event, TrialRecord
 
 BIN_S = 0.1
 CLASSES_SHOWN = 3

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lab.availability import SLOW_S
-from lab.model import Arrival, TrialRecord, TrialResult
+from lab.checker.latency import SLOW_S
+from lab.model.history import Arrival, TrialRecord
+from lab.model.result import TrialResult
 from lab.report import svg, timeline, words
 from lab.report.timeline import BIN_S, OTHER, Cell, Lane, Span
 

@@ -6,24 +6,12 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from lab.model import (
-    Check,
-    Gap,
-    Measured,
-    Operation,
-    OperationSummary,
-    Outage,
-    RunInfo,
-    RunResult,
-    SampleMedian,
-    SoakOutcome,
-    Summary,
-    TrialResult,
-    Verdict,
-)
-from lab.outages import longest
-from lab.report.matrix import Cell, Matrix, Member, Row
-from lab.statistics import loss_upper_bound
+from lab.analysis.matrix import Cell, Matrix, Member, Row
+from lab.analysis.stats import loss_upper_bound
+from lab.checker.outages import longest
+from lab.model.history import RunInfo
+from lab.model.measures import Check, Measured, Verdict
+from lab.model.result import Gap, Operation, OperationSummary, Outage, RunResult, SampleMedian, SoakOutcome, Summary, TrialResult
 
 NOBODY_NOTICED = "no user noticed"
 PHASE_WORDS = {

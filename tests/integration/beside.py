@@ -19,11 +19,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab import experiments, layout, stages
-from lab.engine import Engine, wait_until
-from lab.healing import await_whole
-from lab.model import Stage, is_system
-from lab.outages import union
+from lab.checker.outages import union
+from lab.cluster.readiness import await_whole
+from lab.engine.engine import Engine
+from lab.model.topology import Stage, is_system
+from lab.process import wait_until
+from lab.spec import experiments, stages
+from lab.trial import placement
 from tests.integration.driver import Lab, container, docker, ended, goes_on, primary
 from tests.integration.prober import ProberAmongUsers, windows
 
@@ -159,7 +161,7 @@ def main() -> None:
         for _ in range(asked.trials):
             await_whole(engine, stage)
             # As the experiment has it: a failover leaves the primary where it went.
-            layout.bring_about(engine, stage, experiments.find(experiment).given, lambda text: print(f"  {text}", flush=True))
+            placement.bring_about(engine, stage, experiments.find(experiment).given, lambda text: print(f"  {text}", flush=True))
             found = trial(lab, stage, breakage(engine, stage, experiment), asked.for_s)
             far += found.apart_s > AGREEMENT_S
             print(f"{each}: {found}", flush=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import stages
-from lab.engine import Engine
-from lab.healing import await_whole
+from lab.cluster.readiness import await_whole
+from lab.engine.engine import Engine
+from lab.spec import stages
 from tests.integration.driver import Lab
 
 

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from lab.engine import Engine
-from lab.model import DatabaseState, Stage
-from lab.observer import look
+from lab.engine.engine import Engine
+from lab.model.observation import DatabaseState
+from lab.model.topology import Stage
+from lab.probe.observer import look
 
 RUN_TIMEOUT_S = 150.0
 TRIES = 3

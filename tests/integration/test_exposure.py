@@ -12,11 +12,11 @@ from time import time
 import pytest
 from client.observer import PERIOD_S
 
-from lab import stages
-from lab.engine import Engine
-from lab.healing import await_whole
-from lab.model import DatabaseState
-from lab.observer import look
+from lab.cluster.readiness import await_whole
+from lab.engine.engine import Engine
+from lab.model.observation import DatabaseState
+from lab.probe.observer import look
+from lab.spec import stages
 from tests.integration.driver import Lab, container, docker
 
 pytestmark = pytest.mark.docker

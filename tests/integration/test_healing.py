@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
-from lab import stages
-from lab.engine import wait_until
 from lab.errors import EXIT_INTERRUPTED, EXIT_PREFLIGHT
-from lab.journal import STATE_FOLDER
+from lab.process import wait_until
+from lab.spec import stages
+from lab.store.paths import STATE_FOLDER
 from tests.integration.driver import Lab, container, docker, goes_on, states
 
 pytestmark = pytest.mark.docker

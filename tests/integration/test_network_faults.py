@@ -15,13 +15,18 @@ from typing import Any
 
 import pytest
 
-from lab import clearing, healing, images, stages
-from lab.engine import Engine, ca_bundle, wait_until
+from lab.cluster import images
+from lab.engine.compose import ca_bundle
+from lab.engine.engine import Engine
+from lab.engine.scope import STAGE_LABEL
 from lab.errors import PreflightError, UsageError
-from lab.faults.strike import Strike
-from lab.journal import UndoLedger
-from lab.model import Bite, Box, Direction, FaultKind, How, Step
-from lab.scope import STAGE_LABEL
+from lab.faults import heal, network_cleanup
+from lab.faults.injection import Strike
+from lab.model.fault import Bite, Direction, FaultKind, How, Step
+from lab.model.topology import Box
+from lab.process import wait_until
+from lab.spec import stages
+from lab.store.undo_log import UndoLedger
 from tests.integration.driver import container, docker, left_over
 
 pytestmark = pytest.mark.docker
@@ -123,7 +128,7 @@ def ledger(tmp_path: Path) -> UndoLedger:
 def whole(tiny: Engine) -> Iterator[Engine]:
     assert severed(tiny) == set()
     yield tiny
-    clearing.sweep(tiny, tiny.boxes(NUMBER))
+    network_cleanup.sweep(tiny, tiny.boxes(NUMBER))
 
 
 def boxes(engine: Engine) -> dict[str, Box]:
@@ -174,7 +179,7 @@ def test_isolated_boxes_have_each_other_and_nobody_else(whole: Engine, ledger: U
     assert [bite.proved for bite in bites] == [True, True]
     assert "users gets no answer any more from a1" in bites[0].evidence
     assert severed(whole) == between({"a1", "a2"}, {"b1", "users"})
-    assert healing.undo_all(whole, ledger) == 2
+    assert heal.undo_all(whole, ledger) == 2
     assert severed(whole) == set()
     assert [left_over(container(NUMBER, name)) for name in ZONES] == [""] * len(ZONES)
 
@@ -182,7 +187,7 @@ def test_isolated_boxes_have_each_other_and_nobody_else(whole: Engine, ledger: U
 def test_partition_cuts_two_sides_apart_and_leaves_both_their_users(whole: Engine, ledger: UndoLedger) -> None:
     assert all(bite.proved for bite in strike(whole, ledger, FaultKind.PARTITION, "zone:a", source="zone:b"))
     assert severed(whole) == between({"a1", "a2"}, {"b1"})
-    healing.undo_all(whole, ledger)
+    heal.undo_all(whole, ledger)
     assert severed(whole) == set()
 
 
@@ -220,7 +225,7 @@ def test_an_isolated_box_does_not_even_claim_the_shared_address(whole: Engine, l
             whole.run_in(boxes(whole)["users"], ["timeout", "1", "bash", "-c", f"</dev/tcp/{SHARED}/9"])
             beside("a1", "python3", "-c", GARP, devices["a1"], capability="NET_RAW")
             assert macs["b1"] in beside("users", "ip", "neigh", "show", SHARED)
-        healing.undo_all(whole, ledger)
+        heal.undo_all(whole, ledger)
         # The same claim, not isolated, is believed: the look above would have seen it.
         beside("a1", "python3", "-c", GARP, devices["a1"], capability="NET_RAW")
         assert macs["a1"] in beside("users", "ip", "neigh", "show", SHARED)
@@ -234,16 +239,16 @@ def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine,
     docker("restart", "--time", "0", container(NUMBER, "a1"))
     assert severed(whole) == between({"a1"}, {"b1"})
     # Nothing is to be found in its new network, and that is well.
-    assert healing.undo_all(whole, ledger) == 2
+    assert heal.undo_all(whole, ledger) == 2
     assert severed(whole) == set()
 
 
 def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLedger) -> None:
     strike(whole, ledger, FaultKind.ISOLATE, "service:a1")
     docker("pause", container(NUMBER, "a1"))
-    clearing.clear(whole, [entry.undo for entry in ledger.entries()])
+    network_cleanup.clear(whole, [entry.undo for entry in ledger.entries()])
     assert left_over(container(NUMBER, "a1")) == ""
-    healing.undo_all(whole, ledger)
+    heal.undo_all(whole, ledger)
     assert severed(whole) == set()
 
 
@@ -251,9 +256,9 @@ def test_faults_of_one_box_are_taken_away_one_by_one(whole: Engine, ledger: Undo
     other = UndoLedger(tmp_path / "other.jsonl")
     strike(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
     strike(whole, other, FaultKind.PARTITION, "service:a1", source="service:a2")
-    healing.undo_all(whole, other)
+    heal.undo_all(whole, other)
     assert severed(whole) == between({"a1"}, {"b1"})
-    healing.undo_all(whole, ledger)
+    heal.undo_all(whole, ledger)
     assert severed(whole) == set()
 
 
@@ -269,7 +274,7 @@ def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: Un
     assert wait_until(lambda: docker(*helpers) == "", 15), "a helper outlived its controller"
     # Killed while it was getting ready, nothing was broken; after that, all is on the disk.
     assert bool(severed(whole)) == (instant == "injected")
-    assert healing.undo_all(whole, UndoLedger(file)) == (3 if instant == "injected" else 0)
+    assert heal.undo_all(whole, UndoLedger(file)) == (3 if instant == "injected" else 0)
     assert severed(whole) == set()
     assert [left_over(container(NUMBER, name)) for name in ZONES] == [""] * len(ZONES)
 
@@ -278,10 +283,10 @@ def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLedger) -> No
     strike(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=50)
     strike(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=5000)
     ledger.clear()
-    found = clearing.sweep(whole, whole.boxes(NUMBER))
+    found = network_cleanup.sweep(whole, whole.boxes(NUMBER))
     assert len(found) == 3
     assert all("in the network of a1" in line for line in found)
-    assert clearing.sweep(whole, whole.boxes(NUMBER)) == []
+    assert network_cleanup.sweep(whole, whole.boxes(NUMBER)) == []
     assert left_over(container(NUMBER, "a1")) == ""
 
 
@@ -289,8 +294,8 @@ def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLedge
     beside("a1", "nft", f"table netdev labour {{ chain c {{ type filter hook ingress device {front('a1')} priority 0; }}; }}")
     try:
         strike(whole, ledger, FaultKind.ISOLATE, "service:a1")
-        healing.undo_all(whole, ledger)
-        assert clearing.sweep(whole, whole.boxes(NUMBER)) == []
+        heal.undo_all(whole, ledger)
+        assert network_cleanup.sweep(whole, whole.boxes(NUMBER)) == []
         assert left_over(container(NUMBER, "a1")) == "table netdev labour"
     finally:
         beside("a1", "nft", "delete table netdev labour")
@@ -310,7 +315,7 @@ def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLedger
         if "counter" in part
     ]
     assert counters[1] / counters[0] == pytest.approx(percent / 100, abs=0.06)
-    healing.undo_all(whole, ledger)
+    heal.undo_all(whole, ledger)
 
 
 @pytest.mark.parametrize("rate_kbit", [200.0, 2_000.0, 20_000.0])
@@ -319,7 +324,7 @@ def test_only_so_much_gets_through(whole: Engine, ledger: UndoLedger, rate_kbit:
     assert bite.proved, bite.evidence
     with pytest.raises(UsageError, match="what a1 sends is queued already"):
         prepare(whole, FaultKind.BANDWIDTH, "service:a1", rate_kbit=rate_kbit)
-    healing.undo_all(whole, ledger)
+    heal.undo_all(whole, ledger)
     assert left_over(container(NUMBER, "a1")) == ""
 
 
@@ -333,7 +338,7 @@ def test_delay_is_seen_or_refused_before_anything_is_broken(whole: Engine, ledge
     if has_netem():
         [bite] = strike(whole, ledger, FaultKind.DELAY, "service:a1", delay_ms=80, jitter_ms=5)
         assert bite.proved, bite.evidence
-        healing.undo_all(whole, ledger)
+        heal.undo_all(whole, ledger)
     else:
         with pytest.raises(PreflightError, match=r"cannot delay packets \(it has no netem: .*\)$"):
             prepare(whole, FaultKind.DELAY, "service:a1", delay_ms=80)
@@ -363,4 +368,4 @@ def test_a_zone_is_frozen_as_one(whole: Engine, ledger: UndoLedger) -> None:
     bites = strike(whole, ledger, FaultKind.PAUSE, "zone:a")
     assert all("one of 2 hit within" in bite.evidence for bite in bites)
     assert {name for name, box in boxes(whole).items() if box.status == "paused"} == {"a1", "a2"}
-    assert healing.undo_all(whole, ledger) == 2
+    assert heal.undo_all(whole, ledger) == 2

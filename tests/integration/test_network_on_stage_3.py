@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.engine import Engine
+from lab.engine.engine import Engine
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE
-from lab.packets import TABLE_PREFIX
+from lab.faults.packets import TABLE_PREFIX
 from tests.integration.driver import Lab, container, docker, left_over
 
 pytestmark = pytest.mark.docker

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from lab.engine import wait_until
 from lab.errors import EXIT_HELD, EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE
-from lab.journal import STATE_FOLDER
-from lab.stages import ROOT
+from lab.process import wait_until
+from lab.spec.stages import ROOT
+from lab.store.paths import STATE_FOLDER
 from tests.integration.driver import Done, Lab, docker, until_valid
 
 pytestmark = pytest.mark.docker

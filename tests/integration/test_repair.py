@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from lab import stages
-from lab.engine import Engine
+from lab.engine.engine import Engine
 from lab.errors import EXIT_REFUTED
-from lab.journal import UndoLedger
-from lab.observer import look
+from lab.probe.observer import look
+from lab.spec import stages
+from lab.store.undo_log import UndoLedger
 from tests.integration.driver import Lab, container, docker, longest, primary
 
 pytestmark = pytest.mark.docker

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from lab import stages
-from lab.engine import Engine
+from lab.engine.engine import Engine
 from lab.errors import EXIT_HELD, EXIT_REFUTED, EXIT_USAGE
-from lab.model import DatabaseState
-from lab.observer import look
+from lab.model.observation import DatabaseState
+from lab.probe.observer import look
+from lab.spec import stages
 from tests.integration.driver import Lab, not_held, until_valid
 
 pytestmark = pytest.mark.docker

@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 
-from lab import limits, stages
-from lab.engine import Engine, wait_until
+from lab.cluster.readiness import await_redundant, await_whole
+from lab.engine.engine import Engine
 from lab.errors import EXIT_HELD
-from lab.healing import await_redundant, await_whole, undo_all
-from lab.journal import UndoLedger
-from lab.model import DatabaseState, Overload, Sight
-from lab.observer import Observer, look
+from lab.faults import limits
+from lab.faults.heal import undo_all
+from lab.model.experiment import Overload
+from lab.model.observation import DatabaseState, Sight
+from lab.probe.observer import Observer, look
+from lab.process import wait_until
+from lab.spec import stages
+from lab.store.undo_log import UndoLedger
 from tests.integration.driver import ROUNDING_S, Lab, container, docker, ended, goes_on, longest, primary, until_valid
 from tests.integration.prober import Prober, killed_beside
 

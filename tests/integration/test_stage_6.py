@@ -9,11 +9,11 @@ from time import monotonic
 
 import pytest
 
-from lab import stages
-from lab.engine import Engine
-from lab.model import DatabaseState
-from lab.observer import look
-from lab.stages import ROOT
+from lab.engine.engine import Engine
+from lab.model.observation import DatabaseState
+from lab.probe.observer import look
+from lab.spec import stages
+from lab.spec.stages import ROOT
 from tests.integration.driver import Lab, asked_of_monitor, container, docker, longest, primary
 
 pytestmark = pytest.mark.docker

@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from lab import stages
-from lab.announced import announcements
-from lab.engine import Engine, wait_until
-from lab.model import DatabaseState
-from lab.observer import look
+from lab.engine.engine import Engine
+from lab.model.observation import DatabaseState
+from lab.probe.bgp import announcements
+from lab.probe.observer import look
+from lab.process import wait_until
+from lab.spec import stages
 from tests.integration.driver import Lab, asked_of_monitor, container, docker, longest, primary
 
 pytestmark = pytest.mark.docker

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from lab.engine import wait_until
 from lab.errors import EXIT_REFUTED
+from lab.process import wait_until
 from tests.integration.driver import Lab, container, docker, ended, goes_on, states
 
 pytestmark = pytest.mark.docker

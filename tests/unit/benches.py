@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lab.availability import measure_trial
+from lab.checker.trial import measure_trial
 from lab.errors import LabError
-from lab.journal import RunJournal
-from lab.model import Conditions, Event, Stage, TrialResult
-from lab.runner import Order, Progress, trial_seed
+from lab.model.history import Conditions, Event
+from lab.model.result import TrialResult
+from lab.model.topology import Stage
+from lab.store.runs import RunJournal
+from lab.trial.runner import Order, Progress, trial_seed
 from tests.unit.helpers import EVENTS, record
 
 WATCHED = Event(0.0, "databases", "db1=primary db2=standby spare=1")

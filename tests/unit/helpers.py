@@ -5,26 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lab.availability import generator_report, measure_trial
-from lab.model import (
-    Arrival,
-    Box,
-    Copy,
-    DatabaseState,
-    Event,
-    Expectation,
-    Judgement,
-    LoadPlan,
-    Outage,
-    RunInfo,
-    ServiceSpec,
-    Sight,
-    Stage,
-    Survey,
-    TrialRecord,
-    TrialResult,
-)
-from lab.stages import find
+from lab.checker.trial import measure_trial
+from lab.checker.validity import generator_report
+from lab.model.experiment import LoadPlan
+from lab.model.history import Arrival, Event, RunInfo, TrialRecord
+from lab.model.measures import Expectation
+from lab.model.observation import Copy, DatabaseState, Judgement, Sight, Survey
+from lab.model.result import Outage, TrialResult
+from lab.model.topology import Box, ServiceSpec, Stage
+from lab.spec.stages import find
 
 BALANCERS = {"lb1": "198.18.0.11", "lb2": "198.18.0.12"}
 NONE_LOST = Expectation("writes_lost", at_most=0, at_least=None)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from lab.availability import median_interval
-from lab.model import Verdict
-from lab.report.matrix import Cell, Column, Matrix, Row, not_applicable
+from lab.analysis.matrix import Cell, Column, Matrix, Row, not_applicable
+from lab.analysis.summary import median_interval
+from lab.model.measures import Verdict
 
 __all__ = ["cell", "matrix", "not_applicable", "row"]
 

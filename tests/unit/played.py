@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
-from lab import stages
-from lab.engine import Engine, ExecResult
-from lab.model import INTERNET_ROLE, Box, Link, Sight, Stage
-from lab.observer import Observer
+from lab.engine.engine import Engine, ExecResult
+from lab.model.observation import Sight
+from lab.model.topology import INTERNET_ROLE, Box, Link, Stage
+from lab.probe.observer import Observer
+from lab.spec import stages
 
 Answer = Callable[[Box, Sequence[str]], ExecResult]
 

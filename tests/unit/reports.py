@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lab.availability import generator_report, measure_trial, summarise
-from lab.model import Event, RunInfo, RunResult, TrialRecord, Verdict
-from lab.report.matrix import Cell, Column, Matrix, Row, not_applicable
-from lab.verdict import decide
+from lab.analysis.matrix import Cell, Column, Matrix, Row, not_applicable
+from lab.analysis.summary import summarise
+from lab.checker.trial import measure_trial
+from lab.checker.validity import generator_report
+from lab.checker.verdict import decide
+from lab.model.history import Event, RunInfo, TrialRecord
+from lab.model.measures import Verdict
+from lab.model.result import RunResult
 from tests.unit.helpers import EVENTS, arrival, bad, record, run_info, traffic
 
 # Every sign that means something in HTML, SVG, Markdown, XML or a spreadsheet.

@@ -11,25 +11,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lab.availability import (
-    bins,
-    counted_seconds,
-    generator_report,
-    holders,
-    latencies,
-    measure_trial,
-    median_interval,
-    phases,
-    quantile,
-    sample_median,
-    summarise,
-    taken_over_at,
-    validity,
-    writable_databases,
-)
-from lab.model import Arrival, Check, Event, Expectation, GeneratorReport, Measured, Outcome, Share, TrialResult, Verdict
-from lab.outages import QUIET_S, find_outages, share
-from lab.verdict import MEASURES, decide, measured
+from lab.analysis.summary import median_interval, sample_median, summarise
+from lab.checker.latency import latencies, quantile
+from lab.checker.outages import QUIET_S, find_outages, share
+from lab.checker.phases import counted_seconds, holders, phases, taken_over_at, writable_databases
+from lab.checker.trial import measure_trial
+from lab.checker.validity import generator_report, validity
+from lab.checker.verdict import decide, measured
+from lab.model.history import Arrival, Event, GeneratorReport
+from lab.model.measures import MEASURES, Check, Expectation, Measured, Outcome, Verdict
+from lab.model.result import Share, TrialResult
+from lab.report.bins import bins
 from tests.unit.helpers import EVENTS, NONE_LOST, SHORT, arrival, bad, record, result, spans, traffic, write
 
 DEADLINE_S = 1.0

@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import budget
+from lab.analysis import budget
+from lab.analysis.matrix import Member
 from lab.errors import UsageError
-from lab.model import Verdict
-from lab.report.matrix import Member
+from lab.model.measures import Verdict
 from tests.unit.matrices import cell, matrix, row
 
 GOOD = """\

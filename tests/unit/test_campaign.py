@@ -11,15 +11,21 @@ from typing import Any
 
 import pytest
 
-from lab import campaign, journal, plan, stages
-from lab.campaign import Attempt, Campaign, Kept, Span, StagePlan, Stopwatch
+from lab.analysis import design
+from lab.analysis import matrix as matrices
+from lab.analysis.design import EXTRA_TRIALS, Terms
+from lab.analysis.matrix import Cell, Matrix, from_document
+from lab.campaign import campaign
+from lab.campaign.campaign import Attempt, Campaign, Kept, Span, StagePlan, Stopwatch
 from lab.errors import HealError, InconclusiveError, LabError, PreflightError, UsageError
-from lab.model import FaultKind, LoadPlan, TrialResult, Verdict
-from lab.plan import EXTRA_TRIALS, Terms
-from lab.report import matrix as matrices
+from lab.model.experiment import LoadPlan
+from lab.model.fault import FaultKind
+from lab.model.measures import Verdict
+from lab.model.result import TrialResult
 from lab.report import words
-from lab.report.matrix import Cell, Matrix, from_document
 from lab.signals import Deferred
+from lab.spec import stages
+from lab.store import runs
 from tests.unit.benches import CONDITIONS, NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
 
 TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
@@ -36,13 +42,13 @@ def comparison(
     load: LoadPlan | None = None,
     code: str = "1",
 ) -> Campaign:
-    planned = tuple(StagePlan(each, plan.comparison(each, plan.wishes(columns), terms), made_from) for each in TWO_AND_THREE)
+    planned = tuple(StagePlan(each, design.comparison(each, design.wishes(columns), terms), made_from) for each in TWO_AND_THREE)
     return Campaign("compare", "Two stages", seed, trials, load or LoadPlan(), planned, stops=True, code=code)
 
 
 def sweep(seed: int = 7) -> Campaign:
     stage = stages.find("3")
-    jobs = plan.sweep(stage, (FaultKind.KILL,), TERMS, seed, pairs=False, sample=None)
+    jobs = design.sweep(stage, (FaultKind.KILL,), TERMS, seed, pairs=False, sample=None)
     return Campaign("sweep", "Stage 3", seed, 1, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=False, code="1")
 
 
@@ -136,7 +142,7 @@ def test_a_cell_is_an_ordinary_run(tmp_path: Path) -> None:
     cell = matrix.rows[1].cell("kill-web")
     assert cell
     folder = next(tmp_path.glob("compare/2*")) / cell.folder
-    info, records = journal.read_run(folder)
+    info, records = runs.read_run(folder)
     assert (info.experiment, info.stage, len(records)) == ("kill-web", 3, 2)
     assert json.loads((folder / "result.json").read_text())["verdict"] == "held"
 
@@ -147,7 +153,7 @@ def test_stages_are_asked_the_same_at_the_same_instants(tmp_path: Path) -> None:
     for row in matrix.rows:
         cell = row.cell("kill-web")
         assert cell
-        _, records = journal.read_run(next(tmp_path.glob("compare/2*")) / cell.folder)
+        _, records = runs.read_run(next(tmp_path.glob("compare/2*")) / cell.folder)
         seeds.append([record.seed for record in records])
     assert seeds[0] == seeds[1]
     assert len(set(seeds[0])) == 2
@@ -308,7 +314,7 @@ def test_an_interrupt_during_a_trial_that_could_not_be_healed_ends_the_campaign(
 
 def regions(trials: int = 1) -> Campaign:
     stage = stages.find("7")
-    jobs = plan.comparison(stage, plan.wishes("kill-region"), TERMS)
+    jobs = design.comparison(stage, design.wishes("kill-region"), TERMS)
     return Campaign("compare", "Regions", 7, trials, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=True, code="1")
 
 

@@ -12,10 +12,13 @@ import click
 import pytest
 import yaml
 
-from lab import budget, errors, experiments, images, stages
-from lab.cli import cli
+from lab import errors
+from lab.analysis import budget
+from lab.cli.main import cli
+from lab.cluster import images
 from lab.errors import UsageError
-from lab.stages import ROOT
+from lab.spec import experiments, stages
+from lab.spec.stages import ROOT
 
 WORKFLOW = ROOT / "docs" / "ci" / "github-actions.yaml"
 GUIDE = ROOT / "docs" / "comparing.md"

@@ -9,20 +9,12 @@ from typing import Any
 
 import pytest
 
-from lab import conclusion
-from lab.cli import main
-from lab.errors import (
-    EXIT_HELD,
-    EXIT_INCONCLUSIVE,
-    EXIT_INTERRUPTED,
-    EXIT_PREFLIGHT,
-    EXIT_REFUTED,
-    EXIT_USAGE,
-    PreflightError,
-)
-from lab.journal import UndoLedger
-from lab.model import Undo, UndoAction
-from lab.report import matrix as matrices
+from lab.analysis import conclusion
+from lab.analysis import matrix as matrices
+from lab.cli.main import main
+from lab.errors import EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, PreflightError
+from lab.model.fault import Undo, UndoAction
+from lab.store.undo_log import UndoLedger
 from tests.unit.benches import NOT_BITTEN, Gone, PlayedBench, breaking, cut_at
 from tests.unit.played import PlayedEngine
 
@@ -45,15 +37,15 @@ Lab = Callable[..., Done]
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Lab:
     """Runs a command on a bench that is only played; results and state are kept elsewhere."""
-    monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path / "state")
-    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
-    monkeypatch.setattr("lab.cli_campaigns.Engine", PlayedEngine)
-    monkeypatch.setattr("lab.images.build", lambda *_: [])
+    monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path / "state")
+    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
+    monkeypatch.setattr("lab.cli.campaigns.Engine", PlayedEngine)
+    monkeypatch.setattr("lab.cluster.images.build", lambda *_: [])
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
 
     def run(*arguments: str, bench: PlayedBench | None = None) -> Done:
-        monkeypatch.setattr("lab.cli_campaigns.DockerBench", lambda *_: bench or PlayedBench())
+        monkeypatch.setattr("lab.cli.campaigns.DockerBench", lambda *_: bench or PlayedBench())
         monkeypatch.setattr(sys, "argv", ["lab", *arguments])
         with pytest.raises(SystemExit) as end:
             main()

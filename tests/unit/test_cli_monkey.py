@@ -63,5 +63,5 @@ def test_what_no_monkey_can_do_is_refused(lab: Lab, arguments: tuple[str, ...]) 
 def test_without_an_engine_nothing_is_begun(
     lab: Lab, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path)
+    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path)
     assert lab(*arguments).code == EXIT_PREFLIGHT

@@ -11,19 +11,25 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab.availability import EVIDENCE, PHASE_OF_EVENT, measure_trial, summarise
+from lab.analysis.run_document import as_document, rebuild
+from lab.analysis.summary import summarise
+from lab.checker.phases import EVIDENCE, PHASE_OF_EVENT
+from lab.checker.trial import measure_trial
+from lab.checker.verdict import decide
 from lab.errors import UsageError
-from lab.evidence import RESOLVED
-from lab.experiments import OPERATOR_ACTS
 from lab.faults import FAULTS
-from lab.journal import RunJournal
-from lab.model import Event, FaultKind, LoadPlan, RunResult, TrialResult, Verdict
-from lab.report import html, markdown, table, terminal, words
-from lab.report.document import as_document, rebuild
+from lab.model.experiment import LoadPlan
+from lab.model.fault import FaultKind
+from lab.model.history import Event
+from lab.model.measures import MEASURES, Verdict
+from lab.model.result import RunResult, TrialResult
+from lab.probe.logs import RESOLVED
+from lab.report import html_page, markdown, table, terminal, words
 from lab.report.figures import figures
-from lab.stages import ROOT
-from lab.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
-from lab.verdict import MEASURES, decide
+from lab.spec.experiments import OPERATOR_ACTS
+from lab.spec.stages import ROOT
+from lab.spec.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
+from lab.store.runs import RunJournal
 from tests.unit.helpers import EVENTS, record, result, run_info
 
 # What docs/results.md promises. Whoever takes one of these away breaks somebody's program: raise schema_version.
@@ -344,7 +350,7 @@ def test_every_report_says_that_it_is_not_measured() -> None:
     assert [each.value for each in figures(result_) if "losses" in each.name] == ["not measured"]
     assert "the longest outage was 2.01 s, the longest gap between two successes 2.02 s" in words.headline(result_)
     assert "write" not in words.headline(result_)
-    page = html.run_page(result_, [replace(record(), plan=READ)])
+    page = html_page.run_page(result_, [replace(record(), plan=READ)])
     assert "not measured" in page
     assert "all of them reads of http://lb/" in page
     assert "longest outage of writes" not in page

@@ -16,12 +16,13 @@ from durability.policy import Durability, Node, changes, is_given_up, lost_regio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.engine import ExecResult
+from lab.engine.engine import ExecResult
 from lab.errors import LabError, UsageError
 from lab.faults import fault_of
 from lab.faults.base import Aim, Victim
-from lab.faults.line import setting
-from lab.model import Box, FaultKind, How, Step, UndoAction
+from lab.faults.wan import setting
+from lab.model.fault import FaultKind, How, Step, UndoAction
+from lab.model.topology import Box
 from tests.unit.helpers import box
 
 NAMES = ("db1", "db2", "db3", "db4")

@@ -14,10 +14,13 @@ from docker.errors import NotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.engine import WATCHED, Engine, EngineEvent, ExecResult, _nanoseconds, _unreadable, wait_until
+from lab.engine.compose import _unreadable
+from lab.engine.engine import Engine, ExecResult
+from lab.engine.inspect import WATCHED, EngineEvent, _nanoseconds
 from lab.errors import HealError, UsageError
-from lab.evidence import LogLine
-from lab.model import Box, Link
+from lab.model.history import LogLine
+from lab.model.topology import Box, Link
+from lab.process import wait_until
 from tests.unit.helpers import box, stage
 
 EDGE = Link("redundancy-lab-5_edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "redundancy-lab-5-lb1-1"), "fd00::b")

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import experiments, stages
 from lab.errors import UsageError
-from lab.model import Expectation, Experiment, FaultKind, Operator, Overload, Repair, RepairPolicy, Stage, Step
-from lab.verdict import MEASURES
+from lab.model.experiment import Experiment, Operator, Overload, Repair, RepairPolicy
+from lab.model.fault import FaultKind, Step
+from lab.model.measures import MEASURES, Expectation
+from lab.model.topology import Stage
+from lab.spec import experiments, stages
 from tests.unit.helpers import BALANCERS, automatic, replicated, stage
 
 GOOD = """\

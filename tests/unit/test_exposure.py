@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.availability import measure_trial
-from lab.exposure import Reserve, as_event, causes, levels, measure, over_trials, period_s, read, replay
-from lab.model import Event, Finding, Stage, TierExposure
-from lab.redundancy import Tier, evidence, idle, margins, working
-from lab.stages import all_stages, find
+from lab.checker.exposure import Reserve, as_event, causes, levels, measure, over_trials, period_s, read, replay
+from lab.checker.redundancy import Tier, evidence, idle, margins, working
+from lab.checker.trial import measure_trial
+from lab.model.history import Event
+from lab.model.observation import Finding
+from lab.model.result import TierExposure
+from lab.model.topology import Stage
+from lab.spec.stages import all_stages, find
 from tests.unit.helpers import EVENTS, record, result, started, surveyed
 
 WEB, BALANCER, DATABASE, MONITOR, ZONE, REGION = Tier.WEB, Tier.BALANCER, Tier.DATABASE, Tier.MONITOR, Tier.ZONE, Tier.REGION

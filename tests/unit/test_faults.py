@@ -6,11 +6,12 @@ from time import monotonic
 
 import pytest
 
-from lab.engine import ExecResult
+from lab.engine.engine import ExecResult
 from lab.errors import UsageError
 from lab.faults import FAULTS, OF_A_BOX, Hands, Victim, proof
 from lab.faults.base import Beside
-from lab.model import Box, FaultKind, Link, UndoAction
+from lab.model.fault import FaultKind, UndoAction
+from lab.model.topology import Box, Link
 from tests.unit.helpers import box
 
 LATER = "2026-01-31T12:00:09Z"

@@ -15,13 +15,13 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import experiments, stages
+from lab.analysis import matrix as matrices
+from lab.analysis.run_document import as_document
 from lab.errors import UsageError
-from lab.journal import RunJournal
-from lab.model import RunInfo, TrialRecord
-from lab.report import matrix as matrices
-from lab.report.document import as_document
-from lab.stages import ROOT
+from lab.model.history import RunInfo, TrialRecord
+from lab.spec import experiments, stages
+from lab.spec.stages import ROOT
+from lab.store.runs import RunJournal
 from scripts import figures, measured
 from scripts.figures import Source, documents, filled, marks
 from scripts.measured import Count, Fingerprint, Machine, Measured, Sample, fingerprint_of, text

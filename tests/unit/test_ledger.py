@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.ledger import audit_writes
-from lab.model import DatabaseAudit, WritesAudit
+from lab.checker.audit import audit_writes
+from lab.model.history import DatabaseAudit
+from lab.model.result import WritesAudit
 from tests.unit.helpers import write
 
 KEYS = st.sampled_from([f"k-{number}" for number in range(8)])

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab import roles
-from lab.model import Box, Copy, DatabaseState, ServiceSpec, Stage, Survey
-from lab.redundancy import Tier
-from lab.report.map import GONE, WIDTH, Chart, as_document, behind, box_document, lines, show
-from lab.stages import ROOT, all_stages, find
+from lab.checker.redundancy import Tier
+from lab.model.observation import Copy, DatabaseState, Survey
+from lab.model.topology import Box, ServiceSpec, Stage
+from lab.probe import roles
+from lab.report.topology_map import GONE, WIDTH, Chart, as_document, behind, box_document, lines, show
+from lab.spec.stages import ROOT, all_stages, find
 from tests.unit.helpers import COPY, NODE, stage, started, surveyed
 
 ZONES = find("6")

@@ -17,14 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lab import budget, comparison, plan, reliability, spof, stages
-from lab.availability import sample_median
-from lab.conclusion import of_comparison
-from lab.model import Verdict
-from lab.outages import at_least
-from lab.report import heat, html, markdown, table, tables, terminal, words
-from lab.report.document import rebuild
-from lab.report.matrix import (
+from lab.analysis import budget, compare, design, reliability, spof
+from lab.analysis.conclusion import of_comparison
+from lab.analysis.matrix import (
     SINCE_OUTAGES_APART,
     Cell,
     Matrix,
@@ -35,7 +30,13 @@ from lab.report.matrix import (
     split_brain,
     worst_of,
 )
-from lab.spof import Fate
+from lab.analysis.run_document import rebuild
+from lab.analysis.spof import Fate
+from lab.analysis.summary import sample_median
+from lab.checker.outages import at_least
+from lab.model.measures import Verdict
+from lab.report import heat, html_page, markdown, table, tables, terminal, words
+from lab.spec import stages
 from tests.unit import matrices
 from tests.unit.helpers import EVENTS, record, result
 from tests.unit.matrices import matrix, row
@@ -77,7 +78,7 @@ def test_one_trial_of_twenty_that_is_a_bound_leaves_the_median_as_it_is() -> Non
     assert (found.downtime_censored, found.median_at_least_s, found.median_at_most_s) == (False, 1.01, 1.01)
     assert words.cell_downtime(found) == "1.01 s"
     assert heat.level(found) == 2
-    (allowed,) = comparison.affordable(matrix(row("5-x", found)))
+    (allowed,) = compare.affordable(matrix(row("5-x", found)))
     assert (allowed.faults[0], allowed.censored) == (2566, False)
     # What was seen of it is no more than was seen: the worst is a bound, and it is none that was survived.
     assert found.is_cut
@@ -176,7 +177,8 @@ def test_figure_of_a_cell_is_that_of_its_worst_member(samples: list[Outages]) ->
 def judged(found: Cell, limit_s: float) -> tuple[Verdict, Verdict, Fate]:
     """By a budget for the longest, one for the median, and as a part of a sweep."""
     limits = [
-        budget.Limit(STAGE, plan.wishes("kill-web")[0], {key: limit_s}, 1) for key in ("downtime_longest_s", "downtime_median_s")
+        budget.Limit(STAGE, design.wishes("kill-web")[0], {key: limit_s}, 1)
+        for key in ("downtime_longest_s", "downtime_median_s")
     ]
     longest, middle = budget.check(budget.Budget(tuple(limits)), matrix(row(STAGE.name, found)))
     return longest.verdict, middle.verdict, spof.fate(found, limit_s)
@@ -305,7 +307,7 @@ def test_no_figure_is_cut_in_a_narrow_terminal(width: int) -> None:
 def test_every_rendering_has_reads_writes_and_the_gap() -> None:
     found, out = real(), StringIO()
     terminal.show_matrix(Console(file=out, width=160), found)
-    page = " ".join(re.sub(r"<[^>]+>", " ", html.matrix_page(found)).split())
+    page = " ".join(re.sub(r"<[^>]+>", " ", html_page.matrix_page(found)).split())
     for text in (" ".join(out.getvalue().split()), page):
         for said in ("reads 0", "writes 1.36", "gap 1.45", "gap ≥ 6.30"):
             assert said in text

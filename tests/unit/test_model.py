@@ -6,8 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from lab.availability import degraded_s
-from lab.model import DatabaseState, Experiment, FaultKind, Operator, Outage, ServiceSpec, Sight, Step
+from lab.checker.phases import degraded_s
+from lab.model.experiment import Experiment, Operator
+from lab.model.fault import FaultKind, Step
+from lab.model.observation import DatabaseState, Sight
+from lab.model.result import Outage
+from lab.model.topology import ServiceSpec
 from tests.unit.helpers import BALANCERS, automatic, replicated, result, sight, stage
 
 

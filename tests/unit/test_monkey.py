@@ -12,13 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import experiments, monkey, soak, stages
-from lab.availability import summarise
+from lab.analysis.summary import summarise
+from lab.campaign import monkey, soak
+from lab.campaign.monkey import Kept, Round, Schedule
 from lab.errors import UsageError
-from lab.model import MonkeyOutcome, Repair, RepairPolicy, RunResult, SoakOutcome, Stage, Verdict
-from lab.monkey import Kept, Round, Schedule
+from lab.model.experiment import Repair, RepairPolicy
+from lab.model.measures import Verdict
+from lab.model.result import MonkeyOutcome, RunResult, SoakOutcome
+from lab.model.topology import Stage
 from lab.report import terminal
-from lab.targets import check, possible
+from lab.spec import experiments, stages
+from lab.spec.targets import check, possible
 from tests.unit.helpers import result, run_info
 
 STAGE, ZONES = stages.find("5"), stages.find("6")

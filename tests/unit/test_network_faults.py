@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from lab.engine import ExecResult
+from lab.engine.engine import ExecResult
+from lab.engine.sidecar import Reply
 from lab.errors import LabError, PreflightError, UsageError
 from lab.faults import FAULTS, OF_THE_NETWORK
 from lab.faults.base import Aim, Victim
+from lab.faults.injection import Strike, aimed
 from lab.faults.network import ask, ways
-from lab.faults.strike import Strike, aimed
-from lab.helper import Reply
-from lab.journal import UndoLedger
-from lab.model import Box, Direction, FaultKind, How, Link, Stage, Step, UndoAction
+from lab.model.fault import Direction, FaultKind, How, Step, UndoAction
+from lab.model.topology import Box, Link, Stage
+from lab.store.undo_log import UndoLedger
 from tests.unit.helpers import box, stage
 
 ADDRESSES = {"web1": 21, "web2": 22, "db": 31, "lb": 11, "internet": 2}

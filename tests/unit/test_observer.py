@@ -12,11 +12,13 @@ from typing import cast
 
 import pytest
 
-from lab.engine import Engine, wait_until
+from lab.engine.engine import Engine
 from lab.errors import InconclusiveError
-from lab.model import WATCH_ROLE, Box, DatabaseState, Finding, Stage
-from lab.observer import Observer, look, order, reserve_order
-from lab.stages import all_stages, find
+from lab.model.observation import DatabaseState, Finding
+from lab.model.topology import WATCH_ROLE, Box, Stage
+from lab.probe.observer import Observer, look, order, reserve_order
+from lab.process import wait_until
+from lab.spec.stages import all_stages, find
 from tests.unit.helpers import BALANCERS, automatic, box, sight, stage
 from tests.unit.played import line, saying
 
@@ -76,7 +78,7 @@ def test_line_cut_short_ends_the_listening_and_nothing_else() -> None:
 
 
 def test_observer_that_never_says_anything_is_named_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.observer.FIRST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("lab.probe.observer.FIRST_TIMEOUT_S", 0.5)
     failing = [sys.executable, "-c", "raise SystemExit('no such module')"]
     process = subprocess.Popen(failing, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with pytest.raises(InconclusiveError, match="could not be asked: no such module"):

@@ -10,10 +10,23 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lab.availability import measure_trial
-from lab.model import Arrival, Event, Expectation, Gap, LoadPlan, Operation, Outage, Outcome, TrialRecord
-from lab.outages import at_least, find_outages, longest_gap, longest_of, operation, quiet_in_s, service, share_within, union
-from lab.verdict import MEASURES, measured
+from lab.checker.outages import (
+    at_least,
+    find_outages,
+    longest_gap,
+    longest_of,
+    operation,
+    quiet_in_s,
+    service,
+    share_within,
+    union,
+)
+from lab.checker.trial import measure_trial
+from lab.checker.verdict import measured
+from lab.model.experiment import LoadPlan
+from lab.model.history import Arrival, Event, TrialRecord
+from lab.model.measures import MEASURES, Expectation, Outcome
+from lab.model.result import Gap, Operation, Outage
 from tests.unit.helpers import arrival, bad, record, spans, traffic
 
 DEADLINE_S, TICK_S = 1.0, 1 / 64

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from lab.errors import UsageError
-from lab.model import Box, Expectation, FaultKind, Page, Step
-from lab.own import (
+from lab.model.fault import FaultKind, Step
+from lab.model.measures import Expectation
+from lab.model.topology import Box, Page
+from lab.spec.own_stack import (
     HAPPENS,
     Project,
     Settings,
@@ -22,7 +24,7 @@ from lab.own import (
     read_settings,
     stage_of,
 )
-from lab.targets import resolve
+from lab.spec.targets import resolve
 from tests.unit.helpers import box
 
 SHOP = Project("shop", Path("compose.yaml"), ("app", "job", "lb"), {"front": "shop_front", "back": "shop_back"})

@@ -10,10 +10,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import experiments, parameters
-from lab.cli import cli
+from lab.cli.main import cli
 from lab.errors import PreflightError, UsageError
-from lab.model import Direction, Experiment, FaultKind, How, Step
+from lab.model.experiment import Experiment
+from lab.model.fault import Direction, FaultKind, How, Step
+from lab.spec import experiments, parameters
 from tests.unit.helpers import stage
 
 GOOD: list[tuple[FaultKind, dict[str, Any], How, str]] = [

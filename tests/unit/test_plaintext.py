@@ -19,13 +19,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lab.analysis import run_document
+from lab.analysis.matrix import not_applicable
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE
-from lab.journal import RunJournal, find_run
 from lab.plaintext import ENCODING_ERRORS, LINE_MAX, clean, one_line, readable_streams
-from lab.report import document, files, terminal
+from lab.report import files, terminal
 from lab.report.console import SafeConsole
-from lab.report.matrix import not_applicable
 from lab.report.terminal import show, show_matrix
+from lab.store.runs import RunJournal, find_run
 from tests.unit.helpers import EVENTS, arrival, bad, record, run_info
 from tests.unit.reports import a_matrix, cell
 from tests.unit.test_cli import run_lab
@@ -131,7 +132,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_stored_run_commands_no_terminal_and_forges_no_line(stored: Path) -> None:
-    result, records = document.rebuild(find_run(str(stored)))
+    result, records = run_document.rebuild(find_run(str(stored)))
     # Nothing is wrapped: every line that begins is one that somebody wanted.
     console = SafeConsole(file=StringIO(), width=5000, markup=False)
     show(console, result, records)

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import experiments, plan, stages
+from lab.analysis import design
+from lab.analysis.design import EXTRA_TRIALS, Job, Tally, Terms
 from lab.errors import UsageError
-from lab.model import FaultKind, ServiceSpec, Stage
-from lab.plan import EXTRA_TRIALS, Job, Tally, Terms
+from lab.model.fault import FaultKind
+from lab.model.topology import ServiceSpec, Stage
+from lab.spec import experiments, stages
 from tests.unit.helpers import automatic, replicated, stage
 
 TERMS = Terms(observe_s=5.0, tolerance_s=3.5)
-KILLS = plan.wishes("kill")
+KILLS = design.wishes("kill")
 ALL = stages.all_stages()
 
 
@@ -33,7 +35,7 @@ def targets(job: Job) -> list[str]:
 
 
 def applicable(of: Stage) -> dict[str, list[str]]:
-    return {job.column: sorted(targets(job)) for job in plan.comparison(of, KILLS, TERMS) if not job.missing}
+    return {job.column: sorted(targets(job)) for job in design.comparison(of, KILLS, TERMS) if not job.missing}
 
 
 # Columns
@@ -45,7 +47,7 @@ def test_a_fault_by_itself_is_that_fault_of_every_part() -> None:
 
 def test_columns_are_parts_experiments_and_files(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("title: t\nquestion: q\nfault: kill\ntarget: web\nexpect: {writes_lost: {at_most: 0}}\n")
-    found = plan.wishes(f"pause-web, kill-monitor,kill-db,{tmp_path / 'mine.yaml'}")
+    found = design.wishes(f"pause-web, kill-monitor,kill-db,{tmp_path / 'mine.yaml'}")
     assert [wish.name for wish in found] == ["pause-web", "kill-monitor", "kill-db", "mine"]
     assert [wish.experiment is None for wish in found] == [True, True, False, False]
 
@@ -63,17 +65,17 @@ def test_columns_are_parts_experiments_and_files(tmp_path: Path) -> None:
 )
 def test_wrong_columns_are_named(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        plan.wishes(text)
+        design.wishes(text)
 
 
 @pytest.mark.parametrize(("text", "said"), [("", "no fault is named"), ("delay", "'delay' is no fault of a sweep")])
 def test_wrong_faults_of_a_sweep_are_named(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        plan.kinds(text)
+        design.kinds(text)
 
 
 def test_faults_of_a_sweep() -> None:
-    assert plan.kinds("kill, pause,kill") == (FaultKind.KILL, FaultKind.PAUSE)
+    assert design.kinds("kill, pause,kill") == (FaultKind.KILL, FaultKind.PAUSE)
 
 
 # Cells of a comparison
@@ -103,7 +105,7 @@ def test_regions_are_found_by_their_labels() -> None:
 
 @pytest.mark.parametrize("of", ALL, ids=lambda each: each.name)
 def test_what_is_planned_can_be_done_and_what_is_not_is_explained(of: Stage) -> None:
-    for job in plan.comparison(of, (*KILLS, *plan.wishes("switchover,kill-monitor")), TERMS):
+    for job in design.comparison(of, (*KILLS, *design.wishes("switchover,kill-monitor")), TERMS):
         assert bool(job.experiments) != bool(job.missing)
         for experiment in job.experiments:
             experiments.check_targets(experiment, of)
@@ -111,18 +113,18 @@ def test_what_is_planned_can_be_done_and_what_is_not_is_explained(of: Stage) -> 
 
 
 def test_a_part_that_a_stage_does_not_have_is_not_applicable_and_says_why() -> None:
-    missing = {job.column: job.missing for job in plan.comparison(stage(), plan.wishes("kill,switchover"), TERMS)}
+    missing = {job.column: job.missing for job in design.comparison(stage(), design.wishes("kill,switchover"), TERMS)}
     assert missing["kill-standby"] == "stage 3 has no standby database"
     assert missing["kill-zone"] == "stage 3 has no second zone"
     assert "needs a monitor" in missing["switchover"]
 
 
 def test_each_zone_is_a_sample_of_its_own_with_as_many_trials_as_any_cell() -> None:
-    jobs = plan.comparison(stages.find("6"), plan.wishes("kill-zone,kill-web"), TERMS)
+    jobs = design.comparison(stages.find("6"), design.wishes("kill-zone,kill-web"), TERMS)
     zones, web = jobs
     assert zones.targets == ("zone:a", "zone:b", "zone:c")
     assert web.targets == ()
-    assert plan.left(jobs, {}, 5) == 3 * 5 + 5
+    assert design.left(jobs, {}, 5) == 3 * 5 + 5
     done = run_through(jobs, 5, 1, set())
     assert Counter(done) == {("kill-zone", turn, number): 1 for turn in range(3) for number in range(1, 6)} | {
         ("kill-web", 0, number): 1 for number in range(1, 6)
@@ -130,7 +132,7 @@ def test_each_zone_is_a_sample_of_its_own_with_as_many_trials_as_any_cell() -> N
 
 
 def test_a_cell_watches_for_as_long_as_asked_and_expects_the_tolerance() -> None:
-    (job,) = plan.comparison(stage(), plan.wishes("kill-web"), TERMS)
+    (job,) = design.comparison(stage(), design.wishes("kill-web"), TERMS)
     (experiment,) = job.experiments
     assert experiment.observe_s == 5.0
     assert [str(each) for each in experiment.expectations] == ["downtime_longest_s at most 3.5", "writes_lost at most 0"]
@@ -138,9 +140,9 @@ def test_a_cell_watches_for_as_long_as_asked_and_expects_the_tolerance() -> None
 
 def test_an_experiment_keeps_its_own_watching_unless_told_otherwise() -> None:
     own = experiments.find("kill-db").observe_s
-    wished = plan.wishes("kill-db")
+    wished = design.wishes("kill-db")
     for observe_s, expected in ((None, own), (9.0, 9.0)):
-        (wish,) = plan.watched_for(wished, observe_s)
+        (wish,) = design.watched_for(wished, observe_s)
         assert wish.experiment
         assert wish.experiment.observe_s == expected
 
@@ -150,7 +152,7 @@ def test_an_experiment_keeps_its_own_watching_unless_told_otherwise() -> None:
 
 def members(of: Stage, **changes: object) -> list[tuple[str, ...]]:
     asked = {"faults": (FaultKind.KILL,), "terms": TERMS, "seed": 1, "pairs": False, "sample": None, **changes}
-    return [job.members for job in plan.sweep(of, **asked)]  # type: ignore[arg-type]
+    return [job.members for job in design.sweep(of, **asked)]  # type: ignore[arg-type]
 
 
 def test_a_sweep_has_every_box_then_zones_then_regions() -> None:
@@ -161,8 +163,8 @@ def test_a_sweep_has_every_box_then_zones_then_regions() -> None:
 
 @pytest.mark.parametrize("of", ALL, ids=lambda each: each.name)
 def test_a_sweep_can_be_done_at_every_stage_pairs_included(of: Stage) -> None:
-    jobs = plan.sweep(of, (FaultKind.KILL, FaultKind.CUTOFF), TERMS, 1, pairs=True, sample=None)
-    boxes = len(plan.boxes_of(of))
+    jobs = design.sweep(of, (FaultKind.KILL, FaultKind.CUTOFF), TERMS, 1, pairs=True, sample=None)
+    boxes = len(design.boxes_of(of))
     assert sum(len(job.members) == 2 for job in jobs) == boxes * (boxes - 1)  # of two faults, each half as many
     assert len({job.column for job in jobs}) == len(jobs)
     for job in jobs:
@@ -181,7 +183,7 @@ def test_a_sample_of_pairs_is_decided_by_the_seed() -> None:
 
 
 def test_two_boxes_are_hit_by_one_fault() -> None:
-    job = plan.sweep(automatic(), (FaultKind.KILL,), TERMS, 1, pairs=True, sample=1)[-1]
+    job = design.sweep(automatic(), (FaultKind.KILL,), TERMS, 1, pairs=True, sample=1)[-1]
     assert [str(step) for step in job.experiments[0].steps] == [f"kill service:{','.join(job.members)}"]
     assert job.title.endswith("are killed at once")
 
@@ -197,13 +199,13 @@ def run_through(jobs: tuple[Job, ...], trials: int, seed: int, invalid: set[Tria
     """Every trial until none is due; those in `invalid` come to nothing."""
     tallies: dict[tuple[str, int], Tally] = {}
     done: list[Trial] = []
-    while due := plan.due(jobs, tallies, trials, seed):
+    while due := design.due(jobs, tallies, trials, seed):
         key = (due.job.column, due.turn)
         before = tallies.get(key, Tally())
         done.append((*key, before.tried + 1))
         tallies[key] = Tally(before.tried + 1, before.valid + (done[-1] not in invalid))
         assert len(done) < 1000
-    assert plan.left(jobs, tallies, trials) == 0
+    assert design.left(jobs, tallies, trials) == 0
     return done
 
 
@@ -214,7 +216,7 @@ invalids = st.sets(st.tuples(st.sampled_from(EXPERIMENTS), st.integers(1, 9)).ma
 @given(st.integers(1, 5), st.integers(0, 99), invalids)
 def test_every_experiment_gets_its_valid_trials_or_a_few_more_tries(trials: int, seed: int, invalid: set[Trial]) -> None:
     """Also each region: one whose loss is hard to measure takes no trials from the others, nor they from it."""
-    done = run_through(plan.comparison(in_regions(), KILLS, TERMS), trials, seed, invalid)
+    done = run_through(design.comparison(in_regions(), KILLS, TERMS), trials, seed, invalid)
     assert {(column, turn) for column, turn, _ in done} == set(EXPERIMENTS)
     for column, turn in EXPERIMENTS:
         numbers = [number for name, which, number in done if (name, which) == (column, turn)]
@@ -228,18 +230,18 @@ def test_every_experiment_gets_its_valid_trials_or_a_few_more_tries(trials: int,
 @given(st.integers(1, 4), st.integers(0, 99))
 def test_trials_go_in_rounds(trials: int, seed: int) -> None:
     for of, each_round in ((automatic(), 4), (in_regions(), 6)):
-        done = run_through(plan.comparison(of, KILLS, TERMS), trials, seed, set())
+        done = run_through(design.comparison(of, KILLS, TERMS), trials, seed, set())
         assert [number for *_, number in done] == [number for number in range(1, trials + 1) for _ in range(each_round)]
 
 
 def test_the_same_faults_come_in_the_same_order_at_every_stage() -> None:
     for seed in range(10):
-        orders = [run_through(plan.comparison(of, KILLS, TERMS), 3, seed, set()) for of in (stage(), replicated())]
+        orders = [run_through(design.comparison(of, KILLS, TERMS), 3, seed, set()) for of in (stage(), replicated())]
         assert [step for step in orders[1] if step[0] != "kill-standby"] == orders[0]
 
 
 def test_the_order_is_another_one_in_each_round_and_with_each_seed() -> None:
-    jobs = plan.comparison(stages.find("6"), KILLS, TERMS)
+    jobs = design.comparison(stages.find("6"), KILLS, TERMS)
     rounds = [
         tuple(step[:2] for step in run_through(jobs, 8, seed, set()) if step[2] == each)
         for seed in (1, 2)
@@ -249,14 +251,14 @@ def test_the_order_is_another_one_in_each_round_and_with_each_seed() -> None:
 
 
 def test_ranks_come_in_order() -> None:
-    jobs = plan.sweep(stages.find("6"), (FaultKind.KILL,), TERMS, 1, pairs=True, sample=3)
+    jobs = design.sweep(stages.find("6"), (FaultKind.KILL,), TERMS, 1, pairs=True, sample=3)
     ranks = {job.column: job.rank for job in jobs}
     done = [ranks[column] for column, *_ in run_through(jobs, 1, 1, set())]
     assert done == sorted(done)
 
 
 def test_seeds_are_of_the_column_not_of_the_stage() -> None:
-    seeds = Counter(plan.seed_of(seed, wish.name) for seed in range(5) for wish in KILLS)
+    seeds = Counter(design.seed_of(seed, wish.name) for seed in range(5) for wish in KILLS)
     assert set(seeds.values()) == {1}
 
 
@@ -271,11 +273,11 @@ def test_seeds_are_of_the_column_not_of_the_stage() -> None:
 )
 def test_places_fail_with_primary_and_address_where_they_belong(number: str, kind: str, given: dict[str, str]) -> None:
     """Otherwise the trials of one zone would be of two kinds, by where the trial before left the primary."""
-    assert plan.home(stages.find(number), kind) == given
+    assert design.home(stages.find(number), kind) == given
 
 
 def test_every_trial_of_a_zone_is_of_one_kind() -> None:
-    (job,) = plan.comparison(stages.find("6"), plan.wishes("kill-zone"), TERMS)
+    (job,) = design.comparison(stages.find("6"), design.wishes("kill-zone"), TERMS)
     assert {tuple(each.given.items()) for each in job.experiments} == {(("db.primary", "zone:a"), ("lb.active", "zone:a"))}
-    swept = plan.sweep(stages.find("6"), plan.kinds("kill"), TERMS, 7, pairs=False, sample=None)
+    swept = design.sweep(stages.find("6"), design.kinds("kill"), TERMS, 7, pairs=False, sample=None)
     assert [bool(each.experiments[0].given) for each in swept] == [":" in each.members[0] for each in swept]

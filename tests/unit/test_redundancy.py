@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.model import Copy, DatabaseState, Judgement, ServiceSpec, Stage, Survey
-from lab.redundancy import (
+from lab.checker.redundancy import (
     VOTING,
     Balancer,
     Database,
@@ -28,7 +27,9 @@ from lab.redundancy import (
     outcomes,
     serves,
 )
-from lab.stages import all_stages, find
+from lab.model.observation import Copy, DatabaseState, Judgement, Survey
+from lab.model.topology import ServiceSpec, Stage
+from lab.spec.stages import all_stages, find
 from tests.unit.helpers import COPY, NODE, started, surveyed
 
 WEB, BALANCER, DATABASE, MONITOR, ZONE, REGION = Tier.WEB, Tier.BALANCER, Tier.DATABASE, Tier.MONITOR, Tier.ZONE, Tier.REGION

@@ -13,15 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import healing, repair, stages, survey
-from lab.engine import wait_until
+from lab.checker.redundancy import Tier
+from lab.cluster import readiness
 from lab.errors import UsageError
-from lab.experiments import find, repairing
-from lab.journal import UndoLedger
-from lab.model import Box, DatabaseState, FaultKind, Repair, RepairPolicy, Sight, Stage, Step, Undo, UndoAction
-from lab.redundancy import Tier
-from lab.repair import Remedy, Repairs, Reserve, remedy
-from lab.targets import plays_somebody
+from lab.faults import repair
+from lab.faults.repair import Remedy, Repairs, Reserve, remedy
+from lab.model.experiment import Repair, RepairPolicy
+from lab.model.fault import FaultKind, Step, Undo, UndoAction
+from lab.model.observation import DatabaseState, Sight
+from lab.model.topology import Box, Stage
+from lab.probe import status as status_
+from lab.process import wait_until
+from lab.spec import stages
+from lab.spec.experiments import find, repairing
+from lab.spec.targets import plays_somebody
+from lab.store.undo_log import UndoLedger
 from tests.unit.helpers import automatic, box, db, replicated, sight, stage, started, surveyed
 from tests.unit.played import PlayedEngine, PlayedObserver
 
@@ -227,7 +233,7 @@ def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLedger) -> Non
 
 def test_a_human_brings_back_what_is_lost_and_leaves_the_rest(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     of, said = stage(), list[str]()
-    monkeypatch.setattr(healing, "await_whole", lambda *_, **__: None)
+    monkeypatch.setattr(readiness, "await_whole", lambda *_, **__: None)
     ledger.open(Undo(UndoAction.START, "id-of-web1", "web1", 3), "kill")
     ledger.open(Undo(UndoAction.UNFILTER, "id-of-web2", "web2", 3, table="t"), "isolate")
     plays = Played(
@@ -248,7 +254,7 @@ def test_a_human_starts_the_monitoring_box_too_and_does_not_wait_for_it(ledger: 
 
 @pytest.mark.parametrize(("dead", "missing"), [("watch", ""), ("web1", "web1 not well"), ("internet", "internet not well")])
 def test_who_only_watches_is_not_missing(monkeypatch: pytest.MonkeyPatch, dead: str, missing: str) -> None:
-    monkeypatch.setattr(survey, "survey", lambda *_: surveyed(stage()))
+    monkeypatch.setattr(status_, "survey", lambda *_: surveyed(stage()))
     plays = Played(started(stage()))
     reserve = Reserve(plays.as_engine, stage(), PlayedObserver([]).as_observer)
     assert reserve.is_back()

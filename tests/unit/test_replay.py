@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.model import RunResult
-from lab.report.document import as_document, rebuild
+from lab.analysis.run_document import as_document, rebuild
+from lab.model.result import RunResult
 
 JOURNALS = Path(__file__).parents[1] / "journals"
 KILL_PRIMARY, KILL_PRIMARIES = (

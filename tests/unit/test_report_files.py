@@ -18,14 +18,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.availability import summarise
-from lab.cli import REPORTS, main
+from lab.analysis import matrix
+from lab.analysis.summary import summarise
+from lab.cli.main import main
+from lab.cli.report import REPORTS
 from lab.errors import EXIT_HELD, EXIT_USAGE, UsageError
-from lab.journal import RunJournal
-from lab.model import Check, Event, Measured, Outcome, RunResult, Verdict
-from lab.report import files, html, junit, markdown, matrix, table, terminal, words
+from lab.model.history import Event
+from lab.model.measures import MEASURES, Check, Measured, Outcome, Verdict
+from lab.model.result import RunResult
+from lab.report import files, html_page, junit, markdown, table, terminal, words
 from lab.report.heat import level, mark
-from lab.verdict import MEASURES
+from lab.store.runs import RunJournal
 from tests.unit.helpers import EVENTS, NONE_LOST, record, result, run_info
 from tests.unit.reports import HOSTILE, WATCHED, a_matrix, a_run, cell, hostile, hostile_matrix, invalid, silent
 
@@ -205,10 +208,10 @@ def test_each_fault_of_several_and_the_repair_are_in_every_report() -> None:
     info = run_info(repair="restart", repair_after_s=2.0, foreseen="held")
     run, records = a_run(record((2.0, 3.0), (4.0, 4.5), events=twice), info=info)
     [first, second] = ["fault 1 (kill web1): longest outage 1.0", "fault 2 (kill web2): longest outage 0.5"]
-    for text in (markdown.run(run), html.run_page(run, records), junit.run(run, records)):
+    for text in (markdown.run(run), html_page.run_page(run, records), junit.run(run, records)):
         assert first in spaced(text)
         assert second in spaced(text)
-    for text in (markdown.run(run), html.run_page(run, records)):
+    for text in (markdown.run(run), html_page.run_page(run, records)):
         assert "restart after 2 s, by the lab in place of an orchestrator" in spaced(text)
         assert "refuted, where held was foreseen" in text
 
@@ -217,7 +220,7 @@ def test_what_a_write_costs_stands_beside_the_lost_ones_where_there_is_a_choice(
     run, records = a_run(record((2.0, 3.0)), info=run_info(durability="local"))
     # 32 writes a second, and the fault came at 2 s.
     said = "durability 'local': before the fault half of 64 writes took 10.0 ms at most (p50), 99% 10.0 ms (p99); no acknowledged write was lost"
-    for text in (plain_words(run), spaced(markdown.run(run)), spaced(html.run_page(run, records)).replace("&#39;", "'")):
+    for text in (plain_words(run), spaced(markdown.run(run)), spaced(html_page.run_page(run, records)).replace("&#39;", "'")):
         assert said in text
     assert "durability" not in plain_words(a_run(record((2.0, 3.0)))[0])
 

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.availability import generator_report, summarise
-from lab.model import Event
+from lab.analysis.summary import summarise
+from lab.checker.validity import generator_report
+from lab.model.history import Event
 from lab.report import strip, svg
 from lab.report.dots import Dot, DotRow, dots_chart, placed
-from lab.report.html import SIZE_MAX_BYTES, TABLE_ROWS_MAX, matrix_page, run_page
+from lab.report.html_page import SIZE_MAX_BYTES, TABLE_ROWS_MAX, matrix_page, run_page
 from lab.report.waterfall import steps
 from tests.unit.helpers import EVENTS, arrival, bad, record, result, run_info
 from tests.unit.reports import WATCHED, a_matrix, a_run, hostile, hostile_matrix, invalid, silent

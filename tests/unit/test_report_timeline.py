@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.availability import bins
-from lab.model import Arrival, Event
+from lab.model.history import Arrival, Event
+from lab.report.bins import bins
 from lab.report.timeline import (
     BIN_S,
     Cell,

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.exposure import Reserve
-from lab.foreign import Said
-from lab.model import FaultKind
-from lab.redundancy import Tier
-from lab.restored import OF_THE_NETWORK, Broken, Seen, is_short, restored_s, served_s
+from lab.checker.exposure import Reserve
+from lab.checker.foreign_actions import Said
+from lab.checker.recovery import OF_THE_NETWORK, Broken, Seen, is_short, restored_s, served_s
+from lab.checker.redundancy import Tier
+from lab.model.fault import FaultKind
 from tests.unit.helpers import arrival, bad, traffic
 
 LOOKED_S = 12.5

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import experiments, images, journal, resume, stages
-from lab.model import LoadPlan
+from lab.campaign import resume
+from lab.cluster import images
+from lab.model.experiment import LoadPlan
+from lab.spec import experiments, stages
+from lab.store import jsonl
 
 PROGRESS = "rounds.jsonl"
 
@@ -48,7 +51,7 @@ def test_conditions_are_of_the_load_the_code_the_files_and_the_experiments(monke
 
 
 def note(folder: Path) -> None:
-    journal.Lines(folder / PROGRESS).append({"number": 1})
+    jsonl.Lines(folder / PROGRESS).append({"number": 1})
 
 
 def test_a_folder_without_progress_is_taken_over(tmp_path: Path) -> None:

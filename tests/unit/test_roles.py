@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lab.errors import InconclusiveError
-from lab.model import Box, Sight, Stage
-from lab.roles import boxes_in_roles, with_live_roles
-from lab.targets import possible
+from lab.model.observation import Sight
+from lab.model.topology import Box, Stage
+from lab.probe.roles import boxes_in_roles, with_live_roles
+from lab.spec.targets import possible
 from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, sight, stage
 from tests.unit.played import PlayedEngine
 
@@ -71,7 +72,7 @@ def test_database_that_stands_alone_is_the_primary_and_nobody_need_be_asked() ->
 
 
 def test_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.observer.FIRST_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("lab.probe.observer.FIRST_TIMEOUT_S", 0.05)
     with pytest.raises(InconclusiveError, match="the boxes could not be asked"):
         boxes_in_roles(PlayedEngine(BOXES).as_engine, replicated())
 

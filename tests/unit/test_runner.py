@@ -19,13 +19,20 @@ from typing import Any
 
 import pytest
 
-from lab import databases, runner
-from lab.engine import EngineEvent, ExecResult
-from lab.journal import RunJournal, UndoLedger, read_run
-from lab.model import Arrival, Box, Event, Experiment, FaultKind, LoadPlan, Operator, Stage, Step, TrialRecord, TrialResult
-from lab.observation import blind_spots
-from lab.runner import HEALED_BY_OPERATOR, WHOLE_BEFORE, Order, run_trial
-from lab.stages import find
+from lab.checker.blind_spots import blind_spots
+from lab.cluster import database
+from lab.engine.engine import ExecResult
+from lab.engine.inspect import EngineEvent
+from lab.model.experiment import Experiment, LoadPlan, Operator
+from lab.model.fault import FaultKind, Step
+from lab.model.history import Arrival, Event, TrialRecord
+from lab.model.result import TrialResult
+from lab.model.topology import Box, Stage
+from lab.spec.stages import find
+from lab.store.runs import RunJournal, read_run
+from lab.store.undo_log import UndoLedger
+from lab.trial import runner
+from lab.trial.runner import HEALED_BY_OPERATOR, WHOLE_BEFORE, Order, run_trial
 from tests.unit.helpers import run_info, started
 from tests.unit.played import PlayedEngine
 
@@ -312,7 +319,7 @@ def test_the_operators_heal_of_a_failback_is_no_rescue(world: World, tmp_path: P
         done.append(monotonic())
         return "db"
 
-    monkeypatch.setattr(databases, "switchover", switchover)
+    monkeypatch.setattr(database, "switchover", switchover)
     monkeypatch.setattr(runner, "SETTLE_TIMEOUT_S", 5.0)
     failback = replace(KILL_WEB, steps=(), before=(Step(FaultKind.KILL, "web1"),), operator=Operator(0.3, "failback"))
     record, _ = trial(world, tmp_path, find("3"), failback)

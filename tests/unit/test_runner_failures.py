@@ -11,17 +11,25 @@ from time import monotonic
 
 import pytest
 
-from lab import experiments, exposure, healing, runner
-from lab.availability import generator_report
-from lab.engine import EngineEvent, ExecResult
+from lab.analysis import run_document
+from lab.checker import exposure
+from lab.checker.validity import generator_report
+from lab.cluster import readiness
+from lab.engine.engine import ExecResult
+from lab.engine.inspect import EngineEvent
 from lab.errors import EXIT_HEAL_FAILED, DiskError, HealError, InconclusiveError, LabError
-from lab.journal import UndoLedger, read_run
-from lab.load import Clock
-from lab.model import Arrival, Box, GeneratorReport, LoadPlan, RunInfo, Verdict
-from lab.report import document
+from lab.load.load import Clock
+from lab.model.experiment import LoadPlan
+from lab.model.history import Arrival, GeneratorReport, RunInfo
+from lab.model.measures import Verdict
+from lab.model.topology import Box
 from lab.report.progress import NoProgress
-from lab.runner import Order, info_of
 from lab.signals import was_interrupted
+from lab.spec import experiments
+from lab.store.runs import read_run
+from lab.store.undo_log import UndoLedger
+from lab.trial import runner
+from lab.trial.runner import Order, info_of
 from tests.unit.disks import refuse
 from tests.unit.helpers import stage, started, traffic
 from tests.unit.test_disk import Living
@@ -121,9 +129,9 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
     monkeypatch.setattr(runner, "Load", Load)
     monkeypatch.setattr(runner, "Observer", Observer)
     monkeypatch.setattr(exposure, "replay", lambda *_: ())
-    monkeypatch.setattr("lab.surroundings.look", lambda *_: None)
+    monkeypatch.setattr("lab.cluster.conditions.look", lambda *_: None)
     # This observer says nothing at all: what that means is tested in test_runner.
-    monkeypatch.setattr("lab.observation.as_events", lambda *_: [])
+    monkeypatch.setattr("lab.checker.blind_spots.as_events", lambda *_: [])
 
 
 @dataclass
@@ -151,7 +159,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
+    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
     return Bench(tmp_path, UndoLedger(tmp_path / "undo.jsonl"))
 
 
@@ -176,7 +184,7 @@ def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Bench, mo
     # Load and observer end as they do in every trial, and what they know is kept.
     assert played.told == ["stop the load", "the load has ended", "the observer has ended"]
     assert bench.events() == ["inject", "bite", "heal", "heal-failed", "stop"]
-    result, [trial] = document.rebuild(bench.kept)
+    result, [trial] = run_document.rebuild(bench.kept)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.trials[0].reasons == (f"the stage did not come back: {why}",)
     assert len(trial.arrivals) == len(played.arrivals)
@@ -187,14 +195,14 @@ def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Bench, mo
 
 def test_box_that_starts_and_is_not_well_is_no_stage_that_came_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, Played())
-    whole = healing.await_well
+    whole = readiness.await_well
 
     def await_well(engine: Stage3, number: int, services: Sequence[str], timeout_s: float = 60.0) -> None:
         if engine.done.count("kill web1"):
             raise HealError("web1 is running, unhealthy after 60 s")
         whole(engine.as_engine, number, services, timeout_s)
 
-    monkeypatch.setattr(healing, "await_well", await_well)
+    monkeypatch.setattr(readiness, "await_well", await_well)
     with pytest.raises(HealError, match="unhealthy after 60 s"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
@@ -207,7 +215,7 @@ def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(bench:
     def await_sight(*_: object, **__: object) -> None:
         raise InconclusiveError("the observer has gone silent")
 
-    monkeypatch.setattr(healing, "await_sight", await_sight)
+    monkeypatch.setattr(readiness, "await_sight", await_sight)
     with pytest.raises(HealError, match="it is not known whether the stage is well again: the observer has gone silent"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
@@ -222,7 +230,7 @@ def test_what_cannot_be_known_any_more_is_said_and_hides_nothing(bench: Bench, m
     engine.answer = lambda box, command: ExecResult(1, "no such box") if "client.audit" in command else answers(box, command)
     with pytest.raises(HealError, match="its network is gone"):
         bench.run(engine)
-    [trial] = document.rebuild(bench.kept)[0].trials
+    [trial] = run_document.rebuild(bench.kept)[0].trials
     assert trial.reasons[-1] == "it cannot be said what was lost: db could not be read"
     assert [note.partition(": ")[2] for note in trial.notes] == [
         "the load did not finish: its box is gone",
@@ -255,7 +263,7 @@ def test_full_disk_of_results_is_said_when_all_is_healed(bench: Bench, monkeypat
         raise OSError(28, "No space left on device")
 
     def during() -> None:
-        monkeypatch.setattr("lab.journal._line", full)
+        monkeypatch.setattr("lab.store.jsonl._line", full)
         monkeypatch.setattr(bench.ledger, "close", lambda entry: bench.ledger._undone.add(entry.id))
 
     play(monkeypatch, Played(during=during))
@@ -281,4 +289,4 @@ def test_full_disk_of_the_state_folder_keeps_the_figures_and_is_no_success(bench
         with pytest.raises(HealError, match=r"undo.jsonl cannot be written: No space left on device"):
             bench.run(engine)
     assert sorted(bench.events()[-2:]) == ["stop", "well"]
-    assert document.rebuild(bench.kept)[0].trials[0].valid
+    assert run_document.rebuild(bench.kept)[0].trials[0].valid

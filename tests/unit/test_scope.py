@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab.scope import GuestScope, Scope, is_ours
+from lab.engine.scope import GuestScope, Scope, is_ours
 
 OURS = {
     "lab.stage": "3",

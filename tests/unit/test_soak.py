@@ -11,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lab import experiments, journal, soak, stages
-from lab.availability import summarise
+from lab.analysis.summary import summarise
+from lab.campaign import soak
 from lab.errors import HealError, UsageError
-from lab.model import LoadPlan, Outage, RunResult, SoakOutcome, Stage, Verdict
+from lab.model.experiment import LoadPlan
+from lab.model.measures import Verdict
+from lab.model.result import Outage, RunResult, SoakOutcome
+from lab.model.topology import Stage
 from lab.report import terminal, words
-from lab.targets import PLACES
+from lab.spec import experiments, stages
+from lab.spec.targets import PLACES
+from lab.store import jsonl
 from tests.unit.helpers import result, run_info
 
 STAGE = stages.find("5")
@@ -209,7 +214,7 @@ def test_line_of_another_version_is_read_and_its_audit_was_not_complete(tmp_path
     older = asdict(outcome(1))
     for name in ("audit_complete", "downtime_s", "downtime_censored"):
         del older[name]
-    journal.Lines(kept.folder / soak.PROGRESS_NAME).append({**older, "of_a_later_version": 1})
+    jsonl.Lines(kept.folder / soak.PROGRESS_NAME).append({**older, "of_a_later_version": 1})
     assert kept.outcomes() == [outcome(1, audit_complete=False)]
 
 

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import pytest
 
-from lab import plan, spof, stages
-from lab.model import FaultKind, Stage, Verdict
-from lab.plan import Job, Terms
-from lab.report.matrix import Cell
-from lab.spof import Fate
+from lab.analysis import design, spof
+from lab.analysis.design import Job, Terms
+from lab.analysis.matrix import Cell
+from lab.analysis.spof import Fate
+from lab.model.fault import FaultKind
+from lab.model.measures import Verdict
+from lab.model.topology import Stage
+from lab.spec import stages
 from tests.unit.matrices import cell, row
 
 TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
 
 
 def jobs_of(stage: Stage, faults: tuple[FaultKind, ...] = (FaultKind.KILL,), pairs: bool = False) -> tuple[Job, ...]:
-    return plan.sweep(stage, faults, TERMS, 1, pairs, None)
+    return design.sweep(stage, faults, TERMS, 1, pairs, None)
 
 
 def judge(stage: Stage, gone: set[str], jobs: tuple[Job, ...] = (), unknown: str = "") -> spof.Sweep:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from lab.engine import ExecResult
+from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError
-from lab.model import Box, Copy, DatabaseState, Judgement, Sight, Stage, Survey
-from lab.stages import find
-from lab.survey import SURVEY_TIMEOUT_S, copies, examined, survey
+from lab.model.observation import Copy, DatabaseState, Judgement, Sight, Survey
+from lab.model.topology import Box, Stage
+from lab.probe.status import SURVEY_TIMEOUT_S, copies, examined, survey
+from lab.spec.stages import find
 from tests.unit.helpers import box, db, sight, stage
 from tests.unit.played import PlayedEngine
 

@@ -20,9 +20,10 @@ from watch.exposition import metric
 from watch.eyes import Eyes
 from watch.receiver import Receiver
 
-from lab.availability import alerts
-from lab.evidence import ALERT, RESOLVED, LogLine, events_in
-from lab.stages import ROOT
+from lab.checker.phases import alerts
+from lab.model.history import LogLine
+from lab.probe.logs import ALERT, RESOLVED, events_in
+from lab.spec.stages import ROOT
 
 FOLDER = ROOT / "compose" / "watch"
 RULES = yaml.safe_load((FOLDER / "alerts.yaml").read_text(encoding="utf-8"))
