@@ -24,7 +24,7 @@ from lab.model.measures import Check, Measured, Verdict
 from lab.model.result import RunResult, SampleMedian, Summary, TrialResult
 from lab.spec import kept
 from lab.spec.located_yaml import place
-from lab.store.paths import RESULTS_FOLDER
+from lab.store import paths
 
 SCHEMA_VERSION = 1
 FILE_NAME = "matrix.json"
@@ -418,7 +418,7 @@ def from_document(raw: Any) -> Matrix:
 
 def find(name: str) -> Path | None:
     """The file of the comparison that a name means: itself, a folder that has one, or one below results/; None for no such."""
-    candidates = [base / end for base in (Path(name), RESULTS_FOLDER / name) for end in ("", FILE_NAME)]
+    candidates = [base / end for base in (Path(name), paths.RESULTS_FOLDER / name) for end in ("", FILE_NAME)]
     there = (each for each in candidates if each.name.endswith(".json") and kept.is_there(each) and each.is_file())
     return next((each.resolve() for each in there), None)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lab.errors import DISK_ERRORS, DiskError, PreflightError
-from lab.store.paths import STATE_FOLDER
+from lab.store import paths
 
 ENGINE_LOCKS = Path("/tmp")
 """Of the machine, whoever the user: TMPDIR is a user's own. decision 0028."""
@@ -23,9 +23,9 @@ def exclusive(purpose: str) -> Iterator[None]:
 
     A folder that takes no more files is locked itself: healing must not need space.
     """
-    with _writing_unless_full(STATE_FOLDER):
-        STATE_FOLDER.mkdir(parents=True, exist_ok=True)
-    with _held((STATE_FOLDER / "lock", STATE_FOLDER), purpose, "the lab is busy"):
+    with _writing_unless_full(paths.STATE_FOLDER):
+        paths.STATE_FOLDER.mkdir(parents=True, exist_ok=True)
+    with _held((paths.STATE_FOLDER / "lock", paths.STATE_FOLDER), purpose, "the lab is busy"):
         yield
 
 

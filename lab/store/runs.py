@@ -27,8 +27,9 @@ from lab.model.history import Arrival, Conditions, DatabaseAudit, Event, Generat
 from lab.model.measures import MEASURES
 from lab.spec import conditions, kept
 from lab.spec.located_yaml import place
-from lab.store.jsonl import _line, _writing, write_whole
-from lab.store.paths import RESULTS_FOLDER, new_folder, point, stamp
+from lab.store import jsonl, paths
+from lab.store.jsonl import _writing, write_whole
+from lab.store.paths import new_folder, point, stamp
 
 # More than any trial has, and little enough to be held.
 INSTANT_MAX_S = 100_000.0
@@ -57,14 +58,14 @@ class TrialJournal:
     def arrivals(self, arrivals: Iterable[Arrival]) -> None:
         """Append arrivals."""
         self._attempt(
-            self.folder / "arrivals.jsonl.gz", lambda: self._arrivals.writelines(_line(vars(each)) for each in arrivals)
+            self.folder / "arrivals.jsonl.gz", lambda: self._arrivals.writelines(jsonl._line(vars(each)) for each in arrivals)
         )
 
     def event(self, event: Event) -> None:
         """Append an event."""
 
         def append() -> None:
-            self._events.write(_line(asdict(event)))
+            self._events.write(jsonl._line(asdict(event)))
             self._events.flush()
 
         self._attempt(self.folder / "events.jsonl", append)
@@ -103,7 +104,7 @@ class RunJournal:
 
     def __init__(self, info: RunInfo, root: Path | None = None) -> None:
         """Raises DiskError."""
-        base = (root or RESULTS_FOLDER) / info.stage_folder / info.experiment
+        base = (root or paths.RESULTS_FOLDER) / info.stage_folder / info.experiment
         self.folder = new_folder(base, stamp(info.started_at))
         write_whole(self.folder / "run.json", asdict(info))
         for link in (base / "latest", base.parent.parent / "latest"):
@@ -146,12 +147,12 @@ def read_conditions(folder: Path) -> Conditions | None:
 
 def find_run(name: str) -> Path:
     """The folder that a name means: a path, `latest`, or one below results/. Raises UsageError."""
-    for candidate in (Path(name), RESULTS_FOLDER / name):
+    for candidate in (Path(name), paths.RESULTS_FOLDER / name):
         if kept.is_there(candidate / "run.json"):
             return candidate.resolve()
     raise UsageError(
         f"there is no run '{place(name)}'",
-        f"a run is 'latest' or a folder below {RESULTS_FOLDER}, such as 3-load-balancer/kill-web/latest",
+        f"a run is 'latest' or a folder below {paths.RESULTS_FOLDER}, such as 3-load-balancer/kill-web/latest",
     )
 
 

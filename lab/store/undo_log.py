@@ -14,8 +14,9 @@ from lab.errors import DiskError, HealError, PreflightError, shown
 from lab.model.fault import Undo
 from lab.spec import kept
 from lab.spec.located_yaml import place
+from lab.store import paths
 from lab.store.jsonl import Lines, _writing
-from lab.store.paths import STATE_FOLDER, utc_now
+from lab.store.paths import utc_now
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class UndoLedger:
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._lines = Lines(file or STATE_FOLDER / "undo.jsonl")
+        self._lines = Lines(file or paths.STATE_FOLDER / "undo.jsonl")
         self._undone: set[str] = set()
         self._refused: DiskError | None = None
         self._is_said = False

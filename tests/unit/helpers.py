@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from lab.checker.trial import measure_trial
 from lab.checker.validity import generator_report
@@ -205,3 +208,13 @@ def surveyed(of: Stage, **changes: Any) -> Survey:
         acknowledgers=min(len(others) - 1, 1) if watched and not of.durability else 0,
     )
     return replace(whole, **changes)
+
+
+COMMANDS_OF_AN_ENGINE = ("campaigns", "chaos", "monkey", "own_stack", "run", "selftest", "soak", "stage")
+"""The modules of the command line that ask for an engine."""
+
+
+def use_engine(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]) -> None:
+    """Have every command find this engine."""
+    for name in COMMANDS_OF_AN_ENGINE:
+        monkeypatch.setattr(f"lab.cli.{name}.Engine", make)

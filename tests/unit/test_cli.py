@@ -28,7 +28,7 @@ from lab.spec.stages import ROOT, all_stages
 from lab.store.runs import RunJournal
 from lab.store.undo_log import UndoLedger
 from lab.trial.runner import Order
-from tests.unit.helpers import box, db, record, result, run_info, sight
+from tests.unit.helpers import box, db, record, result, run_info, sight, use_engine
 from tests.unit.played import PlayedEngine
 
 COMMANDS = sorted(cli.commands)
@@ -196,7 +196,7 @@ def up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., PlayedE
 
     def boxes(*present: Box) -> PlayedEngine:
         plays = PlayedEngine(list(present))
-        monkeypatch.setattr("lab.cli.main.Engine", lambda: plays)
+        use_engine(monkeypatch, lambda: plays)
         return plays
 
     return boxes
@@ -296,7 +296,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
         return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))
 
     monkeypatch.setattr("lab.cluster.lifecycle.ensure_up", lambda *_: None)
-    monkeypatch.setattr("lab.cli.main.run_experiment", run)
+    monkeypatch.setattr("lab.cli.soak.run_experiment", run)
     monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
     soak = ("soak", "5", "--faults", "2", "--seed", "3")
     assert lab(*soak).code == EXIT_HELD

@@ -28,7 +28,7 @@ from lab.store.jsonl import Lines, write_whole
 from lab.store.runs import RunJournal, read_run
 from lab.store.undo_log import UndoLedger
 from tests.unit.disks import fill, refuse, small_disk
-from tests.unit.helpers import record, run_info, stage, started
+from tests.unit.helpers import record, run_info, stage, started, use_engine
 from tests.unit.played import PlayedEngine
 from tests.unit.test_cli import Lab, lab
 
@@ -222,7 +222,7 @@ def test_logs_that_cannot_be_kept_hide_nothing_worse(error: Exception) -> None:
 def test_nothing_is_broken_that_cannot_be_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: Lab) -> None:
     plays = Living(started(stage()))
     monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path)
-    monkeypatch.setattr("lab.cli.main.Engine", lambda: plays)
+    use_engine(monkeypatch, lambda: plays)
     assert lab("chaos", "kill", "web", "--seed", "1").code == 0
     assert [each for each in plays.done if each.startswith("kill")] == ["kill web1"]
     plays.start(plays.present[[box.service for box in plays.present].index("web1")])
@@ -323,10 +323,10 @@ def test_results_that_have_no_place_are_refused_by_name(where: str) -> None:
 HOLD = """
 import os, sys
 from pathlib import Path
-from lab import journal
-journal.STATE_FOLDER, journal.ENGINE_LOCKS = Path(sys.argv[1]), Path(sys.argv[2])
+from lab.store import lock, paths
+paths.STATE_FOLDER, lock.ENGINE_LOCKS = Path(sys.argv[1]), Path(sys.argv[2])
 os.umask(0o077)
-with journal.exclusive("lab run 3 kill-web"), journal.alone_on("engine of both", "lab run 3 kill-web"):
+with lock.exclusive("lab run 3 kill-web"), lock.alone_on("engine of both", "lab run 3 kill-web"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -378,7 +378,7 @@ def test_every_command_that_changes_something_is_alone_on_its_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: Lab, arguments: tuple[str, ...]
 ) -> None:
     plays = Living(started(stage()))
-    monkeypatch.setattr("lab.cli.main.Engine", lambda: plays)
+    use_engine(monkeypatch, lambda: plays)
     monkeypatch.setattr(paths, "STATE_FOLDER", tmp_path / "mine")
     monkeypatch.setattr(lock, "ENGINE_LOCKS", tmp_path)
     with lock.alone_on(plays.identity, "lab soak 5"):

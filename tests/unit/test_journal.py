@@ -23,9 +23,9 @@ from tests.unit.helpers import record, run_info
 HOLD = """
 import sys
 from pathlib import Path
-from lab import journal
-journal.STATE_FOLDER = Path(sys.argv[1])
-with journal.exclusive("lab run 3 kill-web"):
+from lab.store import lock, paths
+paths.STATE_FOLDER = Path(sys.argv[1])
+with lock.exclusive("lab run 3 kill-web"):
     print("held", flush=True)
     sys.stdin.read()
 """

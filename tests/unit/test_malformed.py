@@ -25,6 +25,7 @@ from lab.spec import experiments, own_stack, stages
 from lab.spec.stages import ROOT
 from lab.store import runs, started, undo_log
 from lab.store.undo_log import UndoLedger
+from tests.unit.helpers import use_engine
 from tests.unit.played import PlayedEngine
 
 CORPUS = ROOT / "tests" / "malformed"
@@ -54,7 +55,6 @@ def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """Runs a command in this process; state and results are kept elsewhere, and no Docker Engine answers."""
     monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path / "state")
     monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
-    monkeypatch.setattr("lab.analysis.matrix.RESULTS_FOLDER", tmp_path / "results")
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
 
     def run(*arguments: str) -> Done:
@@ -412,7 +412,7 @@ def test_strange_note_stops_what_would_break_more(lab: Lab, tmp_path: Path, stra
 @pytest.mark.parametrize("strange", STRANGE)
 def test_strange_note_does_not_stop_heal(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strange: Any) -> None:
     engine = PlayedEngine([])
-    monkeypatch.setattr("lab.cli.main.Engine", lambda: engine)
+    use_engine(monkeypatch, lambda: engine)
     noted(tmp_path, {**NOTE, "id": "another"}, strange)
     check_refused_with_words(lab("heal"), EXIT_HEAL_FAILED, "undo.jsonl:2 is no note")
     # What could be read is undone, and noted as that; what could not stays.
@@ -431,7 +431,7 @@ def check_refused_with_words(done: Done, code: int, said: str) -> None:
 
 
 def test_folder_in_the_place_of_the_notes(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.cli.main.Engine", lambda: PlayedEngine([]))
+    use_engine(monkeypatch, lambda: PlayedEngine([]))
     (tmp_path / "state" / "undo.jsonl").mkdir(parents=True)
     check_refused(lab("run", "3", "kill-web", "--dry-run"), EXIT_PREFLIGHT, "undo.jsonl cannot be read")
     check_refused_with_words(lab("heal"), EXIT_HEAL_FAILED, "undo.jsonl cannot be read")
@@ -443,7 +443,7 @@ def test_folder_in_the_place_of_the_notes(lab: Lab, tmp_path: Path, monkeypatch:
 def test_note_that_was_cut_short_is_told_and_passed_over(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
-    monkeypatch.setattr("lab.cli.main.Engine", lambda: PlayedEngine([]))
+    use_engine(monkeypatch, lambda: PlayedEngine([]))
     file = noted(tmp_path, cut, {**NOTE, "id": "after it"})
     done = lab("run", "3", "kill-web", "--dry-run")
     assert done.code == EXIT_HELD

@@ -236,7 +236,10 @@ def test_output_that_is_closed_takes_all(closed: str) -> None:
 
 @pytest.mark.parametrize(("given_", "means"), [("", "results"), ("/x", "/x")])
 def test_results_that_are_named_by_nothing_are_the_default(given_: str, means: str) -> None:
-    code = "from lab import journal, stages; print(journal.RESULTS_FOLDER.relative_to(stages.ROOT) if not '{}' else journal.RESULTS_FOLDER)"
+    code = (
+        "from lab.spec.stages import ROOT; from lab.store.paths import RESULTS_FOLDER; "
+        "print(RESULTS_FOLDER.relative_to(ROOT) if not '{}' else RESULTS_FOLDER)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code.format(given_)],
         capture_output=True,
