@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.analysis import design
-from lab.analysis.design import Wish
+from lab.analysis.design import FaultSpec
 from lab.analysis.matrix import Cell, Matrix
 from lab.checker.outages import at_least
 from lab.errors import UsageError, shown
@@ -23,7 +23,7 @@ BOUNDS: dict[str, Callable[[Cell], Measured | None]] = {
     "downtime_median_s": lambda cell: Measured(cell.median_at_least_s, cell.median_at_most_s) if cell.trials_valid else None,
     "writes_lost": lambda cell: at_least(cell.writes_lost, not cell.losses_known),
     "split_brain_s": lambda cell: _known(cell.split_brain_s),
-    "degraded_s": lambda cell: _known(cell.degraded_s) if cell.trials_valid and cell.degraded_unknown == 0 else None,
+    "degraded_s": lambda cell: _known(cell.without_redundancy_s) if cell.trials_valid and cell.degraded_unknown == 0 else None,
 }
 UNKNOWN = {
     "writes_lost": "whether a write was lost is not known: not every database could be read after each trial",
@@ -41,7 +41,7 @@ class Limit:
     """What one fault may cost at one stage."""
 
     stage: Stage
-    wish: Wish
+    fault_spec: FaultSpec
     at_most: dict[str, float]
     trials: int
     """Valid trials that are needed to say so."""
@@ -59,9 +59,9 @@ class Budget:
         return tuple({limit.stage.project: limit.stage for limit in self.limits}.values())
 
     @property
-    def wishes(self) -> tuple[Wish, ...]:
+    def fault_specs(self) -> tuple[FaultSpec, ...]:
         """The columns that it names."""
-        return tuple({limit.wish.name: limit.wish for limit in self.limits}.values())
+        return tuple({limit.fault_spec.name: limit.fault_spec for limit in self.limits}.values())
 
     @property
     def trials(self) -> int:
@@ -101,14 +101,14 @@ def _of_stage(body: located_yaml.Mapping, name: str, faults: Mapping[str, LimitK
 
 def _limit(stage: Stage, faults: located_yaml.Mapping, fault: str, keys: LimitKeys) -> Limit:
     try:
-        wished = design.wishes(fault)
+        wished = design.fault_specs(fault)
     except UsageError as error:
         raise faults.error(fault, error.message, error.hint) from error
     if len(wished) != 1:
         raise faults.error(fault, f"'{shown(fault)}' is several faults", f"one each: {wished[0].name}, ...")
-    job = design.comparison(stage, wished, design.Terms(0.0, 0.0))[0]
-    if job.missing:
-        raise faults.error(fault, job.missing, "leave it out")
+    cell_plan = design.comparison(stage, wished, design.TestTerms(0.0, 0.0))[0]
+    if cell_plan.missing:
+        raise faults.error(fault, cell_plan.missing, "leave it out")
     return Limit(stage, wished[0], keys.at_most, keys.trials)
 
 
@@ -119,9 +119,9 @@ def check(budget: Budget, matrix: Matrix) -> tuple[Finding, ...]:
 
 def _check(limit: Limit, matrix: Matrix) -> Finding:
     row = next((row for row in matrix.rows if row.name == limit.stage.name), None)
-    cell = row.cell(limit.wish.name) if row else None
+    cell = row.cell(limit.fault_spec.name) if row else None
     if cell is None:
-        return Finding(limit.stage.name, limit.wish.name, Verdict.INCONCLUSIVE, ("it was not measured",))
+        return Finding(limit.stage.name, limit.fault_spec.name, Verdict.INCONCLUSIVE, ("it was not measured",))
     judged = {key: _expected(key, most).judge(BOUNDS[key](cell)) for key, most in limit.at_most.items()}
     over = tuple(_over(key, limit.at_most[key], cell) for key, found in judged.items() if found is Outcome.FAILS)
     if over:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, count
 
-from lab.analysis.design import Job
+from lab.analysis.design import CellPlan
 from lab.analysis.matrix import Cell, Matrix, Row, outages_of
 from lab.analysis.stats import CHANCE_MAX, SHIFT_MIN_S, TRIALS_MIN, Change, Downtime, Shift, attainable_p, decide, holm, shift
 from lab.model.measures import Verdict
@@ -65,7 +65,7 @@ def _shift(first: Cell | None, second: Cell | None) -> Shift | None:
 
 
 @dataclass(frozen=True)
-class Affordable:
+class AllowedIncidents:
     """How many such faults a month allows at each of OBJECTIVES; None: any number, no user notices one (where censored: not known)."""
 
     column: str
@@ -75,7 +75,7 @@ class Affordable:
     """The median is a lower bound (or of some target there is none), so these are upper bounds."""
 
 
-def affordable(matrix: Matrix) -> tuple[Affordable, ...]:
+def allowed_incidents(matrix: Matrix) -> tuple[AllowedIncidents, ...]:
     """For each measured cell how many of its faults, each as long as the median, keep a month within an objective.
 
     Of several targets the longest median counts, as far as it is known.
@@ -85,12 +85,12 @@ def affordable(matrix: Matrix) -> tuple[Affordable, ...]:
         for cell in row.cells:
             if cell.downtime_median_s is not None:
                 low_s, high_s = cell.median_at_least_s, cell.median_at_most_s
-                faults = tuple(_affordable(low_s, objective) for objective in OBJECTIVES)
-                found.append(Affordable(cell.column, row.name, faults, censored=high_s > low_s))
+                faults = tuple(_allowed_incidents(low_s, objective) for objective in OBJECTIVES)
+                found.append(AllowedIncidents(cell.column, row.name, faults, censored=high_s > low_s))
     return tuple(found)
 
 
-def _affordable(downtime_s: float, objective: float) -> int | None:
+def _allowed_incidents(downtime_s: float, objective: float) -> int | None:
     allowed_s = round(MONTH_S * (1 - objective), 6)
     return math.floor(allowed_s / downtime_s) if downtime_s > 0 else None
 
@@ -99,7 +99,7 @@ def _affordable(downtime_s: float, objective: float) -> int | None:
 
 
 @dataclass(frozen=True)
-class Against:
+class RegressionCheck:
     """A cell, now and in an older comparison."""
 
     column: str
@@ -113,7 +113,7 @@ class Against:
     why: str
 
 
-def against(new: Matrix, old: Matrix, shift_min_s: float = SHIFT_MIN_S) -> tuple[Against, ...]:
+def regressions(new: Matrix, old: Matrix, shift_min_s: float = SHIFT_MIN_S) -> tuple[RegressionCheck, ...]:
     """Every cell that both have, measured or not. What only one of them has is passed over.
 
     A shift under shift_min_s (seconds) is not called a change, however little it looks like chance.
@@ -133,8 +133,8 @@ def against(new: Matrix, old: Matrix, shift_min_s: float = SHIFT_MIN_S) -> tuple
     for at, (row, cell, before) in enumerate(pairs):
         others = [p for other, p in p_values.items() if other != at]
         told = at in p_values and could_tell(len(before.downtimes_s), len(cell.downtimes_s), others)
-        judged = Judged(shifts[at], adjusted[at] if told else None, trials_needed(others), shift_min_s)
-        found.append(_against(row, cell, before, judged))
+        judged = JudgedCells(shifts[at], adjusted[at] if told else None, trials_needed(others), shift_min_s)
+        found.append(_regression(row, cell, before, judged))
     return tuple(found)
 
 
@@ -153,20 +153,23 @@ def trials_needed(others: Sequence[float]) -> int:
     return next(trials for trials in count(TRIALS_MIN) if could_tell(trials, trials, others))
 
 
-def in_common(planned: Sequence[tuple[Stage, Sequence[Job]]], old: Matrix) -> list[tuple[str, str]]:
+def in_common(planned: Sequence[tuple[Stage, Sequence[CellPlan]]], old: Matrix) -> list[tuple[str, str]]:
     """The cells, by row and column, that are to be measured and can be held against an older comparison."""
     rows = {row.name: row for row in old.rows}
     return [
-        (stage.name, job.column)
-        for stage, jobs in planned
-        for job in jobs
-        if stage.name in rows and (before := rows[stage.name].cell(job.column)) and before.applicable and not job.missing
-        if set(job.targets) == {each.target for each in before.members}
+        (stage.name, cell_plan.column)
+        for stage, cell_plans in planned
+        for cell_plan in cell_plans
+        if stage.name in rows
+        and (before := rows[stage.name].cell(cell_plan.column))
+        and before.applicable
+        and not cell_plan.missing
+        if set(cell_plan.targets) == {each.target for each in before.members}
     ]
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedCells:
     """A cell's shift, and what it takes to be called a change."""
 
     shift: Shift | None
@@ -192,12 +195,12 @@ class Judged:
         )
 
 
-def _against(row: str, cell: Cell, before: Cell, judged: Judged) -> Against:
+def _regression(row: str, cell: Cell, before: Cell, judged: JudgedCells) -> RegressionCheck:
     verdict, why = _judge(cell, before, judged)
-    return Against(cell.column, row, verdict, judged.change, judged.shift, judged.p_adjusted, why)
+    return RegressionCheck(cell.column, row, verdict, judged.change, judged.shift, judged.p_adjusted, why)
 
 
-def _judge(cell: Cell, before: Cell, judged: Judged) -> tuple[Verdict, str]:
+def _judge(cell: Cell, before: Cell, judged: JudgedCells) -> tuple[Verdict, str]:
     worse = _broken_promise(cell, before)
     if worse:
         return Verdict.REFUTED, worse

@@ -9,8 +9,8 @@ from typing import Any
 
 from lab.analysis import budget, compare, reliability, spof
 from lab.analysis import matrix as matrices
-from lab.analysis.compare import Affordable, Against, Difference
-from lab.analysis.design import Job
+from lab.analysis.compare import AllowedIncidents, Difference, RegressionCheck
+from lab.analysis.design import CellPlan
 from lab.analysis.matrix import Matrix
 from lab.analysis.reliability import Assumptions, Prediction
 from lab.analysis.stats import SHIFT_MIN_S
@@ -34,11 +34,11 @@ class Conclusion:
     why: tuple[str, ...]
     matrix: Matrix
     differences: tuple[Difference, ...]
-    affordable: tuple[Affordable, ...]
+    allowed_incidents: tuple[AllowedIncidents, ...]
     predictions: tuple[Prediction, ...]
     budget: tuple[budget.Finding, ...] | None
     """None where no budget was given; so below."""
-    against: tuple[Against, ...] | None
+    regressions: tuple[RegressionCheck, ...] | None
     sweep: spof.Sweep | None
     spent_s: dict[str, float]
 
@@ -54,14 +54,14 @@ class Conclusion:
             "affordable": {
                 "objectives": list(compare.OBJECTIVES),
                 "month_s": MONTH_S,
-                "cells": [asdict(each) for each in self.affordable],
+                "cells": [asdict(each) for each in self.allowed_incidents],
             },
             "model": {
                 "note": MODEL_NOTE,
                 "stages": [{**asdict(each), "month_min": each.month_min} for each in self.predictions],
             },
             "budget": None if self.budget is None else [asdict(each) for each in self.budget],
-            "against": None if self.against is None else [asdict(each) for each in self.against],
+            "against": None if self.regressions is None else [asdict(each) for each in self.regressions],
             "sweep": None if self.sweep is None else _sweep_document(self.sweep),
             "spent_s": self.spent_s,
         }
@@ -89,8 +89,8 @@ def of_comparison(
     shift_min_s is the smallest shift against the older one that counts, in seconds.
     """
     findings = budget.check(limits, matrix) if limits else None
-    changes = compare.against(matrix, old, shift_min_s) if old else None
-    found: list[budget.Finding | Against] = [*(findings or ()), *(changes or ())]
+    changes = compare.regressions(matrix, old, shift_min_s) if old else None
+    found: list[budget.Finding | RegressionCheck] = [*(findings or ()), *(changes or ())]
     gates = [(each.verdict, _line(each)) for each in found]
     unmeasured = () if gates else compare.unmeasured(matrix)
     gates += [(Verdict.INCONCLUSIVE, line) for line in unmeasured]
@@ -104,23 +104,25 @@ def of_comparison(
         why=tuple(line for each, line in gates if each is not Verdict.HELD),
         matrix=matrix,
         differences=compare.differences(matrix),
-        affordable=compare.affordable(matrix),
+        allowed_incidents=compare.allowed_incidents(matrix),
         predictions=tuple(reliability.predict(stage, rows[stage.name], assumed) for stage in stages),
         budget=findings,
-        against=changes,
+        regressions=changes,
         sweep=None,
         spent_s=spent_s,
     )
 
 
-def _line(found: budget.Finding | Against) -> str:
+def _line(found: budget.Finding | RegressionCheck) -> str:
     why = found.why if isinstance(found.why, str) else "; ".join(found.why)
     return f"{found.row}, {found.column}: {why}"
 
 
-def of_sweep(matrix: Matrix, stage: Stage, jobs: Sequence[Job], tolerance_s: float, spent_s: dict[str, float]) -> Conclusion:
+def of_sweep(
+    matrix: Matrix, stage: Stage, cell_plans: Sequence[CellPlan], tolerance_s: float, spent_s: dict[str, float]
+) -> Conclusion:
     """What a sweep says."""
-    found = spof.judge(stage, jobs, matrix.rows[0], tolerance_s)
+    found = spof.judge(stage, cell_plans, matrix.rows[0], tolerance_s)
     return Conclusion("sweep", found.verdict, found.why, matrix, (), (), (), None, None, found, spent_s)
 
 

@@ -46,7 +46,7 @@ HAPPENS = {
 
 
 @dataclass(frozen=True)
-class Terms:
+class TestTerms:
     """What all cells share."""
 
     observe_s: float
@@ -55,7 +55,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Wish:
+class FaultSpec:
     """A column that was asked for: a fault of a part, or an experiment of the lab's or one's own."""
 
     name: str
@@ -66,7 +66,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Job:
+class CellPlan:
     """A cell of one stage: what its trials do, or why there is nothing to do."""
 
     column: str
@@ -86,16 +86,16 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Due:
+class NextTrial:
     """The trial that comes next."""
 
-    job: Job
-    turn: int
+    cell_plan: CellPlan
+    variant: int
     """Which of the job's experiments it is, from 0."""
 
 
 @dataclass(frozen=True)
-class Tally:
+class CellProgress:
     """How far an experiment of a cell is."""
 
     tried: int = 0
@@ -106,37 +106,37 @@ class Tally:
         return self.valid < trials and self.tried < trials + EXTRA_TRIALS
 
 
-Tallies = Mapping[tuple[str, int], Tally]
+ProgressByCell = Mapping[tuple[str, int], CellProgress]
 """By column and turn; what was not tried yet may be missing."""
 
 
-def wishes(text: str) -> tuple[Wish, ...]:
+def fault_specs(text: str) -> tuple[FaultSpec, ...]:
     """The columns that a list names, such as "kill,pause-web,my.yaml". Raises UsageError.
 
     A fault by itself (kill) is that fault of every part of DEFAULT_PARTS; kill-web is one column; anything else is an
     experiment by its name or file.
     """
-    found = [wish for word in text.split(",") if word.strip() for wish in _wishes(word.strip())]
+    found = [fault_spec for word in text.split(",") if word.strip() for fault_spec in _fault_specs(word.strip())]
     if not found:
         raise UsageError("no fault is named", "--faults kill, or kill-web,pause-primary")
-    doubled = sorted({wish.name for wish in found if sum(other.name == wish.name for other in found) > 1})
+    doubled = sorted({fault_spec.name for fault_spec in found if sum(other.name == fault_spec.name for other in found) > 1})
     if doubled:
         raise UsageError(f"{', '.join(doubled)} is named twice", "each column once")
     return tuple(found)
 
 
-def _wishes(word: str) -> Iterator[Wish]:
+def _fault_specs(word: str) -> Iterator[FaultSpec]:
     kind, _, part = word.partition("-")
     if kind in _kinds() and part in ("", *PARTS):
         for each in (part,) if part else DEFAULT_PARTS:
-            yield Wish(f"{kind}-{each}", f"{PARTS[each]} {HAPPENS[FaultKind(kind)]}", FaultKind(kind), each)
+            yield FaultSpec(f"{kind}-{each}", f"{PARTS[each]} {HAPPENS[FaultKind(kind)]}", FaultKind(kind), each)
         return
     try:
         experiment = experiments.find(word)
     except UsageError as error:
         known = f"known are {', '.join(_kinds())}; one of these with -{', -'.join(PARTS)}; and experiments ('lab list')"
         raise error if word.endswith((".yaml", ".yml")) else UsageError(f"'{shown(word)}' is no fault", known) from error
-    yield Wish(experiment.name, experiment.title, experiment=experiment)
+    yield FaultSpec(experiment.name, experiment.title, experiment=experiment)
 
 
 def kinds(text: str) -> tuple[FaultKind, ...]:
@@ -157,31 +157,37 @@ def _kinds() -> list[str]:
 # Comparing
 
 
-def comparison(stage: Stage, wanted: Sequence[Wish], terms: Terms) -> tuple[Job, ...]:
+def comparison(stage: Stage, wanted: Sequence[FaultSpec], terms: TestTerms) -> tuple[CellPlan, ...]:
     """The cells of a stage in a comparison, in order of the columns."""
-    return tuple(_named(wish, stage) if wish.experiment else _of_part(wish, stage, terms) for wish in wanted)
+    return tuple(
+        _named(fault_spec, stage) if fault_spec.experiment else _of_part(fault_spec, stage, terms) for fault_spec in wanted
+    )
 
 
-def _named(wish: Wish, stage: Stage) -> Job:
-    assert wish.experiment is not None
-    if wish.experiment.overload:
-        return Job(
-            wish.name, wish.title, missing="an overload is measured by 'lab run', which finds out first what a box carries"
+def _named(fault_spec: FaultSpec, stage: Stage) -> CellPlan:
+    assert fault_spec.experiment is not None
+    if fault_spec.experiment.overload:
+        return CellPlan(
+            fault_spec.name,
+            fault_spec.title,
+            missing="an overload is measured by 'lab run', which finds out first what a box carries",
         )
     try:
-        experiments.check_targets(wish.experiment, stage)
+        experiments.check_targets(fault_spec.experiment, stage)
     except UsageError as error:
-        return Job(wish.name, wish.title, missing=error.message)
-    return Job(wish.name, wish.title, (wish.experiment,))
+        return CellPlan(fault_spec.name, fault_spec.title, missing=error.message)
+    return CellPlan(fault_spec.name, fault_spec.title, (fault_spec.experiment,))
 
 
-def _of_part(wish: Wish, stage: Stage, terms: Terms) -> Job:
-    targets = targets_of(wish.part, stage)
+def _of_part(fault_spec: FaultSpec, stage: Stage, terms: TestTerms) -> CellPlan:
+    targets = targets_of(fault_spec.part, stage)
     if not targets:
-        return Job(wish.name, wish.title, missing=f"stage {stage.number} has no {_lacking(wish.part)}")
-    given = home(stage, wish.part)
-    return Job(
-        wish.name, wish.title, tuple(_experiment(wish.name, wish.title, wish.fault, each, terms, given) for each in targets)
+        return CellPlan(fault_spec.name, fault_spec.title, missing=f"stage {stage.number} has no {_lacking(fault_spec.part)}")
+    given = home(stage, fault_spec.part)
+    return CellPlan(
+        fault_spec.name,
+        fault_spec.title,
+        tuple(_experiment(fault_spec.name, fault_spec.title, fault_spec.fault, each, terms, given) for each in targets),
     )
 
 
@@ -224,7 +230,7 @@ def _lacking(part: str) -> str:
 
 
 def _experiment(
-    name: str, title: str, fault: FaultKind, target: str, terms: Terms, given: Mapping[str, str] | None = None
+    name: str, title: str, fault: FaultKind, target: str, terms: TestTerms, given: Mapping[str, str] | None = None
 ) -> Experiment:
     return Experiment(
         name=name,
@@ -242,7 +248,9 @@ def _experiment(
 # Sweeping
 
 
-def sweep(stage: Stage, faults: Sequence[FaultKind], terms: Terms, seed: int, pairs: bool, sample: int | None) -> tuple[Job, ...]:
+def sweep(
+    stage: Stage, faults: Sequence[FaultKind], terms: TestTerms, seed: int, pairs: bool, sample: int | None
+) -> tuple[CellPlan, ...]:
     """Every box of a stage, every zone, every region; with `pairs` also every two boxes, or as many of them by chance."""
     boxes = boxes_of(stage)
     single: list[tuple[tuple[str, ...], int]] = [((name,), 0) for name in boxes]
@@ -261,44 +269,44 @@ def boxes_of(stage: Stage) -> list[str]:
     return [spec.name for spec in stage.services if spec.is_system]
 
 
-def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: Terms, stage: Stage) -> Job:
+def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: TestTerms, stage: Stage) -> CellPlan:
     place = ":" in members[0]
     given = home(stage, members[0].partition(":")[0]) if place else {}
     column = f"{fault}-" + "-and-".join(member.replace(":", "-") for member in members)
     words = " and ".join(member.replace(":", " ") for member in members)
     title = f"{words} {HAPPENS[fault] if len(members) == 1 else HAPPENS[fault].replace('is ', 'are ') + ' at once'}"
     target = members[0] if place else f"service:{','.join(members)}"
-    return Job(column, title, (_experiment(column, title, fault, target, terms, given),), members=members, rank=rank)
+    return CellPlan(column, title, (_experiment(column, title, fault, target, terms, given),), members=members, rank=rank)
 
 
 # In which order
 
 
-def due(jobs: Sequence[Job], tallies: Tallies, trials: int, seed: int) -> Due | None:
+def next_cell(cell_plans: Sequence[CellPlan], progress_of_cells: ProgressByCell, trials: int, seed: int) -> NextTrial | None:
     """The trial that comes next; None where all are through.
 
     Trials go in rounds, one of each cell and each of its targets, in an order that the seed decides for each round and that
     is the same at every stage. So what changes on this machine meanwhile (a busy neighbour, a full cache) falls on all alike.
     """
-    waiting = _waiting(jobs, tallies, trials)
+    waiting = _waiting(cell_plans, progress_of_cells, trials)
     if not waiting:
         return None
-    number = min(_tally(each, tallies).tried for each in waiting)
-    behind = [each for each in waiting if _tally(each, tallies).tried == number]
-    return min(behind, key=lambda each: (each.job.rank, Random(f"{seed}/{number}/{_name(each)}").random()))
+    number = min(_cell_progress(each, progress_of_cells).tried for each in waiting)
+    behind = [each for each in waiting if _cell_progress(each, progress_of_cells).tried == number]
+    return min(behind, key=lambda each: (each.cell_plan.rank, Random(f"{seed}/{number}/{_name(each)}").random()))
 
 
-def _waiting(jobs: Sequence[Job], tallies: Tallies, trials: int) -> list[Due]:
-    every = [Due(job, turn) for job in jobs for turn in range(len(job.experiments))]
-    return [each for each in every if _tally(each, tallies).needs(trials)]
+def _waiting(cell_plans: Sequence[CellPlan], progress_of_cells: ProgressByCell, trials: int) -> list[NextTrial]:
+    every = [NextTrial(cell_plan, variant) for cell_plan in cell_plans for variant in range(len(cell_plan.experiments))]
+    return [each for each in every if _cell_progress(each, progress_of_cells).needs(trials)]
 
 
-def _tally(each: Due, tallies: Tallies) -> Tally:
-    return tallies.get((each.job.column, each.turn), Tally())
+def _cell_progress(each: NextTrial, progress_of_cells: ProgressByCell) -> CellProgress:
+    return progress_of_cells.get((each.cell_plan.column, each.variant), CellProgress())
 
 
-def _name(each: Due) -> str:
-    return "/".join([each.job.column, *each.job.targets[each.turn : each.turn + 1]])
+def _name(each: NextTrial) -> str:
+    return "/".join([each.cell_plan.column, *each.cell_plan.targets[each.variant : each.variant + 1]])
 
 
 def seed_of(seed: int, column: str) -> int:
@@ -306,14 +314,16 @@ def seed_of(seed: int, column: str) -> int:
     return Random(f"{seed}/{column}").randrange(2**31)
 
 
-def left(jobs: Sequence[Job], tallies: Tallies, trials: int) -> int:
+def left(cell_plans: Sequence[CellPlan], progress_of_cells: ProgressByCell, trials: int) -> int:
     """How many trials are still to come, if all are valid."""
-    return sum(trials - _tally(each, tallies).valid for each in _waiting(jobs, tallies, trials))
+    return sum(trials - _cell_progress(each, progress_of_cells).valid for each in _waiting(cell_plans, progress_of_cells, trials))
 
 
-def watched_for(wanted: Sequence[Wish], observe_s: float | None) -> tuple[Wish, ...]:
+def watched_for(wanted: Sequence[FaultSpec], observe_s: float | None) -> tuple[FaultSpec, ...]:
     """The columns, their experiments watched for so long instead of what they say."""
     return tuple(
-        replace(wish, experiment=experiments.observing(wish.experiment, observe_s)) if wish.experiment else wish
-        for wish in wanted
+        replace(fault_spec, experiment=experiments.observing(fault_spec.experiment, observe_s))
+        if fault_spec.experiment
+        else fault_spec
+        for fault_spec in wanted
     )

@@ -59,7 +59,7 @@ class Member:
     availability_ratio: float | None = None
     availability_censored: bool = True
     """It is an upper bound, or not known to be none (a file of an older version)."""
-    degraded_s: float | None = None
+    without_redundancy_s: float | None = None
     downtime_worst_s: float | None = None
     downtime_worst_censored: bool = False
     downtime_median_all_s: float | None = None
@@ -136,7 +136,7 @@ class Cell:
     split_brain_s: float | None = 0.0
     """The longest of any trial, valid or not: 0 where the stage has a single database, None where in some trial nothing
     watched the databases (and none was seen in the others)."""
-    degraded_s: float | None = None
+    without_redundancy_s: float | None = None
     """The time without redundancy: median over the valid trials in which it is known."""
     why: tuple[str, ...] = ()
     """Why it is not applicable, inconclusive or refuted."""
@@ -314,7 +314,7 @@ def cell_of(
         downtime_worst_censored=cell.is_cut,
         availability_ratio=_worst(min, [each.availability_ratio for each in members] or [whole.availability_ratio]),
         availability_censored=any(each.availability_censored for each in members) or whole.availability_censored,
-        degraded_s=_worst(max, [each.degraded_s for each in members] or [whole.degraded_s]),
+        without_redundancy_s=_worst(max, [each.without_redundancy_s for each in members] or [whole.without_redundancy_s]),
         degraded_unknown=sum(each.degraded_unknown or 0 for each in members or (whole,)),
         why=_why(result.trials, cell),
     )
@@ -348,7 +348,7 @@ def _member(target: str, trials: Sequence[TrialResult], hit: Mapping[int, str]) 
     mine = [trial for trial in trials if hit.get(trial.number) == target]
     valid = [trial for trial in mine if trial.valid]
     summary = summarise(mine)
-    degraded_s = [trial.degraded_redundancy_s for trial in valid if trial.degraded_redundancy_s is not None]
+    without_redundancy_s = [trial.time_without_redundancy_s for trial in valid if trial.time_without_redundancy_s is not None]
     outage = summary.outage
     return Member(
         target=target,
@@ -363,8 +363,8 @@ def _member(target: str, trials: Sequence[TrialResult], hit: Mapping[int, str]) 
         downtime_worst_censored=bool(outage and outage.worst_is_bound),
         availability_ratio=summary.availability_ratio_median,
         availability_censored=summary.availability_censored,
-        degraded_s=median(degraded_s) if degraded_s else None,
-        degraded_unknown=len(valid) - len(degraded_s),
+        without_redundancy_s=median(without_redundancy_s) if without_redundancy_s else None,
+        degraded_unknown=len(valid) - len(without_redundancy_s),
         **_medians(summary),
     )
 

@@ -104,8 +104,8 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "failed_expectations": [str(check) for check in trial.failures],
         "undecided_expectations": [str(check) for check in trial.undecided],
         "checks": [_check(check) for check in trial.checks],
-        "degraded_redundancy_s": _rounded(trial.degraded_redundancy_s),
-        "rejoin_s": _rounded(trial.rejoin_s),
+        "degraded_redundancy_s": _rounded(trial.time_without_redundancy_s),
+        "rejoin_s": _rounded(trial.time_to_redundancy_s),
         "writable_databases": _rounded(trial.writable),
         "address_holders": _rounded(trial.address),
         "exposure_s": {each.tier: _rounded(each.exposed_s) for each in trial.exposure},
@@ -115,7 +115,7 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "alert_delay_s": _rounded(trial.alert_delay_s),
         "alerts": [_rounded(asdict(alert)) for alert in trial.alerts],
         "served": _rounded(trial.served) if trial.served else None,
-        "blows": [_rounded(asdict(blow)) for blow in trial.blows],
+        "blows": [_rounded(asdict(impact)) for impact in trial.fault_impacts],
     }
     return _measured(found, trial.has_writes)
 

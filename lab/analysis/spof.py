@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lab.analysis.design import Job
+from lab.analysis.design import CellPlan
 from lab.analysis.matrix import Cell, Row
 from lab.model.fault import FaultKind
 from lab.model.measures import Verdict
@@ -16,16 +16,16 @@ from lab.model.topology import Stage
 class Fate(StrEnum):
     """What became of the service when a part failed."""
 
-    STAYED = "stayed"
+    SURVIVED = "stayed"
     """Its outage was no longer than is tolerated, if there was any."""
-    WENT = "went"
+    FAILED = "went"
     """It was longer."""
     UNKNOWN = "unknown"
     """No valid trial, or none that was watched for long enough to say."""
 
 
 @dataclass(frozen=True)
-class Failing:
+class SweepResult:
     """One part, or two at once, that failed."""
 
     members: tuple[str, ...]
@@ -40,7 +40,7 @@ class Failing:
 class Sweep:
     """What a sweep found."""
 
-    failings: tuple[Failing, ...]
+    failings: tuple[SweepResult, ...]
     found: tuple[str, ...]
     """The single points of failure, in the order of the stage file."""
     declared: tuple[str, ...]
@@ -49,22 +49,27 @@ class Sweep:
     why: tuple[str, ...]
 
 
-def judge(stage: Stage, jobs: Sequence[Job], row: Row, tolerance_s: float) -> Sweep:
+def judge(stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: float) -> Sweep:
     """Which parts are single points of failure, and whether these are the ones that are declared."""
-    cells = {job.column: row.cell(job.column) for job in jobs}
-    failings = [_failing(job, cell, tolerance_s) for job in jobs if (cell := cells[job.column])]
-    found = tuple(dict.fromkeys(each.members[0] for each in failings if len(each.members) == 1 and each.fate is Fate.WENT))
+    cells = {cell_plan.column: row.cell(cell_plan.column) for cell_plan in cell_plans}
+    failings = [_failing(cell_plan, cell, tolerance_s) for cell_plan in cell_plans if (cell := cells[cell_plan.column])]
+    found = tuple(dict.fromkeys(each.members[0] for each in failings if len(each.members) == 1 and each.fate is Fate.FAILED))
     failings = [_with_hidden(each, found, stage) for each in failings]
-    why = _why(failings, found, stage.spof, {str(job.experiments[0].faults[0].fault) for job in jobs if job.experiments})
+    why = _why(
+        failings,
+        found,
+        stage.spof,
+        {str(cell_plan.experiments[0].faults[0].fault) for cell_plan in cell_plans if cell_plan.experiments},
+    )
     unknown = [
         f"{_name(each)}: {'; '.join(each.cell.why) or _unknown(each.cell)}" for each in failings if each.fate is Fate.UNKNOWN
     ]
-    verdict = Verdict.REFUTED if why else Verdict.INCONCLUSIVE if unknown or len(failings) < len(jobs) else Verdict.HELD
+    verdict = Verdict.REFUTED if why else Verdict.INCONCLUSIVE if unknown or len(failings) < len(cell_plans) else Verdict.HELD
     return Sweep(tuple(failings), found, stage.spof, verdict, (*why, *unknown))
 
 
-def _failing(job: Job, cell: Cell, tolerance_s: float) -> Failing:
-    return Failing(job.members, str(job.experiments[0].faults[0].fault), fate(cell, tolerance_s), cell)
+def _failing(cell_plan: CellPlan, cell: Cell, tolerance_s: float) -> SweepResult:
+    return SweepResult(cell_plan.members, str(cell_plan.experiments[0].faults[0].fault), fate(cell, tolerance_s), cell)
 
 
 def fate(cell: Cell, tolerance_s: float) -> Fate:
@@ -74,17 +79,17 @@ def fate(cell: Cell, tolerance_s: float) -> Fate:
     the service down once in three times has not been survived.
     """
     if cell.median_at_least_s > tolerance_s:
-        return Fate.WENT
-    return Fate.STAYED if cell.longest is not None and cell.longest.high <= tolerance_s else Fate.UNKNOWN
+        return Fate.FAILED
+    return Fate.SURVIVED if cell.longest is not None and cell.longest.high <= tolerance_s else Fate.UNKNOWN
 
 
-def _with_hidden(each: Failing, found: Sequence[str], stage: Stage) -> Failing:
+def _with_hidden(each: SweepResult, found: Sequence[str], stage: Stage) -> SweepResult:
     roles = [set(spec.roles) for spec in stage.services if spec.name in each.members]
-    hidden = len(roles) == 2 and each.fate is Fate.WENT and not set(each.members) & set(found) and not roles[0] & roles[1]
-    return Failing(each.members, each.fault, each.fate, each.cell, hidden)
+    hidden = len(roles) == 2 and each.fate is Fate.FAILED and not set(each.members) & set(found) and not roles[0] & roles[1]
+    return SweepResult(each.members, each.fault, each.fate, each.cell, hidden)
 
 
-def _why(failings: Sequence[Failing], found: Sequence[str], declared: Sequence[str], faults: set[str]) -> list[str]:
+def _why(failings: Sequence[SweepResult], found: Sequence[str], declared: Sequence[str], faults: set[str]) -> list[str]:
     """Where found and declared differ. What a gentler fault than a kill does not show is not missed."""
     why = [f"{name} is a single point of failure, and not declared" for name in found if name not in declared]
     if FaultKind.KILL in faults:
@@ -101,5 +106,5 @@ def _unknown(cell: Cell) -> str:
     )
 
 
-def _name(each: Failing) -> str:
+def _name(each: SweepResult) -> str:
     return f"{each.fault} {' and '.join(each.members)}"

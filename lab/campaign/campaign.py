@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from lab import signals
 from lab.analysis import design, run_document
-from lab.analysis.design import Due, Job, Tally
+from lab.analysis.design import CellPlan, CellProgress, NextTrial
 from lab.analysis.matrix import Cell, Column, Matrix, Row, cell_of, not_applicable
 from lab.errors import LabError, PreflightError, UsageError
 from lab.model.experiment import LoadPlan
@@ -31,7 +31,7 @@ from lab.spec import kept as documents
 from lab.store import jsonl, paths, runs
 from lab.store.jsonl import Lines
 from lab.store.runs import RunJournal
-from lab.trial.runner import Order, Progress, conclude, info_of
+from lab.trial.runner import Progress, RunConfig, conclude, info_of
 
 RESULT_NAME = "result.json"
 
@@ -41,7 +41,7 @@ class StagePlan:
     """What is done to one stage."""
 
     stage: Stage
-    jobs: tuple[Job, ...]
+    cell_plans: tuple[CellPlan, ...]
     made_from: str
     """The fingerprint of the files that it is started from."""
 
@@ -66,7 +66,11 @@ class Campaign:
     def asked(self) -> dict[str, Any]:
         """All that decides what is measured, as JSON has it."""
         stages = [
-            {"project": each.stage.project, "made_from": each.made_from, "jobs": [asdict(job) for job in each.jobs]}
+            {
+                "project": each.stage.project,
+                "made_from": each.made_from,
+                "jobs": [asdict(cell_plan) for cell_plan in each.cell_plans],
+            }
             for each in self.stages
         ]
         asked = {"seed": self.seed, "trials": self.trials, "load": asdict(self.load), "code": self.code, "stages": stages}
@@ -88,7 +92,7 @@ class Attempt:
     """Why it has no figures."""
     spent_s: dict[str, float] = field(default_factory=dict)
     """The seconds of each phase."""
-    turn: int = 0
+    variant: int = 0
     """Which of the experiments of its cell it was, from 0."""
 
     @property
@@ -107,7 +111,7 @@ class Span:
     spent_s: float
 
 
-class Bench(Protocol):
+class Executor(Protocol):
     """What a campaign has done for it."""
 
     def start(self, stage: Stage, anew: bool) -> None:
@@ -119,7 +123,7 @@ class Bench(Protocol):
     def conditions(self, stage: Stage) -> Conditions:
         """What the figures of a stage that is up will stand on."""
 
-    def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
+    def trial(self, order: RunConfig, number: int, run: RunJournal, progress: Progress) -> TrialResult:
         """One trial, with its journal. Raises LabError where it comes to nothing; then the stage may need a new start."""
 
 
@@ -183,12 +187,12 @@ class Kept:
         """The trials of one of its cells that are through."""
         return [each for each in self.of_stage(stage) if each.column == column]
 
-    def tallies(self, stage: Stage) -> dict[tuple[str, int], Tally]:
+    def progress_of_cells(self, stage: Stage) -> dict[tuple[str, int], CellProgress]:
         """How far each experiment of each cell of a stage is."""
-        found: dict[tuple[str, int], Tally] = {}
+        found: dict[tuple[str, int], CellProgress] = {}
         for each in self.of_stage(stage):
-            before = found.get((each.column, each.turn), Tally())
-            found[each.column, each.turn] = Tally(before.tried + 1, before.valid + each.valid)
+            before = found.get((each.column, each.variant), CellProgress())
+            found[each.column, each.variant] = CellProgress(before.tried + 1, before.valid + each.valid)
         return found
 
     def is_stopped(self, stage: Stage) -> bool:
@@ -254,29 +258,29 @@ def _by_project(stages: Any) -> dict[str, dict[str, Any]]:
     return {str(each.get("project")): each for each in whole}
 
 
-def carry_out(campaign: Campaign, kept: Kept, bench: Bench, said: Callable[[Attempt, TrialResult | None], None]) -> None:
+def carry_out(campaign: Campaign, kept: Kept, bench: Executor, said: Callable[[Attempt, TrialResult | None], None]) -> None:
     """Do all that is not through.
 
     Raises what a start or stop of a stage raises, and KeyboardInterrupt; what is through is kept.
     """
     for each in campaign.stages:
-        if design.due(each.jobs, kept.tallies(each.stage), campaign.trials, campaign.seed):
+        if design.next_cell(each.cell_plans, kept.progress_of_cells(each.stage), campaign.trials, campaign.seed):
             _stage(campaign, each, kept, bench, said)
         elif campaign.stops and kept.of_stage(each.stage) and not kept.is_stopped(each.stage):
             _stop(each, kept, bench)
 
 
 def _stage(
-    campaign: Campaign, each: StagePlan, kept: Kept, bench: Bench, said: Callable[[Attempt, TrialResult | None], None]
+    campaign: Campaign, each: StagePlan, kept: Kept, bench: Executor, said: Callable[[Attempt, TrialResult | None], None]
 ) -> None:
     # At its first trial a stage is as its file says: who plays which role is not left to what was done to it before.
     with kept.timed(each.stage, "start"):
         bench.start(each.stage, anew=not kept.of_stage(each.stage))
-    while due := design.due(each.jobs, kept.tallies(each.stage), campaign.trials, campaign.seed):
-        attempt, result = _attempt(campaign, each, due, kept, bench)
+    while next_cell := design.next_cell(each.cell_plans, kept.progress_of_cells(each.stage), campaign.trials, campaign.seed):
+        attempt, result = _attempt(campaign, each, next_cell, kept, bench)
         kept.append(attempt)
         said(attempt, result)
-        more = design.due(each.jobs, kept.tallies(each.stage), campaign.trials, campaign.seed)
+        more = design.next_cell(each.cell_plans, kept.progress_of_cells(each.stage), campaign.trials, campaign.seed)
         if attempt.broken_off and (more or not campaign.stops):
             with kept.timed(each.stage, "start"):
                 bench.start(each.stage, anew=True)
@@ -284,24 +288,34 @@ def _stage(
         _stop(each, kept, bench)
 
 
-def _stop(each: StagePlan, kept: Kept, bench: Bench) -> None:
+def _stop(each: StagePlan, kept: Kept, bench: Executor) -> None:
     with kept.timed(each.stage, "stop"):
         bench.stop(each.stage)
 
 
-def _attempt(campaign: Campaign, each: StagePlan, due: Due, kept: Kept, bench: Bench) -> tuple[Attempt, TrialResult | None]:
+def _attempt(
+    campaign: Campaign, each: StagePlan, next_cell: NextTrial, kept: Kept, bench: Executor
+) -> tuple[Attempt, TrialResult | None]:
     """One trial. What comes to nothing is a result too: the stage did not settle, or could not be healed.
 
     Raises PreflightError, and any LabError during which somebody interrupted.
     """
-    job, turn = due.job, due.turn
-    before = kept.of_cell(each.stage, job.column)
+    cell_plan, variant = next_cell.cell_plan, next_cell.variant
+    before = kept.of_cell(each.stage, cell_plan.column)
     number = len(before) + 1
-    order = Order(each.stage, job.experiments[turn], campaign.load, design.seed_of(campaign.seed, job.column), campaign.trials)
+    order = RunConfig(
+        each.stage,
+        cell_plan.experiments[variant],
+        campaign.load,
+        design.seed_of(campaign.seed, cell_plan.column),
+        campaign.trials,
+    )
     info = info_of(order) if before else replace(info_of(order), conditions=_conditions(bench, each.stage))
-    run = kept.run_of(info, each.stage, job.column)
+    run = kept.run_of(info, each.stage, cell_plan.column)
     watch = Stopwatch()
-    attempt = Attempt(each.stage.project, job.column, number, False, str(run.folder.relative_to(kept.folder)), turn=turn)
+    attempt = Attempt(
+        each.stage.project, cell_plan.column, number, False, str(run.folder.relative_to(kept.folder)), variant=variant
+    )
     try:
         result = bench.trial(order, number, run, watch)
     except PreflightError:
@@ -313,7 +327,7 @@ def _attempt(campaign: Campaign, each: StagePlan, due: Due, kept: Kept, bench: B
     return replace(attempt, valid=result.valid, spent_s=watch.stop()), result
 
 
-def _conditions(bench: Bench, stage: Stage) -> Conditions | None:
+def _conditions(bench: Executor, stage: Stage) -> Conditions | None:
     """What the figures will stand on; None where that cannot be found out, which is no reason to measure nothing."""
     try:
         return bench.conditions(stage)
@@ -366,7 +380,9 @@ def outcome(campaign: Campaign, kept: Kept) -> Matrix:
         seed=campaign.seed,
         rate_per_s=campaign.load.rate_per_s,
         deadline_s=campaign.load.deadline_s,
-        columns=tuple(dict.fromkeys(Column(job.column, job.title) for each in campaign.stages for job in each.jobs)),
+        columns=tuple(
+            dict.fromkeys(Column(cell_plan.column, cell_plan.title) for each in campaign.stages for cell_plan in each.cell_plans)
+        ),
         rows=tuple(_row(each, kept) for each in campaign.stages),
     )
 
@@ -374,7 +390,8 @@ def outcome(campaign: Campaign, kept: Kept) -> Matrix:
 def _row(each: StagePlan, kept: Kept) -> Row:
     attempts = kept.of_stage(each.stage)
     cells = [
-        _cell(job, [done for done in attempts if done.column == job.column], kept, each.stage.is_replicated) for job in each.jobs
+        _cell(cell_plan, [done for done in attempts if done.column == cell_plan.column], kept, each.stage.is_replicated)
+        for cell_plan in each.cell_plans
     ]
     return Row(
         stage=each.stage.number,
@@ -388,26 +405,26 @@ def _row(each: StagePlan, kept: Kept) -> Row:
     )
 
 
-def _cell(job: Job, attempts: Sequence[Attempt], kept: Kept, is_replicated: bool) -> Cell | None:
-    if job.missing:
-        return not_applicable(job.column, job.missing)
+def _cell(cell_plan: CellPlan, attempts: Sequence[Attempt], kept: Kept, is_replicated: bool) -> Cell | None:
+    if cell_plan.missing:
+        return not_applicable(cell_plan.column, cell_plan.missing)
     if not attempts:
         return None
-    result = _run(kept, attempts[0].folder, job)
+    result = _run(kept, attempts[0].folder, cell_plan)
     broken_off = [f"trial {each.number} was broken off: {each.broken_off}" for each in attempts if each.broken_off]
-    hit = {each.number: job.targets[each.turn] if job.targets else "" for each in attempts}
-    cell = cell_of(job.column, result, hit, job.targets, is_replicated)
+    hit = {each.number: cell_plan.targets[each.variant] if cell_plan.targets else "" for each in attempts}
+    cell = cell_of(cell_plan.column, result, hit, cell_plan.targets, is_replicated)
     measured = {trial.number for trial in result.trials}
     unaudited = (cell.audits_incomplete or 0) + sum(each.is_unaudited for each in attempts if each.number not in measured)
     return replace(cell, why=(*cell.why, *broken_off), folder=attempts[0].folder, audits_incomplete=unaudited)
 
 
-def _run(kept: Kept, folder: str, job: Job) -> RunResult:
+def _run(kept: Kept, folder: str, cell_plan: CellPlan) -> RunResult:
     """The run of a cell, from its journal; its own result.json is written with it."""
     try:
         found, _ = run_document.rebuild(kept.folder / folder)
     except UsageError as error:
-        raise UsageError(f"what {job.column} measured is gone: {error.message}", "--fresh begins anew") from error
+        raise UsageError(f"what {cell_plan.column} measured is gone: {error.message}", "--fresh begins anew") from error
     return conclude(found.info, found.trials, RunJournal.reopen(kept.folder / folder))
 
 
@@ -424,7 +441,7 @@ def spent(kept: Kept) -> dict[str, float]:
 
 def trials_left(campaign: Campaign, kept: Kept) -> int:
     """How many trials are still to come, if all are valid."""
-    return sum(design.left(each.jobs, kept.tallies(each.stage), campaign.trials) for each in campaign.stages)
+    return sum(design.left(each.cell_plans, kept.progress_of_cells(each.stage), campaign.trials) for each in campaign.stages)
 
 
 def seconds_left(campaign: Campaign, kept: Kept, guess_s: float) -> float:

@@ -12,10 +12,10 @@ from lab.model.result import TrialResult
 from lab.model.topology import Stage
 from lab.store.runs import RunJournal
 from lab.store.undo_log import UndoLedger
-from lab.trial.runner import Order, Progress, run_trial
+from lab.trial.runner import Progress, RunConfig, run_trial
 
 
-class DockerBench:
+class DockerExecutor:
     """Starts and stops the stages of a campaign, and runs its trials. Another stage that is up stays, and is an error."""
 
     def __init__(self, engine: Engine, ledger: UndoLedger, projects: Collection[str], say: Callable[[str], None]) -> None:
@@ -42,6 +42,6 @@ class DockerBench:
         """What the figures of a stage that is up will stand on."""
         return conditions_.look(self._engine, stage)
 
-    def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
+    def trial(self, order: RunConfig, number: int, run: RunJournal, progress: Progress) -> TrialResult:
         """One trial, with its journal. Raises LabError where it comes to nothing."""
         return run_trial(self._engine, self._ledger, order, number, run, progress)

@@ -244,7 +244,7 @@ def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> Mo
 
 
 @dataclass(frozen=True)
-class Account:
+class ErrorBudget:
     """What users missed, over the rounds whose measurement is to be trusted."""
 
     rounds: int
@@ -264,10 +264,10 @@ class Account:
         return (self.intended - self.good) / rate_per_s / self.rounds if self.rounds else 0.0
 
 
-def account(outcomes: Sequence[MonkeyOutcome]) -> Account:
+def error_budget(outcomes: Sequence[MonkeyOutcome]) -> ErrorBudget:
     """The sum of the rounds. Those that are not valid are left out: what they show may be this machine's doing."""
     valid = [each for each in outcomes if each.fault.valid]
-    return Account(
+    return ErrorBudget(
         len(valid),
         sum(each.intended for each in valid),
         sum(each.good for each in valid),
@@ -288,7 +288,7 @@ def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: 
     if split_s:
         return f"split brain: two databases accepted writes for {split_s:.1f} s"
     left = len(planned.rounds) - len(outcomes)
-    seen, best = account(outcomes).availability_ratio, best_ratio(outcomes, left, planned)
+    seen, best = error_budget(outcomes).availability_ratio, best_ratio(outcomes, left, planned)
     if best >= floor_ratio:
         return ""
     if left > 0:
@@ -301,7 +301,7 @@ def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: 
 
 def best_ratio(outcomes: Sequence[MonkeyOutcome], left: int, planned: Schedule) -> float:
     """The availability if all rounds that are left were perfect, each with as many requests as a round may have."""
-    seen = account(outcomes)
+    seen = error_budget(outcomes)
     most = max([planned.rate_per_s * planned.every_s, *(each.intended for each in outcomes)])
     every = seen.intended + left * most
     return (seen.good + left * most) / every if every else 1.0
@@ -317,12 +317,12 @@ def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Sche
     watched, and read afterwards, in fewer than half of them."""
     if any(_harm(outcomes)):
         return Verdict.REFUTED
-    if 2 * account(outcomes).rounds < len(outcomes) or not outcomes:
+    if 2 * error_budget(outcomes).rounds < len(outcomes) or not outcomes:
         return Verdict.INCONCLUSIVE
     if stop_reason(outcomes, floor_ratio, planned):
         return Verdict.REFUTED
     # What the lab had to heal would have cost more: that the floor was kept is not known.
-    known = floor_ratio <= 0 or not account(outcomes).censored
+    known = floor_ratio <= 0 or not error_budget(outcomes).censored
     return Verdict.HELD if known and soak.tell_enough([each.fault for each in outcomes]) else Verdict.INCONCLUSIVE
 
 
@@ -340,14 +340,14 @@ def play(
     return outcomes
 
 
-def affordable(cost_s: float, objective: float) -> float:
+def allowed_incidents(cost_s: float, objective: float) -> float:
     """How many faults of this cost a month of an objective allows; infinite where a fault costs nothing."""
     return (1 - objective) * MONTH_S / cost_s if cost_s > 0 else float("inf")
 
 
-def statement(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]:
+def report_lines(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]:
     """The error budget in words: what was measured, and what a month of such faults would make of an objective."""
-    seen = account(outcomes)
+    seen = error_budget(outcomes)
     if not seen.rounds:
         return ["no round was measured well enough to say anything about a budget"]
     bad, cost_s = seen.intended - seen.good, seen.cost_s(rate_per_s)
@@ -371,13 +371,13 @@ def _outages(outcomes: Sequence[MonkeyOutcome]) -> str:
     """All outages of the rounds that are valid, and the longest; both as bounds where one was cut short."""
     valid = [each for each in outcomes if each.fault.valid]
     longest = sample_median([each.fault.outage for each in valid])
-    every = words.seconds(account(outcomes).downtime_s, longest.worst_is_bound)
+    every = words.seconds(error_budget(outcomes).downtime_s, longest.worst_is_bound)
     return f"outages of {every} in all, the longest {words.worst_text(longest)}"
 
 
 def _objective(objective: float, cost_s: float, at_most: str) -> str:
     budget_s = (1 - objective) * MONTH_S
-    count = affordable(cost_s, objective)
+    count = allowed_incidents(cost_s, objective)
     many = (
         "any number of them"
         if count == float("inf")
@@ -385,6 +385,6 @@ def _objective(objective: float, cost_s: float, at_most: str) -> str:
         if count >= 1
         else "not one of them"
     )
-    human = affordable(HUMAN_S, objective)
+    human = allowed_incidents(HUMAN_S, objective)
     by_hand = f"{human:.1f}" if human >= 1 else f"one in {1 / human:.0f} months"
     return f"{objective:.2%} allows {budget_s / 60:.2f} minutes a month: {many}; where a human has to be woken (30 minutes each): {by_hand}"

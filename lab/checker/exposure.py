@@ -17,7 +17,7 @@ from typing import Any
 from lab.checker import redundancy
 from lab.checker.redundancy import Tier, TimedMargins
 from lab.model.history import Event
-from lab.model.observation import Copy, DatabaseState, Finding, Judgement, Sight, Survey
+from lab.model.observation import ClusterStatus, ClusterView, DatabaseState, Finding, NodeState, ReplicaStatus
 from lab.model.result import TierExposure, TrialResult
 from lab.model.topology import Box, Stage
 
@@ -88,7 +88,7 @@ def _wanted(stage: Stage) -> set[tuple[str, str]]:
 
 
 def _evidence(stage: Stage, known: Known) -> redundancy.Evidence:
-    return redundancy.evidence(stage, _boxes(stage, known), _survey(stage, known))
+    return redundancy.evidence(stage, _boxes(stage, known), _cluster_status(stage, known))
 
 
 def _said(known: Known, kind: str, name: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _said(known: Known, kind: str, name: str) -> dict[str, Any]:
 
 def _boxes(stage: Stage, known: Known) -> list[Box]:
     """The boxes of a stage; those that are asked nothing else count as well while they answer."""
-    silent = {name for name in stage.databases if _state(known, name) is DatabaseState.SILENT}
+    silent = {name for name in stage.databases if _state(known, name) is DatabaseState.UNREACHABLE}
     return [
         Box("", spec.name, stage.number, spec.roles, spec.labels, "dead" if spec.name in silent else "running", "")
         for spec in stage.services
@@ -105,47 +105,47 @@ def _boxes(stage: Stage, known: Known) -> list[Box]:
 
 
 def _state(known: Known, name: str) -> DatabaseState:
-    return DatabaseState(_said(known, "database", name).get("state", DatabaseState.SILENT))
+    return DatabaseState(_said(known, "database", name).get("state", DatabaseState.UNREACHABLE))
 
 
-def _survey(stage: Stage, known: Known) -> Survey:
+def _cluster_status(stage: Stage, known: Known) -> ClusterStatus:
     judged = known.get(("monitor", "monitor"))
     statistics = {name: said for (kind, name), said in known.items() if kind == "statistics" and said is not None}
-    return Survey(
-        sight=_sight(stage, known),
-        copies=_copies(stage, known),
+    return ClusterStatus(
+        view=_sight(stage, known),
+        replicas=_copies(stage, known),
         backends={name: {web: bool(used) for web, used in said.items()} for name, said in statistics.items()},
-        judgements={name: _judgement(word) for name, word in judged["nodes"].items()} if judged else None,
+        node_states={name: _node_state(word) for name, word in judged["nodes"].items()} if judged else None,
         acknowledgers=int(judged["needed"]) if judged else 0,
     )
 
 
-def _judgement(word: dict[str, Any]) -> Judgement:
-    return Judgement(str(word["state"]), bool(word["well"]), bool(word["candidate"]), bool(word["voice"]))
+def _node_state(word: dict[str, Any]) -> NodeState:
+    return NodeState(str(word["state"]), bool(word["well"]), bool(word["candidate"]), bool(word["voice"]))
 
 
-def _sight(stage: Stage, known: Known) -> Sight:
+def _sight(stage: Stage, known: Known) -> ClusterView:
     states = {name: _state(known, name) for name in stage.databases}
     answering = tuple(name for name in stage.balancers if _said(known, "balancer", name).get("answers"))
     led_to = _said(known, "route", "route").get("name")
     holders = tuple(
         name for name in stage.balancers if (name == led_to if stage.announced else _said(known, "balancer", name).get("holds"))
     )
-    return Sight(0, states, 0, 0, holders, "", answering)
+    return ClusterView(0, states, 0, 0, holders, "", answering)
 
 
-def _copies(stage: Stage, known: Known) -> dict[str, Copy]:
+def _copies(stage: Stage, known: Known) -> dict[str, ReplicaStatus]:
     """Whom the one primary sends to and waits for; nobody follows where there is none, or more than one."""
-    leaders = [name for name in stage.databases if _state(known, name) in (DatabaseState.PRIMARY, DatabaseState.WAITING)]
+    leaders = [name for name in stage.databases if _state(known, name) in (DatabaseState.PRIMARY, DatabaseState.SYNC_BLOCKED)]
     at = {address: spec.name for spec in stage.services for address in spec.addresses}
     followers = _said(known, "database", leaders[0]).get("followers", []) if len(leaders) == 1 else []
     known_at = {at[each["address"]]: each for each in followers if each["address"] in at}
     return {name: _copy(known_at.get(name)) for name in stage.databases if name not in leaders}
 
 
-def _copy(follower: dict[str, Any] | None) -> Copy:
+def _copy(follower: dict[str, Any] | None) -> ReplicaStatus:
     streams = bool(follower and follower["streams"])
-    return Copy(streams, bool(streams and follower and follower["awaited"]), None, None)
+    return ReplicaStatus(streams, bool(streams and follower and follower["awaited"]), None, None)
 
 
 # Events

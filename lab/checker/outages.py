@@ -15,7 +15,7 @@ from itertools import pairwise
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival
 from lab.model.measures import Measured
-from lab.model.result import Gap, Operation, Outage, Share, longest_s
+from lab.model.result import Gap, Operation, Outage, RequestCount, longest_s
 
 QUIET_S = 1.0
 QUIET_ARRIVALS = 10
@@ -145,10 +145,10 @@ def longest_of(gaps: Iterable[Gap | None]) -> Gap | None:
     return replace(max(known, key=lambda gap: gap.length_s), censored=any(gap.censored for gap in known))
 
 
-def share(arrivals: Iterable[Arrival], deadline_s: float) -> Share:
+def share(arrivals: Iterable[Arrival], deadline_s: float) -> RequestCount:
     """How many of the arrivals were good."""
     verdicts = [arrival.is_good(deadline_s) for arrival in arrivals]
-    return Share(intended=len(verdicts), good=sum(verdicts))
+    return RequestCount(intended=len(verdicts), good=sum(verdicts))
 
 
 def operation(
@@ -182,13 +182,13 @@ def service(operations: Sequence[Operation], rate_per_s: float) -> Operation:
         intended=sum(each.intended for each in operations),
         good=sum(each.good for each in operations),
         unserved_s=failed / rate_per_s if rate_per_s else 0.0,
-        during_fault=Share(sum(each.intended for each in during), sum(each.good for each in during)) if during else None,
+        during_fault=RequestCount(sum(each.intended for each in during), sum(each.good for each in during)) if during else None,
         outages=union(*(each.outages for each in operations)),
         gap=longest_of(each.gap for each in operations),
     )
 
 
-def share_within(arrivals: Iterable[Arrival], deadline_s: float, span_s: tuple[float, float] | None) -> Share | None:
+def share_within(arrivals: Iterable[Arrival], deadline_s: float, span_s: tuple[float, float] | None) -> RequestCount | None:
     """How many of those intended within a span were good; None without a span, and where none was intended in it."""
     if span_s is None:
         return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.model.history import Event
-from lab.model.result import Blow, Outage, longest_s
+from lab.model.result import FaultImpact, Outage, longest_s
 
 
-def blows(events: Sequence[Event], outages: Sequence[Outage]) -> tuple[Blow, ...]:
+def fault_impacts(events: Sequence[Event], outages: Sequence[Outage]) -> tuple[FaultImpact, ...]:
     """The faults of a trial one by one; nothing where there was only one.
 
     An outage belongs to the last fault that was asked for before it ended and at or before which it began; one that was
@@ -21,16 +21,18 @@ def blows(events: Sequence[Event], outages: Sequence[Outage]) -> tuple[Blow, ...
     looks = [event for event in ordered if event.name == "reserve"]
     ends = [*(event.at_s for event in struck[1:]), float("inf")]
     return tuple(
-        _blow(event, until_s, before, looks, outages)
+        _fault_impact(event, until_s, before, looks, outages)
         for event, until_s, before in zip(struck, ends, [None, *struck[:-1]], strict=True)
     )
 
 
-def _blow(event: Event, until_s: float, before: Event | None, looks: Sequence[Event], outages: Sequence[Outage]) -> Blow:
+def _fault_impact(
+    event: Event, until_s: float, before: Event | None, looks: Sequence[Event], outages: Sequence[Outage]
+) -> FaultImpact:
     own = [_within(each, event.at_s, until_s, before is None) for each in outages]
     found = [each for each in own if each]
     said = [look.detail for look in looks if before and before.at_s < look.at_s <= event.at_s]
-    return Blow(
+    return FaultImpact(
         at_s=event.at_s,
         what=event.detail,
         reserve=said[-1] == "back" if said else None,
@@ -49,15 +51,17 @@ def _within(outage: Outage, since_s: float, until_s: float, first: bool) -> Outa
     return Outage(start_s, end_s, outage.censored or end_s < outage.end_s)
 
 
-def explain(found: Sequence[Blow], tolerance_s: float) -> list[str]:
+def explain(found: Sequence[FaultImpact], tolerance_s: float) -> list[str]:
     """A line for each fault: what it cost, and whether redundancy had been restored before it."""
-    return [_line(number, blow, tolerance_s) for number, blow in enumerate(found, 1)]
+    return [_line(number, impact, tolerance_s) for number, impact in enumerate(found, 1)]
 
 
-def _line(number: int, blow: Blow, tolerance_s: float) -> str:
-    redundancy = {None: "", True: ", after redundancy was restored", False: ", before redundancy was restored"}[blow.reserve]
-    outage = f"longest outage {'≥ ' if blow.censored else ''}{blow.downtime_s:.2f} s" if blow.downtime_s else "no user noticed"
-    fate = "survived" if blow.downtime_s <= tolerance_s else "an outage"
-    if blow.censored and blow.downtime_s <= tolerance_s:
+def _line(number: int, impact: FaultImpact, tolerance_s: float) -> str:
+    redundancy = {None: "", True: ", after redundancy was restored", False: ", before redundancy was restored"}[impact.reserve]
+    outage = (
+        f"longest outage {'≥ ' if impact.censored else ''}{impact.downtime_s:.2f} s" if impact.downtime_s else "no user noticed"
+    )
+    fate = "survived" if impact.downtime_s <= tolerance_s else "an outage"
+    if impact.censored and impact.downtime_s <= tolerance_s:
         fate = "not known: the next fault came"
-    return f"fault {number} ({blow.what}{redundancy}): {outage}: {fate}"
+    return f"fault {number} ({impact.what}{redundancy}): {outage}: {fate}"

@@ -37,18 +37,18 @@ def fault_span(events: Sequence[Event]) -> tuple[float, float] | None:
     return (since_s, until_s) if since_s is not None and until_s is not None else None
 
 
-def writable_databases(sight: str) -> int:
+def writable_databases(view: str) -> int:
     """How many databases accept writes in what the observer saw ("db1=primary db2=standby spare=1")."""
-    return sight.count("=primary")
+    return view.count("=primary")
 
 
-def holders(sight: str) -> int:
+def holders(view: str) -> int:
     """How many balancers say that they hold the address in what the observer saw ("holders=lb1 wire=lb1")."""
-    return len(_field(sight, "holders").split(",")) if _field(sight, "holders") else 0
+    return len(_field(view, "holders").split(",")) if _field(view, "holders") else 0
 
 
-def _field(sight: str, name: str) -> str:
-    fields = dict(each.split("=", 1) for each in sight.split())
+def _field(view: str, name: str) -> str:
+    fields = dict(each.split("=", 1) for each in view.split())
     return fields.get(name, "")
 
 
@@ -59,10 +59,10 @@ def counted_seconds(
 
     From the observer's first word (or the start of the load) to the end of the load; a sight holds until the next.
     """
-    sights = [(event.at_s, count(event.detail)) for event in events if event.name == name]
-    if not sights or stopped_at_s is None:
+    views = [(event.at_s, count(event.detail)) for event in events if event.name == name]
+    if not views or stopped_at_s is None:
         return {}
-    spans = pairwise([*sights, (stopped_at_s, 0)])
+    spans = pairwise([*views, (stopped_at_s, 0)])
     lasting = [(max(min(end, stopped_at_s) - max(start, 0.0), 0.0), found) for (start, found), (end, _) in spans]
     return {
         "none_s": sum(length for length, found in lasting if found == 0),
@@ -76,20 +76,20 @@ def taken_over_at(events: Sequence[Event], since_s: float) -> float | None:
     return min((at_s for at_s in found if at_s is not None), default=None)
 
 
-def _primary(sight: str) -> str:
-    return next((each.removesuffix("=primary") for each in sight.split() if each.endswith("=primary")), "")
+def _primary(view: str) -> str:
+    return next((each.removesuffix("=primary") for each in view.split() if each.endswith("=primary")), "")
 
 
-def _wire(sight: str) -> str:
-    return _field(sight, "wire")
+def _wire(view: str) -> str:
+    return _field(view, "wire")
 
 
 def _changed_at(events: Sequence[Event], name: str, what: Callable[[str], str], since_s: float) -> float | None:
-    sights = [(event.at_s, what(event.detail)) for event in events if event.name == name]
-    before = [found for at_s, found in sights if at_s <= since_s and found]
+    views = [(event.at_s, what(event.detail)) for event in events if event.name == name]
+    before = [found for at_s, found in views if at_s <= since_s and found]
     if not before:
         return None
-    return next((at_s for at_s, found in sights if at_s > since_s and found and found != before[-1]), None)
+    return next((at_s for at_s, found in views if at_s > since_s and found and found != before[-1]), None)
 
 
 PHASE_OF_EVENT = {
@@ -125,7 +125,7 @@ def phases(events: Sequence[Event], outages: Sequence[Outage]) -> dict[str, floa
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def degraded_s(instants: Mapping[str, float], outages: Sequence[Outage]) -> float | None:
+def without_redundancy_s(instants: Mapping[str, float], outages: Sequence[Outage]) -> float | None:
     """How long users were served while something was missing; a failure late in the trial makes it no shorter than that took."""
     since_s, until_s = instants.get("inject_s"), instants.get("redundant_s")
     if since_s is None or until_s is None or any(each.censored and each.start_s < until_s for each in outages):

@@ -44,7 +44,7 @@ class Seen:
     """When the lab, or its operator, began to take the faults back."""
     arrivals: Sequence[Arrival]
     deadline_s: float
-    sights: Sequence[tuple[float, bool]] | None
+    views: Sequence[tuple[float, bool]] | None
     """From when on the observer saw nothing missing (or something); None where there is nothing to be seen."""
     reserves: Sequence[Reserve] | None
     """How many failures each tier survived; None where that was not observed."""
@@ -55,8 +55,8 @@ class Seen:
 def restored_s(seen: Seen) -> float:
     """When redundancy was restored; when the lab looked, where a part of it is not known to have been so earlier."""
     parts = [served_s(seen.arrivals, seen.deadline_s, seen.looked_s), *(_back_s(box, seen) for box in seen.broken)]
-    if seen.sights is not None:
-        parts.append(_lasting_since(seen.sights, seen.looked_s))
+    if seen.views is not None:
+        parts.append(_lasting_since(seen.views, seen.looked_s))
     known = [part for part in parts if part is not None]
     found = seen.looked_s if len(known) < len(parts) else min(max(known, default=seen.looked_s), seen.looked_s)
     if seen.reserves is None:

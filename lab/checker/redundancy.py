@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from lab.model.observation import DatabaseState, Survey
+from lab.model.observation import ClusterStatus, DatabaseState
 from lab.model.topology import Box, Stage
 
 Group = frozenset[str]
@@ -81,7 +81,7 @@ class Evidence:
     monitors: Group
     automatic: bool
     """Failovers of databases need nobody but a monitor."""
-    awaited: Group = frozenset()
+    synchronous: Group = frozenset()
     """The databases that a commit waits for, any one of them (or any `acknowledgers`), whether they are there or not; nobody:
     the primary acknowledges alone, and what it has nobody else need have."""
     voices: Group = frozenset()
@@ -112,71 +112,75 @@ VOTING = ("secondary", "report_lsn", "fast_forward")
 WON = ("prepare_promotion", "stop_replication", "wait_primary")
 
 
-def evidence(stage: Stage, boxes: Iterable[Box], survey: Survey) -> Evidence:
+def evidence(stage: Stage, boxes: Iterable[Box], cluster_status: ClusterStatus) -> Evidence:
     """What a survey shows of a stage whose boxes are these."""
     system = [box for box in boxes if box.is_system]
-    balancers = tuple(_balancer(stage, box.service, survey) for box in system if "lb" in box.roles)
-    judged = survey.judgements
-    databases = tuple(_database(stage, box, survey) for box in system if box.service in stage.databases)
+    balancers = tuple(_balancer(stage, box.service, cluster_status) for box in system if "lb" in box.roles)
+    judged = cluster_status.node_states
+    databases = tuple(_database(stage, box, cluster_status) for box in system if box.service in stage.databases)
     leaders = frozenset(each.name for each in databases if each.leads)
     return Evidence(
-        web=frozenset(box.service for box in system if "web" in box.roles and (balancers or box.is_well)),
+        web=frozenset(box.service for box in system if "web" in box.roles and (balancers or box.is_healthy)),
         balancers=balancers,
         databases=databases,
         monitors=frozenset(box.service for box in system if "monitor" in box.roles and judged is not None),
         automatic=stage.failover == "automatic",
-        awaited=_awaited(survey, leaders),
-        voices=_voices(survey),
-        acknowledgers=survey.acknowledgers,
+        synchronous=_awaited(cluster_status, leaders),
+        voices=_voices(cluster_status),
+        acknowledgers=cluster_status.acknowledgers,
         announced=stage.announced,
         durability=stage.durability,
-        home=next((box.region for box in system if box.service in (leaders or _former(survey))), ""),
+        home=next((box.region for box in system if box.service in (leaders or _former(cluster_status))), ""),
         places=tuple(Place(box.service, box.zone, box.region) for box in system),
     )
 
 
-def _balancer(stage: Stage, name: str, survey: Survey) -> Balancer:
-    uses = frozenset(web for web, used in survey.backends.get(name, {}).items() if used)
+def _balancer(stage: Stage, name: str, cluster_status: ClusterStatus) -> Balancer:
+    uses = frozenset(web for web, used in cluster_status.backends.get(name, {}).items() if used)
     if not stage.balancers:  # the entry is its own address
-        return Balancer(name, name in survey.backends, name in survey.backends, uses)
-    ready = name in survey.sight.answering and name in survey.backends
-    return Balancer(name, name in survey.sight.holders, ready, uses)
+        return Balancer(name, name in cluster_status.backends, name in cluster_status.backends, uses)
+    ready = name in cluster_status.view.answering and name in cluster_status.backends
+    return Balancer(name, name in cluster_status.view.holders, ready, uses)
 
 
-def _database(stage: Stage, box: Box, survey: Survey) -> Database:
-    state, copy = survey.sight.databases.get(box.service), survey.copies.get(box.service)
+def _database(stage: Stage, box: Box, cluster_status: ClusterStatus) -> Database:
+    state, copy = cluster_status.view.databases.get(box.service), cluster_status.replicas.get(box.service)
     if not stage.is_replicated:  # it was not asked: there is nothing that it could be but the primary
-        return Database(box.service, leads=box.is_well)
-    judgement = (survey.judgements or {}).get(box.service)
-    leads = state in (DatabaseState.PRIMARY, DatabaseState.WAITING)
+        return Database(box.service, leads=box.is_healthy)
+    judgement = (cluster_status.node_states or {}).get(box.service)
+    leads = state in (DatabaseState.PRIMARY, DatabaseState.SYNC_BLOCKED)
     if state is DatabaseState.READ_ONLY:
         return Database(box.service, refuses=True)
     follows = state is DatabaseState.STANDBY and copy is not None and copy.streams
-    if judgement and state is DatabaseState.STANDBY and _is_between_primaries(survey):
+    if judgement and state is DatabaseState.STANDBY and _is_between_primaries(cluster_status):
         # There is nobody to follow. What it was until now, and what is being made of it, the monitor knows.
         leads, follows = judgement.state in WON, judgement.state in VOTING
-    return Database(box.service, leads, follows, follows and judgement is not None and judgement.is_candidate)
+    return Database(box.service, leads, follows, follows and judgement is not None and judgement.is_promotable)
 
 
-def _is_between_primaries(survey: Survey) -> bool:
-    return not {DatabaseState.PRIMARY, DatabaseState.WAITING, DatabaseState.READ_ONLY} & set(survey.sight.databases.values())
+def _is_between_primaries(cluster_status: ClusterStatus) -> bool:
+    return not {DatabaseState.PRIMARY, DatabaseState.SYNC_BLOCKED, DatabaseState.READ_ONLY} & set(
+        cluster_status.view.databases.values()
+    )
 
 
-def _former(survey: Survey) -> Group:
+def _former(cluster_status: ClusterStatus) -> Group:
     """Who was the primary, as far as the monitor knows: an election does not wait for it."""
-    return frozenset(name for name, each in (survey.judgements or {}).items() if not each.has_voice and each.state not in VOTING)
+    return frozenset(
+        name for name, each in (cluster_status.node_states or {}).items() if not each.votes and each.state not in VOTING
+    )
 
 
-def _voices(survey: Survey) -> Group:
-    return frozenset(name for name, each in (survey.judgements or {}).items() if each.has_voice)
+def _voices(cluster_status: ClusterStatus) -> Group:
+    return frozenset(name for name, each in (cluster_status.node_states or {}).items() if each.votes)
 
 
-def _awaited(survey: Survey, leaders: Group) -> Group:
+def _awaited(cluster_status: ClusterStatus, leaders: Group) -> Group:
     """The databases that commits wait for; where they wait for somebody who is not there, those that are missing."""
-    if _is_between_primaries(survey):
-        return frozenset() if leaders else _voices(survey)
-    waits_in_vain = bool(survey.sight.named(DatabaseState.WAITING))
-    return frozenset(name for name, copy in survey.copies.items() if copy.awaited != waits_in_vain)
+    if _is_between_primaries(cluster_status):
+        return frozenset() if leaders else _voices(cluster_status)
+    waits_in_vain = bool(cluster_status.view.named(DatabaseState.SYNC_BLOCKED))
+    return frozenset(name for name, copy in cluster_status.replicas.items() if copy.synchronous != waits_in_vain)
 
 
 # What follows from a failure
@@ -217,7 +221,7 @@ def serves(seen: Evidence) -> bool:
 
 def _acknowledges(seen: Evidence) -> bool:
     """Whether enough are there of those whom a commit waits for. One that was just promoted waits for nobody yet."""
-    return not seen.awaited or len(seen.awaited & seen.followers) >= max(seen.acknowledgers, 1)
+    return not seen.synchronous or len(seen.synchronous & seen.followers) >= max(seen.acknowledgers, 1)
 
 
 def _entries(seen: Evidence) -> list[Evidence]:
@@ -249,7 +253,7 @@ def _elects(seen: Evidence) -> bool:
         # The region is given up, with what only it has; all others are asked.
         return frozenset(each.name for each in seen.databases) - home <= followers
     # With several who acknowledge, one voice more than a commit needs: any two such groups have a member in common.
-    return seen.voices <= followers and len(seen.awaited & followers) > seen.acknowledgers
+    return seen.voices <= followers and len(seen.synchronous & followers) > seen.acknowledgers
 
 
 def _promoted(seen: Evidence, heir: str) -> Evidence:
@@ -260,7 +264,7 @@ def _promoted(seen: Evidence, heir: str) -> Evidence:
 
 
 def _waiting_for(seen: Evidence, names: Group) -> Evidence:
-    return replace(seen, awaited=names, voices=names)
+    return replace(seen, synchronous=names, voices=names)
 
 
 def _quorum(seen: Evidence, leader: str) -> Group:

@@ -14,11 +14,11 @@ from lab.checker.phases import (
     alerts,
     counted_seconds,
     cuts,
-    degraded_s,
     event_at,
     fault_span,
     holders,
     phases,
+    without_redundancy_s,
     writable_databases,
 )
 from lab.checker.validity import validity
@@ -64,20 +64,20 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
     seen, events = _see(record), record.events
     instants = phases(events, seen.uncut)
     audit = audit_.audit_writes(seen.writes, record.final_orders, record.databases)
-    bitten = not has_fault or (event_at(events, "bite") is not None and event_at(events, "no-bite") is None)
+    verified = not has_fault or (event_at(events, "bite") is not None and event_at(events, "no-bite") is None)
     reasons = _reasons(record, seen, audit.why_incomplete if record.plan.has_writes else "", has_fault)
     result = TrialResult(
         number=record.number,
         seed=record.seed,
-        valid=not reasons and bitten,
-        reasons=tuple(reasons if bitten else [*reasons, "the fault did not bite"]),
-        bitten=bitten,
+        valid=not reasons and verified,
+        reasons=tuple(reasons if verified else [*reasons, "the fault did not bite"]),
+        verified=verified,
         targets=record.targets,
         total=seen.of_service,
         reads=seen.of_reads,
         writes=seen.of_writes,
         phases=instants,
-        degraded_redundancy_s=degraded_s(instants, seen.uncut),
+        time_without_redundancy_s=without_redundancy_s(instants, seen.uncut),
         databases=len(record.final_orders),
         errors=dict(Counter(_class(each, seen.deadline_s) for each in seen.arrivals if not each.is_good(seen.deadline_s))),
         served_by=dict(sorted(Counter(arrival.by for arrival in seen.arrivals if arrival.by).items())),
@@ -95,7 +95,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         exposure=exposure.measure(events, event_at(events, "inject"), seen.stopped_at_s),
         exposure_period_s=exposure.period_s(events),
         has_writes=record.plan.has_writes,
-        blows=per_fault.blows(events, seen.of_service.outages),
+        fault_impacts=per_fault.fault_impacts(events, seen.of_service.outages),
         served=served(events, seen.arrivals, seen.deadline_s),
     )
     return replace(result, checks=check(result, expectations))

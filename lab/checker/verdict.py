@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lab.checker.outages import at_least, longest, total
 from lab.model.measures import DIFFERING, LOST, SERVED_RATIO, SURE_WHEN_INVALID, Check, Expectation, Measured, Verdict
-from lab.model.result import Gap, Operation, Share, TrialResult
+from lab.model.result import Gap, Operation, RequestCount, TrialResult
 
 Figure = Callable[[TrialResult], Measured | None]
 OfOperation = Callable[[Operation], Measured | None]
@@ -23,7 +23,7 @@ def _unserved(of: Operation) -> Measured:
 
 def availability(of: Operation) -> Measured:
     """The share of good answers, as far as it is known."""
-    return _ratio(Share(of.intended, of.good), of)
+    return _ratio(RequestCount(of.intended, of.good), of)
 
 
 def _availability_during_fault(of: Operation) -> Measured | None:
@@ -33,7 +33,7 @@ def _availability_during_fault(of: Operation) -> Measured | None:
     return Measured(0.0, 1.0) if of.censored else Measured.exactly(of.during_fault.ratio)
 
 
-def _ratio(found: Share, of: Operation) -> Measured:
+def _ratio(found: RequestCount, of: Operation) -> Measured:
     """A share of good answers: an outage that was cut short would have made it smaller."""
     return Measured(0.0, found.ratio) if of.censored else Measured.exactly(found.ratio)
 
@@ -82,8 +82,8 @@ def _known(value: float | None) -> Measured | None:
 
 def _observed(trial: TrialResult, seconds: Mapping[str, float]) -> Measured | None:
     """Seconds with several of what the observer counted: while it saw nothing there may have been several, too."""
-    several_s = seconds.get("several_s")
-    return None if several_s is None else Measured(several_s, several_s + trial.unseen_s)
+    multiple_s = seconds.get("several_s")
+    return None if multiple_s is None else Measured(multiple_s, multiple_s + trial.unseen_s)
 
 
 def _lost(trial: TrialResult) -> Measured | None:
@@ -97,7 +97,7 @@ def _of_audit(count: Callable[[TrialResult], int]) -> Figure:
 
 def _rejoin(trial: TrialResult) -> Measured | None:
     """0 where the lab healed nothing; not known where it did and did not see the end."""
-    return Measured.exactly(0.0) if "heal_s" not in trial.phases else _known(trial.rejoin_s)
+    return Measured.exactly(0.0) if "heal_s" not in trial.phases else _known(trial.time_to_redundancy_s)
 
 
 FIGURES: dict[str, Figure] = {
@@ -127,7 +127,7 @@ FIGURES: dict[str, Figure] = {
     "outages": _service(_outages),
     "split_brain_s": lambda trial: _observed(trial, trial.writable) or _known(0.0 if trial.databases == 1 else None),
     "address_several_s": lambda trial: _observed(trial, trial.address),
-    "degraded_redundancy_s": lambda trial: _known(trial.degraded_redundancy_s),
+    "degraded_redundancy_s": lambda trial: _known(trial.time_without_redundancy_s),
     "rejoin_s": _rejoin,
     SERVED_RATIO: lambda trial: _known(trial.served_ratio),
 }

@@ -17,7 +17,7 @@ from lab.analysis.conclusion import Conclusion
 from lab.analysis.stats import SHIFT_MIN_S
 from lab.campaign import campaign
 from lab.campaign.campaign import Attempt, Campaign, Kept, StagePlan
-from lab.campaign.executor import DockerBench
+from lab.campaign.executor import DockerExecutor
 from lab.campaign.resume import code_version
 from lab.cli.options import EXIT_OF_VERDICT, TRIALS_MAX, Duration, Output, json_option, pass_output, seed_option, with_failover
 from lab.cluster import images, lifecycle, preflight
@@ -62,7 +62,7 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _terms(observe_s: float | None, tolerance_s: float | None, observe_default_s: float) -> design.Terms:
+def _terms(observe_s: float | None, tolerance_s: float | None, observe_default_s: float) -> design.TestTerms:
     """What all cells share; what is tolerated must show within what is watched. Raises UsageError."""
     watched_s = observe_default_s if observe_s is None else observe_s
     tolerated_s = min(TOLERANCE_S, watched_s - MARGIN_S) if tolerance_s is None else tolerance_s
@@ -71,7 +71,7 @@ def _terms(observe_s: float | None, tolerance_s: float | None, observe_default_s
             f"watching for {watched_s:g} s does not show whether an outage is longer than {max(tolerated_s, 0):g} s",
             "a longer --observe, or a shorter --tolerance",
         )
-    return design.Terms(watched_s, tolerated_s)
+    return design.TestTerms(watched_s, tolerated_s)
 
 
 @click.command()
@@ -114,7 +114,7 @@ def sweep(
     made_from = images.fingerprint(stage)
 
     def make(seed: int) -> Campaign:
-        jobs = design.sweep(stage, kinds, terms, seed, pairs, sample)
+        cell_plans = design.sweep(stage, kinds, terms, seed, pairs, sample)
         title = f"Stage {stage.name}: every part fails in turn"
         return Campaign(
             "sweep",
@@ -122,7 +122,7 @@ def sweep(
             seed,
             trials,
             LoadPlan(rate_per_s=rate),
-            (StagePlan(stage, jobs, made_from),),
+            (StagePlan(stage, cell_plans, made_from),),
             stops=False,
             code=code_version(),
         )
@@ -131,7 +131,9 @@ def sweep(
         _show_plan(output, make(_seed(seed)), terms, as_json)
         return
     done, kept = _carry_out(output, make, "sweep", seed, resume, terms)
-    found = conclusion.of_sweep(campaign.outcome(done, kept), stage, done.stages[0].jobs, terms.tolerance_s, campaign.spent(kept))
+    found = conclusion.of_sweep(
+        campaign.outcome(done, kept), stage, done.stages[0].cell_plans, terms.tolerance_s, campaign.spent(kept)
+    )
     _keep(kept, found)
     if as_json:
         output.document({**found.to_document(), "folder": str(kept.folder)})
@@ -184,7 +186,7 @@ def compare(
     resume: bool | None,
     dry_run: bool,
     budget_file: Path | None,
-    against: Path | None,
+    regressions: Path | None,
     change_min: float | None,
     assumptions: Path | None,
     as_json: bool,
@@ -197,11 +199,11 @@ def compare(
     terms, assumed = _terms(observe, tolerance, COMPARE_OBSERVE_S), reliability.read(assumptions or reliability.FILE)
     limits = budget.read(budget_file) if budget_file else None
     chosen = _stages(stage_names, limits)
-    wished = design.watched_for(_wishes(faults, limits), observe)
+    wished = design.watched_for(_fault_specs(faults, limits), observe)
     load = LoadPlan(rate_per_s=rate)
-    if change_min is not None and not against:
+    if change_min is not None and not regressions:
         raise UsageError("--change-min is about a change against an older comparison", "--against OLD --change-min 50ms")
-    old = conclusion.read_old(against, load.rate_per_s, load.deadline_s) if against else None
+    old = conclusion.read_old(regressions, load.rate_per_s, load.deadline_s) if regressions else None
     wanted = trials or (limits.trials if limits else TRIALS)
     made_from = {stage.project: images.fingerprint(stage) for stage in chosen}
 
@@ -210,7 +212,7 @@ def compare(
         return Campaign("compare", "Stages under the same faults", seed, wanted, load, planned, stops=True, code=code_version())
 
     if old:
-        _check_common(make(0), old, against)
+        _check_common(make(0), old, regressions)
     if dry_run:
         _show_plan(output, make(_seed(seed)), terms, as_json)
         return
@@ -230,9 +232,14 @@ def compare(
 
 def _check_common(planned: Campaign, old: matrices.Matrix, file: Path | None) -> None:
     """Raises UsageError where nothing that is to be measured can be held against the older comparison."""
-    if compare_.in_common([(each.stage, each.jobs) for each in planned.stages], old):
+    if compare_.in_common([(each.stage, each.cell_plans) for each in planned.stages], old):
         return
-    asked = [f"{each.stage.name}, {job.column}" for each in planned.stages for job in each.jobs if not job.missing]
+    asked = [
+        f"{each.stage.name}, {cell_plan.column}"
+        for each in planned.stages
+        for cell_plan in each.cell_plans
+        if not cell_plan.missing
+    ]
     had = [f"{row.name}, {cell.column}" for row in old.rows for cell in row.cells if cell.applicable]
     raise UsageError(
         f"{place(file)} has no cell that can be compared with what is asked for ({_few(asked)})",
@@ -255,18 +262,18 @@ def _stages(names: tuple[str, ...], limits: budget.Budget | None) -> tuple[Stage
     return chosen
 
 
-def _wishes(faults: str | None, limits: budget.Budget | None) -> tuple[design.Wish, ...]:
+def _fault_specs(faults: str | None, limits: budget.Budget | None) -> tuple[design.FaultSpec, ...]:
     if faults is None and limits:
-        return limits.wishes
-    return design.wishes("kill" if faults is None else faults)
+        return limits.fault_specs
+    return design.fault_specs("kill" if faults is None else faults)
 
 
 def _seed(seed: int | None) -> int:
     return SystemRandom().randrange(2**31) if seed is None else seed
 
 
-def _show_plan(output: Output, planned: Campaign, terms: design.Terms, as_json: bool) -> None:
-    total = sum(design.left(each.jobs, {}, planned.trials) for each in planned.stages)
+def _show_plan(output: Output, planned: Campaign, terms: design.TestTerms, as_json: bool) -> None:
+    total = sum(design.left(each.cell_plans, {}, planned.trials) for each in planned.stages)
     if as_json:
         output.document({**planned.asked(), "trials_total": total})
         return
@@ -274,20 +281,22 @@ def _show_plan(output: Output, planned: Campaign, terms: design.Terms, as_json: 
         f"seed {planned.seed}; {total} trials, about {_minutes(total, terms)} min without starting stages", highlight=False
     )
     for each in planned.stages:
-        for job in each.jobs:
-            each_has = f" ({planned.trials} trials of each)" if job.targets else ""
-            steps = "; ".join(str(step) for experiment in job.experiments for step in experiment.faults) + each_has
+        for cell_plan in each.cell_plans:
+            each_has = f" ({planned.trials} trials of each)" if cell_plan.targets else ""
+            steps = "; ".join(str(step) for experiment in cell_plan.experiments for step in experiment.faults) + each_has
             output.data.print(
-                f"{each.stage.name}  {job.column}: {steps or 'not applicable: ' + job.missing}", highlight=False, soft_wrap=True
+                f"{each.stage.name}  {cell_plan.column}: {steps or 'not applicable: ' + cell_plan.missing}",
+                highlight=False,
+                soft_wrap=True,
             )
 
 
-def _minutes(trials: int, terms: design.Terms) -> int:
+def _minutes(trials: int, terms: design.TestTerms) -> int:
     return round(trials * (terms.observe_s + OVERHEAD_S) / 60)
 
 
 def _carry_out(
-    output: Output, make: Make, kind: str, seed: int | None, resume: bool | None, terms: design.Terms
+    output: Output, make: Make, kind: str, seed: int | None, resume: bool | None, terms: design.TestTerms
 ) -> tuple[Campaign, Kept]:
     """Begin or go on, to the end. An interrupt passes through: what is through by then is kept."""
     engine, ledger = Engine(), UndoLedger()
@@ -295,7 +304,7 @@ def _carry_out(
         preflight.check_no_open_faults(ledger)
         wanted, kept = _begin(output, make, kind, seed, resume)
         images.build(engine, output.say)
-        bench = DockerBench(engine, ledger, {each.stage.project for each in wanted.stages}, output.say)
+        bench = DockerExecutor(engine, ledger, {each.stage.project for each in wanted.stages}, output.say)
         try:
             campaign.carry_out(wanted, kept, bench, _teller(output, wanted, kept, terms))
         except (KeyboardInterrupt, HealError):
@@ -323,7 +332,9 @@ def _begin(output: Output, make: Make, kind: str, seed: int | None, resume: bool
     return fresh, kept
 
 
-def _teller(output: Output, wanted: Campaign, kept: Kept, terms: design.Terms) -> Callable[[Attempt, TrialResult | None], None]:
+def _teller(
+    output: Output, wanted: Campaign, kept: Kept, terms: design.TestTerms
+) -> Callable[[Attempt, TrialResult | None], None]:
     """Says a line for each trial that is through."""
     names = {each.stage.project: each.stage.name for each in wanted.stages}
 

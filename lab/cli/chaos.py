@@ -19,7 +19,7 @@ from lab.errors import (
 from lab.faults import FAULTS
 from lab.faults import heal as heal_
 from lab.faults import repair as repairs
-from lab.faults.injection import Strike
+from lab.faults.injection import Injection
 from lab.model.experiment import RepairPolicy
 from lab.model.fault import Direction, FaultKind, Step
 from lab.model.topology import Box
@@ -75,14 +75,14 @@ def chaos(
     stage = stages.of(up_now[0])
     with (
         lifecycle.alone(engine, f"lab chaos {fault_name}"),
-        Strike.prepare(engine, step, roles.boxes_in_roles(engine, stage), stage, Random(seed)) as strike,
+        Injection.prepare(engine, step, roles.boxes_in_roles(engine, stage), stage, Random(seed)) as injection,
     ):
         if dry_run:
-            output.data.print(f"would {fault_name} {strike.names} (seed {seed})", highlight=False)
+            output.data.print(f"would {fault_name} {injection.names} (seed {seed})", highlight=False)
             return
-        _strike(output, engine, strike, for_s)
+        _strike(output, engine, injection, for_s)
     if for_s is None:
-        output.say(f"{fault_name} of {strike.names} (seed {seed}) stays in effect; 'lab heal' takes it back")
+        output.say(f"{fault_name} of {injection.names} (seed {seed}) stays in effect; 'lab heal' takes it back")
 
 
 def _step(kind: FaultKind, target: str, options: dict[str, Any]) -> Step:
@@ -93,16 +93,18 @@ def _step(kind: FaultKind, target: str, options: dict[str, Any]) -> Step:
     return Step(kind, target, how=how)
 
 
-def _strike(output: Output, engine: Engine, strike: Strike, for_s: float | None) -> None:
+def _strike(output: Output, engine: Engine, injection: Injection, for_s: float | None) -> None:
     ledger, entries = UndoLedger(), []
     with signals.Deferred(lambda: output.say("interrupted: healing first")) as interrupts:
         try:
-            entries = strike.note(ledger)
-            strike.inject()
-            for victim, bite in zip(strike.victims, strike.bites(), strict=True):
-                output.say(bite.evidence)
-                if not bite.proved:
-                    raise InconclusiveError(f"{strike.step.fault} of {victim.box.service} did not bite: {bite.evidence}")
+            entries = injection.note(ledger)
+            injection.inject()
+            for victim, verification in zip(injection.victims, injection.verify(), strict=True):
+                output.say(verification.evidence)
+                if not verification.proved:
+                    raise InconclusiveError(
+                        f"{injection.step.fault} of {victim.box.service} did not bite: {verification.evidence}"
+                    )
             with interrupts.open():
                 wait_until(lambda: False, for_s or 0.0)
         except BaseException:
@@ -111,7 +113,7 @@ def _strike(output: Output, engine: Engine, strike: Strike, for_s: float | None)
         finally:
             if for_s is not None:
                 heal_.undo_all(engine, ledger, entries)
-                _await_boxes(engine, [victim.box for victim in strike.victims])
+                _await_boxes(engine, [victim.box for victim in injection.victims])
                 ledger.check_noted()
 
 

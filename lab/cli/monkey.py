@@ -26,7 +26,7 @@ from lab.report import terminal
 from lab.report.progress import NoProgress
 from lab.spec import stages
 from lab.store.undo_log import UndoLedger
-from lab.trial.runner import Order, info_of
+from lab.trial.runner import RunConfig, info_of
 from lab.trial.runner import run as run_experiment
 
 POLICIES = [policy.value for policy in RepairPolicy if policy is not RepairPolicy.NONE]
@@ -101,7 +101,7 @@ def monkey_(
         return
     outcomes, folder = _let_loose(output, stage, planned, floor_ratio)
     found = monkey.verdict(outcomes, floor_ratio, planned)
-    said = [*_ending(outcomes, floor_ratio, planned), *monkey.statement(outcomes, planned.rate_per_s)]
+    said = [*_ending(outcomes, floor_ratio, planned), *monkey.report_lines(outcomes, planned.rate_per_s)]
     if as_json:
         rounds = [asdict(outcome) for outcome in outcomes]
         output.document(
@@ -153,12 +153,12 @@ def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: flo
 
 def _paced(engine: Engine, ledger: UndoLedger, stage: Stage, planned: Schedule) -> Callable[[Round], RunResult]:
     """Runs a round, no sooner than the schedule's distance after the one before began."""
-    due = [monotonic()]
+    next_cell = [monotonic()]
 
     def run_one(each: Round) -> RunResult:
-        wait_until(lambda: monotonic() >= due[0], planned.every_s)
-        due[0] = monotonic() + planned.every_s
-        order = Order(stage, monkey.experiment_of(each, planned), LoadPlan(rate_per_s=planned.rate_per_s), each.seed)
+        wait_until(lambda: monotonic() >= next_cell[0], planned.every_s)
+        next_cell[0] = monotonic() + planned.every_s
+        order = RunConfig(stage, monkey.experiment_of(each, planned), LoadPlan(rate_per_s=planned.rate_per_s), each.seed)
         return run_experiment(engine, ledger, order, info_of(order), NoProgress())
 
     return run_one

@@ -22,7 +22,7 @@ from lab.errors import (
 )
 from lab.faults.repair import STAND_IN
 from lab.model.experiment import RATE_MAX_PER_S, Experiment, LoadPlan, Overload, RepairPolicy
-from lab.model.fault import How, Step
+from lab.model.fault import FaultParameters, Step
 from lab.model.topology import Stage
 from lab.plaintext import one_line
 from lab.report import terminal
@@ -31,7 +31,7 @@ from lab.spec import experiments, stages
 from lab.store import lock
 from lab.store.undo_log import UndoLedger
 from lab.trial import capacity
-from lab.trial.runner import Order, info_of, trial_seed
+from lab.trial.runner import RunConfig, info_of, trial_seed
 from lab.trial.runner import run as run_experiment
 
 
@@ -91,7 +91,7 @@ def run(
         output.say(f"note: {each}: it may stay undecided")
     seed = SystemRandom().randrange(2**31) if seed is None else seed
     plan = LoadPlan(rate_per_s=rate, write_share=0.0) if own_stack else LoadPlan(rate_per_s=rate)
-    order = Order(stage, experiment, plan, seed, trials, web_ui)
+    order = RunConfig(stage, experiment, plan, seed, trials, web_ui)
     if dry_run:
         _show_plan(output, order, as_json)
         return
@@ -139,7 +139,7 @@ def _of_the_lab(
     return stage, experiment, ground
 
 
-def _overloading(engine: Engine, ledger: UndoLedger, order: Order, wanted: Overload, say: Callable[[str], None]) -> Order:
+def _overloading(engine: Engine, ledger: UndoLedger, order: RunConfig, wanted: Overload, say: Callable[[str], None]) -> RunConfig:
     """The order at the rate that an overload asks for, once it is known what one web box carries."""
     with signals.Deferred(lambda: say("interrupted: putting everything back first")) as interrupts:
         capacity_per_s = capacity.measure(engine, ledger, order.stage, wanted, say, interrupts.open)
@@ -150,7 +150,7 @@ def _overloading(engine: Engine, ledger: UndoLedger, order: Order, wanted: Overl
     return replace(order, plan=LoadPlan(rate_per_s=rate_per_s), capacity_per_s=capacity_per_s)
 
 
-def _show_plan(output: Output, order: Order, as_json: bool) -> None:
+def _show_plan(output: Output, order: RunConfig, as_json: bool) -> None:
     experiment = order.experiment
     plan = {
         "stage": order.stage.number or None,
@@ -190,7 +190,7 @@ def _show_plan(output: Output, order: Order, as_json: bool) -> None:
 
 def _step_document(step: Step) -> dict[str, Any]:
     """A step with the parameters that were given for it, under the names they have in YAML."""
-    given = {key: value for key, value in asdict(step.how).items() if value != getattr(How(), key)}
+    given = {key: value for key, value in asdict(step.how).items() if value != getattr(FaultParameters(), key)}
     given = {"from" if key == "source" else key: value for key, value in given.items()}
     given |= {"once": step.once, "within_s": step.within_s} if step.once else {}
     return {"fault": step.fault.value, "target": step.target, "after_s": step.after_s, **given}

@@ -22,7 +22,7 @@ from lab.report import terminal
 from lab.report.progress import NoProgress
 from lab.spec import experiments, stages
 from lab.store.undo_log import UndoLedger
-from lab.trial.runner import Order, info_of
+from lab.trial.runner import RunConfig, info_of
 from lab.trial.runner import run as run_experiment
 
 
@@ -70,7 +70,7 @@ def soak_(
         output.say(f"seed {seed}; kept in {kept.folder}; {through} of {faults} are through already")
 
         def run_one(fault: soak.Fault) -> RunResult:
-            order = Order(stage, experiments.observing(experiments.find(fault.experiment), observe), load, fault.seed)
+            order = RunConfig(stage, experiments.observing(experiments.find(fault.experiment), observe), load, fault.seed)
             return run_experiment(engine, ledger, order, info_of(order), NoProgress())
 
         try:

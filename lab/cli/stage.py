@@ -166,10 +166,10 @@ def _chart(engine: Engine, stage: Stage, boxes: list[Box]) -> map_.Chart:
         examined = threads.submit(status_.examined, engine, boxes)
         heard = threads.submit(bgp.announcements, engine, stage)
         try:
-            seen = status_.survey(engine, stage, boxes)
+            seen = status_.cluster_status(engine, stage, boxes)
         except LabError as error:
             return map_.Chart(stage, tuple(examined.result()), None, error.message, heard.result())
-        live = tuple(roles.with_live_roles(examined.result(), stage, seen.sight))
+        live = tuple(roles.with_live_roles(examined.result(), stage, seen.view))
         return map_.Chart(stage, live, seen, announced=heard.result())
 
 

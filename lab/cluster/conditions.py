@@ -13,6 +13,6 @@ def look(engine: Engine, stage: Stage) -> Conditions:
     """The conditions now; of a system that is somebody else's only the machine. Raises LabError where no engine answers."""
     info = engine.info()
     machine = Machine(info.processors, info.memory_mib, info.version, info.kernel, info.system)
-    if stage.is_guest:
+    if stage.is_foreign:
         return conditions.of(None, machine)
     return conditions.of(located_yaml.load(stage.file), machine, database.size_bytes(engine, stage))

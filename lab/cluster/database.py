@@ -8,7 +8,7 @@ from time import monotonic
 from lab.engine.engine import Engine
 from lab.errors import InconclusiveError, LabError, UsageError
 from lab.model.fault import Undo, UndoAction
-from lab.model.observation import DatabaseState, Sight
+from lab.model.observation import ClusterView, DatabaseState
 from lab.model.topology import Box, Stage
 from lab.probe.observer import Observer, look
 from lab.process import wait_until
@@ -126,9 +126,9 @@ def bring_back(engine: Engine, stage: Stage, box: Box) -> None:
     engine.start(box)
 
 
-def is_split(stage: Stage, sight: Sight) -> bool:
+def is_split(stage: Stage, view: ClusterView) -> bool:
     """Whether two databases accept writes, and nobody but the lab would end that."""
-    return stage.failover == "none" and len(sight.named(DatabaseState.PRIMARY)) > 1
+    return stage.failover == "none" and len(view.named(DatabaseState.PRIMARY)) > 1
 
 
 def end_split_brain(engine: Engine, stage: Stage, primaries: Sequence[str], say: Callable[[str], None]) -> None:

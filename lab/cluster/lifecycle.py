@@ -61,7 +61,7 @@ def ensure_up(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
 
 def _is_up(engine: Engine, stage: Stage, present: Sequence[Box]) -> bool:
     """Whether nothing has to be started. Who only watches may be ill: a stage can be used without."""
-    well = {box.service for box in present if engine.is_well(box)}
+    well = {box.service for box in present if engine.is_healthy(box)}
     there = {box.service for box in present if box.condition != "dead"}
     return well >= set(stage.needed) and there >= {spec.name for spec in stage.services}
 

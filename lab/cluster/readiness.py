@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from lab.cluster import database
 from lab.engine.engine import Engine
 from lab.errors import HealError
-from lab.load.load import page_order
-from lab.model.observation import DatabaseState, Sight
-from lab.model.topology import GUEST, Box, Stage
+from lab.load.load import page_config
+from lab.model.observation import ClusterView, DatabaseState
+from lab.model.topology import FOREIGN, Box, Stage
 from lab.probe.observer import Observer
 from lab.process import POLL_S, wait_until
 from lab.spec import stages
@@ -43,11 +43,11 @@ def await_whole(
 def await_service(engine: Engine, stage: Stage, timeout_s: float = WELL_TIMEOUT_S) -> None:
     """Wait until a user gets an answer from the database. Raises HealError."""
     if not wait_until(lambda: service_answers(engine, stage), timeout_s):
-        broken = [f"{box.service} is {box.status}" for box in engine.boxes(stage.number) if not engine.is_well(box)]
+        broken = [f"{box.service} is {box.status}" for box in engine.boxes(stage.number) if not engine.is_healthy(box)]
         raise HealError(
             f"{stage.place} does not answer ({', '.join(broken) or 'though every box runs'})",
             _HINT_OF_A_GUEST
-            if stage.is_guest
+            if stage.is_foreign
             else f"'lab heal' mends boxes; 'lab down {stage.number}' and 'lab up {stage.number}' make it anew",
         )
 
@@ -61,7 +61,7 @@ def await_well(engine: Engine, number: int, services: Sequence[str], timeout_s: 
         boxes = [box for box in engine.boxes(number) if box.service in services]
         missing.clear()
         missing.update(set(services) - {box.service for box in boxes})
-        ill[:] = [box for box in boxes if not engine.is_well(box)]
+        ill[:] = [box for box in boxes if not engine.is_healthy(box)]
         return not ill and not missing
 
     # The engine is asked about each box, and it has other work to do while many of them start.
@@ -69,7 +69,7 @@ def await_well(engine: Engine, number: int, services: Sequence[str], timeout_s: 
         return
     if missing:
         gone = ", ".join(sorted(missing))
-        if number == GUEST:
+        if number == FOREIGN:
             raise HealError(f"{gone} has been removed, not by the lab", _HINT_OF_A_GUEST)
         raise HealError(f"{gone} of stage {number} is not there", "'lab heal' makes it again")
     state = f"{ill[0].status}{', ' + ill[0].health if ill[0].health else ''}"
@@ -82,10 +82,10 @@ def await_redundant(
     """Wait until every standby follows the one primary, and one balancer has the address. Raises HealError."""
     if stage.is_watched:
         with Observer(engine, stage) as observer:
-            await_sight(engine, stage, observer, timeout_s, say)
+            await_view(engine, stage, observer, timeout_s, say)
 
 
-def await_sight(
+def await_view(
     engine: Engine,
     stage: Stage,
     observer: Observer,
@@ -98,20 +98,20 @@ def await_sight(
     """
     if not stage.is_watched:
         return
-    sight = _await_either(stage, observer, timeout_s)
-    if database.is_split(stage, sight):
-        database.end_split_brain(engine, stage, sight.named(DatabaseState.PRIMARY), say)
+    view = _await_either(stage, observer, timeout_s)
+    if database.is_split(stage, view):
+        database.end_split_brain(engine, stage, view.named(DatabaseState.PRIMARY), say)
         wait_until(lambda: not database.is_split(stage, observer.latest()), timeout_s)
-        sight = _await_either(stage, observer, timeout_s)
-    if not stage.is_redundant(sight):
+        view = _await_either(stage, observer, timeout_s)
+    if not stage.is_redundant(view):
         raise HealError(
-            f"stage {stage.number} is not redundant after {timeout_s:g} s: {describe(sight)}", "'lab heal' tries again"
+            f"stage {stage.number} is not redundant after {timeout_s:g} s: {describe(view)}", "'lab heal' tries again"
         )
 
 
-def _await_either(stage: Stage, observer: Observer, timeout_s: float) -> Sight:
+def _await_either(stage: Stage, observer: Observer, timeout_s: float) -> ClusterView:
     """The first sight of nothing missing, or of two primaries to be parted; the last one where neither came."""
-    seen: list[Sight] = []
+    seen: list[ClusterView] = []
 
     def settled() -> bool:
         seen[:] = [observer.latest()]
@@ -121,12 +121,12 @@ def _await_either(stage: Stage, observer: Observer, timeout_s: float) -> Sight:
     return seen[0]
 
 
-def describe(sight: Sight) -> str:
+def describe(view: ClusterView) -> str:
     """What was seen, in words."""
-    words = [f"{name} is {state}" for name, state in sight.databases.items()]
-    words += [f"{sight.standbys} follow, {sight.synchronous} of them synchronously"] if sight.databases else []
-    words += [f"the address is held by {' and '.join(sight.holders) or 'no balancer'}"] if sight.wire or sight.holders else []
-    words += [f"only {sight.answering[0]} serves"] if len(sight.answering) == 1 else []
+    words = [f"{name} is {state}" for name, state in view.databases.items()]
+    words += [f"{view.standbys} follow, {view.synchronous} of them synchronously"] if view.databases else []
+    words += [f"the address is held by {' and '.join(view.holders) or 'no balancer'}"] if view.wire or view.holders else []
+    words += [f"only {view.answering[0]} serves"] if len(view.answering) == 1 else []
     return ", ".join(words)
 
 
@@ -139,5 +139,5 @@ def question(stage: Stage) -> list[str]:
     """What is run in the internet box to find out; its exit code is 0 for a good answer."""
     host, port = stage.entry
     if stage.page:
-        return ["python", "-m", "client.page", json.dumps({"address": stage.entry, "page": page_order(stage.page)})]
+        return ["python", "-m", "client.page", json.dumps({"address": stage.entry, "page": page_config(stage.page)})]
     return ["curl", "-fsS", "-m", "1", "-o", "/dev/null", f"http://{host}:{port}{READY_PATH}"]

@@ -20,11 +20,11 @@ from docker.errors import APIError, DockerException, NotFound
 
 from lab.engine.compose import _context, _without
 from lab.engine.inspect import WATCHED, EngineEvent, _box, _event, _link, _nanoseconds
-from lab.engine.scope import GUEST_LABEL, PROJECT_LABEL, ROLE_LABEL, SERVICE_LABEL, STAGE_LABEL, GuestScope, Scope, is_ours
+from lab.engine.scope import FOREIGN_LABEL, PROJECT_LABEL, ROLE_LABEL, SERVICE_LABEL, STAGE_LABEL, ForeignScope, Scope, is_ours
 from lab.engine.sidecar import SHELL, Helper
 from lab.errors import HealError, LabError, PreflightError, UsageError
 from lab.model.history import LogLine
-from lab.model.topology import GUEST, INTERNET_ROLE, Box, Link, Stage
+from lab.model.topology import FOREIGN, INTERNET_ROLE, Box, Link, Stage
 from lab.process import wait_until
 from lab.spec.stages import PROJECT_PREFIX, ROOT
 
@@ -110,7 +110,7 @@ class Engine:
     def visiting(self, project: str, roles: Mapping[str, tuple[str, ...]] | None = None) -> Engine:
         """The same engine, which sees and may touch this Compose project and the internet box in it, and nothing else."""
         other = copy.copy(self)
-        other._scope = GuestScope(project, roles or {})
+        other._scope = ForeignScope(project, roles or {})
         return other
 
     # Boxes
@@ -216,7 +216,7 @@ class Engine:
 
     def remove(self, box: Box) -> None:
         """Remove the box and its disks: nothing of it is left. Raises UsageError for a box of somebody else."""
-        if box.is_guest:
+        if box.is_foreign:
             raise UsageError(f"{box.service} is not the lab's to remove", "its disk would be gone for good")
         with _explained(f"look at {box.service}"):
             mounts = (self._inspect(box.id) or {}).get("Mounts", [])
@@ -226,13 +226,13 @@ class Engine:
                 with suppress(NotFound):  # an anonymous one went with the box
                     self._api.remove_volume(name)
 
-    def is_well(self, box: Box, timeout_s: float = CHECK_TIMEOUT_S) -> bool:
+    def is_healthy(self, box: Box, timeout_s: float = CHECK_TIMEOUT_S) -> bool:
         """Whether the box runs and passes its health check.
 
         Docker asks at intervals, seldom once a box is up, and calls a box that was frozen unhealthy until it
         asks again; so where its word is not "healthy", the check is run now, and has so many seconds to pass.
         """
-        if box.is_well:
+        if box.is_healthy:
             return True
         if box.status != "running" or box.health == "starting":  # Docker asks a starting box several times a second
             return False
@@ -414,7 +414,7 @@ class Engine:
         wait_until(lambda: self._inspect(container_id) is None, API_TIMEOUT_S)
 
     def _compose(self, stage: Stage, *arguments: str) -> None:
-        if stage.is_guest:
+        if stage.is_foreign:
             raise UsageError(f"{stage.place} is not the lab's to start or stop", f"docker compose -f {stage.file} up -d")
         # The project by name: COMPOSE_PROJECT_NAME would outrank the file, and make somebody else's project ours.
         command = [
@@ -499,9 +499,9 @@ class Engine:
     def visit(self, project: str, network: str) -> Box:
         """Put an internet box into a network of somebody else's project. Raises LabError, and leaves none then."""
         labels = {
-            STAGE_LABEL: str(GUEST),
+            STAGE_LABEL: str(FOREIGN),
             ROLE_LABEL: INTERNET_ROLE,
-            GUEST_LABEL: project,
+            FOREIGN_LABEL: project,
             PROJECT_LABEL: PROJECT_PREFIX + "visit",
             SERVICE_LABEL: INTERNET_ROLE,
         }
@@ -518,7 +518,9 @@ class Engine:
     def end_visits(self, project: str = "") -> int:
         """Remove the internet box from the networks of a project (of all that are not the lab's); returns how many there were."""
         with _explained("remove the internet box"):
-            found = self._api.containers(all=True, filters={"label": [f"{GUEST_LABEL}={project}" if project else GUEST_LABEL]})
+            found = self._api.containers(
+                all=True, filters={"label": [f"{FOREIGN_LABEL}={project}" if project else FOREIGN_LABEL]}
+            )
             ours = [entry["Id"] for entry in found if is_ours(entry["Labels"])]
             for container_id in ours:
                 self._remove_container(container_id)

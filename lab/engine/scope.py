@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lab.model.topology import GUEST, is_system
+from lab.model.topology import FOREIGN, is_system
 from lab.spec.stages import PROJECT_PREFIX
 
 STAGE_LABEL = "lab.stage"
 ROLE_LABEL = "lab.role"
-GUEST_LABEL = "lab.guest"
+FOREIGN_LABEL = "lab.guest"
 """On the internet box in somebody else's network: the project that it visits."""
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
@@ -43,7 +43,7 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class GuestScope(Scope):
+class ForeignScope(Scope):
     """The boxes of one Compose project that is not the lab's, and the internet box that visits it."""
 
     project: str
@@ -52,15 +52,15 @@ class GuestScope(Scope):
 
     def filters(self, stage: int | None = None) -> list[list[str]]:
         """Theirs by Compose's label, the visitor by ours; no stage is in sight."""
-        if stage not in (None, GUEST):
+        if stage not in (None, FOREIGN):
             return []
-        return [[f"{PROJECT_LABEL}={self.project}"], [f"{GUEST_LABEL}={self.project}", ROLE_LABEL]]
+        return [[f"{PROJECT_LABEL}={self.project}"], [f"{FOREIGN_LABEL}={self.project}", ROLE_LABEL]]
 
     def owns(self, labels: Labels | None) -> bool:
         """Whether it is a box of that project (a command that somebody runs beside it is none), or the visitor."""
         found = labels or {}
         if is_ours(found):
-            return found.get(GUEST_LABEL) == self.project
+            return found.get(FOREIGN_LABEL) == self.project
         return found.get(PROJECT_LABEL) == self.project and found.get(ONE_OFF_LABEL, "").lower() != "true"
 
     def labels(self, labels: Labels) -> dict[str, str]:
@@ -70,7 +70,7 @@ class GuestScope(Scope):
         service, number = labels.get(SERVICE_LABEL, ""), labels.get(NUMBER_LABEL, "1")
         return {
             **labels,
-            STAGE_LABEL: str(GUEST),
+            STAGE_LABEL: str(FOREIGN),
             # What means something else here (internet, watch) is no role of theirs.
             ROLE_LABEL: " ".join(role for role in (service, *self.roles.get(service, ())) if is_system((role,))),
             SERVICE_LABEL: service if number == "1" else f"{service}#{number}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lab.errors import UsageError
 from lab.faults.bandwidth import Bandwidth
-from lab.faults.base import Fault, Hands, Victim, proof
+from lab.faults.base import BoxControl, Fault, InjectionTarget, proof
 from lab.faults.crash import Crash
 from lab.faults.delay import Delay
 from lab.faults.disconnect import Cutoff
@@ -35,4 +35,4 @@ def fault_of(step: Step) -> Fault:
     return OF_A_LINE[step.fault]
 
 
-__all__ = ["FAULTS", "Fault", "Hands", "Victim", "fault_of", "proof"]
+__all__ = ["FAULTS", "Fault", "BoxControl", "InjectionTarget", "fault_of", "proof"]

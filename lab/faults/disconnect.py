@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lab.errors import UsageError
-from lab.faults.base import BoxFault, Hands, Victim
-from lab.model.fault import Bite, FaultKind, Undo, UndoAction
+from lab.faults.base import BoxControl, BoxFault, InjectionTarget
+from lab.model.fault import FaultKind, Undo, UndoAction, Verification
 
 
 class Cutoff(BoxFault):
@@ -12,27 +12,27 @@ class Cutoff(BoxFault):
 
     kind = FaultKind.CUTOFF
 
-    def prepare(self, hands: Hands, victim: Victim) -> Victim:
+    def prepare(self, control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
         """Note how it is connected. Only what runs and is connected can be cut off."""
-        victim = super().prepare(hands, victim)
-        links = hands.links(victim.box)
+        victim = super().prepare(control, victim)
+        links = control.links(victim.box)
         if not links:
             raise UsageError(f"{victim.box.service} is on no network", "'lab heal' brings it back")
         return victim.with_links(links)
 
-    def undo(self, victim: Victim) -> Undo:
+    def undo(self, victim: InjectionTarget) -> Undo:
         """Connect it to the same networks, as it was."""
         return Undo(UndoAction.RECONNECT, victim.box.id, victim.box.service, victim.box.stage, victim.links)
 
-    def inject(self, hands: Hands, victim: Victim) -> None:
+    def inject(self, control: BoxControl, victim: InjectionTarget) -> None:
         """Pull every cable."""
-        hands.disconnect(victim.box)
+        control.disconnect(victim.box)
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """It runs, and is on no network."""
-        now = hands.box(victim.box)
+        now = control.box(victim.box)
         if now is None:
-            return Bite(False, f"{victim.box.service} has been removed")
-        left = hands.links(victim.box)
+            return Verification(False, f"{victim.box.service} has been removed")
+        left = control.links(victim.box)
         names = ", ".join(link.network for link in left)
-        return Bite(now.status == "running" and not left, f"{now.service} is {now.status}, on {names or 'no network'}")
+        return Verification(now.status == "running" and not left, f"{now.service} is {now.status}, on {names or 'no network'}")

@@ -10,7 +10,7 @@ from lab.engine.engine import Engine
 from lab.errors import HealError, LabError
 from lab.faults import limits, network_cleanup
 from lab.model.fault import FaultKind, UndoAction
-from lab.model.topology import GUEST, INTERNET_ROLE, Box, Stage
+from lab.model.topology import FOREIGN, INTERNET_ROLE, Box, Stage
 from lab.spec import stages
 from lab.store.undo_log import OpenFault, UndoLedger
 
@@ -21,7 +21,7 @@ def mend(engine: Engine, box: Box) -> bool:
         engine.unpause(box)
     elif (
         box.status in ("exited", "created", "dead")
-        and not box.is_guest
+        and not box.is_foreign
         and database.needs_an_operator(stages.of(box), box.service)
     ):
         database.bring_back(engine, stages.of(box), box)
@@ -56,7 +56,7 @@ def undo(engine: Engine, ledger: UndoLedger, entry: OpenFault) -> None:
 def struck(boxes: Sequence[Box], entry: OpenFault) -> list[Box]:
     """The box that a fault hit, if it is there. One of somebody else's that was made anew meanwhile is not that."""
     undo = entry.undo
-    return [box for box in boxes if box.service == undo.service and (not box.is_guest or box.id == undo.box_id)]
+    return [box for box in boxes if box.service == undo.service and (not box.is_foreign or box.id == undo.box_id)]
 
 
 def where(engine: Engine, entry: OpenFault) -> Engine:
@@ -146,8 +146,8 @@ def heal(engine: Engine, ledger: UndoLedger, say: Callable[[str], None]) -> int:
 def await_visited(engine: Engine, entry: OpenFault) -> None:
     """Wait until a box of somebody else's project is well again, if it is still there. Raises HealError."""
     view = where(engine, entry)
-    if any(box.service == entry.undo.service for box in view.boxes(GUEST)):
-        await_well(view, GUEST, [entry.undo.service])
+    if any(box.service == entry.undo.service for box in view.boxes(FOREIGN)):
+        await_well(view, FOREIGN, [entry.undo.service])
 
 
 def end_what_is_under_way(engine: Engine, entry: OpenFault) -> None:

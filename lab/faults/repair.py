@@ -20,7 +20,7 @@ from lab.errors import InconclusiveError, LabError
 from lab.faults import heal
 from lab.model.experiment import Repair, RepairPolicy
 from lab.model.fault import FaultKind, Step, Undo, UndoAction
-from lab.model.observation import DatabaseState, Sight
+from lab.model.observation import ClusterView, DatabaseState
 from lab.model.topology import Box, Stage
 from lab.probe import status
 from lab.probe.observer import Observer, look
@@ -54,7 +54,7 @@ class Remedy(StrEnum):
     """Nobody leads now: whether its disk is the last copy shows only when somebody does."""
 
 
-def remedy(policy: RepairPolicy, stage: Stage, service: str, box: Box | None, sight: Sight, severed: bool = False) -> Remedy:
+def remedy(policy: RepairPolicy, stage: Stage, service: str, box: Box | None, view: ClusterView, severed: bool = False) -> Remedy:
     """What a policy does about a box as it is now (None: it is gone with its disk).
 
     `severed`: it runs, and its own network is what it lost: a restart is of no use, a new box has new cables.
@@ -63,21 +63,21 @@ def remedy(policy: RepairPolicy, stage: Stage, service: str, box: Box | None, si
         return Remedy.NOTHING
     if box is None:
         # A restart needs something to restart.
-        return _new(stage, service, sight) if policy is RepairPolicy.REPLACE else Remedy.NOTHING
+        return _new(stage, service, view) if policy is RepairPolicy.REPLACE else Remedy.NOTHING
     as_it_is = Remedy.NOTHING if box.status == "running" else Remedy.POWER_CYCLE if box.status == "paused" else Remedy.START
     if policy is RepairPolicy.RESTART or only_copy(stage, service):
         return as_it_is
-    found = _new(stage, service, sight)
+    found = _new(stage, service, view)
     return found if found is not Remedy.NOTHING else as_it_is
 
 
-def _new(stage: Stage, service: str, sight: Sight) -> Remedy:
+def _new(stage: Stage, service: str, view: ClusterView) -> Remedy:
     """Whether an empty disk can take the place of this box's now."""
     if service not in stage.databases or only_copy(stage, service):
         return Remedy.REPLACE
-    if _leaders(sight) - {service}:
+    if _leaders(view) - {service}:
         return Remedy.REPLACE
-    return Remedy.WAIT if stage.failover == "automatic" and sight.named(DatabaseState.STANDBY) else Remedy.NOTHING
+    return Remedy.WAIT if stage.failover == "automatic" and view.named(DatabaseState.STANDBY) else Remedy.NOTHING
 
 
 def only_copy(stage: Stage, service: str) -> bool:
@@ -89,8 +89,8 @@ def only_copy(stage: Stage, service: str) -> bool:
     return "monitor" in roles or (service in stage.databases and not stage.is_replicated)
 
 
-def _leaders(sight: Sight) -> set[str]:
-    return {*sight.named(DatabaseState.PRIMARY), *sight.named(DatabaseState.WAITING)}
+def _leaders(view: ClusterView) -> set[str]:
+    return {*view.named(DatabaseState.PRIMARY), *view.named(DatabaseState.SYNC_BLOCKED)}
 
 
 def is_severed(step: Step, hit: int) -> bool:
@@ -129,10 +129,10 @@ class Reserve:
         """What is not as in calm times; nothing where every box is well, the observer sees nothing missing, and every tier
         survives as many failures as it did then."""
         stage = self._stage
-        if stage.is_watched and not stage.is_redundant(sight := self._observer.latest()):
-            return readiness.describe(sight)
+        if stage.is_watched and not stage.is_redundant(view := self._observer.latest()):
+            return readiness.describe(view)
         boxes = [box for box in self._engine.boxes(stage.number) if box.service in stage.needed]
-        ill = set(stage.needed) - {box.service for box in boxes if self._engine.is_well(box)}
+        ill = set(stage.needed) - {box.service for box in boxes if self._engine.is_healthy(box)}
         if ill:
             return f"{', '.join(sorted(ill))} not well"
         try:
@@ -147,13 +147,15 @@ class Reserve:
 
     def is_served(self) -> bool:
         """Whether one database accepts writes and users get an answer from it."""
-        sight = self._observer.latest()
-        writable = not sight.databases or len(sight.named(DatabaseState.PRIMARY)) == 1
+        view = self._observer.latest()
+        writable = not view.databases or len(view.named(DatabaseState.PRIMARY)) == 1
         return writable and readiness.service_answers(self._engine, self._stage)
 
     def _margins(self) -> dict[Tier, int]:
         boxes = self._engine.boxes(self._stage.number)
-        return redundancy.margins(redundancy.evidence(self._stage, boxes, status.survey(self._engine, self._stage, boxes)))
+        return redundancy.margins(
+            redundancy.evidence(self._stage, boxes, status.cluster_status(self._engine, self._stage, boxes))
+        )
 
 
 def shortage(now: dict[Tier, int], calm: dict[Tier, int]) -> str:
@@ -209,8 +211,8 @@ class Repairs:
         """These boxes were lost just now."""
         self.whole_at = None
         self._open |= set(services)
-        due = monotonic() + self._repair.after_s
-        thread = threading.Thread(target=self._work, args=(tuple(services), severed, due), daemon=True, name="repair")
+        next_cell = monotonic() + self._repair.after_s
+        thread = threading.Thread(target=self._work, args=(tuple(services), severed, next_cell), daemon=True, name="repair")
         self._threads.append(thread)
         thread.start()
 
@@ -224,8 +226,8 @@ class Repairs:
         """Close what the repairs have undone; every other entry is for the lab to heal."""
         close(self._ledger, self._stage, self._done)
 
-    def _work(self, services: tuple[str, ...], severed: bool, due: float) -> None:
-        if self._end.wait(max(due - monotonic(), 0.0)):
+    def _work(self, services: tuple[str, ...], severed: bool, next_cell: float) -> None:
+        if self._end.wait(max(next_cell - monotonic(), 0.0)):
             return
         try:
             for service in services:
@@ -302,9 +304,9 @@ def by_hand(engine: Engine, ledger: UndoLedger, stage: Stage, policy: RepairPoli
         box = box_of(engine, stage, spec.name)
         if box and box.status == "running":
             continue
-        sight = look(engine, stage) if stage.is_watched else Sight(0, {}, 0, 0, (), "")
+        view = look(engine, stage) if stage.is_watched else ClusterView(0, {}, 0, 0, (), "")
         asked = RepairPolicy.REPLACE if box is None else policy
-        found = remedy(asked, stage, spec.name, box, sight)
+        found = remedy(asked, stage, spec.name, box, view)
         found = Remedy.START if found is Remedy.WAIT and box else found
         if found in (Remedy.NOTHING, Remedy.WAIT):
             continue

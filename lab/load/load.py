@@ -77,7 +77,7 @@ def drift(first: Clock, last: Clock) -> Drift:
     return Drift(apart_s, max(first.error_s, abs(apart_s) + last.error_s))
 
 
-def page_order(page: Page) -> dict[str, str]:
+def page_config(page: Page) -> dict[str, str]:
     """What to read, as the client is told."""
     return {"path": page.path, "host": page.authority, "contains": page.contains}
 
@@ -103,7 +103,7 @@ class Load:
             "seed": seed,
             **asdict(plan),
             "web_port": LOCUST_PORT if web_ui else None,
-            "page": page_order(page) if page else None,
+            "page": page_config(page) if page else None,
         }
         self._engine = engine
         self._box = box

@@ -71,7 +71,7 @@ class Undo:
 
 
 @dataclass(frozen=True)
-class Bite:
+class Verification:
     """Proof that a fault bit, as seen from outside the box."""
 
     proved: bool
@@ -81,7 +81,7 @@ class Bite:
 
 
 @dataclass(frozen=True)
-class How:
+class FaultParameters:
     """What a fault needs to be told besides its target; nothing, for most."""
 
     source: str = ""
@@ -110,7 +110,7 @@ class Step:
     target: str
     after_s: float = 0.0
     """Seconds after the step before it (after the jitter, for the first)."""
-    how: How = How()
+    how: FaultParameters = FaultParameters()
     once: str = ""
     """What is waited for before that: redundant (all is in reserve again that was when the trial began) or served (one
     database accepts writes and users get an answer); nothing where it is empty."""

@@ -12,18 +12,18 @@ class DatabaseState(StrEnum):
 
     PRIMARY = "primary"
     """It accepts writes."""
-    WAITING = "waiting"
+    SYNC_BLOCKED = "waiting"
     """It takes writes and acknowledges none: it waits for a standby that is not there."""
     STANDBY = "standby"
     """It follows another."""
     READ_ONLY = "read-only"
     """It follows no other and refuses writes: to a monitor that asks whether it answers it is a healthy primary."""
-    SILENT = "silent"
+    UNREACHABLE = "silent"
     """It does not answer."""
 
 
 @dataclass(frozen=True)
-class Sight:
+class ClusterView:
     """What the observer saw from one instant on."""
 
     clock_ns: int
@@ -40,7 +40,7 @@ class Sight:
     answering: tuple[str, ...] = ()
     """The balancers that serve, whether they hold the address or not."""
 
-    def is_like(self, other: Sight) -> bool:
+    def is_like(self, other: ClusterView) -> bool:
         """Whether it shows the same."""
         return replace(self, clock_ns=0) == replace(other, clock_ns=0)
 
@@ -50,42 +50,42 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Copy:
+class ReplicaStatus:
     """How well a standby follows its primary."""
 
     streams: bool
     """Whether the primary says that it sends to it."""
-    awaited: bool
+    synchronous: bool
     """Whether the primary says that a commit waits for it, or for one of several of which it is one."""
-    behind_bytes: int | None
+    lag_bytes: int | None
     """What of the primary's log it does not have; None where that is unknown, or its log is another one."""
-    behind_s: float | None
+    replay_lag_s: float | None
     """How long ago the last order that it shows was placed; 0 where it has and shows all, None where that is unknown."""
 
 
 @dataclass(frozen=True)
-class Judgement:
+class NodeState:
     """What the monitor says of a database."""
 
     state: str
     """Its own word for what the database is: primary, wait_primary, secondary, catchingup, report_lsn, ..."""
-    is_well: bool
-    is_candidate: bool
+    is_healthy: bool
+    is_promotable: bool
     """Whether it could be made the primary now."""
-    has_voice: bool
+    votes: bool
     """Whether an election waits for it to say what it has, should it be gone or not."""
 
 
 @dataclass(frozen=True)
-class Survey:
+class ClusterStatus:
     """One look at a stage: what the observer sees, and what is asked only for a map. Who did not answer is missing."""
 
-    sight: Sight
-    copies: dict[str, Copy] = field(default_factory=dict)
+    view: ClusterView
+    replicas: dict[str, ReplicaStatus] = field(default_factory=dict)
     """For each database that is not the primary."""
     backends: dict[str, dict[str, bool]] = field(default_factory=dict)
     """For each balancer the web boxes that it knows, and whether it sends requests to each."""
-    judgements: dict[str, Judgement] | None = None
+    node_states: dict[str, NodeState] | None = None
     """What the monitor says of each database; None where it says nothing."""
     acknowledgers: int = 0
     """How many standbys the monitor has a commit wait for, whatever becomes of them; 0: for those that are there."""

@@ -57,7 +57,7 @@ def longest_s(outages: Iterable[Outage]) -> float:
 
 
 @dataclass(frozen=True)
-class Share:
+class RequestCount:
     """How many of the intended were good."""
 
     intended: int
@@ -82,7 +82,7 @@ class Operation:
     good: int
     unserved_s: float
     """The seconds of load that the failed requests amount to: failed / rate."""
-    during_fault: Share | None
+    during_fault: RequestCount | None
     """Of those intended while the fault lasted; None where there was no fault, or nothing was intended in it."""
     outages: tuple[Outage, ...]
     gap: Gap | None
@@ -91,7 +91,7 @@ class Operation:
     @property
     def ratio(self) -> float:
         """good / intended; 1.0 where nothing was intended."""
-        return Share(self.intended, self.good).ratio
+        return RequestCount(self.intended, self.good).ratio
 
     @property
     def failed(self) -> int:
@@ -156,7 +156,7 @@ class TierExposure:
 
 
 @dataclass(frozen=True)
-class Blow:
+class FaultImpact:
     """One of several faults of a trial, and what users noticed of it before the next."""
 
     at_s: float
@@ -177,7 +177,7 @@ class TrialResult:
     valid: bool
     reasons: tuple[str, ...]
     """Why it is not valid."""
-    bitten: bool
+    verified: bool
     targets: tuple[str, ...]
     total: Operation
     """The service: all requests, the union of the outages of reads and of writes, the longer of their gaps."""
@@ -199,7 +199,7 @@ class TrialResult:
     """Seconds with no database that accepts writes (none_s) and with two or more (several_s)."""
     address: dict[str, float] = field(default_factory=dict)
     """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
-    degraded_redundancy_s: float | None = None
+    time_without_redundancy_s: float | None = None
     """For how long users were served while something was missing: from the fault until redundancy was restored, without the
     outages meanwhile. None where one of these is not known, as in an outage whose end was not seen."""
     unseen_s: float = 0.0
@@ -218,7 +218,7 @@ class TrialResult:
     served: dict[str, float] = field(default_factory=dict)
     """Of an overload: what one box carries (capacity_per_s), what was asked for (offered_per_s) and served in time
     (served_per_s) from a second after the fault until it was healed."""
-    blows: tuple[Blow, ...] = ()
+    fault_impacts: tuple[FaultImpact, ...] = ()
     """Each fault by itself, where there were several."""
 
     @property
@@ -263,7 +263,7 @@ class TrialResult:
         return self.served["served_per_s"] / self.served["capacity_per_s"] if self.served else None
 
     @property
-    def rejoin_s(self) -> float | None:
+    def time_to_redundancy_s(self) -> float | None:
         """From the healing of the fault until nothing was missing again; 0 where that was so before."""
         healed, until = self.phases.get("heal_s"), self.phases.get("redundant_s")
         return max(until - healed, 0.0) if healed is not None and until is not None else None
@@ -379,7 +379,7 @@ class SoakOutcome:
     """For how long two databases took writes at once: 0 where the stage has one database, None where nothing watched them."""
     writes_downtime_s: float
     reads_downtime_s: float
-    rejoin_s: float | None
+    time_to_redundancy_s: float | None
     why: tuple[str, ...]
     folder: str
     audit_complete: bool = False

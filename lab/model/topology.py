@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.model.observation import DatabaseState, Sight
+from lab.model.observation import ClusterView, DatabaseState
 
 INTERNET_ROLE = "internet"
 WAN_ROLE = "wan"
 WATCH_ROLE = "watch"
 HTTP_PORT = 80
-GUEST = 0
+FOREIGN = 0
 """The number of what is no stage of the lab's: a project of somebody else, which is only visited."""
-GUEST_FOLDER = "own-"
+FOREIGN_FOLDER = "own-"
 """What the folder of such a project's results begins with."""
 
 
@@ -25,7 +25,7 @@ def is_system(roles: Iterable[str]) -> bool:
 
 def place(number: int, folder: str) -> str:
     """What messages call a stage, or a project of somebody else."""
-    return folder if number == GUEST else f"stage {number}"
+    return folder if number == FOREIGN else f"stage {number}"
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ class Stage:
     """What is read where there is no order desk."""
 
     @property
-    def is_guest(self) -> bool:
+    def is_foreign(self) -> bool:
         """Whether it is somebody else's: never started, stopped or changed but by a fault that was asked for."""
-        return self.number == GUEST
+        return self.number == FOREIGN
 
     @property
     def place(self) -> str:
@@ -156,24 +156,24 @@ class Stage:
         neighbours = max(map(len, self.regions.values())) - 1
         return neighbours if self.durability == "local" else others - neighbours
 
-    def spare(self, sight: Sight) -> int:
+    def spare(self, view: ClusterView) -> int:
         """How many databases could take over now without losing what was acknowledged.
 
         Where nobody waits for a standby (an operator's stage), one that follows is as good as it gets.
         """
-        if len(sight.named(DatabaseState.PRIMARY)) != 1:
+        if len(view.named(DatabaseState.PRIMARY)) != 1:
             return 0
-        following = sight.synchronous if self.failover == "automatic" else sight.standbys
+        following = view.synchronous if self.failover == "automatic" else view.standbys
         # A primary goes on counting a standby that has frozen, until it is disconnected.
-        return min(following, len(sight.named(DatabaseState.STANDBY)))
+        return min(following, len(view.named(DatabaseState.STANDBY)))
 
-    def is_redundant(self, sight: Sight) -> bool:
+    def is_redundant(self, view: ClusterView) -> bool:
         """Whether nothing is missing that an observer can see: every standby follows, one balancer holds the address,
         and all of them serve."""
-        follow = self.failover != "automatic" or sight.standbys == len(self.databases) - 1
-        databases = not self.is_replicated or (follow and self.spare(sight) == self.acknowledgers)
-        one_holds = len(sight.holders) == 1 and sight.holders[0] == sight.wire
-        return databases and (not self.balancers or (one_holds and len(sight.answering) == len(self.balancers)))
+        follow = self.failover != "automatic" or view.standbys == len(self.databases) - 1
+        databases = not self.is_replicated or (follow and self.spare(view) == self.acknowledgers)
+        one_holds = len(view.holders) == 1 and view.holders[0] == view.wire
+        return databases and (not self.balancers or (one_holds and len(view.answering) == len(self.balancers)))
 
 
 @dataclass(frozen=True)
@@ -202,9 +202,9 @@ class Box:
     """The networks that it is on, and its address on each."""
 
     @property
-    def is_guest(self) -> bool:
+    def is_foreign(self) -> bool:
         """Whether it is of no stage of the lab's."""
-        return self.stage == GUEST
+        return self.stage == FOREIGN
 
     @property
     def zone(self) -> str:
@@ -222,14 +222,14 @@ class Box:
         return is_system(self.roles)
 
     @property
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         """Running, and healthy where it has a check."""
         return self.status == "running" and self.health in ("", "healthy")
 
     @property
     def condition(self) -> str:
         """How it is, in a word: running, starting, unhealthy, paused, dead, or Docker's own word for what is rare."""
-        if self.status == "running" and not self.is_well:
+        if self.status == "running" and not self.is_healthy:
             return self.health
         return "dead" if self.status in ("exited", "created") else self.status
 

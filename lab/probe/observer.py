@@ -12,7 +12,7 @@ from typing import Any
 from lab.checker.blind_spots import Word
 from lab.engine.engine import Engine
 from lab.errors import InconclusiveError
-from lab.model.observation import DatabaseState, Finding, Sight
+from lab.model.observation import ClusterView, DatabaseState, Finding
 from lab.model.topology import Stage
 from lab.process import LastWords, end_process
 
@@ -23,7 +23,7 @@ SILENT_S = 3.0
 BALANCER_ROLE = "lb"
 
 
-def look(engine: Engine, stage: Stage) -> Sight:
+def look(engine: Engine, stage: Stage) -> ClusterView:
     """What there is to be seen now. Raises InconclusiveError when nobody can be asked."""
     with Observer(engine, stage) as observer:
         return observer.latest()
@@ -41,16 +41,16 @@ def statistics(stage: Stage) -> dict[str, str]:
     return stage.balancers or alone
 
 
-def reserve_order(stage: Stage) -> dict[str, Any]:
+def redundancy_probe_config(stage: Stage) -> dict[str, Any]:
     """The same, and beside it whom to ask for what margins rest on. Without a balancer nothing has a margin: nobody is asked."""
     found = statistics(stage)
     alone = stage.databases if found and not stage.is_replicated else {}
     return {**order(stage), "statistics": found, "monitor": stage.monitor, "alone": alone}
 
 
-def read_sight(message: dict[str, Any]) -> Sight:
+def read_view(message: dict[str, Any]) -> ClusterView:
     """A sight as the client says it. Raises KeyError or ValueError for what is none."""
-    return Sight(
+    return ClusterView(
         clock_ns=int(message["clock_ns"]),
         databases={name: DatabaseState(state) for name, state in message["databases"].items()},
         standbys=int(message["standbys"]),
@@ -75,7 +75,7 @@ class Observer:
         self._seen = threading.Event()
         self.words: list[Word] = []
         """When it said something, and when that arrived."""
-        self.sights: list[Sight] = []
+        self.views: list[ClusterView] = []
         """Each change of what was seen."""
         self.findings: list[Finding] = []
         """Each change of what somebody said of what margins rest on, in the order in which it was known."""
@@ -85,7 +85,7 @@ class Observer:
         """What to take from the wall clock of the boxes to get their monotonic clock, which is that of the load."""
 
     def __enter__(self) -> Observer:
-        asked = reserve_order(self._stage) if self._reserve else order(self._stage)
+        asked = redundancy_probe_config(self._stage) if self._reserve else order(self._stage)
         command = ["python", "-m", "client.reserve" if self._reserve else "client.observer", json.dumps(asked)]
         self._process = self._engine.talk_to(self._engine.internet_box(self._stage), command)
         self._last_words = LastWords(self._process)
@@ -96,7 +96,7 @@ class Observer:
         if self._process:
             end_process(self._process)
 
-    def latest(self) -> Sight:
+    def latest(self) -> ClusterView:
         """What was seen last, at most a tenth of a second ago. Raises InconclusiveError when nothing is."""
         if not self._seen.wait(FIRST_TIMEOUT_S):
             assert self._process is not None
@@ -104,7 +104,7 @@ class Observer:
             raise InconclusiveError(f"the boxes could not be asked: {self._last_words.last() or 'no answer'}", "see 'lab status'")
         if self._silent_s() > STALE_S:
             raise InconclusiveError("the observer has gone silent", "was the internet box stopped? see 'lab status'")
-        return self.sights[-1]
+        return self.views[-1]
 
     @property
     def is_watching(self) -> bool:
@@ -127,7 +127,7 @@ class Observer:
                 if message["event"] == "finding":
                     self.findings.append(Finding(int(message["at_ns"]), message["kind"], message["name"], message["said"]))
                     continue
-                sight = read_sight(message)
-                if not self.sights or not sight.is_like(self.sights[-1]):
-                    self.sights.append(sight)
+                view = read_view(message)
+                if not self.views or not view.is_like(self.views[-1]):
+                    self.views.append(view)
                 self._seen.set()

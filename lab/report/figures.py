@@ -108,7 +108,7 @@ def _split_figure(trials: Sequence[TrialResult]) -> Figure:
 def _degraded_figure(good: Sequence[TrialResult], has_fault: bool) -> Figure:
     if not has_fault:
         return Figure("time without redundancy", "none", "no fault was injected")
-    known = [trial.degraded_redundancy_s for trial in good if trial.degraded_redundancy_s is not None]
+    known = [trial.time_without_redundancy_s for trial in good if trial.time_without_redundancy_s is not None]
     if not known:
         return Figure("time without redundancy", "unknown", "it was not seen to end" if good else "no valid trial")
     median_s = median(known)

@@ -179,7 +179,7 @@ def _cells(trial: TrialResult) -> dict[str, str]:
         "lost writes": words.lost_of(trial),
         "p50": f"{trial.latency_ms['p50']:.1f} ms",
         "p99": f"{trial.latency_ms['p99']:.0f} ms",
-        "without redundancy": words.seconds(trial.degraded_redundancy_s),
+        "without redundancy": words.seconds(trial.time_without_redundancy_s),
     }
 
 

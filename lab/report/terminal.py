@@ -210,9 +210,9 @@ def explain(trial: TrialResult) -> list[str]:
             lines.append(f"{words.count(count, 'write')} {what}")
     lines += differences(audit)
     if trial.writable.get("several_s"):
-        lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
+        lines.append(f"split brain: two databases accepted writes for {trial.writable['multiple_s']:.1f} s")
     if trial.address.get("several_s"):
-        lines.append(f"two balancers held the address for {trial.address['several_s']:.1f} s")
+        lines.append(f"two balancers held the address for {trial.address['multiple_s']:.1f} s")
     if trial.served:
         lines.append(overload(trial))
     lines += [*what_the_system_did(trial), *who_was_told(trial), *redundancy(trial)]
@@ -239,7 +239,7 @@ def remarks(info: RunInfo, trial: TrialResult) -> list[str]:
 
 def each_fault(info: RunInfo, trial: TrialResult) -> list[str]:
     """What each of several faults in a row did; nothing where there was one."""
-    return per_fault.explain(trial.blows, tolerance_s(info))
+    return per_fault.explain(trial.fault_impacts, tolerance_s(info))
 
 
 def tolerance_s(info: RunInfo) -> float:
@@ -307,10 +307,10 @@ def who_was_told(trial: TrialResult) -> list[str]:
 
 def redundancy(trial: TrialResult) -> list[str]:
     """For how long one more failure would have been an outage."""
-    if not trial.degraded_redundancy_s:
+    if not trial.time_without_redundancy_s:
         return []
-    again = f", restored {trial.rejoin_s:.1f} s after the healing" if trial.rejoin_s is not None else ""
-    return [f"without redundancy for {trial.degraded_redundancy_s:.1f} s{again}"]
+    again = f", restored {trial.time_to_redundancy_s:.1f} s after the healing" if trial.time_to_redundancy_s is not None else ""
+    return [f"without redundancy for {trial.time_without_redundancy_s:.1f} s{again}"]
 
 
 def operators_share(phases: dict[str, float]) -> str:
@@ -399,7 +399,11 @@ def _members(cell: Cell) -> list[str]:
 
 def soak_line(outcome: SoakOutcome, faults: int) -> str:
     """One fault of a soak."""
-    rejoin = f"redundancy restored after {outcome.rejoin_s:.1f} s" if outcome.rejoin_s is not None else "nothing to rejoin"
+    rejoin = (
+        f"redundancy restored after {outcome.time_to_redundancy_s:.1f} s"
+        if outcome.time_to_redundancy_s is not None
+        else "nothing to rejoin"
+    )
     outage = words.measured_text(outcome.outage)
     line = (
         f"{outcome.number:4d} of {faults}  {outcome.experiment:<20} {', '.join(outcome.targets) or '-':<8} {outcome.verdict:<12} "
@@ -468,7 +472,7 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
 
 
 def _soak_row(outcomes: Sequence[SoakOutcome]) -> list[str]:
-    rejoins = [outcome.rejoin_s for outcome in outcomes if outcome.rejoin_s is not None]
+    rejoins = [outcome.time_to_redundancy_s for outcome in outcomes if outcome.time_to_redundancy_s is not None]
     found = sample_median([outcome.outage for outcome in outcomes])
     return [
         str(len(outcomes)),

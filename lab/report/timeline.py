@@ -150,9 +150,9 @@ def survives(level: int) -> str:
 
 def _spans(events: Sequence[Event], name: str, states: Callable[[str], dict[str, str]], end_s: float) -> tuple[Span, ...]:
     named = sorted((event for event in events if event.name == name), key=lambda event: event.at_s)
-    sights = [(max(event.at_s, 0.0), states(event.detail)) for event in named]
+    views = [(max(event.at_s, 0.0), states(event.detail)) for event in named]
     found: dict[str, list[Span]] = {}
-    for (start_s, seen), (until_s, _) in pairwise([*sights, (end_s, {})]):
+    for (start_s, seen), (until_s, _) in pairwise([*views, (end_s, {})]):
         for box, state in seen.items():
             _extend(found.setdefault(box, []), Span(start_s, max(until_s, start_s), box, state))
     return tuple(span for box in sorted(found) for span in found[box] if span.end_s > span.start_s)
@@ -166,17 +166,17 @@ def _extend(before: list[Span], span: Span) -> None:
         before.append(span)
 
 
-def _fields(sight: str) -> dict[str, str]:
-    return dict(each.split("=", 1) for each in sight.split() if "=" in each)
+def _fields(view: str) -> dict[str, str]:
+    return dict(each.split("=", 1) for each in view.split() if "=" in each)
 
 
-def _database_states(sight: str) -> dict[str, str]:
-    return {name: state for name, state in _fields(sight).items() if name != "spare"}
+def _database_states(view: str) -> dict[str, str]:
+    return {name: state for name, state in _fields(view).items() if name != "spare"}
 
 
-def _address_states(sight: str) -> dict[str, str]:
+def _address_states(view: str) -> dict[str, str]:
     """Balancers that hold it; one that holds it and answers there as `answers`."""
-    fields = _fields(sight)
+    fields = _fields(view)
     holders = [name for name in fields.get("holders", "").split(",") if name]
     wire = fields.get("wire", "")
     return {name: "answers" if name == wire else "holds" for name in holders} | (

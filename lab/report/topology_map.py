@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lab.checker import redundancy
-from lab.model.observation import DatabaseState, Judgement, Survey
+from lab.model.observation import ClusterStatus, DatabaseState, NodeState
 from lab.model.topology import Box, Stage
 from lab.probe.bgp import LAST_RESORT_MED
 
@@ -32,7 +32,7 @@ class Chart:
     stage: Stage
     boxes: tuple[Box, ...]
     """In the roles that they play now."""
-    survey: Survey | None
+    cluster_status: ClusterStatus | None
     unasked: str = ""
     """Why there is no survey."""
     announced: Mapping[str, int] | None = None
@@ -41,7 +41,7 @@ class Chart:
     @property
     def evidence(self) -> redundancy.Evidence | None:
         """What the survey shows to work; None without one."""
-        return redundancy.evidence(self.stage, self.boxes, self.survey) if self.survey else None
+        return redundancy.evidence(self.stage, self.boxes, self.cluster_status) if self.cluster_status else None
 
 
 def show(console: Console, chart: Chart) -> None:
@@ -86,8 +86,8 @@ def _address(chart: Chart) -> str:
     entry = chart.stage.entry[0]
     if not chart.stage.balancers:
         found = [box.service for box in chart.boxes if entry in box.addresses.values()]
-    elif chart.survey:
-        found = list(chart.survey.sight.holders)
+    elif chart.cluster_status:
+        found = list(chart.cluster_status.view.holders)
     else:
         return f"users' address {entry}"
     return f"users' address {entry} leads to {' and to '.join(found)}" if found else f"users' address {entry} leads nowhere"
@@ -148,46 +148,46 @@ def _tier(box: Box) -> int:
 
 def _row(chart: Chart, box: Box, width: int, columns: tuple[int, int, int]) -> Text:
     name, played, condition = columns
-    words = f"{' ' if box.is_well else '!'} {box.service:<{name}}  {role(box):<{played}}  {box.condition:<{condition}}  {note(chart, box)}"
-    row = Text(words.rstrip(), style="" if box.is_well else ILL_STYLE)
+    words = f"{' ' if box.is_healthy else '!'} {box.service:<{name}}  {role(box):<{played}}  {box.condition:<{condition}}  {note(chart, box)}"
+    row = Text(words.rstrip(), style="" if box.is_healthy else ILL_STYLE)
     row.truncate(width, overflow="ellipsis")
     return row
 
 
 def note(chart: Chart, box: Box) -> str:
     """What else there is to say of a box: of a database its copy, of a balancer whom it serves with."""
-    survey, roles = chart.survey, set(box.roles)
-    if survey is None or not box.is_system:
+    cluster_status, roles = chart.cluster_status, set(box.roles)
+    if cluster_status is None or not box.is_system:
         return ""
     if chart.stage.is_replicated and box.service in chart.stage.databases:
-        return _of_database(survey, box.service)
+        return _of_database(cluster_status, box.service)
     if "lb" in roles:
-        return _of_balancer(chart, survey, box.service)
+        return _of_balancer(chart, cluster_status, box.service)
     if "monitor" in roles:
-        return _of_monitor(survey.judgements)
-    unused = sorted(name for name, known in survey.backends.items() if known.get(box.service) is False)
+        return _of_monitor(cluster_status.node_states)
+    unused = sorted(name for name, known in cluster_status.backends.items() if known.get(box.service) is False)
     return f"gets no requests from {', '.join(unused)}" if unused else ""
 
 
-def _of_database(survey: Survey, name: str) -> str:
-    state, copy = survey.sight.databases[name], survey.copies.get(name)
+def _of_database(cluster_status: ClusterStatus, name: str) -> str:
+    state, copy = cluster_status.view.databases[name], cluster_status.replicas.get(name)
     if state is DatabaseState.PRIMARY:
-        return f"takes orders; {_copies(survey)}"
-    if state is DatabaseState.WAITING:
+        return f"takes orders; {_copies(cluster_status)}"
+    if state is DatabaseState.SYNC_BLOCKED:
         return "takes orders, acknowledges none"
     if state is DatabaseState.READ_ONLY:
         return "primary, read-only: refuses orders"
-    words = ["does not answer"] if state is DatabaseState.SILENT else []
+    words = ["does not answer"] if state is DatabaseState.UNREACHABLE else []
     if copy:
-        follows = "awaited" if copy.awaited else "follows" if copy.streams else "does not follow"
+        follows = "awaited" if copy.synchronous else "follows" if copy.streams else "does not follow"
         words += [] if words else [follows]
-        words += [behind(copy.behind_bytes, copy.behind_s)] if copy.behind_bytes is not None else []
+        words += [behind(copy.lag_bytes, copy.replay_lag_s)] if copy.lag_bytes is not None else []
     return ", ".join(words)
 
 
-def _copies(survey: Survey) -> str:
-    awaited = sum(copy.awaited for copy in survey.copies.values())
-    return f"{sum(copy.streams for copy in survey.copies.values())} follow, {awaited} awaited"
+def _copies(cluster_status: ClusterStatus) -> str:
+    synchronous = sum(copy.synchronous for copy in cluster_status.replicas.values())
+    return f"{sum(copy.streams for copy in cluster_status.replicas.values())} follow, {synchronous} awaited"
 
 
 def behind(count: int, age_s: float | None) -> str:
@@ -199,19 +199,19 @@ def behind(count: int, age_s: float | None) -> str:
     return f"{size:.{1 if unit and size < 100 else 0}f} {UNITS[unit]}{age} behind"
 
 
-def _of_balancer(chart: Chart, survey: Survey, name: str) -> str:
-    known = survey.backends.get(name)
+def _of_balancer(chart: Chart, cluster_status: ClusterStatus, name: str) -> str:
+    known = cluster_status.backends.get(name)
     if known is None:
         return "does not answer"
     used = f"{sum(known.values())} of {len(known)} web boxes"
     if not chart.stage.balancers:
         return used
     if chart.announced is not None:
-        here = name in survey.sight.holders
+        here = name in cluster_status.view.holders
         return f"{_announcement(chart.announced.get(name), here)}; {used}"
-    if name in survey.sight.holders:
+    if name in cluster_status.view.holders:
         return f"users come here; {used}"
-    return f"{'ready' if name in survey.sight.answering else 'not ready'}; {used}"
+    return f"{'ready' if name in cluster_status.view.answering else 'not ready'}; {used}"
 
 
 def _announcement(med: int | None, here: bool) -> str:
@@ -221,10 +221,10 @@ def _announcement(med: int | None, here: bool) -> str:
     return f"{', '.join(filter(None, ('users come here' if here else '', called)))}, MED {med}"
 
 
-def _of_monitor(judgements: dict[str, Judgement] | None) -> str:
-    if judgements is None:
+def _of_monitor(node_states: dict[str, NodeState] | None) -> str:
+    if node_states is None:
         return "does not answer"
-    return f"finds {sum(word.is_well for word in judgements.values())} of {len(judgements)} databases well"
+    return f"finds {sum(word.is_healthy for word in node_states.values())} of {len(node_states)} databases well"
 
 
 # JSON
@@ -232,15 +232,15 @@ def _of_monitor(judgements: dict[str, Judgement] | None) -> str:
 
 def as_document(chart: Chart) -> dict[str, Any]:
     """The map as JSON-ready data, beside the rows of its boxes."""
-    sight, evidence = chart.survey.sight if chart.survey else None, chart.evidence
+    view, evidence = chart.cluster_status.view if chart.cluster_status else None, chart.evidence
     return {
         "stage": chart.stage.number,
         "stage_folder": chart.stage.folder,
         "failover": chart.stage.failover,
         "title": chart.stage.title,
         "entry": chart.stage.entry[0],
-        "holders": list(sight.holders) if sight else [],
-        "wire": sight.wire if sight else "",
+        "holders": list(view.holders) if view else [],
+        "wire": view.wire if view else "",
         "missing": [box.service for box in _missing(chart)],
         "serves": bool(redundancy.outcomes(evidence)) if evidence else None,
         "survives": {tier.value: count for tier, count in redundancy.margins(evidence).items()} if evidence else None,
@@ -250,10 +250,10 @@ def as_document(chart: Chart) -> dict[str, Any]:
 
 def box_document(box: Box, chart: Chart | None = None) -> dict[str, Any]:
     """A box as JSON-ready data; what only some boxes have is null for the others, and where nobody could be asked."""
-    survey = chart.survey if chart else None
-    copy = survey.copies.get(box.service) if survey else None
-    judged = (survey.judgements or {}).get(box.service) if survey else None
-    known = survey.backends.get(box.service) if survey else None
+    cluster_status = chart.cluster_status if chart else None
+    copy = cluster_status.replicas.get(box.service) if cluster_status else None
+    judged = (cluster_status.node_states or {}).get(box.service) if cluster_status else None
+    known = cluster_status.backends.get(box.service) if cluster_status else None
     return {
         "stage": box.stage,
         "box": box.service,
@@ -262,9 +262,9 @@ def box_document(box: Box, chart: Chart | None = None) -> dict[str, Any]:
         "roles": list(box.roles),
         "status": box.status,
         "health": box.health,
-        "well": box.is_well,
+        "well": box.is_healthy,
         "condition": box.condition,
-        "database": survey.sight.databases.get(box.service) if survey else None,
+        "database": cluster_status.view.databases.get(box.service) if cluster_status else None,
         "copy": asdict(copy) if copy else None,
         "judged": asdict(judged) if judged else None,
         "backends": known,

@@ -541,8 +541,8 @@ def cell_sentence(cell: Cell) -> str:
     parts.append(f"{cell.writes_lost} writes lost" + ("" if cell.losses_known else ", as far as is known"))
     if cell.split_brain_s != 0:
         parts.append(f"split brain {split_text(cell.split_brain_s)}")
-    if cell.degraded_s is not None:
-        parts.append(f"without redundancy for {seconds(cell.degraded_s)}{degraded_unknown(cell)}")
+    if cell.without_redundancy_s is not None:
+        parts.append(f"without redundancy for {seconds(cell.without_redundancy_s)}{degraded_unknown(cell)}")
     return "; ".join([*parts, *grouped(cell.why)])
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lab.errors import is_harmless
 from lab.model.experiment import Experiment, Operator, Overload, Repair, RepairPolicy
-from lab.model.fault import Direction, FaultKind, How, Step
+from lab.model.fault import Direction, FaultKind, FaultParameters, Step
 from lab.spec import base, located_yaml, parameters
 from lab.spec.base import Must, Seconds, Strict, Text, broken
 from lab.spec.expect import Bounds, expectations
@@ -90,7 +90,7 @@ class FaultKeys(Strict):
         """All that the file says about a fault."""
         return [name for name in ("fault", "target") if getattr(self, name) is not None] + list(self.given)
 
-    def how(self) -> How:
+    def how(self) -> FaultParameters:
         """What the fault needs besides its target. Raises the error of a rule where it does not go together."""
         if self.fault is None:
             raise broken("fault", f"fault must be one of {KINDS}", "fault: kill")

@@ -16,7 +16,7 @@ from lab.errors import UsageError, shown
 from lab.model.experiment import Experiment
 from lab.model.fault import FaultKind, Step
 from lab.model.measures import MEASURES_OF_READS, Expectation
-from lab.model.topology import GUEST, GUEST_FOLDER, HTTP_PORT, WATCH_ROLE, Box, Page, ServiceSpec, Stage
+from lab.model.topology import FOREIGN, FOREIGN_FOLDER, HTTP_PORT, WATCH_ROLE, Box, Page, ServiceSpec, Stage
 from lab.model.topology import is_system as is_of_the_system
 from lab.spec import base, located_yaml
 from lab.spec.expect import expectations
@@ -163,8 +163,8 @@ def stage_of(project: Project, page: Page, boxes: Sequence[Box]) -> Stage:
     """The project as a stage, whose boxes are those that run now: what has ended before is none of its business."""
     running = [box for box in boxes if box.is_system and box.status in ("running", "paused")]
     return Stage(
-        number=GUEST,
-        folder=GUEST_FOLDER + project.name,
+        number=FOREIGN,
+        folder=FOREIGN_FOLDER + project.name,
         project=project.name,
         file=project.file,
         title=f"the project {project.name}",

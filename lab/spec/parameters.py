@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from lab.errors import UsageError
-from lab.model.fault import LINE_FORM, Direction, FaultKind, How
+from lab.model.fault import LINE_FORM, Direction, FaultKind, FaultParameters
 
 NEEDS = {
     FaultKind.PARTITION: ("from",),
@@ -37,7 +37,7 @@ class ParameterError(UsageError):
         self.name = name
 
 
-def read(fault: FaultKind, given: Mapping[str, object]) -> How:
+def read(fault: FaultKind, given: Mapping[str, object]) -> FaultParameters:
     """How a fault is to be done, from what was given for it. Raises ParameterError."""
     needed, known = NEEDS.get(fault, ()), (*NEEDS.get(fault, ()), *MAY_HAVE.get(fault, ()))
     for name in given:
@@ -50,10 +50,10 @@ def read(fault: FaultKind, given: Mapping[str, object]) -> How:
     numbers = {name: _number(name, given[name]) for name in given if name in BOUNDS}
     if numbers.get("jitter_ms", 0.0) > numbers.get("delay_ms", math.inf):
         raise ParameterError("jitter_ms", "jitter_ms must not be more than delay_ms: nothing arrives before it is sent")
-    return How(source=_source(given), direction=_direction(given), **numbers)
+    return FaultParameters(source=_source(given), direction=_direction(given), **numbers)
 
 
-def check_target(fault: FaultKind, target: str, how: How) -> None:
+def check_target(fault: FaultKind, target: str, how: FaultParameters) -> None:
     """Raise ParameterError for a target that means nothing, or that cannot fail in this way."""
     for name, text in (("target", target), ("from", how.source)):
         if text and _has_an_empty_name(text):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from lab.cluster import database
-from lab.cluster.readiness import await_sight
+from lab.cluster.readiness import await_view
 from lab.engine.engine import Engine
 from lab.errors import InconclusiveError
 from lab.model.observation import DatabaseState
@@ -33,7 +33,7 @@ def bring_about(engine: Engine, stage: Stage, given: Mapping[str, str], say: Say
             move_primary(engine, stage, observer, given[PRIMARY], say)
         if ACTIVE in given:
             _move_address(engine, stage, observer, given[ACTIVE], say)
-        await_sight(engine, stage, observer)
+        await_view(engine, stage, observer)
 
 
 def _places(boxes: Sequence[Box], target: str) -> set[str]:
@@ -43,10 +43,10 @@ def _places(boxes: Sequence[Box], target: str) -> set[str]:
 def move_primary(engine: Engine, stage: Stage, observer: Observer, target: str, say: Say) -> None:
     """Make one of the boxes that a target names the primary, unless one is. Raises UsageError, InconclusiveError."""
     places = _places(engine.boxes(stage.number), target)
-    sight = observer.latest()
-    if places & set(sight.named(DatabaseState.PRIMARY)):
+    view = observer.latest()
+    if places & set(view.named(DatabaseState.PRIMARY)):
         return
-    candidates = sorted(places & set(sight.named(DatabaseState.STANDBY)))
+    candidates = sorted(places & set(view.named(DatabaseState.STANDBY)))
     if not candidates:
         raise InconclusiveError(
             f"none of {', '.join(sorted(places))} is a standby that could become the primary", "see 'lab status'"

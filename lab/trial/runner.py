@@ -22,8 +22,8 @@ from lab.cluster import conditions, database, readiness
 from lab.engine.engine import Engine
 from lab.engine.inspect import EngineEvent
 from lab.errors import DiskError, HealError, InconclusiveError, LabError, UsageError
-from lab.faults import Victim, heal, limits
-from lab.faults.injection import Strike
+from lab.faults import InjectionTarget, heal, limits
+from lab.faults.injection import Injection
 from lab.faults.repair import Repairs, Reserve, wait_for
 from lab.load.load import Load, drift
 from lab.model.experiment import Experiment, LoadPlan, Operator
@@ -83,7 +83,7 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
+class RunConfig:
     """What a run was asked for."""
 
     stage: Stage
@@ -101,7 +101,7 @@ def trial_seed(seed: int, number: int) -> int:
     return seed if number == 1 else Random(f"{seed}/{number}").randrange(2**31)
 
 
-def info_of(order: Order) -> RunInfo:
+def info_of(order: RunConfig) -> RunInfo:
     """The frame of a run's results, for one that begins now."""
     stage, experiment = order.stage, order.experiment
     return RunInfo(
@@ -126,7 +126,7 @@ def info_of(order: Order) -> RunInfo:
     )
 
 
-def run(engine: Engine, ledger: UndoLedger, order: Order, info: RunInfo, progress: Progress) -> RunResult:
+def run(engine: Engine, ledger: UndoLedger, order: RunConfig, info: RunInfo, progress: Progress) -> RunResult:
     """Run every trial, write the journal, return the result.
 
     Raises InconclusiveError when the stage does not settle or the load breaks off, HealError when a fault
@@ -139,7 +139,7 @@ def run(engine: Engine, ledger: UndoLedger, order: Order, info: RunInfo, progres
 
 
 def run_trial(
-    engine: Engine, ledger: UndoLedger, order: Order, number: int, journal: RunJournal, progress: Progress
+    engine: Engine, ledger: UndoLedger, order: RunConfig, number: int, journal: RunJournal, progress: Progress
 ) -> TrialResult:
     """Run one trial of a run and write its journal. Raises what `run` does."""
     seed = trial_seed(order.seed, number)
@@ -161,17 +161,17 @@ def conclude(info: RunInfo, trials: Sequence[TrialResult], journal: RunJournal) 
 class _Trial:
     engine: Engine
     ledger: UndoLedger
-    order: Order
+    order: RunConfig
     progress: Progress
     number: int
     seed: int
     journal: TrialJournal
     events: list[Event] = field(default_factory=list)
-    victims: list[Victim] = field(default_factory=list)
+    victims: list[InjectionTarget] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     """Each fault and whom it hit, in words."""
     heard: list[EngineEvent] = field(default_factory=list)
-    struck: list[tuple[Step, Victim, float]] = field(default_factory=list)
+    struck: list[tuple[Step, InjectionTarget, float]] = field(default_factory=list)
     """Each victim, what hit it, and when: seconds on the clock of the load, 0 for what was broken before it."""
     acts: list[foreign_actions.Act] = field(default_factory=list)
     """What faults themselves started under load."""
@@ -248,20 +248,20 @@ class _Trial:
         stage = self.order.stage
         with Observer(self.engine, stage) as self.observer, signals.Deferred(lambda: self.progress.notice("interrupted")):
             for step in self.order.experiment.before:
-                with Strike.prepare(self.engine, step, self._boxes(), stage, self.random) as strike:
-                    self.progress.phase("before", f"{step.fault} {strike.names}, and waiting until users are served without")
-                    strike.note(self.ledger)
-                    self.victims += strike.victims
-                    self.struck += [(step, victim, 0.0) for victim in strike.victims]
-                    self.broken.append(f"{step.fault} {strike.names}")
-                    strike.inject()
-                    strike.bites()
+                with Injection.prepare(self.engine, step, self._boxes(), stage, self.random) as injection:
+                    self.progress.phase("before", f"{step.fault} {injection.names}, and waiting until users are served without")
+                    injection.note(self.ledger)
+                    self.victims += injection.victims
+                    self.struck += [(step, victim, 0.0) for victim in injection.victims]
+                    self.broken.append(f"{step.fault} {injection.names}")
+                    injection.inject()
+                    injection.verify()
             if not wait_until(self._is_served, SETTLE_TIMEOUT_S):
                 raise InconclusiveError(f"stage {stage.number} does not serve without {', '.join(self._names())}")
 
     def _is_served(self) -> bool:
-        sight = self.observer.latest()
-        writable = not sight.databases or len(sight.named(DatabaseState.PRIMARY)) == 1
+        view = self.observer.latest()
+        writable = not view.databases or len(view.named(DatabaseState.PRIMARY)) == 1
         return writable and readiness.service_answers(self.engine, self.order.stage)
 
     def _names(self) -> list[str]:
@@ -275,7 +275,7 @@ class _Trial:
         stop_watching = self.engine.watch(self.heard.append)
         try:
             with (
-                Observer(self.engine, stage, reserve=not stage.is_guest) as observer,
+                Observer(self.engine, stage, reserve=not stage.is_foreign) as observer,
                 Load(
                     self.engine,
                     internet,
@@ -312,7 +312,7 @@ class _Trial:
         said = self._said()
         self._note_what_docker_said(said)
         self._note_strangers(said)
-        self._note_sights(observer)
+        self._note_views(observer)
         reserves = self._note_reserves(observer)
         self._note_restored(observer, said, reserves)
         self._note_logs(observer)
@@ -473,22 +473,22 @@ class _Trial:
         self._note("promoted", text)
 
     def _strike(self, step: Step) -> None:
-        with Strike.prepare(self.engine, step, self._boxes(), self.order.stage, self.random) as strike:
-            self.progress.phase("inject", f"{step.fault} {strike.names}")
-            strike.note(self.ledger)
-            self.victims += strike.victims
+        with Injection.prepare(self.engine, step, self._boxes(), self.order.stage, self.random) as injection:
+            self.progress.phase("inject", f"{step.fault} {injection.names}")
+            injection.note(self.ledger)
+            self.victims += injection.victims
             since = monotonic()
-            self._note("inject", f"{step.fault} {strike.names}", since)
-            self.broken.append(f"{step.fault} {strike.names}")
+            self._note("inject", f"{step.fault} {injection.names}", since)
+            self.broken.append(f"{step.fault} {injection.names}")
             self.load.show_fault(", ".join(self.broken))
-            strike.inject()
-            for bite in strike.bites():
-                self._note("bite" if bite.proved else "no-bite", bite.evidence)
-            self.struck += [(step, victim, self.load.clock.at(since)) for victim in strike.victims]
+            injection.inject()
+            for verification in injection.verify():
+                self._note("bite" if verification.proved else "no-bite", verification.evidence)
+            self.struck += [(step, victim, self.load.clock.at(since)) for victim in injection.victims]
             if step.fault is FaultKind.RESTART:  # no other fault starts a box
-                self.acts += [self._act(victim.box.service, since, monotonic()) for victim in strike.victims]
+                self.acts += [self._act(victim.box.service, since, monotonic()) for victim in injection.victims]
             if self.repairs:
-                self.repairs.struck(step, [victim.box.service for victim in strike.victims])
+                self.repairs.struck(step, [victim.box.service for victim in injection.victims])
 
     def _boxes(self) -> list[Box]:
         """The boxes with the roles that they play at this instant."""
@@ -522,7 +522,7 @@ class _Trial:
     def _look_until_whole(self, event: str) -> None:
         readiness.await_well(self.engine, self.order.stage.number, self._names())
         readiness.await_service(self.engine, self.order.stage)
-        readiness.await_sight(self.engine, self.order.stage, self.observer, say=lambda text: self._note("note", text))
+        readiness.await_view(self.engine, self.order.stage, self.observer, say=lambda text: self._note("note", text))
         # Where repairs went before, since when nothing is missing is known better than by this look.
         since = self.repairs.whole_at if self.repairs and self.repairs.is_through else None
         looked_s = self.load.clock.at(monotonic() if since is None else since)
@@ -587,21 +587,21 @@ class _Trial:
     ) -> None:
         """Since when nothing was missing, for each time that the lab found so: that came before it looked."""
         stage, experiment = self.order.stage, self.order.experiment
-        seen_s = [(self._on_load(sight.clock_ns), stage.is_redundant(sight)) for sight in observer.sights]
+        seen_s = [(self._on_load(view.clock_ns), stage.is_redundant(view)) for view in observer.views]
         injected_s = min((at_s for _, _, at_s in self.struck), default=None)
         for event, words, looked_s in self.looks:
             seen = recovery.Seen(
                 looked_s=looked_s,
                 broken=[
-                    recovery.Broken(victim.box.service, step.fault, at_s, victim.box.is_guest and bool(victim.box.health))
+                    recovery.Broken(victim.box.service, step.fault, at_s, victim.box.is_foreign and bool(victim.box.health))
                     for step, victim, at_s in self.struck
                 ],
                 said=said,
                 healed_s=self._healed_s(),
                 arrivals=self.load.arrivals,
                 deadline_s=self.order.plan.deadline_s,
-                sights=seen_s if stage.is_watched else None,
-                reserves=None if stage.is_guest or exposure.without_reserve(stage) else reserves,
+                views=seen_s if stage.is_watched else None,
+                reserves=None if stage.is_foreign or exposure.without_reserve(stage) else reserves,
                 # What was broken before the load began was missing in its calm times, too. A silence is dated when the question
                 # was put, which may have been before the fault.
                 calm_s=None if experiment.before or injected_s is None else injected_s - exposure.BACK_LATE_S,
@@ -631,22 +631,22 @@ class _Trial:
         if not observer.is_watching:
             self._note("blind", "the observer has ended, or has gone silent")
 
-    def _note_sights(self, observer: Observer) -> None:
+    def _note_views(self, observer: Observer) -> None:
         stage = self.order.stage
-        for sight in observer.sights:
-            at_s = self._on_load(sight.clock_ns)
-            if sight.databases:
-                states = " ".join(f"{name}={state}" for name, state in sight.databases.items())
-                self._note_event(Event(at_s, "databases", f"{states} spare={stage.spare(sight)}"))
+        for view in observer.views:
+            at_s = self._on_load(view.clock_ns)
+            if view.databases:
+                states = " ".join(f"{name}={state}" for name, state in view.databases.items())
+                self._note_event(Event(at_s, "databases", f"{states} spare={stage.spare(view)}"))
             if stage.balancers:
-                self._note_event(Event(at_s, "address", f"holders={','.join(sight.holders)} wire={sight.wire}"))
+                self._note_event(Event(at_s, "address", f"holders={','.join(view.holders)} wire={view.wire}"))
 
     def _note_reserves(self, observer: Observer) -> list[exposure.Reserve]:
         """How many more failures each tier survives: worked out only now, for that takes time which the load may need.
 
         Of somebody else's project nobody was asked.
         """
-        if self.order.stage.is_guest:
+        if self.order.stage.is_foreign:
             return []
         found = exposure.replay(self.order.stage, list(observer.findings), self.load.start_ns)
         for reserve in found:
@@ -663,7 +663,7 @@ class _Trial:
                 try:
                     lines = self.engine.log_lines(box, start_realtime_ns / 1e9)
                 except LabError:
-                    if not box.is_guest:
+                    if not box.is_foreign:
                         raise
                     continue  # somebody else's box need not keep a log that can be read
                 for event in logs.events_in(lines, start_realtime_ns):

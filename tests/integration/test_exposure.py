@@ -77,8 +77,8 @@ def redundant(lab: Lab, engine: Engine) -> Iterator[Lab]:
 
 
 def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_back(redundant: Lab, engine: Engine) -> None:
-    sight = look(engine, STAGE)
-    [old], [new] = sight.named(DatabaseState.PRIMARY), sight.named(DatabaseState.STANDBY)
+    view = look(engine, STAGE)
+    [old], [new] = view.named(DatabaseState.PRIMARY), view.named(DatabaseState.STANDBY)
     since_s = time()
     with (
         watching(new, "postgres", FOLLOWERS) as leader,

@@ -21,8 +21,8 @@ from lab.engine.engine import Engine
 from lab.engine.scope import STAGE_LABEL
 from lab.errors import PreflightError, UsageError
 from lab.faults import heal, network_cleanup
-from lab.faults.injection import Strike
-from lab.model.fault import Bite, Direction, FaultKind, How, Step
+from lab.faults.injection import Injection
+from lab.model.fault import Direction, FaultKind, FaultParameters, Step, Verification
 from lab.model.topology import Box
 from lab.process import wait_until
 from lab.spec import stages
@@ -150,17 +150,17 @@ def between(*sides: set[str]) -> set[tuple[str, str]]:
     return {way for way in ALL_WAYS if (way[0] in one and way[1] in other) or (way[0] in other and way[1] in one)}
 
 
-def prepare(engine: Engine, kind: FaultKind, target: str, **how: Any) -> Strike:
-    return Strike.prepare(engine, Step(kind, target, how=How(**how)), engine.boxes(NUMBER), STAGE, Random(1))
+def prepare(engine: Engine, kind: FaultKind, target: str, **how: Any) -> Injection:
+    return Injection.prepare(engine, Step(kind, target, how=FaultParameters(**how)), engine.boxes(NUMBER), STAGE, Random(1))
 
 
-def strike(engine: Engine, ledger: UndoLedger, kind: FaultKind, target: str, **how: Any) -> list[Bite]:
+def injection(engine: Engine, ledger: UndoLedger, kind: FaultKind, target: str, **how: Any) -> list[Verification]:
     with prepare(engine, kind, target, **how) as prepared:
         prepared.note(ledger)
         prepared.inject()
-        bites = prepared.bites()
+        verify = prepared.verify()
         assert prepared.spread_s < SPREAD_CEILING_S
-        return bites
+        return verify
 
 
 def beside(name: str, *command: str, capability: str = "NET_ADMIN") -> str:
@@ -175,9 +175,9 @@ def front(name: str) -> str:
 
 
 def test_isolated_boxes_have_each_other_and_nobody_else(whole: Engine, ledger: UndoLedger) -> None:
-    bites = strike(whole, ledger, FaultKind.ISOLATE, "zone:a")
-    assert [bite.proved for bite in bites] == [True, True]
-    assert "users gets no answer any more from a1" in bites[0].evidence
+    verify = injection(whole, ledger, FaultKind.ISOLATE, "zone:a")
+    assert [verification.proved for verification in verify] == [True, True]
+    assert "users gets no answer any more from a1" in verify[0].evidence
     assert severed(whole) == between({"a1", "a2"}, {"b1", "users"})
     assert heal.undo_all(whole, ledger) == 2
     assert severed(whole) == set()
@@ -185,7 +185,7 @@ def test_isolated_boxes_have_each_other_and_nobody_else(whole: Engine, ledger: U
 
 
 def test_partition_cuts_two_sides_apart_and_leaves_both_their_users(whole: Engine, ledger: UndoLedger) -> None:
-    assert all(bite.proved for bite in strike(whole, ledger, FaultKind.PARTITION, "zone:a", source="zone:b"))
+    assert all(verification.proved for verification in injection(whole, ledger, FaultKind.PARTITION, "zone:a", source="zone:b"))
     assert severed(whole) == between({"a1", "a2"}, {"b1"})
     heal.undo_all(whole, ledger)
     assert severed(whole) == set()
@@ -196,8 +196,8 @@ def test_partition_of_one_direction_lets_the_other_one_through(
     whole: Engine, ledger: UndoLedger, direction: Direction, hears: str
 ) -> None:
     """No connection comes about either way; but what is sent in the other direction arrives."""
-    bites = strike(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1", direction=direction)
-    assert all(bite.proved for bite in bites)
+    verify = injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1", direction=direction)
+    assert all(verification.proved for verification in verify)
     assert severed(whole) == between({"a1"}, {"b1"})
     for listener, sender in (("a1", "b1"), ("b1", "a1")):
         listen = "timeout 2 python3 -c 'import socket; s = socket.socket(type=2); s.bind((\"\", 999)); print(s.recv(9))'; true"
@@ -219,7 +219,7 @@ def test_an_isolated_box_does_not_even_claim_the_shared_address(whole: Engine, l
     for name, device in devices.items():
         beside(name, "ip", "address", "add", f"{SHARED}/32", "dev", device)
     try:
-        strike(whole, ledger, FaultKind.ISOLATE, "service:a1")
+        injection(whole, ledger, FaultKind.ISOLATE, "service:a1")
         for _ in range(3):
             beside("users", "ip", "neigh", "flush", "to", SHARED)
             whole.run_in(boxes(whole)["users"], ["timeout", "1", "bash", "-c", f"</dev/tcp/{SHARED}/9"])
@@ -235,7 +235,7 @@ def test_an_isolated_box_does_not_even_claim_the_shared_address(whole: Engine, l
 
 
 def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine, ledger: UndoLedger) -> None:
-    strike(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
+    injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
     docker("restart", "--time", "0", container(NUMBER, "a1"))
     assert severed(whole) == between({"a1"}, {"b1"})
     # Nothing is to be found in its new network, and that is well.
@@ -244,7 +244,7 @@ def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine,
 
 
 def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLedger) -> None:
-    strike(whole, ledger, FaultKind.ISOLATE, "service:a1")
+    injection(whole, ledger, FaultKind.ISOLATE, "service:a1")
     docker("pause", container(NUMBER, "a1"))
     network_cleanup.clear(whole, [entry.undo for entry in ledger.entries()])
     assert left_over(container(NUMBER, "a1")) == ""
@@ -254,8 +254,8 @@ def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLed
 
 def test_faults_of_one_box_are_taken_away_one_by_one(whole: Engine, ledger: UndoLedger, tmp_path: Path) -> None:
     other = UndoLedger(tmp_path / "other.jsonl")
-    strike(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
-    strike(whole, other, FaultKind.PARTITION, "service:a1", source="service:a2")
+    injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
+    injection(whole, other, FaultKind.PARTITION, "service:a1", source="service:a2")
     heal.undo_all(whole, other)
     assert severed(whole) == between({"a1"}, {"b1"})
     heal.undo_all(whole, ledger)
@@ -280,8 +280,8 @@ def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: Un
 
 
 def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLedger) -> None:
-    strike(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=50)
-    strike(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=5000)
+    injection(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=50)
+    injection(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=5000)
     ledger.clear()
     found = network_cleanup.sweep(whole, whole.boxes(NUMBER))
     assert len(found) == 3
@@ -293,7 +293,7 @@ def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLedger) -> No
 def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLedger) -> None:
     beside("a1", "nft", f"table netdev labour {{ chain c {{ type filter hook ingress device {front('a1')} priority 0; }}; }}")
     try:
-        strike(whole, ledger, FaultKind.ISOLATE, "service:a1")
+        injection(whole, ledger, FaultKind.ISOLATE, "service:a1")
         heal.undo_all(whole, ledger)
         assert network_cleanup.sweep(whole, whole.boxes(NUMBER)) == []
         assert left_over(container(NUMBER, "a1")) == "table netdev labour"
@@ -303,7 +303,7 @@ def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLedge
 
 @pytest.mark.parametrize("percent", [20.0, 60.0])
 def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLedger, percent: float) -> None:
-    strike(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=percent)
+    injection(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=percent)
     send = f"for _ in {{1..2000}}; do echo >/dev/udp/{FRONTS['b1']}/9; done 2>/dev/null"
     whole.run_in(boxes(whole)["a1"], ["bash", "-c", send])
     [table] = [line.split()[-1] for line in left_over(container(NUMBER, "a1")).splitlines()]
@@ -320,8 +320,8 @@ def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLedger
 
 @pytest.mark.parametrize("rate_kbit", [200.0, 2_000.0, 20_000.0])
 def test_only_so_much_gets_through(whole: Engine, ledger: UndoLedger, rate_kbit: float) -> None:
-    [bite] = strike(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=rate_kbit)
-    assert bite.proved, bite.evidence
+    [verification] = injection(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=rate_kbit)
+    assert verification.proved, verification.evidence
     with pytest.raises(UsageError, match="what a1 sends is queued already"):
         prepare(whole, FaultKind.BANDWIDTH, "service:a1", rate_kbit=rate_kbit)
     heal.undo_all(whole, ledger)
@@ -336,8 +336,8 @@ def has_netem() -> bool:
 
 def test_delay_is_seen_or_refused_before_anything_is_broken(whole: Engine, ledger: UndoLedger) -> None:
     if has_netem():
-        [bite] = strike(whole, ledger, FaultKind.DELAY, "service:a1", delay_ms=80, jitter_ms=5)
-        assert bite.proved, bite.evidence
+        [verification] = injection(whole, ledger, FaultKind.DELAY, "service:a1", delay_ms=80, jitter_ms=5)
+        assert verification.proved, verification.evidence
         heal.undo_all(whole, ledger)
     else:
         with pytest.raises(PreflightError, match=r"cannot delay packets \(it has no netem: .*\)$"):
@@ -365,7 +365,7 @@ def test_a_helper_may_do_nothing_else(whole: Engine) -> None:
 
 
 def test_a_zone_is_frozen_as_one(whole: Engine, ledger: UndoLedger) -> None:
-    bites = strike(whole, ledger, FaultKind.PAUSE, "zone:a")
-    assert all("one of 2 hit within" in bite.evidence for bite in bites)
+    verify = injection(whole, ledger, FaultKind.PAUSE, "zone:a")
+    assert all("one of 2 hit within" in verification.evidence for verification in verify)
     assert {name for name, box in boxes(whole).items() if box.status == "paused"} == {"a1", "a2"}
     assert heal.undo_all(whole, ledger) == 2

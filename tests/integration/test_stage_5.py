@@ -15,7 +15,7 @@ from lab.errors import EXIT_HELD
 from lab.faults import limits
 from lab.faults.heal import undo_all
 from lab.model.experiment import Overload
-from lab.model.observation import DatabaseState, Sight
+from lab.model.observation import ClusterView, DatabaseState
 from lab.probe.observer import Observer, look
 from lab.process import wait_until
 from lab.spec import stages
@@ -128,8 +128,8 @@ def names(service: str) -> set[str]:
 
 @pytest.mark.parametrize("target", ["lb.passive", "db.standby"])
 def test_a_box_that_was_cut_off_is_connected_as_before(redundant: Lab, engine: Engine, target: str) -> None:
-    sight = look(engine, STAGE)
-    service = other(sight.holders[0]) if target == "lb.passive" else other(primary(engine, STAGE))
+    view = look(engine, STAGE)
+    service = other(view.holders[0]) if target == "lb.passive" else other(primary(engine, STAGE))
     before, known = connections(service), names(service)
     redundant.must("chaos", "cutoff", target)
     assert connections(service) == {}
@@ -163,9 +163,9 @@ def test_what_only_the_old_primary_had_is_rewound(redundant: Lab, engine: Engine
     with Observer(engine, STAGE) as observer:
         assert wait_until(lambda: is_taken_over(observer), 20), observer.latest()
     redundant.must("heal")
-    sight: Sight = look(engine, STAGE)
-    assert STAGE.is_redundant(sight)
-    assert sight.named(DatabaseState.STANDBY) == [old]
+    view: ClusterView = look(engine, STAGE)
+    assert STAGE.is_redundant(view)
+    assert view.named(DatabaseState.STANDBY) == [old]
     for service in (old, other(old)):
         assert psql(service, "SELECT count(*) FROM orders WHERE key = 'diverged'") == "0"
 

@@ -90,8 +90,8 @@ def test_a_commit_waits_for_the_other_region_and_the_map_shows_them(lab: Lab, en
     leader = primary(engine, stage)
     home = next(region for region, names in stage.regions.items() if leader in names)
     boxes = {box["box"]: box for box in json.loads(lab.must("status", "7", "--json").out)["boxes"]}
-    awaited = {name for name, box in boxes.items() if box["copy"] and box["copy"]["awaited"]}
-    assert awaited == {name for region, names in stage.regions.items() for name in names if region != home}
+    synchronous = {name for name, box in boxes.items() if box["copy"] and box["copy"]["awaited"]}
+    assert synchronous == {name for region, names in stage.regions.items() for name in names if region != home}
     assert {box["region"] for box in boxes.values() if box["region"]} == {"eu", "us", "witness"}
     # Each proves itself for half a second before it is more than the last resort.
     assert wait_until(lambda: announcements(engine, stage) == {"lb1": 1, "lb2": 2, "lb3": 3, "lb4": 4}, 10)

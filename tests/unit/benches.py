@@ -14,7 +14,7 @@ from lab.model.history import Conditions, Event
 from lab.model.result import TrialResult
 from lab.model.topology import Stage
 from lab.store.runs import RunJournal
-from lab.trial.runner import Order, Progress, trial_seed
+from lab.trial.runner import Progress, RunConfig, trial_seed
 from tests.unit.helpers import EVENTS, record
 
 WATCHED = Event(0.0, "databases", "db1=primary db2=standby spare=1")
@@ -56,7 +56,7 @@ class PlayedBench:
             raise self.unknown
         return CONDITIONS
 
-    def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
+    def trial(self, order: RunConfig, number: int, run: RunJournal, progress: Progress) -> TrialResult:
         journal = run.trial(number)
         self._do(f"trial {order.stage.project} {order.experiment.name} {number} {order.experiment.faults[0].target}")
         progress.phase("baseline")

@@ -13,7 +13,7 @@ from lab.checker.validity import generator_report
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival, Event, RunInfo, TrialRecord
 from lab.model.measures import Expectation
-from lab.model.observation import Copy, DatabaseState, Judgement, Sight, Survey
+from lab.model.observation import ClusterStatus, ClusterView, DatabaseState, NodeState, ReplicaStatus
 from lab.model.result import Outage, TrialResult
 from lab.model.topology import Box, ServiceSpec, Stage
 from lab.spec.stages import find
@@ -154,15 +154,17 @@ def db(service: str, **changes: Any) -> Box:
     return box(service, ("db",), **{"stage": 4, "project": "redundancy-lab-4", **changes})
 
 
-def sight(db1: str = "primary", db2: str = "standby", **changes: Any) -> Sight:
+def view(db1: str = "primary", db2: str = "standby", **changes: Any) -> ClusterView:
     """What an observer sees of two databases and two balancers when all is well, unless changed."""
     states = {"db1": DatabaseState(db1), "db2": DatabaseState(db2)}
-    well = Sight(clock_ns=0, databases=states, standbys=1, synchronous=1, holders=("lb1",), wire="lb1", answering=("lb1", "lb2"))
+    well = ClusterView(
+        clock_ns=0, databases=states, standbys=1, synchronous=1, holders=("lb1",), wire="lb1", answering=("lb1", "lb2")
+    )
     return replace(well, **changes)
 
 
-COPY = Copy(streams=True, awaited=True, behind_bytes=0, behind_s=0.0)
-NODE = Judgement("secondary", is_well=True, is_candidate=True, has_voice=True)
+COPY = ReplicaStatus(streams=True, synchronous=True, lag_bytes=0, replay_lag_s=0.0)
+NODE = NodeState("secondary", is_healthy=True, is_promotable=True, votes=True)
 
 
 def started(of: Stage, **changed: dict[str, Any]) -> list[Box]:
@@ -182,7 +184,7 @@ def _known(of: Stage, balancer: ServiceSpec) -> list[str]:
     return [spec.name for spec in of.services if "web" in spec.roles and spec.labels.get("lab.region") == region]
 
 
-def surveyed(of: Stage, **changes: Any) -> Survey:
+def cluster_status_of(of: Stage, **changes: Any) -> ClusterStatus:
     """What a survey finds when all is well, unless changed: the first database is the primary, the first balancer has the address."""
     first, *others = of.databases
     watched = of.failover == "automatic"
@@ -193,13 +195,13 @@ def surveyed(of: Stage, **changes: Any) -> Survey:
     holders = tuple(of.balancers)[:1]
     # Of several regions the other one is waited for.
     home = next((names for names in of.regions.values() if first in names), [first])
-    awaited = [name for name in others if name not in home] if watched else []
-    whole = Survey(
-        sight=Sight(0, states, len(others), len(awaited), holders, "".join(holders), tuple(of.balancers)),
-        copies={name: replace(COPY, awaited=name in awaited) for name in others},
+    synchronous = [name for name in others if name not in home] if watched else []
+    whole = ClusterStatus(
+        view=ClusterView(0, states, len(others), len(synchronous), holders, "".join(holders), tuple(of.balancers)),
+        replicas={name: replace(COPY, synchronous=name in synchronous) for name in others},
         backends={spec.name: dict.fromkeys(_known(of, spec), True) for spec in of.services if "lb" in spec.roles},
-        judgements={
-            name: replace(NODE, is_candidate=name in others and name not in never, has_voice=name in awaited)
+        node_states={
+            name: replace(NODE, is_promotable=name in others and name not in never, votes=name in synchronous)
             for name in of.databases
         }
         if watched

@@ -31,7 +31,7 @@ def cell(column: str = "kill-web", *downtimes_s: float, censored: bool = False, 
         downtime_coverage_ratio=coverage,
         downtime_censored=censored,
         availability_ratio=0.99 if downtimes_s else None,
-        degraded_s=2.0 if downtimes_s else None,
+        without_redundancy_s=2.0 if downtimes_s else None,
     )
     return replace(measured, **changes)
 

@@ -102,7 +102,7 @@ def cell(column: str, downtimes_s: Sequence[float], **changes: Any) -> Cell:
         downtime_high_s=ordered[-1] if ordered else None,
         downtime_coverage_ratio=0.75 if ordered else None,
         availability_ratio=0.9 if ordered else None,
-        degraded_s=4.0,
+        without_redundancy_s=4.0,
     )
     return replace(found, **changes)
 

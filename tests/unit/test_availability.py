@@ -20,7 +20,7 @@ from lab.checker.validity import generator_report, validity
 from lab.checker.verdict import decide, measured
 from lab.model.history import Arrival, Event, GeneratorReport
 from lab.model.measures import MEASURES, Check, Expectation, Measured, Outcome, Verdict
-from lab.model.result import Share, TrialResult
+from lab.model.result import RequestCount, TrialResult
 from lab.report.bins import bins
 from tests.unit.helpers import EVENTS, NONE_LOST, SHORT, arrival, bad, record, result, spans, traffic, write
 
@@ -154,7 +154,7 @@ def test_healing_only_shortens_and_marks(arrivals: list[Arrival], ticks: int) ->
 
 
 def test_share_counts_good_in_time() -> None:
-    assert share([arrival(0), arrival(1, took_s=2), bad(2), arrival(3)], DEADLINE_S) == Share(intended=4, good=2)
+    assert share([arrival(0), arrival(1, took_s=2), bad(2), arrival(3)], DEADLINE_S) == RequestCount(intended=4, good=2)
     assert share([arrival(0), bad(1)], DEADLINE_S).ratio == 0.5
     assert share([], DEADLINE_S).ratio == 1.0
 
@@ -273,7 +273,7 @@ def test_fault_that_did_not_bite_makes_a_trial_invalid() -> None:
         [*EVENTS, Event(2.2, "no-bite", "web2 is running")],
     ):
         trial = measure_trial(record(events=tuple(events)), [], has_fault=True)
-        assert not trial.bitten
+        assert not trial.verified
         assert not trial.valid
         assert trial.reasons == ("the fault did not bite",)
 
@@ -281,7 +281,7 @@ def test_fault_that_did_not_bite_makes_a_trial_invalid() -> None:
 def test_trial_without_a_fault_needs_no_bite() -> None:
     trial = measure_trial(record(events=(Event(7.0, "stop"),)), [], has_fault=False)
     assert trial.valid
-    assert trial.bitten
+    assert trial.verified
 
 
 def test_trial_that_ended_before_its_fault_is_invalid() -> None:
@@ -386,18 +386,18 @@ def test_what_an_observer_saw_can_be_expected() -> None:
 
 
 def test_time_with_something_missing_begins_with_the_fault_where_nobody_noticed() -> None:
-    assert result().degraded_redundancy_s == pytest.approx(3.5)
-    assert result((2.0, 5.25)).degraded_redundancy_s == pytest.approx(5.5 - 5.26 - 1 / 128)
+    assert result().time_without_redundancy_s == pytest.approx(3.5)
+    assert result((2.0, 5.25)).time_without_redundancy_s == pytest.approx(5.5 - 5.26 - 1 / 128)
 
 
 def test_time_with_something_missing_is_none_where_users_suffered_for_longer() -> None:
-    assert result((2.0, 5.75)).degraded_redundancy_s == 0.0
+    assert result((2.0, 5.75)).time_without_redundancy_s == 0.0
 
 
 def test_stage_that_was_not_whole_again_has_no_time_for_it() -> None:
     events = tuple(event for event in EVENTS if event.name != "well")
     trial = measure_trial(record(events=events), [], has_fault=True)
-    assert (trial.degraded_redundancy_s, trial.rejoin_s) == (None, None)
+    assert (trial.time_without_redundancy_s, trial.time_to_redundancy_s) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -738,11 +738,11 @@ def test_failback_is_over_when_all_was_whole_for_the_last_time() -> None:
     events = (Event(2.0, "inject", "failback"), Event(2.1, "bite"), Event(2.5, "well"), Event(6.0, "elect"), Event(6.5, "well"))
     trial = measure_trial(record((3.0, 3.5), events=(*events, Event(7.0, "stop"))), [], has_fault=True)
     assert (trial.phases["redundant_s"], trial.phases["elect_s"]) == (6.5, 6.0)
-    assert trial.degraded_redundancy_s == pytest.approx(6.5 - 2.0 - 0.51 - 1 / 128)
+    assert trial.time_without_redundancy_s == pytest.approx(6.5 - 2.0 - 0.51 - 1 / 128)
 
 
 def test_outage_whose_end_was_not_seen_has_no_time_without_redundancy() -> None:
-    assert measure_trial(record((2.0, 9.0)), [], has_fault=True).degraded_redundancy_s is None
+    assert measure_trial(record((2.0, 9.0)), [], has_fault=True).time_without_redundancy_s is None
 
 
 @pytest.mark.parametrize(
@@ -861,22 +861,22 @@ def test_nobody_watched_is_no_figure() -> None:
         ("db1=waiting db2=silent spare=0", 0),
     ],
 )
-def test_databases_that_accept_writes_are_counted(sight: str, count: int) -> None:
-    assert writable_databases(sight) == count
+def test_databases_that_accept_writes_are_counted(view: str, count: int) -> None:
+    assert writable_databases(view) == count
 
 
 @pytest.mark.parametrize(
     ("sight", "count"), [("holders=lb1 wire=lb1", 1), ("holders=lb1,lb2 wire=lb2", 2), ("holders= wire=", 0)]
 )
-def test_holders_of_the_address_are_counted(sight: str, count: int) -> None:
-    assert holders(sight) == count
+def test_holders_of_the_address_are_counted(view: str, count: int) -> None:
+    assert holders(view) == count
 
 
 @given(st.lists(st.tuples(st.integers(-64, 640), st.integers(0, 3)), min_size=1, max_size=12), st.integers(0, 640))
-def test_every_second_that_was_watched_has_none_one_or_several(sights: list[tuple[int, int]], stopped: int) -> None:
-    events = [Event(tick * TICK_S, "address", f"holders={','.join(['lb'] * count)} wire=") for tick, count in sorted(sights)]
+def test_every_second_that_was_watched_has_none_one_or_several(views: list[tuple[int, int]], stopped: int) -> None:
+    events = [Event(tick * TICK_S, "address", f"holders={','.join(['lb'] * count)} wire=") for tick, count in sorted(views)]
     found = counted_seconds(events, "address", holders, stopped * TICK_S)
-    one_s = counted_seconds(events, "address", lambda sight: int(holders(sight) != 1), stopped * TICK_S)["none_s"]
+    one_s = counted_seconds(events, "address", lambda view: int(holders(view) != 1), stopped * TICK_S)["none_s"]
     watched_from_s = max(events[0].at_s, 0.0)
     assert found["none_s"] + one_s + found["several_s"] == max(stopped * TICK_S - watched_from_s, 0.0)
 
@@ -886,10 +886,10 @@ def test_late_failure_makes_no_time_without_redundancy_shorter() -> None:
     events = tuple(replace(event, at_s=6.5) if event.name == "well" else event for event in EVENTS)
     calm = measure_trial(record((2.0, 2.7), events=events), [], has_fault=True)
     stray = measure_trial(record((2.0, 2.7), (6.8, 6.81), events=events), [], has_fault=True)
-    assert calm.degraded_redundancy_s == pytest.approx(4.5 - 0.71, abs=0.02)
-    assert stray.degraded_redundancy_s == calm.degraded_redundancy_s
+    assert calm.time_without_redundancy_s == pytest.approx(4.5 - 0.71, abs=0.02)
+    assert stray.time_without_redundancy_s == calm.time_without_redundancy_s
     between = measure_trial(record((2.0, 2.7), (4.5, 4.6), events=events), [], has_fault=True)
-    assert between.degraded_redundancy_s == pytest.approx(4.5 - 0.71 - 0.13, abs=0.03)
+    assert between.time_without_redundancy_s == pytest.approx(4.5 - 0.71 - 0.13, abs=0.03)
 
 
 def test_one_database_cannot_split() -> None:

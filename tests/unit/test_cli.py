@@ -27,8 +27,8 @@ from lab.spec import experiments
 from lab.spec.stages import ROOT, all_stages
 from lab.store.runs import RunJournal
 from lab.store.undo_log import UndoLedger
-from lab.trial.runner import Order
-from tests.unit.helpers import box, db, record, result, run_info, sight, use_engine
+from lab.trial.runner import RunConfig
+from tests.unit.helpers import box, db, record, result, run_info, use_engine, view
 from tests.unit.played import PlayedEngine
 
 COMMANDS = sorted(cli.commands)
@@ -291,7 +291,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
 ) -> None:
     up(box("web1", stage=5, project="redundancy-lab-5"))
 
-    def run(_engine: object, _ledger: object, order: Order, info: RunInfo, _progress: object) -> RunResult:
+    def run(_engine: object, _ledger: object, order: RunConfig, info: RunInfo, _progress: object) -> RunResult:
         trial = result(seed=order.seed, writable={"none_s": 0.0, "several_s": 0.0})
         return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))
 
@@ -314,7 +314,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
 
 def sees(plays: PlayedEngine, **changes: Any) -> PlayedEngine:
     """The survey finds two databases that are well, unless changed."""
-    found = {"sight": asdict(sight()), "databases": {}, "backends": {}, "monitor": None, **changes}
+    found = {"sight": asdict(view()), "databases": {}, "backends": {}, "monitor": None, **changes}
     plays.answer = lambda _box, _command: ExecResult(0, json.dumps(found))
     return plays
 

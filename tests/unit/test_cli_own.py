@@ -20,7 +20,7 @@ from lab.spec.stages import ROOT
 from lab.store.undo_log import UndoLedger
 from tests.unit.helpers import box
 from tests.unit.test_cli import Lab, lab  # noqa: F401
-from tests.unit.test_own import guest
+from tests.unit.test_own import foreign
 from tests.unit.test_visit import BACK, FRONT, PlayedVisit
 
 EXAMPLE = ROOT / "docs" / "examples" / "own-stack"
@@ -39,7 +39,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Playe
     """The shop runs; Compose need not be there to say what is in its file."""
 
     def played() -> PlayedVisit:
-        boxes = [guest("app", "web", addresses={BACK: "172.19.0.3"}), guest("lb", "entry", addresses={FRONT: "172.18.0.2"})]
+        boxes = [foreign("app", "web", addresses={BACK: "172.19.0.3"}), foreign("lb", "entry", addresses={FRONT: "172.18.0.2"})]
         plays = PlayedVisit([*boxes, box("internet", ("internet",), stage=0)])
         monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path)
         monkeypatch.setattr("lab.cli.own_stack.Engine", lambda: plays)

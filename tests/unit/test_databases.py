@@ -10,10 +10,10 @@ import pytest
 from lab.cluster import database
 from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError, UsageError
-from lab.model.observation import Sight
+from lab.model.observation import ClusterView
 from lab.model.topology import Box, Stage
 from lab.store.undo_log import UndoLedger
-from tests.unit.helpers import automatic, box, db, replicated, sight, stage
+from tests.unit.helpers import automatic, box, db, replicated, stage, view
 from tests.unit.played import PlayedEngine, PlayedObserver
 
 REPLICATED = replicated()
@@ -25,7 +25,7 @@ SWITCH = "SELECT public.change_over('')"
 
 def played(db1: str, db2: str, says: str = "t\n") -> PlayedEngine:
     """Two databases in these states; `says` is the answer to whatever they are told."""
-    return PlayedEngine([db("db1"), db("db2"), INTERNET], sight(db1, db2), lambda _box, _command: ExecResult(0, says))
+    return PlayedEngine([db("db1"), db("db2"), INTERNET], view(db1, db2), lambda _box, _command: ExecResult(0, says))
 
 
 def quiet(_: str) -> None:
@@ -86,7 +86,7 @@ def timelines(**numbers: int) -> PlayedEngine:
     def answer(asked: Box, _: Sequence[str]) -> ExecResult:
         return ExecResult(0, f"CHECKPOINT\n{numbers[asked.service]}\n")
 
-    return PlayedEngine([db("db1"), db("db2"), INTERNET], sight("primary", "primary"), answer)
+    return PlayedEngine([db("db1"), db("db2"), INTERNET], view("primary", "primary"), answer)
 
 
 def test_of_two_primaries_the_one_promoted_last_stays() -> None:
@@ -99,13 +99,13 @@ def test_of_two_primaries_the_one_promoted_last_stays() -> None:
 @pytest.mark.parametrize(
     ("seen", "of", "split"),
     [
-        (sight("primary", "primary"), REPLICATED, True),
-        (sight("primary", "waiting"), REPLICATED, False),
+        (view("primary", "primary"), REPLICATED, True),
+        (view("primary", "waiting"), REPLICATED, False),
         # A monitor parts them itself.
-        (sight("primary", "primary"), automatic(), False),
+        (view("primary", "primary"), automatic(), False),
     ],
 )
-def test_only_two_primaries_that_nobody_watches_are_parted(seen: Sight, of: Stage, split: bool) -> None:
+def test_only_two_primaries_that_nobody_watches_are_parted(seen: ClusterView, of: Stage, split: bool) -> None:
     assert database.is_split(of, seen) is split
 
 
@@ -117,29 +117,29 @@ def with_monitor(exit_code: int = 0, says: str = "") -> PlayedEngine:
     return PlayedEngine([db("db1"), db("db2"), MONITOR, INTERNET], answer=lambda _box, _command: answer)
 
 
-def change_over(plays: PlayedEngine, *sights: Sight, say: Sequence[str] = ()) -> str:
+def change_over(plays: PlayedEngine, *views: ClusterView, say: Sequence[str] = ()) -> str:
     said = list(say)
-    now = database.switchover(plays.as_engine, automatic(), said.append, PlayedObserver(list(sights)).as_observer)
+    now = database.switchover(plays.as_engine, automatic(), said.append, PlayedObserver(list(views)).as_observer)
     assert said[-1].startswith(f"{now} is the primary now instead of ")
     return now
 
 
 def test_switchover_waits_until_another_database_is_the_primary() -> None:
     """Not until there is a primary again: for a moment it is still the old one."""
-    plays, both = with_monitor(), sight("primary", "standby")
-    still, neither, waiting = both, sight("standby", "standby"), sight("standby", "waiting")
-    assert change_over(plays, both, still, neither, waiting, sight("standby", "primary")) == "db2"
+    plays, both = with_monitor(), view("primary", "standby")
+    still, neither, waiting = both, view("standby", "standby"), view("standby", "waiting")
+    assert change_over(plays, both, still, neither, waiting, view("standby", "primary")) == "db2"
     assert plays.done == [f"in monitor: {SWITCH}"]
 
 
 def test_switchover_names_the_new_primary_also_where_the_old_one_was_seen_a_moment_ago() -> None:
-    assert change_over(with_monitor(), sight("primary", "standby"), sight("primary", "primary")) == "db2"
+    assert change_over(with_monitor(), view("primary", "standby"), view("primary", "primary")) == "db2"
 
 
 def test_switchover_needs_a_monitor() -> None:
     plays = played("primary", "standby")
     with pytest.raises(UsageError, match="stage 4 has no monitor") as caught:
-        database.switchover(plays.as_engine, REPLICATED, quiet, PlayedObserver([sight()]).as_observer)
+        database.switchover(plays.as_engine, REPLICATED, quiet, PlayedObserver([view()]).as_observer)
     assert "lab promote --fence" in caught.value.hint
     assert plays.done == []
 
@@ -148,7 +148,7 @@ def test_switchover_is_asked_for_again_where_the_monitor_refuses_for_a_moment() 
     answers = iter([ExecResult(3, "ERROR: no primary"), ExecResult(3, "ERROR: no primary"), ExecResult(0, "")])
     boxes = [db("db1"), db("db2"), MONITOR, INTERNET]
     plays = PlayedEngine(boxes, answer=lambda _box, _command: next(answers))
-    assert change_over(plays, sight("primary", "standby"), sight("standby", "primary")) == "db2"
+    assert change_over(plays, view("primary", "standby"), view("standby", "primary")) == "db2"
     assert plays.done == [f"in monitor: {SWITCH}"] * 3
 
 
@@ -156,10 +156,10 @@ def test_switchover_that_the_monitor_refuses(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(database, "REFUSAL_TIMEOUT_S", 0.1)
     plays = with_monitor(1, "ERROR: standby node is not in a stable state\n")
     with pytest.raises(InconclusiveError, match="the monitor refused: ERROR: standby node is not in a stable state"):
-        database.switchover(plays.as_engine, automatic(), quiet, PlayedObserver([sight()]).as_observer)
+        database.switchover(plays.as_engine, automatic(), quiet, PlayedObserver([view()]).as_observer)
 
 
 def test_switchover_that_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "PROMOTE_TIMEOUT_S", 0.1)
     with pytest.raises(InconclusiveError, match="no other database became the primary"):
-        database.switchover(with_monitor().as_engine, automatic(), quiet, PlayedObserver([sight()]).as_observer)
+        database.switchover(with_monitor().as_engine, automatic(), quiet, PlayedObserver([view()]).as_observer)

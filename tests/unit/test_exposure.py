@@ -18,7 +18,7 @@ from lab.model.observation import Finding
 from lab.model.result import TierExposure
 from lab.model.topology import Stage
 from lab.spec.stages import all_stages, find
-from tests.unit.helpers import EVENTS, record, result, started, surveyed
+from tests.unit.helpers import EVENTS, cluster_status_of, record, result, started
 
 WEB, BALANCER, DATABASE, MONITOR, ZONE, REGION = Tier.WEB, Tier.BALANCER, Tier.DATABASE, Tier.MONITOR, Tier.ZONE, Tier.REGION
 PAIR = find("5")
@@ -155,29 +155,37 @@ def test_follower_at_an_address_that_is_no_box_is_nobody() -> None:
 
 def heard(of: Stage) -> list[Finding]:
     """What everybody says of a stage that is whole."""
-    survey = surveyed(of)
+    cluster_status = cluster_status_of(of)
     at = {spec.name: spec.addresses[0] for spec in of.services if spec.addresses}
-    followers = [{"address": at[name], "streams": copy.streams, "awaited": copy.awaited} for name, copy in survey.copies.items()]
-    states = {name: survey.sight.databases[name].value for name in of.databases}
+    followers = [
+        {"address": at[name], "streams": copy.streams, "awaited": copy.synchronous}
+        for name, copy in cluster_status.replicas.items()
+    ]
+    states = {name: cluster_status.view.databases[name].value for name in of.databases}
     nodes = {
-        name: {"state": each.state, "well": each.is_well, "candidate": each.is_candidate, "voice": each.has_voice}
-        for name, each in (survey.judgements or {}).items()
+        name: {"state": each.state, "well": each.is_healthy, "candidate": each.is_promotable, "voice": each.votes}
+        for name, each in (cluster_status.node_states or {}).items()
     }
     return [
         *(
             said(0, "database", name, {"state": state, "followers": followers if state == "primary" else []})
             for name, state in states.items()
         ),
-        *(said(0, "statistics", name, dict(used)) for name, used in survey.backends.items()),
-        *(balancer(0, name, holds=name in survey.sight.holders) for name in of.balancers),
-        said(0, "route", "route", {"name": "".join(survey.sight.holders)}),
-        said(0, "monitor", "monitor", {"needed": survey.acknowledgers, "nodes": nodes} if survey.judgements else None),
+        *(said(0, "statistics", name, dict(used)) for name, used in cluster_status.backends.items()),
+        *(balancer(0, name, holds=name in cluster_status.view.holders) for name in of.balancers),
+        said(0, "route", "route", {"name": "".join(cluster_status.view.holders)}),
+        said(
+            0,
+            "monitor",
+            "monitor",
+            {"needed": cluster_status.acknowledgers, "nodes": nodes} if cluster_status.node_states else None,
+        ),
     ]
 
 
 @pytest.mark.parametrize("of", all_stages(), ids=lambda stage: stage.project)
 def test_stage_that_is_whole_has_the_margins_that_its_map_shows(of: Stage) -> None:
-    whole = evidence(of, started(of), surveyed(of))
+    whole = evidence(of, started(of), cluster_status_of(of))
     assert replay(of, heard(of), START_NS) == [Reserve(0.0, margins(whole), working(whole), tuple(sorted(idle(whole))))]
     assert idle(whole) == frozenset()
 

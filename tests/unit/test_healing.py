@@ -12,12 +12,12 @@ from lab.engine.engine import ExecResult
 from lab.errors import HealError, LabError, UsageError
 from lab.faults import heal
 from lab.model.fault import Undo, UndoAction
-from lab.model.observation import Sight
+from lab.model.observation import ClusterView
 from lab.model.topology import Box, Link, Page, Stage
 from lab.store.undo_log import UndoLedger
-from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, sight, stage, started
+from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, stage, started, view
 from tests.unit.played import PlayedEngine, PlayedObserver
-from tests.unit.test_own import guest
+from tests.unit.test_own import foreign
 
 LINKS = (Link("edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb",)), Link("app", "", "", ()))
 INTERNET = box("internet", ("internet",))
@@ -56,7 +56,7 @@ def test_box_that_was_wiped_is_made_again(ledger: UndoLedger) -> None:
 
 
 def test_database_that_was_wiped_joins_the_one_that_has_the_data(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = iter([sight("silent", "standby"), sight("silent", "primary")])
+    seen = iter([view("silent", "standby"), view("silent", "primary")])
     monkeypatch.setattr(database, "look", lambda *_: next(seen))
     ledger.open(Undo(UndoAction.CREATE, "id-of-db1", "db1", 4), "wipe")
     plays = PlayedEngine(
@@ -113,7 +113,7 @@ def test_fault_that_cannot_be_undone_stays_noted_and_keeps_no_other_from_it(ledg
 def test_lost_database_comes_back_as_its_stage_says() -> None:
     """By hand it is told whom to follow; where there is a monitor, that one tells it."""
     lost = {"status": "exited"}
-    by_hand = PlayedEngine([box("internet", ("internet",), stage=4)], sees=sight("silent", "primary"))
+    by_hand = PlayedEngine([box("internet", ("internet",), stage=4)], sees=view("silent", "primary"))
     assert heal.mend(by_hand.as_engine, db("db1", **lost))
     assert by_hand.done == ["rejoin db2 in db1", "start db1"]
     watched = PlayedEngine()
@@ -197,38 +197,38 @@ def test_stage_is_whole_without_who_only_watches(gone: bool) -> None:
 
 
 def test_redundancy_is_waited_for() -> None:
-    observer = PlayedObserver([sight(db2="silent", standbys=0, synchronous=0), sight(synchronous=0), sight()])
-    readiness.await_sight(PlayedEngine().as_engine, automatic(), observer.as_observer, timeout_s=5)
-    assert observer.sights == [sight()]
+    observer = PlayedObserver([view(db2="silent", standbys=0, synchronous=0), view(synchronous=0), view()])
+    readiness.await_view(PlayedEngine().as_engine, automatic(), observer.as_observer, timeout_s=5)
+    assert observer.views == [view()]
 
 
 def test_two_primaries_that_nobody_would_part_are_parted_whenever_they_show(monkeypatch: pytest.MonkeyPatch) -> None:
     parted: list[list[str]] = []
     monkeypatch.setattr(database, "end_split_brain", lambda _engine, _stage, primaries, _say: parted.append(primaries))
-    sights = [sight("silent", "primary", standbys=0), sight("primary", "primary", standbys=0), sight("standby", "primary")]
-    observer = PlayedObserver(sights)
-    readiness.await_sight(PlayedEngine().as_engine, replicated(), observer.as_observer, timeout_s=5)
+    views = [view("silent", "primary", standbys=0), view("primary", "primary", standbys=0), view("standby", "primary")]
+    observer = PlayedObserver(views)
+    readiness.await_view(PlayedEngine().as_engine, replicated(), observer.as_observer, timeout_s=5)
     assert parted == [["db1", "db2"]]
 
 
 @pytest.mark.parametrize(
     ("of", "seen", "said"),
     [
-        (replicated(), sight(db2="silent", standbys=0, synchronous=0), "db1 is primary, db2 is silent, 0 follow"),
-        (automatic(), sight(synchronous=0), "1 follow, 0 of them synchronously"),
-        (automatic(balancers=BALANCERS), sight(holders=("lb1", "lb2")), "the address is held by lb1 and lb2"),
-        (automatic(balancers=BALANCERS), sight(holders=(), wire="lb1"), "the address is held by no balancer"),
+        (replicated(), view(db2="silent", standbys=0, synchronous=0), "db1 is primary, db2 is silent, 0 follow"),
+        (automatic(), view(synchronous=0), "1 follow, 0 of them synchronously"),
+        (automatic(balancers=BALANCERS), view(holders=("lb1", "lb2")), "the address is held by lb1 and lb2"),
+        (automatic(balancers=BALANCERS), view(holders=(), wire="lb1"), "the address is held by no balancer"),
     ],
 )
-def test_what_is_missing_is_said(of: Stage, seen: Sight, said: str) -> None:
+def test_what_is_missing_is_said(of: Stage, seen: ClusterView, said: str) -> None:
     with pytest.raises(HealError, match=r"is not redundant after 0\.1 s") as caught:
-        readiness.await_sight(PlayedEngine().as_engine, of, PlayedObserver([seen]).as_observer, timeout_s=0.1)
+        readiness.await_view(PlayedEngine().as_engine, of, PlayedObserver([seen]).as_observer, timeout_s=0.1)
     assert said in caught.value.message
 
 
 def test_stage_in_which_nothing_can_move_is_not_watched() -> None:
     """Its observer has nothing to say, and is not asked."""
-    readiness.await_sight(PlayedEngine().as_engine, stage(), PlayedObserver([]).as_observer, timeout_s=0.1)
+    readiness.await_view(PlayedEngine().as_engine, stage(), PlayedObserver([]).as_observer, timeout_s=0.1)
     readiness.await_redundant(PlayedEngine().as_engine, stage(), timeout_s=0.1)
 
 
@@ -242,7 +242,7 @@ def opened_in_the_shop(ledger: UndoLedger, fault: str = "kill", action: UndoActi
 def test_box_of_somebody_else_is_healed_on_a_visit_and_no_stage_is_looked_for(ledger: UndoLedger) -> None:
     opened_in_the_shop(ledger)
     assert ledger.entries()[0].undo.project == "shop"
-    plays = PlayedEngine([guest("app", status="exited"), guest("lb", status="exited")])
+    plays = PlayedEngine([foreign("app", status="exited"), foreign("lb", status="exited")])
     assert heal.undo_all(plays.as_engine, ledger) == 1
     # What was not broken by the lab stays as it is.
     assert plays.done == ["visiting shop", "start app"]
@@ -251,11 +251,11 @@ def test_box_of_somebody_else_is_healed_on_a_visit_and_no_stage_is_looked_for(le
 
 def test_heal_takes_back_what_a_killed_controller_did_to_somebody_else(ledger: UndoLedger) -> None:
     opened_in_the_shop(ledger, "stop")
-    frozen = guest("app", status="paused")
-    plays = PlayedEngine([frozen, guest("job", status="exited")], visits=1)
+    frozen = foreign("app", status="paused")
+    plays = PlayedEngine([frozen, foreign("job", status="exited")], visits=1)
 
     def unpause(box: Box) -> None:
-        plays.present[0] = guest(box.service)
+        plays.present[0] = foreign(box.service)
         plays.done.append(f"unpause {box.service}")
 
     plays.unpause = unpause  # type: ignore[method-assign]
@@ -274,13 +274,13 @@ def test_visit_ends_though_somebody_elses_box_cannot_be_mended(ledger: UndoLedge
     opened_in_the_shop(ledger)
     said: list[str] = []
     with pytest.raises(HealError, match="its port is taken"):
-        heal.heal(Stuck([guest("app", status="exited")], visits=1).as_engine, ledger, said.append)
+        heal.heal(Stuck([foreign("app", status="exited")], visits=1).as_engine, ledger, said.append)
     assert any("internet box was still" in each for each in said)
 
 
 def test_heal_waits_for_the_end_of_a_shutdown_at_somebody_elses(ledger: UndoLedger) -> None:
     opened_in_the_shop(ledger, "stop")
-    plays = PlayedEngine([guest("app")])
+    plays = PlayedEngine([foreign("app")])
     heal.heal(plays.as_engine, ledger, lambda _: None)
     assert plays.done[:2] == ["visiting shop", "stop app"]
 

@@ -78,7 +78,7 @@ def test_one_trial_of_twenty_that_is_a_bound_leaves_the_median_as_it_is() -> Non
     assert (found.downtime_censored, found.median_at_least_s, found.median_at_most_s) == (False, 1.01, 1.01)
     assert words.cell_downtime(found) == "1.01 s"
     assert heat.level(found) == 2
-    (allowed,) = compare.affordable(matrix(row("5-x", found)))
+    (allowed,) = compare.allowed_incidents(matrix(row("5-x", found)))
     assert (allowed.faults[0], allowed.censored) == (2566, False)
     # What was seen of it is no more than was seen: the worst is a bound, and it is none that was survived.
     assert found.is_cut
@@ -120,7 +120,7 @@ def test_cell_of_a_run_has_reads_writes_and_the_gap_apart() -> None:
 def test_trials_in_which_redundancy_was_not_seen_to_be_restored_are_counted() -> None:
     without = tuple(each for each in EVENTS if each.name != "well")
     found = cell_of("kill-web", a_run(record((2.0, 3.0)), record((2.0, 3.0), number=2, events=without))[0])
-    assert found.degraded_s == pytest.approx(2.5, abs=0.02)
+    assert found.without_redundancy_s == pytest.approx(2.5, abs=0.02)
     assert found.degraded_unknown == 1
     assert "(1 unknown)" in words.cell_sentence(found)
 
@@ -177,7 +177,7 @@ def test_figure_of_a_cell_is_that_of_its_worst_member(samples: list[Outages]) ->
 def judged(found: Cell, limit_s: float) -> tuple[Verdict, Verdict, Fate]:
     """By a budget for the longest, one for the median, and as a part of a sweep."""
     limits = [
-        budget.Limit(STAGE, design.wishes("kill-web")[0], {key: limit_s}, 1)
+        budget.Limit(STAGE, design.fault_specs("kill-web")[0], {key: limit_s}, 1)
         for key in ("downtime_longest_s", "downtime_median_s")
     ]
     longest, middle = budget.check(budget.Budget(tuple(limits)), matrix(row(STAGE.name, found)))
@@ -190,7 +190,7 @@ def test_adding_a_trial_that_was_cut_never_makes_held_of_refuted(found: Outages,
     after = judged(sampled("kill-web", [*found, (cut_s, True)]), limit_s)
     assert (before[0], after[0]) != (Verdict.REFUTED, Verdict.HELD)
     assert (before[1], after[1]) != (Verdict.REFUTED, Verdict.HELD)
-    assert (before[2], after[2]) != (Fate.WENT, Fate.STAYED)
+    assert (before[2], after[2]) != (Fate.FAILED, Fate.SURVIVED)
     # The longest of some that include one that was cut is never known to keep within anything.
     assert after[0] is not Verdict.HELD
 

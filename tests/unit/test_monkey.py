@@ -228,7 +228,7 @@ def test_a_round_that_was_not_measured_well_says_nothing_of_availability() -> No
     doubtful = outcome(good=0, valid=False)
     assert monkey.stop_reason([doubtful], 0.95, planned()) == ""
     assert monkey.verdict([doubtful], 0.95, planned()) is Verdict.INCONCLUSIVE
-    assert monkey.account([doubtful, outcome()]).availability_ratio == 1.0
+    assert monkey.error_budget([doubtful, outcome()]).availability_ratio == 1.0
 
 
 def test_one_bad_round_among_many_that_were_not_measured_well_refutes_nothing() -> None:
@@ -286,9 +286,9 @@ def test_it_stops_only_where_perfect_rounds_would_not_help(seen: list[tuple[int,
     outcomes = [outcome(number, good, valid=valid) for number, (good, valid) in enumerate(seen, 1)]
     perfect = [outcome(len(seen) + number) for number in range(1, left + 1)]
     if monkey.stop_reason(outcomes, floor, plan):
-        assert monkey.account([*outcomes, *perfect]).availability_ratio < floor
+        assert monkey.error_budget([*outcomes, *perfect]).availability_ratio < floor
     if not left:
-        assert bool(monkey.stop_reason(outcomes, floor, plan)) == (monkey.account(outcomes).availability_ratio < floor)
+        assert bool(monkey.stop_reason(outcomes, floor, plan)) == (monkey.error_budget(outcomes).availability_ratio < floor)
 
 
 def test_other_conditions_are_another_series(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_what_a_schedule_is_measured_with_names_each_of_its_experiments() -> Non
 
 def test_a_budget_is_said_in_faults_a_month() -> None:
     # 36 of 4000 at 100 a second: 0.36 s of the traffic; 259.2 s a month are 720 of them.
-    lines = monkey.statement([outcome(good=3964), outcome(2, good=3964)], 100.0)
+    lines = monkey.report_lines([outcome(good=3964), outcome(2, good=3964)], 100.0)
     assert lines[0] == "acknowledged writes lost: 0 in 2 rounds; never two writable databases"
     assert lines[1].startswith("2 rounds, 8000 requests, 72 not served well: availability 99.1000%")
     assert "0.36 s of the whole traffic" in lines[2]
@@ -326,18 +326,18 @@ def test_a_budget_is_said_in_faults_a_month() -> None:
 
 def test_a_request_in_millions_that_failed_is_not_rounded_away() -> None:
     rounds = [replace(outcome(number), intended=1_000_000, good=1_000_000) for number in range(1, 4)]
-    (line,) = [line for line in monkey.statement([*rounds, replace(rounds[0], good=999_999)], 100.0) if "requests" in line]
+    (line,) = [line for line in monkey.report_lines([*rounds, replace(rounds[0], good=999_999)], 100.0) if "requests" in line]
     assert "availability 99.9999%" in line
 
 
 def test_what_must_never_happen_is_said_of_every_round_valid_or_not() -> None:
     outcomes = [outcome(), outcome(2, lost=2, split_brain_s=0.4, valid=False)]
-    assert monkey.statement(outcomes, 100.0)[0] == "acknowledged writes lost: 2 in 2 rounds; two writable databases for 0.4 s"
+    assert monkey.report_lines(outcomes, 100.0)[0] == "acknowledged writes lost: 2 in 2 rounds; two writable databases for 0.4 s"
 
 
 def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
-    assert "any number of them" in monkey.statement([outcome()], 100.0)[-1]
-    assert monkey.statement([], 100.0) == ["no round was measured well enough to say anything about a budget"]
+    assert "any number of them" in monkey.report_lines([outcome()], 100.0)[-1]
+    assert monkey.report_lines([], 100.0) == ["no round was measured well enough to say anything about a budget"]
 
 
 def test_a_round_is_a_line() -> None:
@@ -364,4 +364,4 @@ def test_a_floor_that_the_lab_kept_by_healing_is_not_known_to_be_kept() -> None:
     assert monkey.verdict(calm, 0.9, plan) is Verdict.HELD
     assert monkey.verdict([*calm[:3], cut], 0.9, plan) is Verdict.INCONCLUSIVE
     assert monkey.verdict([*calm[:3], cut], 0.0, plan) is Verdict.HELD
-    assert any("≥" in line for line in monkey.statement([*calm[:3], cut], 100.0))
+    assert any("≥" in line for line in monkey.report_lines([*calm[:3], cut], 100.0))

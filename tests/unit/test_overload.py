@@ -155,5 +155,5 @@ def test_a_soak_overloads_nobody() -> None:
 
 
 def test_a_comparison_leaves_an_overload_out() -> None:
-    [job] = design.comparison(stages.find("3"), design.wishes("overload-web"), design.Terms(6.0, 5.0))
-    assert "'lab run'" in job.missing
+    [cell_plan] = design.comparison(stages.find("3"), design.fault_specs("overload-web"), design.TestTerms(6.0, 5.0))
+    assert "'lab run'" in cell_plan.missing

@@ -31,12 +31,12 @@ SHOP = Project("shop", Path("compose.yaml"), ("app", "job", "lb"), {"front": "sh
 PAGE = Page("lb", 8080, "/", "Welcome")
 
 
-def guest(service: str, *roles: str, **changes: Any) -> Box:
+def foreign(service: str, *roles: str, **changes: Any) -> Box:
     """A box of the shop as a visit finds it."""
     return box(service, (service.partition("#")[0], *roles), **{"stage": 0, "project": "shop", "labels": {}, **changes})
 
 
-BOXES = [guest("app", "web"), guest("app#2", "web"), guest("lb", "entry"), guest("job", status="exited")]
+BOXES = [foreign("app", "web"), foreign("app#2", "web"), foreign("lb", "entry"), foreign("job", status="exited")]
 
 
 def refused(message: str, work: Any, *arguments: Any) -> UsageError:
@@ -160,7 +160,7 @@ def test_stage_has_the_boxes_that_run() -> None:
     stage = stage_of(SHOP, PAGE, [*BOXES, box("internet", ("internet",), stage=0)])
     assert [spec.name for spec in stage.services] == ["app", "app#2", "lb"]
     assert (stage.number, stage.folder, stage.place, stage.entry) == (0, "own-shop", "own-shop", ("lb", 8080))
-    assert stage.is_guest
+    assert stage.is_foreign
     assert not stage.is_watched
     assert stage.page == PAGE
 
@@ -187,14 +187,14 @@ def test_box_that_is_not_there_or_not_running_is_not_started() -> None:
 
 
 def test_of_several_copies_only_those_that_run_are_meant_by_their_role() -> None:
-    copies = [box("app", ("app",)), box("app#2", ("app",), status="exited"), box("app#3", ("app",))]
-    check_runs("app", SHOP, copies)
-    assert {each.service for seed in range(20) for each in resolve("app", copies, Random(seed))} == {"app", "app#3"}
-    refused("'app#2' is exited, not running", check_runs, "service:app#2", SHOP, copies)
+    replicas = [box("app", ("app",)), box("app#2", ("app",), status="exited"), box("app#3", ("app",))]
+    check_runs("app", SHOP, replicas)
+    assert {each.service for seed in range(20) for each in resolve("app", replicas, Random(seed))} == {"app", "app#3"}
+    refused("'app#2' is exited, not running", check_runs, "service:app#2", SHOP, replicas)
     refused(
-        "'app' has no container in the project shop; its copies that run are app#3", check_runs, "service:app", SHOP, copies[1:]
+        "'app' has no container in the project shop; its copies that run are app#3", check_runs, "service:app", SHOP, replicas[1:]
     )
-    refused("'app#2' is exited, not running", check_runs, "app", SHOP, copies[1:2])
+    refused("'app#2' is exited, not running", check_runs, "app", SHOP, replicas[1:2])
 
 
 def test_experiment_is_one_fault_and_what_lab_yaml_expects() -> None:

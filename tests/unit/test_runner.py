@@ -32,7 +32,7 @@ from lab.spec.stages import find
 from lab.store.runs import RunJournal, read_run
 from lab.store.undo_log import UndoLedger
 from lab.trial import runner
-from lab.trial.runner import HEALED_BY_OPERATOR, WHOLE_BEFORE, Order, run_trial
+from lab.trial.runner import HEALED_BY_OPERATOR, WHOLE_BEFORE, RunConfig, run_trial
 from tests.unit.helpers import run_info, started
 from tests.unit.played import PlayedEngine
 
@@ -214,7 +214,7 @@ def trial(
     """Run a trial; its record as its journal has it, and its figures."""
     ledger, watcher = UndoLedger(tmp_path / "undo.jsonl"), Watcher(on)
     journal = RunJournal(run_info(), tmp_path / "results")
-    result = run_trial(world.as_engine, ledger, Order(stage, experiment, LoadPlan(), seed=1), 1, journal, watcher)
+    result = run_trial(world.as_engine, ledger, RunConfig(stage, experiment, LoadPlan(), seed=1), 1, journal, watcher)
     [kept] = read_run(journal.folder)[1]
     assert sorted(kept.events, key=lambda event: event.at_s) == list(watcher.records[0].events)
     assert ledger.entries() == []

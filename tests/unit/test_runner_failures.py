@@ -29,7 +29,7 @@ from lab.spec import experiments
 from lab.store.runs import read_run
 from lab.store.undo_log import UndoLedger
 from lab.trial import runner
-from lab.trial.runner import Order, info_of
+from lab.trial.runner import RunConfig, info_of
 from tests.unit.disks import refuse
 from tests.unit.helpers import stage, started, traffic
 from tests.unit.test_disk import Living
@@ -116,7 +116,7 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
         is_watching, period_s, realtime_offset_ns = True, 0.1, 1
 
         def __init__(self, *_: object, **__: object) -> None:
-            self.sights: list[object] = []
+            self.views: list[object] = []
             self.findings: list[object] = []
             self.words: list[object] = []
 
@@ -135,7 +135,7 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
 
 
 @dataclass
-class Bench:
+class Executor:
     """A run of kill-web on stage 3, in a folder of its own."""
 
     folder: Path
@@ -143,7 +143,7 @@ class Bench:
 
     def run(self, engine: Stage3, trials: int = 1) -> RunInfo:
         experiment = experiments.observing(experiments.find("kill-web"), WATCHED_S)
-        order = Order(stage(), experiment, LoadPlan(), 7, trials)
+        order = RunConfig(stage(), experiment, LoadPlan(), 7, trials)
         info = info_of(order)
         runner.run(engine.as_engine, self.ledger, order, info, NoProgress())
         return info
@@ -158,12 +158,12 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Executor:
     monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
-    return Bench(tmp_path, UndoLedger(tmp_path / "undo.jsonl"))
+    return Executor(tmp_path, UndoLedger(tmp_path / "undo.jsonl"))
 
 
-def test_trial_of_a_stage_that_comes_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_of_a_stage_that_comes_back(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     played = Played()
     play(monkeypatch, played)
     bench.run(Stage3())
@@ -174,7 +174,7 @@ def test_trial_of_a_stage_that_comes_back(bench: Bench, monkeypatch: pytest.Monk
     assert bench.ledger.entries() == []
 
 
-def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     played = Played()
     play(monkeypatch, played)
     why = "kill of web1 could not be undone: Docker could not start it: its network is gone"
@@ -193,7 +193,7 @@ def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Bench, mo
     assert [entry.undo.service for entry in bench.ledger.entries()] == ["web1"]
 
 
-def test_box_that_starts_and_is_not_well_is_no_stage_that_came_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_box_that_starts_and_is_not_well_is_no_stage_that_came_back(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, Played())
     whole = readiness.await_well
 
@@ -209,19 +209,21 @@ def test_box_that_starts_and_is_not_well_is_no_stage_that_came_back(bench: Bench
     assert bench.ledger.entries() == []
 
 
-def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(
+    bench: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     play(monkeypatch, Played())
 
-    def await_sight(*_: object, **__: object) -> None:
+    def await_view(*_: object, **__: object) -> None:
         raise InconclusiveError("the observer has gone silent")
 
-    monkeypatch.setattr(readiness, "await_sight", await_sight)
+    monkeypatch.setattr(readiness, "await_sight", await_view)
     with pytest.raises(HealError, match="it is not known whether the stage is well again: the observer has gone silent"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
 
 
-def test_what_cannot_be_known_any_more_is_said_and_hides_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_known_any_more_is_said_and_hides_nothing(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The internet box is gone too: no report of the load, no audit, no logs."""
     play(monkeypatch, Played(finishes=False))
     engine = Stage3(stuck=True)
@@ -239,7 +241,7 @@ def test_what_cannot_be_known_any_more_is_said_and_hides_nothing(bench: Bench, m
     ]
 
 
-def test_same_in_a_trial_whose_stage_comes_back_is_what_it_was(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_in_a_trial_whose_stage_comes_back_is_what_it_was(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, Played(finishes=False))
     with pytest.raises(InconclusiveError, match="the load did not finish"):
         bench.run(Stage3())
@@ -247,7 +249,9 @@ def test_same_in_a_trial_whose_stage_comes_back_is_what_it_was(bench: Bench, mon
 
 
 @pytest.mark.parametrize("stuck", [False, True])
-def test_interrupt_heals_and_a_healing_that_fails_says_both(bench: Bench, monkeypatch: pytest.MonkeyPatch, stuck: bool) -> None:
+def test_interrupt_heals_and_a_healing_that_fails_says_both(
+    bench: Executor, monkeypatch: pytest.MonkeyPatch, stuck: bool
+) -> None:
     play(monkeypatch, Played(during=lambda: send(signal.SIGINT)))
     with pytest.raises(HealError if stuck else KeyboardInterrupt) as caught:
         bench.run(Stage3(stuck), trials=2)
@@ -256,7 +260,7 @@ def test_interrupt_heals_and_a_healing_that_fails_says_both(bench: Bench, monkey
     assert len(read_run(bench.kept)[1]) == stuck
 
 
-def test_full_disk_of_results_is_said_when_all_is_healed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_of_results_is_said_when_all_is_healed(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Stage3()
 
     def full(*_: object) -> None:
@@ -273,7 +277,9 @@ def test_full_disk_of_results_is_said_when_all_is_healed(bench: Bench, monkeypat
     assert bench.ledger.entries() == []
 
 
-def test_full_disk_of_the_state_folder_keeps_the_figures_and_is_no_success(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_of_the_state_folder_keeps_the_figures_and_is_no_success(
+    bench: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everything is well again, so the trial is as good as any; that the notes could not be written is the error."""
     engine = Stage3()
     with monkeypatch.context() as disk:

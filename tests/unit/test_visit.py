@@ -15,13 +15,13 @@ from lab.errors import LabError, PreflightError, UsageError
 from lab.model.topology import Box, Link, Page, Stage
 from lab.spec.own_stack import stage_of
 from tests.unit.helpers import box
-from tests.unit.test_own import PAGE, SHOP, guest
+from tests.unit.test_own import PAGE, SHOP, foreign
 
 FRONT, BACK = "shop_front", "shop_back"
 INTERNET = box("internet", ("internet",), stage=0, project="redundancy-lab-visit")
-LB = guest("lb", addresses={FRONT: "172.18.0.2", BACK: "172.19.0.2"})
-APP = guest("app", addresses={BACK: "172.19.0.3"})
-HOST = guest("job")
+LB = foreign("lb", addresses={FRONT: "172.18.0.2", BACK: "172.19.0.2"})
+APP = foreign("app", addresses={BACK: "172.19.0.3"})
+HOST = foreign("job")
 """Without a network of its own."""
 
 
@@ -75,15 +75,15 @@ def _built(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_project_that_does_not_run_is_not_started() -> None:
-    for present in ([], [guest("app", status="exited")], [INTERNET]):
+    for present in ([], [foreign("app", status="exited")], [INTERNET]):
         with pytest.raises(UsageError, match="no container of the project shop is running") as caught:
             attach.boxes_of(PlayedVisit(present).as_engine, SHOP, is_named=False)
         assert caught.value.hint == "docker compose -p shop -f compose.yaml up -d"
 
 
 def test_project_from_another_file_of_the_same_name_is_left_alone_unless_it_was_named(tmp_path: Path) -> None:
-    ours = guest("app", labels={FILES_LABEL: f"{tmp_path}/other.yaml,{Path('compose.yaml').resolve()}"})
-    theirs = guest("lb", labels={FILES_LABEL: f"{tmp_path}/compose.yaml"})
+    ours = foreign("app", labels={FILES_LABEL: f"{tmp_path}/other.yaml,{Path('compose.yaml').resolve()}"})
+    theirs = foreign("lb", labels={FILES_LABEL: f"{tmp_path}/compose.yaml"})
     assert attach.boxes_of(PlayedVisit([ours]).as_engine, SHOP, is_named=False) == [ours]
     with pytest.raises(UsageError, match="lb of the project shop was started from") as caught:
         attach.boxes_of(PlayedVisit([ours, theirs]).as_engine, SHOP, is_named=False)

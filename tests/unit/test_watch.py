@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from watch import server, targets
 from watch.claims import Claim, holders
 from watch.databases import Cluster, Database, State
-from watch.door import DEADLINE_S, STARTED_AFTER, Door, Tally, read_head
+from watch.door import DEADLINE_S, STARTED_AFTER, Tally, Door, read_head
 from watch.exposition import metric
 from watch.eyes import Eyes
 from watch.receiver import Receiver
