@@ -49,7 +49,7 @@ HAPPENS = {
 class TestTerms:
     """What all cells share."""
 
-    observe_s: float
+    fault_duration_s: float
     tolerance_s: float
     """For how long users may be without the service before it counts as gone."""
 
@@ -237,10 +237,10 @@ def _experiment(
         title=title[0].upper() + title[1:],
         question=f"What happens if {title}?",
         steps=(Step(fault, target),),
-        given=given or {},
+        preconditions=given or {},
         baseline_s=BASELINE_S,
-        observe_s=terms.observe_s,
-        after_s=AFTER_S,
+        fault_duration_s=terms.fault_duration_s,
+        cooldown_s=AFTER_S,
         expectations=(Expectation("downtime_longest_s", terms.tolerance_s, None), Expectation("writes_lost", 0, None)),
     )
 

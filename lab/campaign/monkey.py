@@ -89,7 +89,7 @@ class Schedule:
     def to_document(self) -> dict[str, Any]:
         """As JSON-ready data: what --print-schedule prints and --schedule reads."""
         raw = asdict(self)
-        return {"schema_version": VERSION, **raw, "repair": {"policy": self.repair.policy.value, "after_s": self.repair.after_s}}
+        return {"schema_version": VERSION, **raw, "repair": {"policy": self.repair.policy.value, "after_s": self.repair.delay_s}}
 
     @property
     def digest(self) -> str:
@@ -166,7 +166,7 @@ def _check(found: Schedule) -> None:
         raise ValueError("a round has one or two experiments, up to 60 s apart")
     if (
         not EVERY_MIN_S <= found.every_s <= experiments.DURATION_MAX_S
-        or not 0 <= found.repair.after_s <= experiments.DURATION_MAX_S
+        or not 0 <= found.repair.delay_s <= experiments.DURATION_MAX_S
     ):
         raise ValueError("its times are out of bounds")
     if not 1 <= found.rate_per_s <= RATE_MAX_PER_S:
@@ -176,17 +176,17 @@ def _check(found: Schedule) -> None:
 def experiment_of(each: Round, planned: Schedule) -> Experiment:
     """What a round runs."""
     first, *more = map(experiments.find, each.experiments)
-    steps = (*first.faults, *(replace(step, after_s=each.gap_s) for other in more for step in other.faults))
+    steps = (*first.faults, *(replace(step, delay_s=each.gap_s) for other in more for step in other.faults))
     return replace(
         first,
         name="-and-".join(each.experiments),
         steps=steps,
-        given={},
+        preconditions={},
         baseline_s=BASELINE_S,
-        observe_s=max(planned.every_s - BASELINE_S - AFTER_S - OVERHEAD_S, OBSERVE_MIN_S),
-        after_s=AFTER_S,
+        fault_duration_s=max(planned.every_s - BASELINE_S - AFTER_S - OVERHEAD_S, OBSERVE_MIN_S),
+        cooldown_s=AFTER_S,
         repair=planned.repair,
-        foreseen={},
+        expected_verdicts={},
     )
 
 
@@ -236,7 +236,7 @@ def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> Mo
         good=trial.total.good,
         downtime_s=trial.downtime_total_s,
         healed="heal_s" in trial.phases,
-        reserve_back_s=None if since_s is None or until_s is None else until_s - since_s,
+        redundancy_restored_after_s=None if since_s is None or until_s is None else until_s - since_s,
     )
 
 

@@ -63,7 +63,7 @@ def eligible(stage: Stage) -> list[str]:
 
 
 def _suits(experiment: Experiment, stage: Stage) -> bool:
-    if len(experiment.steps) != 1 or experiment.overload or (experiment.operator and experiment.operator.does != "switchover"):
+    if len(experiment.steps) != 1 or experiment.overload or (experiment.operator and experiment.operator.action != "switchover"):
         return False
     if not experiment.breaks or not all(_can_be_spared(target, stage) for target in _targets(experiment)):
         return False

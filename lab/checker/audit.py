@@ -27,7 +27,7 @@ def audit_writes(
     was then. While a database could not be read, or it is not known which one users are served from, nothing is called lost.
     In journals from before that was noted a key counts as often as in the database that has it most often.
     """
-    outcome = {write.key: write.outcome for write in writes}
+    outcome = {write.key: write.effect for write in writes}
     served_by = _served_by(final_orders, databases or {})
     why = _why_incomplete(final_orders, databases or {}, served_by)
     primary = final_orders.get(served_by) if served_by else None
@@ -41,7 +41,7 @@ def audit_writes(
         lost=len(lost),
         unexpected=sum(1 for key, count in final.items() if count and outcome.get(key, "fail") == "fail"),
         duplicate=sum(count > 1 for count in final.values()),
-        recovered=sum(said == "info" and final[key] > 0 for key, said in outcome.items()),
+        indeterminate_committed=sum(said == "info" and final[key] > 0 for key, said in outcome.items()),
         lost_keys=lost,
         complete=not why,
         why_incomplete=why,

@@ -207,9 +207,9 @@ def _of_tier(
     return TierExposure(
         tier=tier.value,
         boxes=boxes,
-        left=left.get(tier, boxes),
-        margin=max(each.margins.get(tier, 0) for each in seen),
-        exposed_s=None if spans is None else sum(end_s - start_s for start_s, end_s in spans),
+        working=left.get(tier, boxes),
+        failures_tolerated=max(each.margins.get(tier, 0) for each in seen),
+        without_redundancy_s=None if spans is None else sum(end_s - start_s for start_s, end_s in spans),
         spans=tuple(spans or ()),
         censored=bool(spans) and spans is not None and spans[-1][1] >= until_s,
     )
@@ -258,12 +258,12 @@ def over_trials(trials: Iterable[TrialResult]) -> tuple[Summary, ...]:
 
 
 def _summary(found: Sequence[TierExposure]) -> Summary:
-    counted = [each.exposed_s for each in found if each.exposed_s is not None]
+    counted = [each.without_redundancy_s for each in found if each.without_redundancy_s is not None]
     return Summary(
         tier=found[0].tier,
         boxes=max(each.boxes for each in found),
-        left=min(each.left for each in found),
-        margin=max(each.margin for each in found),
+        left=min(each.working for each in found),
+        margin=max(each.failures_tolerated for each in found),
         exposed_s=median(counted) if counted else None,
         least_s=min(counted, default=0.0),
         most_s=max(counted, default=0.0),

@@ -35,7 +35,7 @@ def _fault_impact(
     return FaultImpact(
         at_s=event.at_s,
         what=event.detail,
-        reserve=said[-1] == "back" if said else None,
+        redundant_before=said[-1] == "back" if said else None,
         downtime_s=longest_s(found),
         # One that the next fault cut may have become the longest.
         censored=any(each.censored for each in found),
@@ -57,7 +57,7 @@ def explain(found: Sequence[FaultImpact], tolerance_s: float) -> list[str]:
 
 
 def _line(number: int, impact: FaultImpact, tolerance_s: float) -> str:
-    redundancy = {None: "", True: ", after redundancy was restored", False: ", before redundancy was restored"}[impact.reserve]
+    redundancy = {None: "", True: ", after redundancy was restored", False: ", before redundancy was restored"}[impact.redundant_before]
     outage = (
         f"longest outage {'≥ ' if impact.censored else ''}{impact.downtime_s:.2f} s" if impact.downtime_s else "no user noticed"
     )

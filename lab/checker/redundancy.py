@@ -139,8 +139,8 @@ def _balancer(stage: Stage, name: str, cluster_status: ClusterStatus) -> Balance
     uses = frozenset(web for web, used in cluster_status.backends.get(name, {}).items() if used)
     if not stage.balancers:  # the entry is its own address
         return Balancer(name, name in cluster_status.backends, name in cluster_status.backends, uses)
-    ready = name in cluster_status.view.answering and name in cluster_status.backends
-    return Balancer(name, name in cluster_status.view.holders, ready, uses)
+    ready = name in cluster_status.view.serving and name in cluster_status.backends
+    return Balancer(name, name in cluster_status.view.vip_claimants, ready, uses)
 
 
 def _database(stage: Stage, box: Box, cluster_status: ClusterStatus) -> Database:

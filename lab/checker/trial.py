@@ -88,7 +88,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         audit=audit,
         generator=record.generator,
         writable=counted_seconds(events, "databases", writable_databases, seen.stopped_at_s),
-        address=counted_seconds(events, "address", holders, seen.stopped_at_s),
+        vip_owners=counted_seconds(events, "address", holders, seen.stopped_at_s),
         unseen_s=sum(spot.length_s for spot in blind_spots.blind_spots(events)),
         notes=_notes(events),
         alerts=alerts(events),
@@ -133,8 +133,8 @@ def _failed_before(injected_at_s: float, arrivals: Sequence[Arrival], deadline_s
 
 
 def _class(arrival: Arrival, deadline_s: float) -> str:
-    late = arrival.result == "ok" and not arrival.is_good(deadline_s)
-    return "late" if late else arrival.result
+    late = arrival.error_class == "ok" and not arrival.is_good(deadline_s)
+    return "late" if late else arrival.error_class
 
 
 SETTLED_S = 1.0

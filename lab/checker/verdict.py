@@ -126,7 +126,7 @@ FIGURES: dict[str, Figure] = {
     "writes_duplicate": _of_audit(lambda trial: trial.audit.duplicate),
     "outages": _service(_outages),
     "split_brain_s": lambda trial: _observed(trial, trial.writable) or _known(0.0 if trial.databases == 1 else None),
-    "address_several_s": lambda trial: _observed(trial, trial.address),
+    "address_several_s": lambda trial: _observed(trial, trial.vip_owners),
     "degraded_redundancy_s": lambda trial: _known(trial.time_without_redundancy_s),
     "rejoin_s": _rejoin,
     SERVED_RATIO: lambda trial: _known(trial.served_ratio),

@@ -292,7 +292,7 @@ def _show_plan(output: Output, planned: Campaign, terms: design.TestTerms, as_js
 
 
 def _minutes(trials: int, terms: design.TestTerms) -> int:
-    return round(trials * (terms.observe_s + OVERHEAD_S) / 60)
+    return round(trials * (terms.fault_duration_s + OVERHEAD_S) / 60)
 
 
 def _carry_out(
@@ -340,7 +340,7 @@ def _teller(
 
     def said(attempt: Attempt, result: TrialResult | None) -> None:
         done, left = len(kept.attempts), campaign.trials_left(wanted, kept)
-        left_s = campaign.seconds_left(wanted, kept, terms.observe_s + OVERHEAD_S)
+        left_s = campaign.seconds_left(wanted, kept, terms.fault_duration_s + OVERHEAD_S)
         name = names[attempt.stage]
         output.say(tables.trial_line(done, done + left, name, attempt.column, result, attempt.broken_off, left_s))
 

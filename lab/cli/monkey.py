@@ -43,7 +43,7 @@ POLICIES = [policy.value for policy in RepairPolicy if policy is not RepairPolic
     "--repair-after",
     "after_s",
     type=Duration(),
-    default=Repair().after_s,
+    default=Repair().delay_s,
     help="From the loss of a box until its repair begins. [default: 2s]",
 )
 @click.option("--reckless", is_flag=True, help="Two tiers in each round, the second before the first is repaired.")

@@ -163,11 +163,11 @@ def _show_plan(output: Output, order: RunConfig, as_json: bool) -> None:
         "trials": [{"number": number, "seed": trial_seed(order.seed, number)} for number in range(1, order.trials + 1)],
         "steps": [_step_document(step) for step in experiment.faults],
         "operator": asdict(experiment.operator) if experiment.operator else None,
-        "repair": {"policy": experiment.repair.policy.value, "after_s": experiment.repair.after_s},
-        "foreseen": experiment.foreseen.get(experiment.repair.policy.value),
+        "repair": {"policy": experiment.repair.policy.value, "after_s": experiment.repair.delay_s},
+        "foreseen": experiment.expected_verdicts.get(experiment.repair.policy.value),
         "baseline_s": experiment.baseline_s,
-        "observe_s": experiment.observe_s,
-        "after_s": experiment.after_s,
+        "observe_s": experiment.fault_duration_s,
+        "after_s": experiment.cooldown_s,
         "expectations": [asdict(expectation) for expectation in experiment.expectations],
     }
     if as_json:
@@ -177,12 +177,12 @@ def _show_plan(output: Output, order: RunConfig, as_json: bool) -> None:
     output.data.print(f"{order.trials} trials at {order.plan.rate_per_s:g} requests a second, seed {order.seed}", highlight=False)
     acts = [str(step) for step in experiment.faults]
     if experiment.operator:
-        acts.append(f"after {experiment.operator.delay_s:g} s an operator's {experiment.operator.does}")
+        acts.append(f"after {experiment.operator.delay_s:g} s an operator's {experiment.operator.action}")
     steps = ", then ".join(acts) or "break nothing"
     if experiment.repair.acts:
         steps += f"; repair: {experiment.repair}, by {STAND_IN}"
     output.data.print(
-        f"each: {experiment.baseline_s:g} s as it is; {steps}; watch {experiment.observe_s:g} s; heal; {experiment.after_s:g} s more",
+        f"each: {experiment.baseline_s:g} s as it is; {steps}; watch {experiment.fault_duration_s:g} s; heal; {experiment.cooldown_s:g} s more",
         highlight=False,
     )
     output.data.print("expected: " + "; ".join(map(str, experiment.expectations)), highlight=False)
@@ -192,5 +192,5 @@ def _step_document(step: Step) -> dict[str, Any]:
     """A step with the parameters that were given for it, under the names they have in YAML."""
     given = {key: value for key, value in asdict(step.how).items() if value != getattr(FaultParameters(), key)}
     given = {"from" if key == "source" else key: value for key, value in given.items()}
-    given |= {"once": step.once, "within_s": step.within_s} if step.once else {}
-    return {"fault": step.fault.value, "target": step.target, "after_s": step.after_s, **given}
+    given |= {"once": step.wait_for, "within_s": step.timeout_s} if step.wait_for else {}
+    return {"fault": step.fault.value, "target": step.target, "after_s": step.delay_s, **given}

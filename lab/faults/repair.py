@@ -211,7 +211,7 @@ class Repairs:
         """These boxes were lost just now."""
         self.whole_at = None
         self._open |= set(services)
-        next_cell = monotonic() + self._repair.after_s
+        next_cell = monotonic() + self._repair.delay_s
         thread = threading.Thread(target=self._work, args=(tuple(services), severed, next_cell), daemon=True, name="repair")
         self._threads.append(thread)
         thread.start()

@@ -27,10 +27,10 @@ class Operator:
 
     delay_s: float
     """From the last fault until the operator acts."""
-    does: str
+    action: str
     """promote: makes the standby the primary, fencing the old one; switchover: has the monitor change them over;
     failback: heals what was broken before, waits until nothing is missing, and changes back."""
-    to: str = ""
+    target: str = ""
     """Whom to make the primary: one of the boxes of a target."""
 
 
@@ -39,7 +39,7 @@ class Repair:
     """What an orchestrator would do about lost boxes; the lab stands in for it."""
 
     policy: RepairPolicy = RepairPolicy.NONE
-    after_s: float = 2.0
+    delay_s: float = 2.0
     """From the proof that a box is lost until its repair begins: what it takes to get the order through."""
 
     @property
@@ -48,7 +48,7 @@ class Repair:
         return self.policy is not RepairPolicy.NONE
 
     def __str__(self) -> str:
-        return f"{self.policy} after {self.after_s:g} s" if self.acts else str(self.policy)
+        return f"{self.policy} after {self.delay_s:g} s" if self.acts else str(self.policy)
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,18 @@ class Experiment:
     question: str
     steps: tuple[Step, ...]
     baseline_s: float
-    observe_s: float
+    fault_duration_s: float
     """From the last fault until the lab heals it."""
-    after_s: float
+    cooldown_s: float
     """Load that goes on after everything is well again."""
     expectations: tuple[Expectation, ...]
     operator: Operator | None = None
-    given: Mapping[str, str] = field(default_factory=dict)
+    preconditions: Mapping[str, str] = field(default_factory=dict)
     """Roles that change (db.primary, lb.active), and the boxes one of which shall play them when a trial begins."""
-    before: tuple[Step, ...] = ()
+    initial_faults: tuple[Step, ...] = ()
     """What is broken already when the load begins; healed by the operator's failback, or as every fault is."""
     repair: Repair = Repair()
-    foreseen: Mapping[str, str] = field(default_factory=dict)
+    expected_verdicts: Mapping[str, str] = field(default_factory=dict)
     """The verdict that its author expects under each repair policy; nothing is said of those left out."""
     overload: Overload | None = None
 

@@ -108,15 +108,15 @@ class Step:
 
     fault: FaultKind
     target: str
-    after_s: float = 0.0
+    delay_s: float = 0.0
     """Seconds after the step before it (after the jitter, for the first)."""
     how: FaultParameters = FaultParameters()
-    once: str = ""
+    wait_for: str = ""
     """What is waited for before that: redundant (all is in reserve again that was when the trial began) or served (one
     database accepts writes and users get an answer); nothing where it is empty."""
-    within_s: float = 0.0
+    timeout_s: float = 0.0
     """For how long at most; the step is done then all the same."""
 
     def __str__(self) -> str:
-        once = f" once {self.once}" if self.once else ""
+        once = f" once {self.wait_for}" if self.wait_for else ""
         return f"{self.fault} {self.target} {self.how}".rstrip() + once

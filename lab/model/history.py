@@ -21,9 +21,9 @@ class Arrival:
     lag_s: float
     """How late the generator started it."""
     done_s: float
-    result: str
+    error_class: str
     """ok, or the class of the failure."""
-    outcome: str
+    effect: str
     """ok, fail (surely not executed) or info (unknown)."""
     status: int
     by: str
@@ -35,7 +35,7 @@ class Arrival:
 
     def is_good(self, deadline_s: float) -> bool:
         """A correct answer within the deadline, which counts from the intended instant."""
-        return self.result == "ok" and self.done_s - self.at_s <= deadline_s
+        return self.error_class == "ok" and self.done_s - self.at_s <= deadline_s
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ class RunInfo:
     """The text that a good answer had to have, where one was asked for."""
     repair: str = RepairPolicy.NONE.value
     """The policy under which it ran."""
-    repair_after_s: float = 0.0
-    foreseen: str = ""
+    repair_delay_s: float = 0.0
+    expected_verdict: str = ""
     """The verdict that the experiment's author expects under that policy; empty where nothing is said."""
     durability: str = ""
     """Where a commit waits for another database: `region` or `local`; empty where the stage has no choice."""

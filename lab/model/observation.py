@@ -33,11 +33,11 @@ class ClusterView:
     """How many databases stream from the primary."""
     synchronous: int
     """How many of them a commit waits for."""
-    holders: tuple[str, ...]
+    vip_claimants: tuple[str, ...]
     """The balancers that say that they hold the entry's address."""
-    wire: str
+    vip_owner: str
     """The balancer that answers at the entry's address; empty where none does."""
-    answering: tuple[str, ...] = ()
+    serving: tuple[str, ...] = ()
     """The balancers that serve, whether they hold the address or not."""
 
     def is_like(self, other: ClusterView) -> bool:

@@ -116,7 +116,7 @@ class WritesAudit:
     """In that database though never attempted, or though the client was told it was not placed."""
     duplicate: int
     """Executed more than once."""
-    recovered: int
+    indeterminate_committed: int
     """Outcome unknown to the client, and found."""
     lost_keys: tuple[str, ...] = ()
     complete: bool = True
@@ -143,11 +143,11 @@ class TierExposure:
     tier: str
     boxes: int
     """How many of its boxes (zones, regions) worked at most."""
-    left: int
+    working: int
     """How many of them worked for most of the time in which any tier had nothing in reserve; all, where none ever had."""
-    margin: int
+    failures_tolerated: int
     """How many more failures it survived at best."""
-    exposed_s: float | None
+    without_redundancy_s: float | None
     """Seconds with none left, from the fault on; None where it never had any, so that none was lost."""
     spans: tuple[tuple[float, float], ...] = ()
     """From when to when that was; seconds on the clock of the load."""
@@ -161,7 +161,7 @@ class FaultImpact:
 
     at_s: float
     what: str
-    reserve: bool | None
+    redundant_before: bool | None
     """Whether all was in reserve again just before; None where nobody looked (the first)."""
     downtime_s: float
     """The longest outage that began with it or after it, and before the next; a lower bound where censored."""
@@ -197,7 +197,7 @@ class TrialResult:
     """Each expectation, held against the figures."""
     writable: dict[str, float] = field(default_factory=dict)
     """Seconds with no database that accepts writes (none_s) and with two or more (several_s)."""
-    address: dict[str, float] = field(default_factory=dict)
+    vip_owners: dict[str, float] = field(default_factory=dict)
     """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
     time_without_redundancy_s: float | None = None
     """For how long users were served while something was missing: from the fault until redundancy was restored, without the
@@ -417,5 +417,5 @@ class MonkeyOutcome:
     """All outages of the round together."""
     healed: bool
     """Whether the lab had to heal what the repair policy could not."""
-    reserve_back_s: float | None = None
+    redundancy_restored_after_s: float | None = None
     """From the (first) fault until all was in reserve again; None where that is not known."""

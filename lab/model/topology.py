@@ -156,7 +156,7 @@ class Stage:
         neighbours = max(map(len, self.regions.values())) - 1
         return neighbours if self.durability == "local" else others - neighbours
 
-    def spare(self, view: ClusterView) -> int:
+    def promotable_standbys(self, view: ClusterView) -> int:
         """How many databases could take over now without losing what was acknowledged.
 
         Where nobody waits for a standby (an operator's stage), one that follows is as good as it gets.
@@ -171,9 +171,9 @@ class Stage:
         """Whether nothing is missing that an observer can see: every standby follows, one balancer holds the address,
         and all of them serve."""
         follow = self.failover != "automatic" or view.standbys == len(self.databases) - 1
-        databases = not self.is_replicated or (follow and self.spare(view) == self.acknowledgers)
-        one_holds = len(view.holders) == 1 and view.holders[0] == view.wire
-        return databases and (not self.balancers or (one_holds and len(view.answering) == len(self.balancers)))
+        databases = not self.is_replicated or (follow and self.promotable_standbys(view) == self.acknowledgers)
+        one_holds = len(view.vip_claimants) == 1 and view.vip_claimants[0] == view.vip_owner
+        return databases and (not self.balancers or (one_holds and len(view.serving) == len(self.balancers)))
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "writes_unexpected": audit.unexpected if audit.complete else None,
         "writes_duplicate": audit.duplicate if audit.complete else None,
         "split_brain_s": trial.writable.get("several_s"),
-        "address_several_s": trial.address.get("several_s"),
+        "address_several_s": trial.vip_owners.get("several_s"),
         "degraded_redundancy_s": trial.time_without_redundancy_s,
         "rejoin_s": trial.time_to_redundancy_s,
         "served_of_capacity_ratio": trial.served_ratio,
@@ -80,7 +80,7 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "generator_lag_p99_ms": trial.generator.lag_p99_ms,
         "generator_lag_max_ms": trial.generator.lag_max_ms,
         "generator_cpu_ratio": trial.generator.cpu_ratio,
-        **{_exposure(each.tier): each.exposed_s for each in trial.exposure},
+        **{_exposure(each.tier): each.without_redundancy_s for each in trial.exposure},
     }
 
 

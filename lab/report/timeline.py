@@ -37,7 +37,7 @@ def failure(arrival: Arrival, deadline_s: float) -> str:
     """The class of an arrival's failure; empty for a good one. The right answer too late is `late`."""
     if arrival.is_good(deadline_s):
         return ""
-    return "late" if arrival.result == "ok" else arrival.result
+    return "late" if arrival.error_class == "ok" else arrival.error_class
 
 
 def cells(arrivals: Iterable[Arrival], deadline_s: float, width_s: float = BIN_S) -> tuple[Cell, ...]:

@@ -87,7 +87,7 @@ def _address(chart: Chart) -> str:
     if not chart.stage.balancers:
         found = [box.service for box in chart.boxes if entry in box.addresses.values()]
     elif chart.cluster_status:
-        found = list(chart.cluster_status.view.holders)
+        found = list(chart.cluster_status.view.vip_claimants)
     else:
         return f"users' address {entry}"
     return f"users' address {entry} leads to {' and to '.join(found)}" if found else f"users' address {entry} leads nowhere"
@@ -207,11 +207,11 @@ def _of_balancer(chart: Chart, cluster_status: ClusterStatus, name: str) -> str:
     if not chart.stage.balancers:
         return used
     if chart.announced is not None:
-        here = name in cluster_status.view.holders
+        here = name in cluster_status.view.vip_claimants
         return f"{_announcement(chart.announced.get(name), here)}; {used}"
-    if name in cluster_status.view.holders:
+    if name in cluster_status.view.vip_claimants:
         return f"users come here; {used}"
-    return f"{'ready' if name in cluster_status.view.answering else 'not ready'}; {used}"
+    return f"{'ready' if name in cluster_status.view.serving else 'not ready'}; {used}"
 
 
 def _announcement(med: int | None, here: bool) -> str:
@@ -239,8 +239,8 @@ def as_document(chart: Chart) -> dict[str, Any]:
         "failover": chart.stage.failover,
         "title": chart.stage.title,
         "entry": chart.stage.entry[0],
-        "holders": list(view.holders) if view else [],
-        "wire": view.wire if view else "",
+        "holders": list(view.vip_claimants) if view else [],
+        "wire": view.vip_owner if view else "",
         "missing": [box.service for box in _missing(chart)],
         "serves": bool(redundancy.outcomes(evidence)) if evidence else None,
         "survives": {tier.value: count for tier, count in redundancy.margins(evidence).items()} if evidence else None,

@@ -112,15 +112,15 @@ class FaultKeys(Strict):
 class StepKeys(FaultKeys):
     """One of several faults."""
 
-    after_s: Seconds = 0.0
+    delay_s: Seconds = 0.0
     """Seconds after the step before it."""
-    once: (
+    wait_for: (
         Annotated[
             Literal["redundant", "served"], Must("redundant or served: that is what a step can wait for", "once: redundant")
         ]
         | None
     ) = None
-    within_s: Seconds | None = None
+    timeout_s: Seconds | None = None
     """For how long to wait at most; 30 s where nothing is said."""
 
     @model_validator(mode="after")
@@ -132,15 +132,15 @@ class StepKeys(FaultKeys):
                 "give its after_s to the step that follows",
             )
         self.how()
-        if self.within_s is not None and not self.once:
+        if self.timeout_s is not None and not self.wait_for:
             raise broken("within_s", "within_s says for how long to wait, and there is nothing to wait for", "once: redundant")
         return self
 
     def step(self) -> Step:
         """The fault with when it strikes."""
         assert self.fault is not None
-        within_s = (WITHIN_S if self.within_s is None else self.within_s) if self.once else 0.0
-        return Step(self.fault, self.target or "", self.after_s, self.how(), self.once or "", within_s)
+        within_s = (WITHIN_S if self.timeout_s is None else self.timeout_s) if self.wait_for else 0.0
+        return Step(self.fault, self.target or "", self.delay_s, self.how(), self.wait_for or "", within_s)
 
 
 class OperatorKeys(Strict):
@@ -148,13 +148,13 @@ class OperatorKeys(Strict):
 
     delay_s: Seconds = 20.0
     """From the last fault until the operator acts."""
-    does: Annotated[Act, Must("promote, switchover or failback", "does: promote")]
-    to: Target | None = None
+    action: Annotated[Act, Must("promote, switchover or failback", "does: promote")]
+    target: Target | None = None
     """Whom to make the primary."""
 
     @model_validator(mode="after")
     def _has_a_target(self) -> OperatorKeys:
-        if self.to and self.does == "promote":
+        if self.target and self.action == "promote":
             raise broken("to", "a switchover or a failback can have a target, whom it makes the primary", "does: switchover")
         return self
 
@@ -165,7 +165,7 @@ class RepairKeys(Strict):
     policy: Annotated[
         RepairPolicy, Field(strict=False), Must(f"one of {', '.join(RepairPolicy)}", "repair: {policy: restart, after_s: 2}")
     ]
-    after_s: Seconds = Repair().after_s
+    delay_s: Seconds = Repair().delay_s
     """From the proof that a box is lost until its repair begins."""
 
 
@@ -209,17 +209,17 @@ class ExperimentFile(FaultKeys):
     question: Text
     """What the experiment asks."""
     given_roles: GivenKeys | None = Field(default=None, alias="given")
-    before: Annotated[list[StepKeys], Field(min_length=1, max_length=STEPS_MAX)] | None = None
+    initial_faults: Annotated[list[StepKeys], Field(min_length=1, max_length=STEPS_MAX)] | None = None
     steps: Annotated[list[StepKeys], Field(min_length=1, max_length=STEPS_MAX)] | None = None
     operator: OperatorKeys | None = None
     repair: RepairKeys | None = None
-    foreseen: ForeseenKeys | None = None
+    expected_verdict: ForeseenKeys | None = None
     overload: OverloadKeys | None = None
     baseline_s: Seconds = BASELINE_S
     """Load before the fault, in seconds."""
-    observe_s: Seconds = OBSERVE_S
+    fault_duration_s: Seconds = OBSERVE_S
     """From the last fault to the healing, in seconds."""
-    after_s: After = AFTER_S
+    cooldown_s: After = AFTER_S
     """Load after everything is well again, in seconds."""
     expect: dict[str, Bounds]
     """Bounds on measures."""
@@ -242,17 +242,17 @@ class ExperimentFile(FaultKeys):
 
 def watched_s(experiment: Experiment) -> float:
     """For how long at most an outage can be seen before everything is healed."""
-    waits_s = sum(step.after_s + step.within_s for step in experiment.steps)
+    waits_s = sum(step.delay_s + step.timeout_s for step in experiment.steps)
     operated_s = experiment.operator.delay_s + OPERATED_WITHIN_S if experiment.operator else 0.0
-    repaired_s = experiment.repair.after_s + REPAIRED_WITHIN_S if experiment.repair.acts else 0.0
-    return waits_s + operated_s + repaired_s + experiment.observe_s
+    repaired_s = experiment.repair.delay_s + REPAIRED_WITHIN_S if experiment.repair.acts else 0.0
+    return waits_s + operated_s + repaired_s + experiment.fault_duration_s
 
 
 def read(document: located_yaml.Mapping, name: str) -> Experiment:
     """The experiment in a document. Raises UsageError naming file and line."""
     found = base.read(ExperimentFile, document)
-    before = tuple(each.step() for each in found.before or ())
-    repair = Repair(found.repair.policy, found.repair.after_s) if found.repair else Repair()
+    before = tuple(each.step() for each in found.initial_faults or ())
+    repair = Repair(found.repair.policy, found.repair.delay_s) if found.repair else Repair()
     if clash := None if repair.acts else clash_of([_named(step) for step in (*before, *found.all_steps)]):
         key, index = ("before", clash[1]) if clash[1] < len(before) else ("steps", clash[1] - len(before))
         raise _holder(document, key, index).error("target", clash[0], "name different boxes, or wait: once: redundant")
@@ -262,14 +262,14 @@ def read(document: located_yaml.Mapping, name: str) -> Experiment:
         question=found.question,
         steps=found.all_steps,
         baseline_s=found.baseline_s,
-        observe_s=found.observe_s,
-        after_s=found.after_s,
+        fault_duration_s=found.fault_duration_s,
+        cooldown_s=found.cooldown_s,
         expectations=(),
-        operator=Operator(found.operator.delay_s, found.operator.does, found.operator.to or "") if found.operator else None,
-        given=_said(found.given_roles),
-        before=before,
+        operator=Operator(found.operator.delay_s, found.operator.action, found.operator.target or "") if found.operator else None,
+        preconditions=_said(found.given_roles),
+        initial_faults=before,
         repair=repair,
-        foreseen=_said(found.foreseen),
+        expected_verdicts=_said(found.expected_verdict),
         overload=Overload(**found.overload.model_dump()) if found.overload else None,
     )
     return replace(experiment, expectations=expectations(document, found.expect, watched_s(experiment)))
@@ -295,7 +295,7 @@ def clash_of(steps: Sequence[tuple[Step, frozenset[str]]]) -> tuple[str, int] | 
     A step that waits for something is done to a box that may have come back meanwhile.
     """
     for later, (second, hit) in enumerate(steps):
-        for first, before in () if second.once else steps[:later]:
+        for first, before in () if second.wait_for else steps[:later]:
             both = sorted(hit & before)
             if both and (why := _clash(first, second, both[0])):
                 return why, later

@@ -62,7 +62,7 @@ def read(file: Path) -> Experiment:
 
 def observing(experiment: Experiment, observe_s: float | None) -> Experiment:
     """The experiment, watched for so long before it is healed; as it is without one."""
-    return experiment if observe_s is None else replace(experiment, observe_s=observe_s)
+    return experiment if observe_s is None else replace(experiment, fault_duration_s=observe_s)
 
 
 def unseen(experiment: Experiment) -> list[str]:
@@ -73,7 +73,7 @@ def unseen(experiment: Experiment) -> list[str]:
 def repairing(experiment: Experiment, policy: str | None, after_s: float | None) -> Experiment:
     """The experiment under another repair policy, or after another delay. Raises UsageError where an operator is modelled."""
     repair = experiment.repair
-    repair = Repair(RepairPolicy(policy or repair.policy), repair.after_s if after_s is None else after_s)
+    repair = Repair(RepairPolicy(policy or repair.policy), repair.delay_s if after_s is None else after_s)
     if repair.acts and experiment.operator:
         raise UsageError(
             f"{experiment.name} has an operator already, who repairs what is broken",
@@ -89,12 +89,12 @@ def repairing(experiment: Experiment, policy: str | None, after_s: float | None)
 
 def check_targets(experiment: Experiment, stage: Stage) -> None:
     """Raise UsageError when a step's target can match nothing in this stage, or nobody there can do what is asked."""
-    if experiment.operator and experiment.operator.does != "promote" and stage.failover != "automatic":
+    if experiment.operator and experiment.operator.action != "promote" and stage.failover != "automatic":
         raise UsageError(
             f"{experiment.name} needs a monitor, and stage {stage.number} has none in {stage.file.name}",
             "'lab list' shows the stages; stage 4 has one with --failover automatic",
         )
-    if experiment.operator and experiment.operator.does == "promote" and stage.failover == "automatic":
+    if experiment.operator and experiment.operator.action == "promote" and stage.failover == "automatic":
         raise UsageError(
             f"{experiment.name} needs a stage where an operator promotes; in {stage.file.name} a monitor does",
             f"without the operator: lab run {stage.number} kill-primary --failover automatic",
@@ -102,12 +102,12 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
     if experiment.overload:
         _check_overload(experiment, stage)
     try:
-        for step in (*experiment.before, *experiment.faults):
+        for step in (*experiment.initial_faults, *experiment.faults):
             check(step.target, possible(stage), stage.number, step.how.source)
-        for role, target in experiment.given.items():
+        for role, target in experiment.preconditions.items():
             _check_given(role, target, stage)
-        if experiment.operator and experiment.operator.to:
-            _check_given(PRIMARY, experiment.operator.to, stage)
+        if experiment.operator and experiment.operator.target:
+            _check_given(PRIMARY, experiment.operator.target, stage)
         _check_clash(experiment, stage)
     except UsageError as error:
         raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
@@ -122,7 +122,7 @@ def _check_overload(experiment: Experiment, stage: Stage) -> None:
 
 def _check_clash(experiment: Experiment, stage: Stage) -> None:
     """Raise UsageError where two steps of an experiment surely hit one box in ways that cannot both be done."""
-    steps = [(step, _surely_hit(step, stage)) for step in (*experiment.before, *experiment.faults)]
+    steps = [(step, _surely_hit(step, stage)) for step in (*experiment.initial_faults, *experiment.faults)]
     if not experiment.repair.acts and (clash := spec.clash_of(steps)):
         raise UsageError(clash[0], "name different boxes, or let the second step wait: once: redundant")
 

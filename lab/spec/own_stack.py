@@ -194,8 +194,8 @@ def experiment_of(step: Step | None, settings: Settings) -> Experiment:
         question=question,
         steps=(step or Step(FaultKind.NONE, ""),),
         baseline_s=settings.baseline_s,
-        observe_s=settings.observe_s,
-        after_s=settings.after_s,
+        fault_duration_s=settings.observe_s,
+        cooldown_s=settings.after_s,
         expectations=settings.expectations,
     )
 

@@ -58,12 +58,12 @@ def _move_address(engine: Engine, stage: Stage, observer: Observer, target: str,
     """The balancer that holds the address and should not is restarted: it gives the address up first."""
     boxes = engine.boxes(stage.number)
     places = _places(boxes, target)
-    if observer.latest().wire in places:
+    if observer.latest().vip_owner in places:
         return
     for box in boxes:
         if box.service in stage.balancers and box.service not in places:
             engine.restart(box)
-            if wait_until(lambda: observer.latest().wire in places, MOVE_TIMEOUT_S / len(stage.balancers)):
-                say(f"{observer.latest().wire} has the address now")
+            if wait_until(lambda: observer.latest().vip_owner in places, MOVE_TIMEOUT_S / len(stage.balancers)):
+                say(f"{observer.latest().vip_owner} has the address now")
                 return
     raise InconclusiveError(f"the address did not move to {', '.join(sorted(places))}", "see 'lab status'")

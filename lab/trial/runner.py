@@ -119,8 +119,8 @@ def info_of(order: RunConfig) -> RunInfo:
         url=stage.page.url if stage.page else "",
         contains=stage.page.contains if stage.page else "",
         repair=experiment.repair.policy.value,
-        repair_after_s=experiment.repair.after_s,
-        foreseen=experiment.foreseen.get(experiment.repair.policy.value, ""),
+        repair_delay_s=experiment.repair.delay_s,
+        expected_verdict=experiment.expected_verdicts.get(experiment.repair.policy.value, ""),
         durability=stage.durability,
         overload=experiment.overload,
     )
@@ -219,7 +219,7 @@ class _Trial:
             readiness.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
         except HealError as error:
             raise InconclusiveError(f"{stage.place} does not settle: {error.message}", error.hint) from error
-        placement.bring_about(self.engine, stage, experiment.given, lambda text: self.progress.phase("given", text))
+        placement.bring_about(self.engine, stage, experiment.preconditions, lambda text: self.progress.phase("given", text))
         try:
             if experiment.overload:
                 if not self.order.capacity_per_s:
@@ -243,11 +243,11 @@ class _Trial:
 
     def _break_before(self) -> None:
         """What users do not see fail: only that it is missing, and how it comes back."""
-        if not self.order.experiment.before:
+        if not self.order.experiment.initial_faults:
             return
         stage = self.order.stage
         with Observer(self.engine, stage) as self.observer, signals.Deferred(lambda: self.progress.notice("interrupted")):
-            for step in self.order.experiment.before:
+            for step in self.order.experiment.initial_faults:
                 with Injection.prepare(self.engine, step, self._boxes(), stage, self.random) as injection:
                     self.progress.phase("before", f"{step.fault} {injection.names}, and waiting until users are served without")
                     injection.note(self.ledger)
@@ -299,7 +299,7 @@ class _Trial:
                 try:
                     self._break_and_heal()
                     self.progress.phase("after", "a while longer under load")
-                    load.run_for(experiment.after_s)
+                    load.run_for(experiment.cooldown_s)
                     self._await_quiet(load)
                 except HealError as error:
                     self._note_failed_healing(error)
@@ -391,9 +391,9 @@ class _Trial:
                     self._strike(step)
                 if experiment.operator:
                     self._call(experiment.operator, interrupts)
-                self.progress.phase("observe", f"for {experiment.observe_s:g} s")
+                self.progress.phase("observe", f"for {experiment.fault_duration_s:g} s")
                 with interrupts.open():
-                    self.load.run_for(experiment.observe_s)
+                    self.load.run_for(experiment.fault_duration_s)
                     self._await_repairs()
             finally:
                 self._end_repairs()
@@ -412,13 +412,13 @@ class _Trial:
     def _await_turn(self, step: Step, interrupts: signals.Deferred) -> None:
         """Wait for what a step waits for, and note whether it strikes a system that has all in reserve."""
         with interrupts.open():
-            if step.once and self.reserve:
-                self.progress.phase("wait", f"until all is {step.once}, {step.within_s:g} s at most")
-                hopeless = step.once == "redundant" and not self.repairs
+            if step.wait_for and self.reserve:
+                self.progress.phase("wait", f"until all is {step.wait_for}, {step.timeout_s:g} s at most")
+                hopeless = step.wait_for == "redundant" and not self.repairs
                 wait_for(
-                    step.once, self.reserve, self.load.run_for, min(step.within_s, NOBODY_COMES_S) if hopeless else step.within_s
+                    step.wait_for, self.reserve, self.load.run_for, min(step.timeout_s, NOBODY_COMES_S) if hopeless else step.timeout_s
                 )
-            self.load.run_for(step.after_s)
+            self.load.run_for(step.delay_s)
             if self.reserve and self.victims:
                 self._note("reserve", self.reserve.describe())
             # Between two primaries nobody plays the role that is to be hit.
@@ -431,7 +431,7 @@ class _Trial:
     def _await_repairs(self) -> None:
         if self.repairs and self.repairs.is_awaited:
             self.progress.phase("repair", f"{self.order.experiment.repair}, until redundancy is restored")
-            deadline = monotonic() + self.order.experiment.repair.after_s + RESERVE_TIMEOUT_S
+            deadline = monotonic() + self.order.experiment.repair.delay_s + RESERVE_TIMEOUT_S
             while not self.repairs.is_through and monotonic() < deadline:
                 self.load.run_for(POLL_S)
             if not self.repairs.is_through and self.reserve:
@@ -454,15 +454,15 @@ class _Trial:
             self.load.run_for(operator.delay_s)
         breaks = bool(self.order.experiment.faults)
         if not breaks:
-            self._note("inject", operator.does)
-        self._note("operator", operator.does)
-        if operator.does == "failback":
+            self._note("inject", operator.action)
+        self._note("operator", operator.action)
+        if operator.action == "failback":
             # Part of what the operator does, and no rescue by the lab: nothing that comes after is cut off by it.
             self._heal(HEALED_BY_OPERATOR, WHOLE_BEFORE)
-        if operator.does == "promote":
+        if operator.action == "promote":
             database.promote(self.engine, self.ledger, self.order.stage, fence=True, say=self._say_promoted)
-        elif operator.to:
-            placement.move_primary(self.engine, self.order.stage, self.observer, operator.to, self._say_promoted)
+        elif operator.target:
+            placement.move_primary(self.engine, self.order.stage, self.observer, operator.target, self._say_promoted)
         else:
             database.switchover(self.engine, self.order.stage, self._say_promoted, self.observer)
         if not breaks:
@@ -604,7 +604,7 @@ class _Trial:
                 reserves=None if stage.is_foreign or exposure.without_reserve(stage) else reserves,
                 # What was broken before the load began was missing in its calm times, too. A silence is dated when the question
                 # was put, which may have been before the fault.
-                calm_s=None if experiment.before or injected_s is None else injected_s - exposure.BACK_LATE_S,
+                calm_s=None if experiment.initial_faults or injected_s is None else injected_s - exposure.BACK_LATE_S,
             )
             self._note_event(Event(round(recovery.restored_s(seen), 6), event, f"{words} (the lab looked at {looked_s:.2f} s)"))
             if event != WHOLE_BEFORE and recovery.is_short(seen):
@@ -637,9 +637,9 @@ class _Trial:
             at_s = self._on_load(view.clock_ns)
             if view.databases:
                 states = " ".join(f"{name}={state}" for name, state in view.databases.items())
-                self._note_event(Event(at_s, "databases", f"{states} spare={stage.spare(view)}"))
+                self._note_event(Event(at_s, "databases", f"{states} spare={stage.promotable_standbys(view)}"))
             if stage.balancers:
-                self._note_event(Event(at_s, "address", f"holders={','.join(view.holders)} wire={view.wire}"))
+                self._note_event(Event(at_s, "address", f"holders={','.join(view.vip_claimants)} wire={view.vip_owner}"))
 
     def _note_reserves(self, observer: Observer) -> list[exposure.Reserve]:
         """How many more failures each tier survives: worked out only now, for that takes time which the load may need.

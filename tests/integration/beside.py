@@ -161,7 +161,7 @@ def main() -> None:
         for _ in range(asked.trials):
             await_whole(engine, stage)
             # As the experiment has it: a failover leaves the primary where it went.
-            placement.bring_about(engine, stage, experiments.find(experiment).given, lambda text: print(f"  {text}", flush=True))
+            placement.bring_about(engine, stage, experiments.find(experiment).preconditions, lambda text: print(f"  {text}", flush=True))
             found = trial(lab, stage, breakage(engine, stage, experiment), asked.for_s)
             far += found.apart_s > AGREEMENT_S
             print(f"{each}: {found}", flush=True)

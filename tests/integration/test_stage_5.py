@@ -83,10 +83,10 @@ def test_nobody_misses_the_monitor(redundant: Lab) -> None:
 def test_the_address_moves(redundant: Lab, engine: Engine) -> None:
     before = look(engine, STAGE)
     trial = redundant.safe_trial(5, "kill-lb-active", "--observe", "3s")
-    assert trial["targets"] == list(before.holders)
+    assert trial["targets"] == list(before.vip_claimants)
     assert longest(trial, "outages") < ADDRESS_CEILING_S
     assert trial["address_holders"]["several_s"] <= 0.2
-    assert look(engine, STAGE).holders == (other(before.holders[0]),)
+    assert look(engine, STAGE).vip_claimants == (other(before.vip_claimants[0]),)
 
 
 def test_a_frozen_balancer_gives_way_when_it_thaws(redundant: Lab, engine: Engine) -> None:
@@ -95,7 +95,7 @@ def test_a_frozen_balancer_gives_way_when_it_thaws(redundant: Lab, engine: Engin
     assert len(trial["outages"]) == 1
     assert longest(trial, "outages") < ADDRESS_CEILING_S
     assert trial["address_holders"]["several_s"] <= 0.2
-    assert look(engine, STAGE).holders == (other(before.holders[0]),)
+    assert look(engine, STAGE).vip_claimants == (other(before.vip_claimants[0]),)
 
 
 def test_nobody_misses_the_balancer_in_reserve(redundant: Lab) -> None:
@@ -129,7 +129,7 @@ def names(service: str) -> set[str]:
 @pytest.mark.parametrize("target", ["lb.passive", "db.standby"])
 def test_a_box_that_was_cut_off_is_connected_as_before(redundant: Lab, engine: Engine, target: str) -> None:
     view = look(engine, STAGE)
-    service = other(view.holders[0]) if target == "lb.passive" else other(primary(engine, STAGE))
+    service = other(view.vip_claimants[0]) if target == "lb.passive" else other(primary(engine, STAGE))
     before, known = connections(service), names(service)
     redundant.must("chaos", "cutoff", target)
     assert connections(service) == {}

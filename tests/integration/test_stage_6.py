@@ -38,7 +38,7 @@ def test_two_zones_go_on_without_the_third(lab: Lab, engine: Engine, experiment:
     assert "db3" not in view.named(DatabaseState.PRIMARY)
     if experiment == "cutoff-zone-a":
         # Who comes back had lost most of the system, held the address for nobody, and has given way.
-        assert (view.holders, view.wire) == (("lb2",), "lb2")
+        assert (view.vip_claimants, view.vip_owner) == (("lb2",), "lb2")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_of_two_balancers_that_lose_each_other_the_one_beside_the_primary_keeps_
     assert longest(trial, "read_outages") < READS_CEILING_S
     assert trial["address_holders"]["several_s"] < TWO_HOLDERS_CEILING_S
     view = look(engine, stages.find("6"))
-    assert (view.holders, view.wire) == ((keeper,), keeper)
+    assert (view.vip_claimants, view.vip_owner) == ((keeper,), keeper)
 
 
 def test_a_candidate_that_lagged_fetches_what_it_lacks_and_begins_a_new_timeline(lab: Lab) -> None:

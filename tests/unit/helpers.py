@@ -38,8 +38,8 @@ def arrival(at_s: float, took_s: float = 0.01, **changes: Any) -> Arrival:
         at_s=at_s,
         lag_s=0.001,
         done_s=at_s + took_s,
-        result="ok",
-        outcome="ok",
+        error_class="ok",
+        effect="ok",
         status=200,
         by="web1",
         via="lb",
@@ -80,7 +80,7 @@ def spans(outages: tuple[Outage, ...]) -> list[tuple[float, float, bool]]:
 def record(*gone: tuple[float, float], **changes: Any) -> TrialRecord:
     """A trial of 7 s whose fault came at 2 s and was healed at 5 s; the database kept what was acknowledged."""
     arrivals = traffic(7.0, *gone)
-    kept = {each.key: 1 for each in arrivals if each.kind == "write" and each.outcome == "ok"}
+    kept = {each.key: 1 for each in arrivals if each.kind == "write" and each.effect == "ok"}
     whole = TrialRecord(
         number=1,
         seed=7,
@@ -158,7 +158,7 @@ def view(db1: str = "primary", db2: str = "standby", **changes: Any) -> ClusterV
     """What an observer sees of two databases and two balancers when all is well, unless changed."""
     states = {"db1": DatabaseState(db1), "db2": DatabaseState(db2)}
     well = ClusterView(
-        clock_ns=0, databases=states, standbys=1, synchronous=1, holders=("lb1",), wire="lb1", answering=("lb1", "lb2")
+        clock_ns=0, databases=states, standbys=1, synchronous=1, vip_claimants=("lb1",), vip_owner="lb1", serving=("lb1", "lb2")
     )
     return replace(well, **changes)
 

@@ -49,7 +49,7 @@ def invalid(number: int = 1, *gone: tuple[float, float]) -> TrialRecord:
 def writes_only(*gone: tuple[float, float], **changes: Any) -> TrialRecord:
     """A trial in which no order was placed in these stretches, and every read was answered."""
     arrivals = [each if each.kind == "write" else arrival(each.at_s, number=each.number) for each in traffic(7.0, *gone)]
-    kept = {each.key: 1 for each in arrivals if each.key and each.outcome == "ok"}
+    kept = {each.key: 1 for each in arrivals if each.key and each.effect == "ok"}
     return record(arrivals=tuple(arrivals), final_orders={"db": kept}, **changes)
 
 

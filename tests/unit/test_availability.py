@@ -380,7 +380,7 @@ def test_what_an_observer_saw_can_be_expected() -> None:
     ]
     trial = measure_trial(record(events=(*EVENTS, *seen)), [], has_fault=True)
     assert trial.writable == {"none_s": 0.0, "several_s": 0.25}
-    assert trial.address == {"none_s": 0.75, "several_s": 0.75}
+    assert trial.vip_owners == {"none_s": 0.75, "several_s": 0.75}
     assert value_of(trial, "split_brain_s") == 0.25
     assert value_of(trial, "address_several_s") == 0.75
 

@@ -28,7 +28,7 @@ from lab.spec import stages
 from lab.store import runs
 from tests.unit.benches import CONDITIONS, NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
 
-TERMS = TestTerms(observe_s=5.0, tolerance_s=2.0)
+TERMS = TestTerms(fault_duration_s=5.0, tolerance_s=2.0)
 COLUMNS = "kill-web,kill-lb,kill-standby"
 TWO_AND_THREE = (stages.find("2"), stages.find("3"))
 

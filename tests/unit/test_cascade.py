@@ -31,12 +31,12 @@ def test_an_outage_that_was_open_when_the_next_fault_came_belongs_to_both() -> N
     first, second = per_fault.fault_impacts((TWO[0], TWO[2]), [Outage(2.0, 12.0, False)])
     assert (first.downtime_s, first.censored) == (6.25, True)
     assert (second.downtime_s, second.censored) == (3.75, False)
-    assert second.reserve is None
+    assert second.redundant_before is None
 
 
 def test_a_look_is_about_the_fault_that_follows_it() -> None:
     events = [*TWO, Event(20.0, "reserve", "missing"), Event(20.1, "inject", "kill db1")]
-    assert [each.reserve for each in per_fault.fault_impacts(events, [])] == [None, True, False]
+    assert [each.redundant_before for each in per_fault.fault_impacts(events, [])] == [None, True, False]
 
 
 INSTANTS = st.floats(0, 100, allow_nan=False)
@@ -85,7 +85,7 @@ def test_two_in_a_row_are_an_outage_where_only_one_is_in_reserve(name: str) -> N
     for stage in map(stages.find, numbers):
         seen = redundancy.evidence(stage, started(stage), cluster_status_of(stage))
         assert redundancy.margins(seen)[tier] == 1
-        assert experiments.find(name).foreseen == {"none": "refuted", "restart": "held", "replace": "held"}
+        assert experiments.find(name).expected_verdicts == {"none": "refuted", "restart": "held", "replace": "held"}
 
 
 def calm(stage: Stage) -> Evidence:
@@ -96,7 +96,7 @@ def test_without_its_monitor_nobody_replaces_a_primary() -> None:
     seen = calm(stages.find("5"))
     [without] = settled(seen, ["monitor"])
     assert redundancy.margins(without)[Tier.DATABASE] == 0
-    assert experiments.find("monitor-then-primary").foreseen["none"] == "refuted"
+    assert experiments.find("monitor-then-primary").expected_verdicts["none"] == "refuted"
 
 
 def test_after_a_zone_no_primary_can_be_spared() -> None:
@@ -105,7 +105,7 @@ def test_after_a_zone_no_primary_can_be_spared() -> None:
     zone = [spec.name for spec in stage.services if spec.labels.get("lab.zone") == "a"]
     after = settled(seen, zone)
     assert after
-    foreseen = experiments.find("zone-then-primary").foreseen["none"]
+    foreseen = experiments.find("zone-then-primary").expected_verdicts["none"]
     survived = all(redundancy.margins(way)[Tier.DATABASE] > 0 for way in after)
     assert foreseen == ("held" if survived else "refuted")
 

@@ -37,7 +37,7 @@ def test_shipped_experiment_is_whole(name: str) -> None:
     assert experiment.name == name
     assert experiment.title
     assert experiment.question.endswith("?")
-    assert experiment.observe_s > 0
+    assert experiment.fault_duration_s > 0
     assert "writes_lost" in {each.measure for each in experiment.expectations}
     assert experiment.breaks == (name != "baseline")
 
@@ -49,8 +49,8 @@ def test_everything_in_a_file_is_read(tmp_path: Path) -> None:
         question="What happens if a web box dies?",
         steps=(Step(FaultKind.KILL, "web"),),
         baseline_s=2.0,
-        observe_s=4.5,
-        after_s=1.5,
+        fault_duration_s=4.5,
+        cooldown_s=1.5,
         expectations=(Expectation("writes_lost", 0, None), Expectation("availability_ratio", 1, 0.9)),
     )
 
@@ -58,14 +58,14 @@ def test_everything_in_a_file_is_read(tmp_path: Path) -> None:
 def test_steps_follow_each_other(tmp_path: Path) -> None:
     steps = "steps:\n  - {fault: kill, target: web}\n  - {fault: pause, target: db, after_s: 2}\n"
     experiment = read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", steps))
-    assert experiment.steps == (Step(FaultKind.KILL, "web"), Step(FaultKind.PAUSE, "db", after_s=2.0))
+    assert experiment.steps == (Step(FaultKind.KILL, "web"), Step(FaultKind.PAUSE, "db", delay_s=2.0))
 
 
 def test_where_roles_are_and_what_is_broken_when_a_trial_begins(tmp_path: Path) -> None:
     more = "given: {db.primary: zone:a, lb.active: service:lb1}\nbefore:\n- {fault: kill, target: web}\n"
     experiment = read(tmp_path, GOOD + more + "operator: {delay_s: 1, does: failback, to: region:eu}\n")
-    assert experiment.given == {"db.primary": "zone:a", "lb.active": "service:lb1"}
-    assert experiment.before == (Step(FaultKind.KILL, "web"),)
+    assert experiment.preconditions == {"db.primary": "zone:a", "lb.active": "service:lb1"}
+    assert experiment.initial_faults == (Step(FaultKind.KILL, "web"),)
     assert experiment.operator == Operator(1.0, "failback", "region:eu")
 
 
@@ -119,8 +119,8 @@ def test_nothing_broken_needs_no_target(tmp_path: Path) -> None:
 
 def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
     experiment = read(tmp_path, GOOD + "after_s: 5\n")
-    assert experiment.after_s == 5.0
-    assert experiment.steps[0].after_s == 0.0
+    assert experiment.cooldown_s == 5.0
+    assert experiment.steps[0].delay_s == 0.0
 
 
 @pytest.mark.parametrize(
@@ -275,9 +275,9 @@ STEPS = "steps:\n  - {fault: kill, target: web}\n  - {fault: kill, target: web, 
 def test_a_step_may_wait_and_a_policy_may_repair(tmp_path: Path) -> None:
     more = "repair: {policy: replace}\nforeseen: {none: refuted, replace: held}\n"
     experiment = read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", STEPS) + more)
-    assert experiment.steps[1] == Step(FaultKind.KILL, "web", 1.0, once="redundant", within_s=12.0)
+    assert experiment.steps[1] == Step(FaultKind.KILL, "web", 1.0, wait_for="redundant", timeout_s=12.0)
     assert experiment.repair == Repair(RepairPolicy.REPLACE, 2.0)
-    assert experiment.foreseen == {"none": "refuted", "replace": "held"}
+    assert experiment.expected_verdicts == {"none": "refuted", "replace": "held"}
 
 
 def test_an_overload_is_read(tmp_path: Path) -> None:

@@ -172,8 +172,8 @@ def heard(of: Stage) -> list[Finding]:
             for name, state in states.items()
         ),
         *(said(0, "statistics", name, dict(used)) for name, used in cluster_status.backends.items()),
-        *(balancer(0, name, holds=name in cluster_status.view.holders) for name in of.balancers),
-        said(0, "route", "route", {"name": "".join(cluster_status.view.holders)}),
+        *(balancer(0, name, holds=name in cluster_status.view.vip_claimants) for name in of.balancers),
+        said(0, "route", "route", {"name": "".join(cluster_status.view.vip_claimants)}),
         said(
             0,
             "monitor",
@@ -276,34 +276,34 @@ def exposures(*events: Event, since_s: float | None = 2.0, until_s: float | None
 
 def test_exposure_is_the_time_without_a_margin_from_the_fault_on() -> None:
     found = exposures(event(-0.2, web=1, database=1), event(3, web=1, database=0), event(7.5, web=1, database=1))
-    assert found["database"] == TierExposure("database", boxes=2, left=1, margin=1, exposed_s=4.5, spans=((3.0, 7.5),))
-    assert found["web"] == TierExposure("web", boxes=2, left=2, margin=1, exposed_s=0.0)
+    assert found["database"] == TierExposure("database", boxes=2, working=1, failures_tolerated=1, without_redundancy_s=4.5, spans=((3.0, 7.5),))
+    assert found["web"] == TierExposure("web", boxes=2, working=2, failures_tolerated=1, without_redundancy_s=0.0)
 
 
 def test_what_was_missing_before_the_fault_counts_only_from_there() -> None:
     found = exposures(event(0, web=0), event(5, web=1), since_s=2.0)
     assert found["web"].spans == ((2.0, 5.0),)
-    assert exposures(event(0, web=0), event(5, web=1), since_s=None)["web"].exposed_s == 5.0
+    assert exposures(event(0, web=0), event(5, web=1), since_s=None)["web"].without_redundancy_s == 5.0
 
 
 def test_tier_that_never_had_any_reserve_lost_none() -> None:
     found = exposures(event(0, web=1, balancer=0), event(3, web=0, balancer=0), event(4, web=1, balancer=0))
-    assert (found["balancer"].exposed_s, found["balancer"].spans, found["balancer"].margin) == (None, (), 0)
+    assert (found["balancer"].without_redundancy_s, found["balancer"].spans, found["balancer"].failures_tolerated) == (None, (), 0)
 
 
 def test_reserve_that_is_not_back_when_the_load_ends_is_a_lower_bound() -> None:
     found = exposures(event(0, web=1, database=1), event(4, web=0, database=0), event(5, web=1, database=0))
-    assert (found["database"].exposed_s, found["database"].censored) == (6.0, True)
-    assert (found["web"].exposed_s, found["web"].censored) == (1.0, False)
+    assert (found["database"].without_redundancy_s, found["database"].censored) == (6.0, True)
+    assert (found["web"].without_redundancy_s, found["web"].censored) == (1.0, False)
 
 
 def test_what_was_left_is_what_there_was_for_most_of_the_time_and_not_in_passing() -> None:
     at_work = ((0, 1, 2), (3, 0, 1), (3.2, 0, 0), (3.3, 0, 1), (8, 0, 0), (8.1, 0, 2), (9, 1, 2))
     events = [as_event(Reserve(at_s, {DATABASE: margin}, {DATABASE: boxes}), 0.1) for at_s, margin, boxes in at_work]
-    assert exposures(*events)["database"].left == 1
+    assert exposures(*events)["database"].working == 1
     in_passing = ((0, 1, 2), (3, 0, 0), (3.1, 0, 1), (3.2, 0, 0), (3.3, 0, 2), (5, 1, 2))
     events = [as_event(Reserve(at_s, {DATABASE: margin}, {DATABASE: boxes}), 0.1) for at_s, margin, boxes in in_passing]
-    assert exposures(*events)["database"].left == 2
+    assert exposures(*events)["database"].working == 2
 
 
 def test_spans_that_meet_are_one() -> None:
@@ -328,7 +328,7 @@ def test_trial_has_its_exposure() -> None:
     reserves = (event(-0.5, web=1), event(2.1, web=0), event(5.4, web=1))
     whole = measure_trial(record(events=(*EVENTS, *reserves)), (), has_fault=True)
     [web] = whole.exposure
-    assert web.exposed_s == pytest.approx(3.3)
+    assert web.without_redundancy_s == pytest.approx(3.3)
     assert whole.exposure_period_s == 0.1
 
 
@@ -346,9 +346,9 @@ def test_exposure_is_what_looking_every_second_counts(steps: list[tuple[int, int
         return next((margin for at_s, margin in reversed(steps) if at_s <= second), None)
 
     if not any(margin for _, margin in steps):
-        assert found[0].exposed_s is None
+        assert found[0].without_redundancy_s is None
     else:
-        assert found[0].exposed_s == sum(margin_at(second) == 0 for second in range(since_s, until_s))
+        assert found[0].without_redundancy_s == sum(margin_at(second) == 0 for second in range(since_s, until_s))
         assert found[0].censored == (more_s > 0 and margin_at(until_s - 1) == 0)
 
 

@@ -173,7 +173,7 @@ def test_how_far_is_behind(count: int, age_s: float | None, words: str) -> None:
 )
 def test_where_the_address_of_the_users_leads(holders: tuple[str, ...], words: str) -> None:
     seen = cluster_status_of(ZONES)
-    assert drawn(ZONES, replace(seen, view=replace(seen.view, holders=holders)))[1] == f"users' address 198.18.0.10 {words}"
+    assert drawn(ZONES, replace(seen, view=replace(seen.view, vip_claimants=holders)))[1] == f"users' address 198.18.0.10 {words}"
 
 
 def test_address_that_does_not_move_leads_to_the_box_that_has_it() -> None:
@@ -184,13 +184,13 @@ def test_address_that_does_not_move_leads_to_the_box_that_has_it() -> None:
 
 def test_who_uses_whom() -> None:
     seen = cluster_status_of(ZONES, backends={"lb2": {"web1": True, "web2": False, "web3": False}}, node_states=None)
-    found = drawn(ZONES, replace(seen, view=replace(seen.view, holders=("lb2",), answering=("lb2",))))
+    found = drawn(ZONES, replace(seen, view=replace(seen.view, vip_claimants=("lb2",), serving=("lb2",))))
     assert row("lb1", found).endswith("lb.passive running does not answer")
     assert row("lb2", found).endswith("users come here; 1 of 3 web boxes")
     assert any("web3" in line and "gets no requests from lb2" in line for line in found)
     assert row("web1", found).endswith("running")
     assert row("monitor", found).endswith("does not answer")
-    cut_off = replace(seen, view=replace(seen.view, answering=()))
+    cut_off = replace(seen, view=replace(seen.view, serving=()))
     assert row("lb2", drawn(ZONES, cut_off)).endswith("lb.passive running not ready; 1 of 3 web boxes")
 
 

@@ -30,8 +30,8 @@ from tests.unit.helpers import BALANCERS, automatic, replicated, result, stage, 
     ],
 )
 def test_spare_is_who_could_take_over_without_loss(seen: ClusterView, by_hand: int, by_monitor: int) -> None:
-    assert replicated().spare(seen) == by_hand
-    assert automatic().spare(seen) == by_monitor
+    assert replicated().promotable_standbys(seen) == by_hand
+    assert automatic().promotable_standbys(seen) == by_monitor
 
 
 def test_redundant_when_every_standby_follows() -> None:
@@ -57,7 +57,7 @@ def test_across_regions_redundant_when_all_follow_and_a_commit_waits_as_it_shoul
 
 
 def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it() -> None:
-    assert automatic().spare(view("primary", "silent")) == 0
+    assert automatic().promotable_standbys(view("primary", "silent")) == 0
 
 
 @pytest.mark.parametrize(

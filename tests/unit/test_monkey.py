@@ -113,7 +113,7 @@ def test_a_reckless_one_hits_two_tiers_one_shortly_after_the_other() -> None:
         assert monkey.tier(first) != monkey.tier(second)
         assert 0 <= each.gap_s <= monkey.GAP_MAX_S
         steps = monkey.experiment_of(each, everything).faults
-        assert [step.after_s for step in steps] == [0.0, each.gap_s]
+        assert [step.delay_s for step in steps] == [0.0, each.gap_s]
         for step in steps:
             check(step.target, possible(ZONES), 6, step.how.source)
 
@@ -128,7 +128,7 @@ def test_nobody_acts_but_the_policy() -> None:
 
 def test_a_round_is_as_long_as_faults_are_apart() -> None:
     experiment = monkey.experiment_of(planned().rounds[0], planned())
-    assert experiment.baseline_s + experiment.observe_s + experiment.after_s + monkey.OVERHEAD_S == pytest.approx(45.0)
+    assert experiment.baseline_s + experiment.fault_duration_s + experiment.cooldown_s + monkey.OVERHEAD_S == pytest.approx(45.0)
 
 
 @pytest.mark.parametrize(("for_s", "every_s", "said"), [(1800, 5, "leaves no time"), (30, 45, "hold 0 rounds")])
@@ -341,7 +341,7 @@ def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
 
 
 def test_a_round_is_a_line() -> None:
-    line = terminal.monkey_line(replace(outcome(good=3990), healed=True, reserve_back_s=6.2), 40)
+    line = terminal.monkey_line(replace(outcome(good=3990), healed=True, redundancy_restored_after_s=6.2), 40)
     assert "kill-primary" in line
     assert "longest outage 0.90 s (writes 0.90 s, reads 0.00 s), " in line
     assert line.endswith("10 of 4000 requests failed, lost 0; redundancy restored after 6.2 s (the lab healed it)")
@@ -351,7 +351,7 @@ def test_a_run_becomes_an_outcome() -> None:
     each = planned().rounds[0]
     seen = monkey.outcome_of(each, run_of(each))
     assert (seen.fault.number, seen.fault.experiment, seen.healed) == (1, each.experiments[0], True)
-    assert seen.reserve_back_s == 3.5
+    assert seen.redundancy_restored_after_s == 3.5
     assert seen.intended == seen.good > 0
     assert all(name in experiments.names() for name in each.experiments)
 

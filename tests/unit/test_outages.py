@@ -268,7 +268,7 @@ def outages_of_one_kind_or_both(draw: st.DrawFn) -> tuple[TrialRecord, float]:
 
 def kept(arrivals: tuple[Arrival, ...]) -> dict[str, dict[str, int] | None]:
     """What the database holds: the orders that were acknowledged."""
-    return {"db": {each.key: 1 for each in arrivals if each.kind == "write" and each.outcome == "ok"}}
+    return {"db": {each.key: 1 for each in arrivals if each.kind == "write" and each.effect == "ok"}}
 
 
 def healed_at(whole: TrialRecord, cut_s: float) -> TrialRecord:

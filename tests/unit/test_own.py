@@ -200,7 +200,7 @@ def test_of_several_copies_only_those_that_run_are_meant_by_their_role() -> None
 def test_experiment_is_one_fault_and_what_lab_yaml_expects() -> None:
     found = experiment_of(Step(FaultKind.KILL, "service:app#2,lb"), Settings(observe_s=3))
     assert (found.name, found.title) == ("kill-app-2-lb", "app#2 and lb are killed")
-    assert (found.observe_s, len(found.faults)) == (3, 1)
+    assert (found.fault_duration_s, len(found.faults)) == (3, 1)
     assert found.expectations == Settings().expectations
     assert {kind.value for kind in HAPPENS} == {"kill", "stop", "pause", "cutoff"}
 

@@ -16,7 +16,7 @@ from lab.model.topology import ServiceSpec, Stage
 from lab.spec import experiments, stages
 from tests.unit.helpers import automatic, replicated, stage
 
-TERMS = TestTerms(observe_s=5.0, tolerance_s=3.5)
+TERMS = TestTerms(fault_duration_s=5.0, tolerance_s=3.5)
 KILLS = design.fault_specs("kill")
 ALL = stages.all_stages()
 
@@ -146,17 +146,17 @@ def test_each_zone_is_a_sample_of_its_own_with_as_many_trials_as_any_cell() -> N
 def test_a_cell_watches_for_as_long_as_asked_and_expects_the_tolerance() -> None:
     (cell_plan,) = design.comparison(stage(), design.fault_specs("kill-web"), TERMS)
     (experiment,) = cell_plan.experiments
-    assert experiment.observe_s == 5.0
+    assert experiment.fault_duration_s == 5.0
     assert [str(each) for each in experiment.expectations] == ["downtime_longest_s at most 3.5", "writes_lost at most 0"]
 
 
 def test_an_experiment_keeps_its_own_watching_unless_told_otherwise() -> None:
-    own = experiments.find("kill-db").observe_s
+    own = experiments.find("kill-db").fault_duration_s
     wished = design.fault_specs("kill-db")
     for observe_s, expected in ((None, own), (9.0, 9.0)):
         (fault_spec,) = design.watched_for(wished, observe_s)
         assert fault_spec.experiment
-        assert fault_spec.experiment.observe_s == expected
+        assert fault_spec.experiment.fault_duration_s == expected
 
 
 # Sweeps
@@ -290,6 +290,6 @@ def test_places_fail_with_primary_and_address_where_they_belong(number: str, kin
 
 def test_every_trial_of_a_zone_is_of_one_kind() -> None:
     (cell_plan,) = design.comparison(stages.find("6"), design.fault_specs("kill-zone"), TERMS)
-    assert {tuple(each.given.items()) for each in cell_plan.experiments} == {(("db.primary", "zone:a"), ("lb.active", "zone:a"))}
+    assert {tuple(each.preconditions.items()) for each in cell_plan.experiments} == {(("db.primary", "zone:a"), ("lb.active", "zone:a"))}
     swept = design.sweep(stages.find("6"), design.kinds("kill"), TERMS, 7, pairs=False, sample=None)
-    assert [bool(each.experiments[0].given) for each in swept] == [":" in each.members[0] for each in swept]
+    assert [bool(each.experiments[0].preconditions) for each in swept] == [":" in each.members[0] for each in swept]

@@ -134,7 +134,7 @@ def test_databases(cluster_status: ClusterStatus, survives: int) -> None:
     # The same as is counted of all of them in a trial.
     found = seen(of, cluster_status)
     leads = sum(each.leads for each in found.databases) == 1
-    assert of.spare(cluster_status.view) == (len(found.synchronous & found.followers) if leads else 0)
+    assert of.promotable_standbys(cluster_status.view) == (len(found.synchronous & found.followers) if leads else 0)
 
 
 def test_standby_that_the_monitor_would_not_promote_takes_nothing_over() -> None:
@@ -250,7 +250,7 @@ def test_balancers(
     holders: tuple[str, ...], answering: tuple[str, ...], backends: tuple[str, ...], expected: tuple[int, int]
 ) -> None:
     whole = cluster_status_of(PAIR)
-    view = replace(whole.view, holders=holders, answering=answering)
+    view = replace(whole.view, vip_claimants=holders, serving=answering)
     found = margins(seen(PAIR, replace(whole, view=view, backends={name: whole.backends[name] for name in backends})))
     assert (found[BALANCER], found[WEB]) == expected
 
@@ -273,7 +273,7 @@ def test_each_of_several_heirs_has_to_do() -> None:
 
 def test_users_who_are_led_to_two_balancers_need_both() -> None:
     both = cluster_status_of(PAIR)
-    both = replace(both, view=replace(both.view, holders=("lb1", "lb2")))
+    both = replace(both, view=replace(both.view, vip_claimants=("lb1", "lb2")))
     assert serves(seen(PAIR, both))
     assert not serves(seen(PAIR, replace(both, backends={**both.backends, "lb2": {"web1": False}})))
 

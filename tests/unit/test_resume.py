@@ -42,7 +42,7 @@ def test_conditions_are_of_the_load_the_code_the_files_and_the_experiments(monke
     assert before == resume.conditions(stage, LoadPlan(), [kill])
     changed = {
         "load": resume.conditions(stage, LoadPlan(rate_per_s=50), [kill]),
-        "experiments": resume.conditions(stage, LoadPlan(), [replace(kill, observe_s=kill.observe_s + 1)]),
+        "experiments": resume.conditions(stage, LoadPlan(), [replace(kill, fault_duration_s=kill.fault_duration_s + 1)]),
     }
     monkeypatch.setattr(images, "fingerprint", lambda _: "changed")
     changed["stage"] = resume.conditions(stage, LoadPlan(), [kill])

@@ -190,11 +190,11 @@ KILL_WEB = Experiment(
     question="What happens?",
     steps=(Step(FaultKind.KILL, "web1"),),
     baseline_s=1.2,
-    observe_s=1.0,
-    after_s=0.3,
+    fault_duration_s=1.0,
+    cooldown_s=0.3,
     expectations=(),
 )
-WATCHED_FOR_LONGER = replace(KILL_WEB, observe_s=2.0)
+WATCHED_FOR_LONGER = replace(KILL_WEB, fault_duration_s=2.0)
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ def test_a_stranger_who_starts_the_victim_is_noted_and_redundancy_is_dated_when_
     assert well - foreign.at_s < 1.0
     # Two figures of the same report: from the fault on the tier had nothing left until redundancy was back.
     [web] = [tier for tier in result.exposure if tier.tier == "web"]
-    assert web.exposed_s == pytest.approx(well - inject, abs=0.3)
+    assert web.without_redundancy_s == pytest.approx(well - inject, abs=0.3)
     assert any(note.endswith("web1: start, not by this run: what this ended did not end by itself") for note in result.notes)
 
 
@@ -289,7 +289,7 @@ def test_where_nothing_has_a_margin_users_and_docker_date_it(tmp_path: Path) -> 
     record, _ = trial(world, tmp_path, stage, experiment, observe=starts(world, "db"))
     well, heal = only(record, "well"), only(record, "heal")
     assert only(record, "foreign").at_s < well.at_s < heal.at_s
-    last_bad_s = max(each.at_s for each in record.arrivals if each.result != "ok")
+    last_bad_s = max(each.at_s for each in record.arrivals if each.error_class != "ok")
     again = {kind: min(each.done_s for each in record.arrivals if each.kind == kind and each.at_s > last_bad_s) for kind in KINDS}
     assert max(again.values()) - 0.2 < well.at_s < max(again.values()) + 0.2
 
@@ -301,7 +301,7 @@ def test_an_observer_that_freezes_in_the_middle_makes_the_trial_invalid(world: W
         sleep(2.0)
         os.kill(process.pid, signal.SIGCONT)
 
-    record, result = trial(world, tmp_path, find("3"), replace(KILL_WEB, observe_s=2.5), observe=freeze)
+    record, result = trial(world, tmp_path, find("3"), replace(KILL_WEB, fault_duration_s=2.5), observe=freeze)
     assert of(record, "blind") == []
     [gap] = blind_spots(record.events)
     assert 1.8 < gap.length_s < 10
@@ -321,7 +321,7 @@ def test_the_operators_heal_of_a_failback_is_no_rescue(world: World, tmp_path: P
 
     monkeypatch.setattr(database, "switchover", switchover)
     monkeypatch.setattr(runner, "SETTLE_TIMEOUT_S", 5.0)
-    failback = replace(KILL_WEB, steps=(), before=(Step(FaultKind.KILL, "web1"),), operator=Operator(0.3, "failback"))
+    failback = replace(KILL_WEB, steps=(), initial_faults=(Step(FaultKind.KILL, "web1"),), operator=Operator(0.3, "failback"))
     record, _ = trial(world, tmp_path, find("3"), failback)
     assert of(record, "heal") == []
     operator, healed, before, well = (only(record, name).at_s for name in ("operator", HEALED_BY_OPERATOR, WHOLE_BEFORE, "well"))

@@ -36,7 +36,7 @@ from tests.unit.test_disk import Living
 from tests.unit.test_signals import send
 
 ARRIVALS = traffic(4.0, (2.0, 3.0))
-KEPT = {each.key: 1 for each in ARRIVALS if each.kind == "write" and each.outcome == "ok"}
+KEPT = {each.key: 1 for each in ARRIVALS if each.kind == "write" and each.effect == "ok"}
 WATCHED_S = 3.25
 
 

@@ -12,7 +12,7 @@ from lab.model.topology import Stage
 from lab.spec import stages
 from tests.unit.matrices import cell, row
 
-TERMS = TestTerms(observe_s=5.0, tolerance_s=2.0)
+TERMS = TestTerms(fault_duration_s=5.0, tolerance_s=2.0)
 
 
 def jobs_of(stage: Stage, faults: tuple[FaultKind, ...] = (FaultKind.KILL,), pairs: bool = False) -> tuple[CellPlan, ...]:
