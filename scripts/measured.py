@@ -219,8 +219,8 @@ READERS: dict[str, Reader] = {
     "elected_after_s": _since_fault("elect_s"),
     "rerouted_after_s": _since_fault("reroute_s"),
     "alert_delay_s": _plain("alert_delay_s"),
-    "rejoin_s": _plain("rejoin_s"),
-    "degraded_redundancy_s": _plain("degraded_redundancy_s"),
+    "time_to_redundancy_s": _plain("time_to_redundancy_s"),
+    "time_without_redundancy_s": _plain("time_without_redundancy_s"),
     "undisturbed_write_p50_ms": _plain("undisturbed_writes_latency_ms", "p50"),
     "undisturbed_write_p99_ms": _plain("undisturbed_writes_latency_ms", "p99"),
 }

@@ -23,12 +23,14 @@ BOUNDS: dict[str, Callable[[Cell], Measured | None]] = {
     "downtime_median_s": lambda cell: Measured(cell.median_at_least_s, cell.median_at_most_s) if cell.trials_valid else None,
     "writes_lost": lambda cell: at_least(cell.writes_lost, not cell.losses_known),
     "split_brain_s": lambda cell: _known(cell.split_brain_s),
-    "degraded_s": lambda cell: _known(cell.without_redundancy_s) if cell.trials_valid and cell.degraded_unknown == 0 else None,
+    "without_redundancy_s": lambda cell: (
+        _known(cell.without_redundancy_s) if cell.trials_valid and cell.degraded_unknown == 0 else None
+    ),
 }
 UNKNOWN = {
     "writes_lost": "whether a write was lost is not known: not every database could be read after each trial",
     "split_brain_s": "whether two databases took writes at once is not known: not every trial was watched",
-    "degraded_s": "degraded_s is not known of every trial",
+    "without_redundancy_s": "degraded_s is not known of every trial",
 }
 HEALED = "healed too soon to say whether the downtime keeps within its bound (--observe for longer)"
 

@@ -16,7 +16,7 @@ from lab.spec import experiments
 from lab.spec.targets import ACTIVE, PLACES, PRIMARY, STANDBY, possible
 
 BASELINE_S = 1.0
-AFTER_S = 1.3
+COOLDOWN_S = 1.3
 """Long enough for the second without a failure that ends an outage, and no longer."""
 EXTRA_TRIALS = 2
 """How many more an experiment of a cell gets where some came to nothing."""
@@ -38,7 +38,7 @@ HAPPENS = {
     FaultKind.STOP: "is shut down",
     FaultKind.PAUSE: "is frozen",
     FaultKind.RESTART: "is restarted",
-    FaultKind.CUTOFF: "is cut off",
+    FaultKind.DISCONNECT: "is cut off",
     FaultKind.WIPE: "is lost with its disk",
     FaultKind.ISOLATE: "is isolated",
 }
@@ -240,7 +240,7 @@ def _experiment(
         preconditions=given or {},
         baseline_s=BASELINE_S,
         fault_duration_s=terms.fault_duration_s,
-        cooldown_s=AFTER_S,
+        cooldown_s=COOLDOWN_S,
         expectations=(Expectation("downtime_longest_s", terms.tolerance_s, None), Expectation("writes_lost", 0, None)),
     )
 
@@ -319,10 +319,10 @@ def left(cell_plans: Sequence[CellPlan], progress_of_cells: ProgressByCell, tria
     return sum(trials - _cell_progress(each, progress_of_cells).valid for each in _waiting(cell_plans, progress_of_cells, trials))
 
 
-def watched_for(wanted: Sequence[FaultSpec], observe_s: float | None) -> tuple[FaultSpec, ...]:
+def watched_for(wanted: Sequence[FaultSpec], fault_duration_s: float | None) -> tuple[FaultSpec, ...]:
     """The columns, their experiments watched for so long instead of what they say."""
     return tuple(
-        replace(fault_spec, experiment=experiments.observing(fault_spec.experiment, observe_s))
+        replace(fault_spec, experiment=experiments.lasting(fault_spec.experiment, fault_duration_s))
         if fault_spec.experiment
         else fault_spec
         for fault_spec in wanted

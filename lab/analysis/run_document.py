@@ -34,8 +34,8 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "question": info.question,
         "verdict": result.verdict.value,
         "repair": info.repair,
-        "repair_after_s": info.repair_delay_s,
-        "foreseen": info.expected_verdict or None,
+        "repair_delay_s": info.repair_delay_s,
+        "expected_verdict": info.expected_verdict or None,
         "overload": asdict(info.overload) if info.overload else None,
         "conditions": asdict(info.conditions) if info.conditions else None,
         "seed": info.seed,
@@ -58,7 +58,7 @@ def rebuild(folder: Path) -> tuple[RunResult, tuple[TrialRecord, ...]]:
 
 NEEDS_WRITES = (
     *("writes", "write_outages", "writes_latency_ms", "undisturbed_writes_latency_ms", "writes_audit"),
-    *("writable_databases", "address_holders"),
+    *("writable_databases", "vip_owners"),
     *("writes_failed_total", "writes_lost_total", "trials_audited"),
 )
 
@@ -104,18 +104,18 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "failed_expectations": [str(check) for check in trial.failures],
         "undecided_expectations": [str(check) for check in trial.undecided],
         "checks": [_check(check) for check in trial.checks],
-        "degraded_redundancy_s": _rounded(trial.time_without_redundancy_s),
-        "rejoin_s": _rounded(trial.time_to_redundancy_s),
+        "time_without_redundancy_s": _rounded(trial.time_without_redundancy_s),
+        "time_to_redundancy_s": _rounded(trial.time_to_redundancy_s),
         "writable_databases": _rounded(trial.writable),
-        "address_holders": _rounded(trial.vip_owners),
-        "exposure_s": {each.tier: _rounded(each.without_redundancy_s) for each in trial.exposure},
+        "vip_owners": _rounded(trial.vip_owners),
+        "without_redundancy_s": {each.tier: _rounded(each.without_redundancy_s) for each in trial.exposure},
         "exposure": [_rounded(asdict(each)) for each in trial.exposure],
         "exposure_period_s": trial.exposure_period_s,
         "notes": list(trial.notes),
         "alert_delay_s": _rounded(trial.alert_delay_s),
         "alerts": [_rounded(asdict(alert)) for alert in trial.alerts],
         "served": _rounded(trial.served) if trial.served else None,
-        "blows": [_rounded(asdict(impact)) for impact in trial.fault_impacts],
+        "faults": [_rounded(asdict(impact)) for impact in trial.fault_impacts],
     }
     return _measured(found, trial.has_writes)
 

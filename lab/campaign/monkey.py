@@ -38,11 +38,11 @@ from lab.spec.located_yaml import place
 from lab.store import jsonl, paths
 from lab.trial.runner import trial_seed
 
-BASELINE_S, AFTER_S = 2.0, 1.5
+BASELINE_S, COOLDOWN_S = 2.0, 1.5
 OVERHEAD_S = 9.0
 """What a round takes beside its load and the watching: to settle, to repair, to read every database."""
 OBSERVE_MIN_S = 6.0
-EVERY_MIN_S = BASELINE_S + AFTER_S + OVERHEAD_S + OBSERVE_MIN_S
+EVERY_MIN_S = BASELINE_S + COOLDOWN_S + OVERHEAD_S + OBSERVE_MIN_S
 GAP_MAX_S = 3.0
 ROUNDS_MAX = 1000
 HUMAN_S = 30 * 60.0
@@ -89,7 +89,7 @@ class Schedule:
     def to_document(self) -> dict[str, Any]:
         """As JSON-ready data: what --print-schedule prints and --schedule reads."""
         raw = asdict(self)
-        return {"schema_version": VERSION, **raw, "repair": {"policy": self.repair.policy.value, "after_s": self.repair.delay_s}}
+        return {"schema_version": VERSION, **raw, "repair": {"policy": self.repair.policy.value, "delay_s": self.repair.delay_s}}
 
     @property
     def digest(self) -> str:
@@ -183,8 +183,8 @@ def experiment_of(each: Round, planned: Schedule) -> Experiment:
         steps=steps,
         preconditions={},
         baseline_s=BASELINE_S,
-        fault_duration_s=max(planned.every_s - BASELINE_S - AFTER_S - OVERHEAD_S, OBSERVE_MIN_S),
-        cooldown_s=AFTER_S,
+        fault_duration_s=max(planned.every_s - BASELINE_S - COOLDOWN_S - OVERHEAD_S, OBSERVE_MIN_S),
+        cooldown_s=COOLDOWN_S,
         repair=planned.repair,
         expected_verdicts={},
     )
@@ -229,7 +229,7 @@ def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> Mo
     """What a run of one trial says about a round; is_replicated: whether the stage has a second database."""
     [trial] = result.trials
     fault = soak.outcome_of(soak.Fault(each.number, result.info.experiment, each.seed), result, is_replicated)
-    since_s, until_s = trial.phases.get("inject_s"), trial.phases.get("redundant_s")
+    since_s, until_s = trial.phases.get("inject_s"), trial.phases.get("redundancy_restored_s")
     return MonkeyOutcome(
         fault=fault,
         intended=trial.total.intended,

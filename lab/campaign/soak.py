@@ -120,10 +120,10 @@ def schedule(stage: Stage, faults: int, seed: int) -> list[Fault]:
 PROGRESS_NAME = "soak.jsonl"
 
 
-def conditions(stage: Stage, faults: list[Fault], load: LoadPlan, observe_s: float | None) -> dict[str, Any]:
+def conditions(stage: Stage, faults: list[Fault], load: LoadPlan, fault_duration_s: float | None) -> dict[str, Any]:
     """All that decides what a soak measures."""
     names = dict.fromkeys(fault.experiment for fault in faults)
-    return resume.conditions(stage, load, [experiments.observing(experiments.find(name), observe_s) for name in names])
+    return resume.conditions(stage, load, [experiments.lasting(experiments.find(name), fault_duration_s) for name in names])
 
 
 class SoakJournal:

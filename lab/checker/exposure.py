@@ -145,7 +145,7 @@ def _copies(stage: Stage, known: Known) -> dict[str, ReplicaStatus]:
 
 def _copy(follower: dict[str, Any] | None) -> ReplicaStatus:
     streams = bool(follower and follower["streams"])
-    return ReplicaStatus(streams, bool(streams and follower and follower["awaited"]), None, None)
+    return ReplicaStatus(streams, bool(streams and follower and follower["synchronous"]), None, None)
 
 
 # Events

@@ -18,7 +18,7 @@ def fault_impacts(events: Sequence[Event], outages: Sequence[Outage]) -> tuple[F
     struck = [event for event in ordered if event.name == "inject"]
     if len(struck) < 2:
         return ()
-    looks = [event for event in ordered if event.name == "reserve"]
+    looks = [event for event in ordered if event.name == "redundant-before"]
     ends = [*(event.at_s for event in struck[1:]), float("inf")]
     return tuple(
         _fault_impact(event, until_s, before, looks, outages)
@@ -57,7 +57,9 @@ def explain(found: Sequence[FaultImpact], tolerance_s: float) -> list[str]:
 
 
 def _line(number: int, impact: FaultImpact, tolerance_s: float) -> str:
-    redundancy = {None: "", True: ", after redundancy was restored", False: ", before redundancy was restored"}[impact.redundant_before]
+    redundancy = {None: "", True: ", after redundancy was restored", False: ", before redundancy was restored"}[
+        impact.redundant_before
+    ]
     outage = (
         f"longest outage {'≥ ' if impact.censored else ''}{impact.downtime_s:.2f} s" if impact.downtime_s else "no user noticed"
     )

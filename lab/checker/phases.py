@@ -44,7 +44,7 @@ def writable_databases(view: str) -> int:
 
 def holders(view: str) -> int:
     """How many balancers say that they hold the address in what the observer saw ("holders=lb1 wire=lb1")."""
-    return len(_field(view, "holders").split(",")) if _field(view, "holders") else 0
+    return len(_field(view, "claimants").split(",")) if _field(view, "claimants") else 0
 
 
 def _field(view: str, name: str) -> str:
@@ -66,13 +66,13 @@ def counted_seconds(
     lasting = [(max(min(end, stopped_at_s) - max(start, 0.0), 0.0), found) for (start, found), (end, _) in spans]
     return {
         "none_s": sum(length for length, found in lasting if found == 0),
-        "several_s": sum(length for length, found in lasting if found > 1),
+        "multiple_s": sum(length for length, found in lasting if found > 1),
     }
 
 
 def taken_over_at(events: Sequence[Event], since_s: float) -> float | None:
     """When the observer first saw another database accept writes, or another balancer answer, than before `since_s`."""
-    found = [_changed_at(events, name, what, since_s) for name, what in (("databases", _primary), ("address", _wire))]
+    found = [_changed_at(events, name, what, since_s) for name, what in (("databases", _primary), ("vip", _vip_owner))]
     return min((at_s for at_s in found if at_s is not None), default=None)
 
 
@@ -80,8 +80,8 @@ def _primary(view: str) -> str:
     return next((each.removesuffix("=primary") for each in view.split() if each.endswith("=primary")), "")
 
 
-def _wire(view: str) -> str:
-    return _field(view, "wire")
+def _vip_owner(view: str) -> str:
+    return _field(view, "owner")
 
 
 def _changed_at(events: Sequence[Event], name: str, what: Callable[[str], str], since_s: float) -> float | None:
@@ -94,7 +94,7 @@ def _changed_at(events: Sequence[Event], name: str, what: Callable[[str], str], 
 
 PHASE_OF_EVENT = {
     "inject": "inject_s",
-    "bite": "bite_s",
+    "fault-verified": "verified_s",
     "operator": "operator_s",
     "promoted": "promoted_s",
     "repair": "repair_s",
@@ -117,8 +117,8 @@ def phases(events: Sequence[Event], outages: Sequence[Outage]) -> dict[str, floa
     once). Phases that did not happen are left out.
     """
     found = {phase: at_s for name, phase in PHASE_OF_EVENT.items() if (at_s := event_at(events, name)) is not None}
-    whole_s = last_event_at(events, "well")
-    found |= {"redundant_s": whole_s} if whole_s is not None else {}
+    whole_s = last_event_at(events, "recovered")
+    found |= {"redundancy_restored_s": whole_s} if whole_s is not None else {}
     if "inject_s" in found:
         found |= _impact(outages, found["inject_s"])
         found |= _evidence(events, found["inject_s"], found.get("heal_s", math.inf))
@@ -127,7 +127,7 @@ def phases(events: Sequence[Event], outages: Sequence[Outage]) -> dict[str, floa
 
 def without_redundancy_s(instants: Mapping[str, float], outages: Sequence[Outage]) -> float | None:
     """How long users were served while something was missing; a failure late in the trial makes it no shorter than that took."""
-    since_s, until_s = instants.get("inject_s"), instants.get("redundant_s")
+    since_s, until_s = instants.get("inject_s"), instants.get("redundancy_restored_s")
     if since_s is None or until_s is None or any(each.censored and each.start_s < until_s for each in outages):
         return None
     down = (max(min(each.end_s, until_s) - max(each.start_s, since_s), 0.0) for each in outages)

@@ -64,7 +64,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
     seen, events = _see(record), record.events
     instants = phases(events, seen.uncut)
     audit = audit_.audit_writes(seen.writes, record.final_orders, record.databases)
-    verified = not has_fault or (event_at(events, "bite") is not None and event_at(events, "no-bite") is None)
+    verified = not has_fault or (event_at(events, "fault-verified") is not None and event_at(events, "fault-unverified") is None)
     reasons = _reasons(record, seen, audit.why_incomplete if record.plan.has_writes else "", has_fault)
     result = TrialResult(
         number=record.number,
@@ -88,7 +88,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         audit=audit,
         generator=record.generator,
         writable=counted_seconds(events, "databases", writable_databases, seen.stopped_at_s),
-        vip_owners=counted_seconds(events, "address", holders, seen.stopped_at_s),
+        vip_owners=counted_seconds(events, "vip", holders, seen.stopped_at_s),
         unseen_s=sum(spot.length_s for spot in blind_spots.blind_spots(events)),
         notes=_notes(events),
         alerts=alerts(events),
@@ -144,7 +144,7 @@ SETTLED_S = 1.0
 def served(events: Sequence[Event], arrivals: Sequence[Arrival], deadline_s: float) -> dict[str, float]:
     """What was served in an overload, beside what one box carries; empty where no capacity was measured."""
     capacity = next((event.detail for event in events if event.name == "capacity"), "")
-    since_s, until_s = event_at(events, "bite"), event_at(events, "heal")
+    since_s, until_s = event_at(events, "fault-verified"), event_at(events, "heal")
     if not capacity or since_s is None or until_s is None or until_s - deadline_s <= since_s + SETTLED_S:
         return {}
     # What was intended within a deadline of the healing may owe its answer to that.

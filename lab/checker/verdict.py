@@ -82,7 +82,7 @@ def _known(value: float | None) -> Measured | None:
 
 def _observed(trial: TrialResult, seconds: Mapping[str, float]) -> Measured | None:
     """Seconds with several of what the observer counted: while it saw nothing there may have been several, too."""
-    multiple_s = seconds.get("several_s")
+    multiple_s = seconds.get("multiple_s")
     return None if multiple_s is None else Measured(multiple_s, multiple_s + trial.unseen_s)
 
 
@@ -126,9 +126,9 @@ FIGURES: dict[str, Figure] = {
     "writes_duplicate": _of_audit(lambda trial: trial.audit.duplicate),
     "outages": _service(_outages),
     "split_brain_s": lambda trial: _observed(trial, trial.writable) or _known(0.0 if trial.databases == 1 else None),
-    "address_several_s": lambda trial: _observed(trial, trial.vip_owners),
-    "degraded_redundancy_s": lambda trial: _known(trial.time_without_redundancy_s),
-    "rejoin_s": _rejoin,
+    "multiple_vip_owners_s": lambda trial: _observed(trial, trial.vip_owners),
+    "time_without_redundancy_s": lambda trial: _known(trial.time_without_redundancy_s),
+    "time_to_redundancy_s": _rejoin,
     SERVED_RATIO: lambda trial: _known(trial.served_ratio),
 }
 

@@ -62,9 +62,9 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _terms(observe_s: float | None, tolerance_s: float | None, observe_default_s: float) -> design.TestTerms:
+def _terms(fault_duration_s: float | None, tolerance_s: float | None, default_s: float) -> design.TestTerms:
     """What all cells share; what is tolerated must show within what is watched. Raises UsageError."""
-    watched_s = observe_default_s if observe_s is None else observe_s
+    watched_s = default_s if fault_duration_s is None else fault_duration_s
     tolerated_s = min(TOLERANCE_S, watched_s - MARGIN_S) if tolerance_s is None else tolerance_s
     if not 0 <= tolerated_s < watched_s:
         raise UsageError(
@@ -77,7 +77,7 @@ def _terms(observe_s: float | None, tolerance_s: float | None, observe_default_s
 @click.command()
 @click.argument("stage_name", metavar="STAGE")
 @click.option(
-    "--faults", default="kill", show_default=True, metavar="LIST", help="How each part fails: kill,pause,crash,cutoff,..."
+    "--faults", default="kill", show_default=True, metavar="LIST", help="How each part fails: kill,pause,crash,disconnect,..."
 )
 @click.option("--pairs", is_flag=True, help="Every two boxes at once as well, to find what hangs together.")
 @click.option("--sample", type=click.IntRange(1), help="So many pairs by chance, instead of all.")

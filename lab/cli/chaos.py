@@ -61,7 +61,7 @@ def chaos(
 ) -> None:
     """Break something in the stage that is up.
 
-    FAULT is kill, crash, stop, pause, restart, cutoff, wipe, isolate, partition, delay, loss or bandwidth.
+    FAULT is kill, crash, stop, pause, restart, disconnect, wipe, isolate, partition, delay, loss or bandwidth.
 
     TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
     random:ROLE,ROLE. A role that several boxes play means one of them, by chance; a zone or a region all boxes in it.

@@ -19,7 +19,7 @@ from lab.model.experiment import Experiment
 from lab.model.fault import Step
 from lab.model.topology import Stage
 from lab.spec import kept, own_stack
-from lab.spec.experiments import observing
+from lab.spec.experiments import lasting
 from lab.spec.located_yaml import place
 from lab.store.undo_log import UndoLedger
 
@@ -91,7 +91,7 @@ def check_alone(
         raise UsageError("--web-ui needs a port on loopback, and with --compose none is published")
 
 
-def prepare(asked: Asked, observe_s: float | None) -> tuple[Stage, Experiment, Ground]:
+def prepare(asked: Asked, fault_duration_s: float | None) -> tuple[Stage, Experiment, Ground]:
     """The project as it runs, what is done to it, and how the internet box gets there. Nothing is changed by this.
 
     Raises UsageError or PreflightError.
@@ -121,4 +121,4 @@ def prepare(asked: Asked, observe_s: float | None) -> tuple[Stage, Experiment, G
         ):
             yield engine
 
-    return stage, observing(own_stack.experiment_of(asked.steps[0] if asked.steps else None, settings), observe_s), ground
+    return stage, lasting(own_stack.experiment_of(asked.steps[0] if asked.steps else None, settings), fault_duration_s), ground

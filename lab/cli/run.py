@@ -76,11 +76,11 @@ def run(
     EXPERIMENT is a name ('lab list' shows them) or a path to a YAML file. The stage is started if need be.
 
     With --compose instead, a Compose project of your own that runs: users read the --url, and --kill, --pause, --stop or
-    --cutoff names what fails. docs/own-stack.md says more.
+    --disconnect names what fails. docs/own-stack.md says more.
     """
 
     def as_asked(experiment: Experiment) -> Experiment:
-        return experiments.repairing(experiments.observing(experiment, observe), repair, repair_after)
+        return experiments.repairing(experiments.lasting(experiment, observe), repair, repair_after)
 
     if own_stack:
         check_alone(stage_name, experiment_name, failover, repair, web_ui)
@@ -163,11 +163,11 @@ def _show_plan(output: Output, order: RunConfig, as_json: bool) -> None:
         "trials": [{"number": number, "seed": trial_seed(order.seed, number)} for number in range(1, order.trials + 1)],
         "steps": [_step_document(step) for step in experiment.faults],
         "operator": asdict(experiment.operator) if experiment.operator else None,
-        "repair": {"policy": experiment.repair.policy.value, "after_s": experiment.repair.delay_s},
-        "foreseen": experiment.expected_verdicts.get(experiment.repair.policy.value),
+        "repair": {"policy": experiment.repair.policy.value, "delay_s": experiment.repair.delay_s},
+        "expected_verdict": experiment.expected_verdicts.get(experiment.repair.policy.value),
         "baseline_s": experiment.baseline_s,
-        "observe_s": experiment.fault_duration_s,
-        "after_s": experiment.cooldown_s,
+        "fault_duration_s": experiment.fault_duration_s,
+        "cooldown_s": experiment.cooldown_s,
         "expectations": [asdict(expectation) for expectation in experiment.expectations],
     }
     if as_json:
@@ -192,5 +192,5 @@ def _step_document(step: Step) -> dict[str, Any]:
     """A step with the parameters that were given for it, under the names they have in YAML."""
     given = {key: value for key, value in asdict(step.how).items() if value != getattr(FaultParameters(), key)}
     given = {"from" if key == "source" else key: value for key, value in given.items()}
-    given |= {"once": step.wait_for, "within_s": step.timeout_s} if step.wait_for else {}
-    return {"fault": step.fault.value, "target": step.target, "after_s": step.delay_s, **given}
+    given |= {"wait_for": step.wait_for, "timeout_s": step.timeout_s} if step.wait_for else {}
+    return {"fault": step.fault.value, "target": step.target, "delay_s": step.delay_s, **given}

@@ -70,7 +70,7 @@ def soak_(
         output.say(f"seed {seed}; kept in {kept.folder}; {through} of {faults} are through already")
 
         def run_one(fault: soak.Fault) -> RunResult:
-            order = RunConfig(stage, experiments.observing(experiments.find(fault.experiment), observe), load, fault.seed)
+            order = RunConfig(stage, experiments.lasting(experiments.find(fault.experiment), observe), load, fault.seed)
             return run_experiment(engine, ledger, order, info_of(order), NoProgress())
 
         try:

@@ -125,7 +125,11 @@ def describe(view: ClusterView) -> str:
     """What was seen, in words."""
     words = [f"{name} is {state}" for name, state in view.databases.items()]
     words += [f"{view.standbys} follow, {view.synchronous} of them synchronously"] if view.databases else []
-    words += [f"the address is held by {' and '.join(view.vip_claimants) or 'no balancer'}"] if view.vip_owner or view.vip_claimants else []
+    words += (
+        [f"the address is held by {' and '.join(view.vip_claimants) or 'no balancer'}"]
+        if view.vip_owner or view.vip_claimants
+        else []
+    )
     words += [f"only {view.serving[0]} serves"] if len(view.serving) == 1 else []
     return ", ".join(words)
 

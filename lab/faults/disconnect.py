@@ -1,4 +1,4 @@
-"""cutoff: the box loses every network. It runs on, and nobody hears of it."""
+"""disconnect: the box loses every network. It runs on, and nobody hears of it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from lab.faults.base import BoxControl, BoxFault, InjectionTarget
 from lab.model.fault import FaultKind, Undo, UndoAction, Verification
 
 
-class Cutoff(BoxFault):
+class Disconnect(BoxFault):
     """A machine whose cables are pulled; brought back with the same addresses and names."""
 
-    kind = FaultKind.CUTOFF
+    kind = FaultKind.DISCONNECT
 
     def prepare(self, control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
         """Note how it is connected. Only what runs and is connected can be cut off."""

@@ -28,7 +28,7 @@ from lab.process import wait_until
 from lab.store.undo_log import UndoLedger
 
 STAND_IN = "the lab in place of an orchestrator"
-CUTTING = (FaultKind.CUTOFF, FaultKind.ISOLATE)
+CUTTING = (FaultKind.DISCONNECT, FaultKind.ISOLATE)
 LOSING = (FaultKind.KILL, FaultKind.CRASH, FaultKind.STOP, FaultKind.PAUSE, FaultKind.RESTART)
 ELECTION_S = 10.0
 """How long an election may take before a lost database is started as it is, for its data may be needed."""

@@ -26,7 +26,7 @@ OUTAGES: tuple[tuple[str, float], ...] = (("refused", 0.4), ("closed", 1.0), ("f
 """The last is shorter than the deadline: nobody fails, so it is a gap and no outage."""
 LENGTH_LIMIT_MS = {100.0: 15.0, 500.0: 5.0}
 SHARE_LIMIT_POINTS = 0.5
-BEFORE_S, AFTER_S = 1.5, 2.5
+BEFORE_S, COOLDOWN_S = 1.5, 2.5
 REPEATS = 5
 CLOSED_LOOP_S = 10.0
 
@@ -135,7 +135,7 @@ def _read(engine: Engine, box: Box, fail: Fail, how: str, seconds: float, rate: 
     with Load(engine, box, ("127.0.0.1", PORT), prefix, plan, random.randrange(2**31)) as load:
         load.run_for(BEFORE_S + random.random() / rate)
         start_ns, end_ns = fail(how, seconds)
-        load.run_for(AFTER_S)
+        load.run_for(COOLDOWN_S)
         generator = load.stop()
     arrivals = sorted(load.arrivals, key=lambda arrival: arrival.at_s)
     whole, total = operation(arrivals, plan.deadline_s, rate), _seen(arrivals, plan)

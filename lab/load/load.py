@@ -28,7 +28,7 @@ LAST_WORDS_TIMEOUT_S = 1.0
 LOCUST_PORT = 8089
 
 # The columns that the generator sends, in its order, as fields of an Arrival.
-COLUMNS = ("number", "kind", "at_s", "lag_s", "done_s", "result", "outcome", "status", "by", "via", "key", "new_connection")
+COLUMNS = ("number", "kind", "at_s", "lag_s", "done_s", "error_class", "effect", "status", "by", "via", "key", "new_connection")
 
 
 @dataclass(frozen=True)

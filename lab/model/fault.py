@@ -19,7 +19,7 @@ class FaultKind(StrEnum):
     STOP = "stop"
     PAUSE = "pause"
     RESTART = "restart"
-    CUTOFF = "cutoff"
+    DISCONNECT = "disconnect"
     WIPE = "wipe"
     ISOLATE = "isolate"
     PARTITION = "partition"

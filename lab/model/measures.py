@@ -132,13 +132,13 @@ MEASURES = (
     "writes_duplicate",
     "outages",
     "split_brain_s",
-    "address_several_s",
-    "degraded_redundancy_s",
-    "rejoin_s",
+    "multiple_vip_owners_s",
+    "time_without_redundancy_s",
+    "time_to_redundancy_s",
     SERVED_RATIO,
 )
 """What an expectation can bound; `checker.verdict` computes each."""
 MEASURES_OF_READS = tuple(
-    name for name in MEASURES if not name.startswith("writes_") and name not in ("split_brain_s", "address_several_s")
+    name for name in MEASURES if not name.startswith("writes_") and name not in ("split_brain_s", "multiple_vip_owners_s")
 )
 """Those that somebody else's system has too, of which only a page is read."""

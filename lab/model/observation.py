@@ -12,13 +12,13 @@ class DatabaseState(StrEnum):
 
     PRIMARY = "primary"
     """It accepts writes."""
-    SYNC_BLOCKED = "waiting"
+    SYNC_BLOCKED = "sync_blocked"
     """It takes writes and acknowledges none: it waits for a standby that is not there."""
     STANDBY = "standby"
     """It follows another."""
     READ_ONLY = "read-only"
     """It follows no other and refuses writes: to a monitor that asks whether it answers it is a healthy primary."""
-    UNREACHABLE = "silent"
+    UNREACHABLE = "unreachable"
     """It does not answer."""
 
 

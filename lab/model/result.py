@@ -265,7 +265,7 @@ class TrialResult:
     @property
     def time_to_redundancy_s(self) -> float | None:
         """From the healing of the fault until nothing was missing again; 0 where that was so before."""
-        healed, until = self.phases.get("heal_s"), self.phases.get("redundant_s")
+        healed, until = self.phases.get("heal_s"), self.phases.get("redundancy_restored_s")
         return max(until - healed, 0.0) if healed is not None and until is not None else None
 
     @property

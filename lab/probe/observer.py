@@ -55,9 +55,9 @@ def read_view(message: dict[str, Any]) -> ClusterView:
         databases={name: DatabaseState(state) for name, state in message["databases"].items()},
         standbys=int(message["standbys"]),
         synchronous=int(message["synchronous"]),
-        vip_claimants=tuple(message["holders"]),
-        serving=tuple(message["answering"]),
-        vip_owner=str(message["wire"]),
+        vip_claimants=tuple(message["vip_claimants"]),
+        serving=tuple(message["serving"]),
+        vip_owner=str(message["vip_owner"]),
     )
 
 

@@ -78,10 +78,10 @@ def replicas(view: ClusterView, said: dict[str, dict[str, Any] | None], boxes: S
 
 
 def _copy(leader: dict[str, Any] | None, own: dict[str, Any] | None, known: dict[str, Any] | None) -> ReplicaStatus:
-    streams, synchronous = bool(known and known["streams"]), bool(known and known["streams"] and known["awaited"])
+    streams, synchronous = bool(known and known["streams"]), bool(known and known["streams"] and known["synchronous"])
     if streams or not (leader and own):
         # The primary's word counts while it sends: both ends of the difference are of one instant.
-        behind = int(known["behind_bytes"]) if known else None
+        behind = int(known["lag_bytes"]) if known else None
     else:
         # One that is ahead of the primary without being sent anything has a log of its own.
         behind = leader["position"] - own["position"] if own["position"] <= leader["position"] else None

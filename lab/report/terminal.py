@@ -209,9 +209,9 @@ def explain(trial: TrialResult) -> list[str]:
         if count:
             lines.append(f"{words.count(count, 'write')} {what}")
     lines += differences(audit)
-    if trial.writable.get("several_s"):
+    if trial.writable.get("multiple_s"):
         lines.append(f"split brain: two databases accepted writes for {trial.writable['multiple_s']:.1f} s")
-    if trial.vip_owners.get("several_s"):
+    if trial.vip_owners.get("multiple_s"):
         lines.append(f"two balancers held the address for {trial.vip_owners['multiple_s']:.1f} s")
     if trial.served:
         lines.append(overload(trial))
@@ -254,7 +254,9 @@ def under_repair(result: RunResult) -> list[str]:
     if info.repair != RepairPolicy.NONE:
         said.append(f"repair: {info.repair} after {info.repair_delay_s:g} s, by the lab in place of an orchestrator")
     if info.expected_verdict and result.verdict is not Verdict.INCONCLUSIVE:
-        fits = "as was foreseen" if result.verdict.value == info.expected_verdict else f"where {info.expected_verdict} was foreseen"
+        fits = (
+            "as was foreseen" if result.verdict.value == info.expected_verdict else f"where {info.expected_verdict} was foreseen"
+        )
         said.append(f"under repair '{info.repair}': {result.verdict.value}, {fits}")
     return said
 
@@ -416,7 +418,11 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
 def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
     """One round of a monkey."""
     fault, bad = outcome.fault, outcome.intended - outcome.good
-    back = "" if outcome.redundancy_restored_after_s is None else f"; redundancy restored after {outcome.redundancy_restored_after_s:.1f} s"
+    back = (
+        ""
+        if outcome.redundancy_restored_after_s is None
+        else f"; redundancy restored after {outcome.redundancy_restored_after_s:.1f} s"
+    )
     line = (
         f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
         f"longest outage {words.measured_text(fault.outage)} (writes {fault.writes_downtime_s:.2f} s, reads {fault.reads_downtime_s:.2f} s), "

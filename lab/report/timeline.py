@@ -134,7 +134,7 @@ def database_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
 
 def address_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
     """Which balancer held the address, and answered there."""
-    return _spans(events, "address", _address_states, end_s)
+    return _spans(events, "vip", _address_states, end_s)
 
 
 def reserve_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
@@ -171,14 +171,14 @@ def _fields(view: str) -> dict[str, str]:
 
 
 def _database_states(view: str) -> dict[str, str]:
-    return {name: state for name, state in _fields(view).items() if name != "spare"}
+    return {name: state for name, state in _fields(view).items() if name != "promotable_standbys"}
 
 
 def _address_states(view: str) -> dict[str, str]:
     """Balancers that hold it; one that holds it and answers there as `answers`."""
     fields = _fields(view)
-    holders = [name for name in fields.get("holders", "").split(",") if name]
-    wire = fields.get("wire", "")
+    holders = [name for name in fields.get("claimants", "").split(",") if name]
+    wire = fields.get("owner", "")
     return {name: "answers" if name == wire else "holds" for name in holders} | (
         {wire: "answers"} if wire and wire not in holders else {}
     )

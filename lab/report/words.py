@@ -16,7 +16,7 @@ from lab.model.result import Gap, Operation, OperationSummary, Outage, RunResult
 NOBODY_NOTICED = "no user noticed"
 PHASE_WORDS = {
     "inject_s": "fault injected",
-    "bite_s": "fault confirmed",
+    "verified_s": "fault confirmed",
     "impact_s": "first request failed",
     "detect_s": "failure detected",
     "elect_s": "new primary elected",
@@ -27,7 +27,7 @@ PHASE_WORDS = {
     "heal_s": "healed by the lab",
     "operator_s": "operator acts",
     "promoted_s": "operator is done",
-    "redundant_s": "redundancy restored",
+    "redundancy_restored_s": "redundancy restored",
 }
 
 
@@ -190,7 +190,7 @@ def _long(found: SampleMedian) -> str:
 
 
 def _split(trials: Sequence[TrialResult]) -> list[str]:
-    longest = max((trial.writable.get("several_s", 0.0) for trial in trials), default=0.0)
+    longest = max((trial.writable.get("multiple_s", 0.0) for trial in trials), default=0.0)
     return [f"two databases accepted writes for {seconds(longest)}"] if longest else []
 
 
@@ -373,9 +373,9 @@ MEASURE_WORDS = {
     "writes_downtime_longest_s": "longest outage of writes in seconds",
     "outages": "outages",
     "split_brain_s": "seconds of split brain",
-    "address_several_s": "seconds with two holders of the address",
-    "degraded_redundancy_s": "seconds without redundancy",
-    "rejoin_s": "seconds from the healing until redundancy was restored",
+    "multiple_vip_owners_s": "seconds with two holders of the address",
+    "time_without_redundancy_s": "seconds without redundancy",
+    "time_to_redundancy_s": "seconds from the healing until redundancy was restored",
     "served_of_capacity_ratio": "share served in time of what one web box carries",
 }
 

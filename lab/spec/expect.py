@@ -65,7 +65,7 @@ def _check(expect: located_yaml.Mapping, measure: str, bounds: Bounds, watched_s
             expect,
             measure,
             f"{measure} of {bounds.largest:g} s cannot be seen within the {watched_s:g} s that are watched",
-            f"observe_s: {bounds.largest + 1:g}, or a lower bound",
+            f"fault_duration_s: {bounds.largest + 1:g}, or a lower bound",
         )
 
 

@@ -15,8 +15,8 @@ from lab.spec import base, located_yaml, parameters
 from lab.spec.base import Must, Seconds, Strict, Text, broken
 from lab.spec.expect import Bounds, expectations
 
-BASELINE_S, OBSERVE_S, AFTER_S = 2.0, 6.0, 1.5
-AFTER_MIN_S = 1.0
+BASELINE_S, FAULT_DURATION_S, COOLDOWN_S = 2.0, 6.0, 1.5
+COOLDOWN_MIN_S = 1.0
 """An outage has ended when no request failed for so long: with no more load after the healing, its end cannot be seen."""
 WITHIN_S = 30.0
 REPAIRED_WITHIN_S = 45.0
@@ -30,7 +30,7 @@ SHAPING = (FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH)
 ENDING = (FaultKind.KILL, FaultKind.STOP, FaultKind.WIPE)
 """A box is down afterwards, until something starts it."""
 OF_A_RUNNING_BOX = (*ENDING, FaultKind.CRASH, FaultKind.PAUSE, FaultKind.RESTART)
-LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.CUTOFF)
+LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT)
 """Done already, it cannot be done a second time."""
 
 
@@ -46,10 +46,10 @@ OPERATOR_ACTS: tuple[str, ...] = get_args(Act)
 Target = Annotated[str, AfterValidator(_target), Must("a target, such as web or zone:a", "target: web")]
 After = Annotated[
     float,
-    Field(gt=AFTER_MIN_S, le=base.DURATION_MAX_S),
+    Field(gt=COOLDOWN_MIN_S, le=base.DURATION_MAX_S),
     Must(
-        f"a number of seconds over {AFTER_MIN_S:g}, up to {base.DURATION_MAX_S:g}: with less the end of an outage is not seen",
-        f"after_s: {AFTER_S:g}",
+        f"a number of seconds over {COOLDOWN_MIN_S:g}, up to {base.DURATION_MAX_S:g}: with less the end of an outage is not seen",
+        f"cooldown_s: {COOLDOWN_S:g}",
     ),
 ]
 
@@ -116,7 +116,7 @@ class StepKeys(FaultKeys):
     """Seconds after the step before it."""
     wait_for: (
         Annotated[
-            Literal["redundant", "served"], Must("redundant or served: that is what a step can wait for", "once: redundant")
+            Literal["redundant", "served"], Must("redundant or served: that is what a step can wait for", "wait_for: redundant")
         ]
         | None
     ) = None
@@ -129,11 +129,13 @@ class StepKeys(FaultKeys):
             raise broken(
                 "fault",
                 "a step of fault none does nothing, and nothing waits for it",
-                "give its after_s to the step that follows",
+                "give its delay_s to the step that follows",
             )
         self.how()
         if self.timeout_s is not None and not self.wait_for:
-            raise broken("within_s", "within_s says for how long to wait, and there is nothing to wait for", "once: redundant")
+            raise broken(
+                "timeout_s", "timeout_s says for how long to wait, and there is nothing to wait for", "wait_for: redundant"
+            )
         return self
 
     def step(self) -> Step:
@@ -148,14 +150,16 @@ class OperatorKeys(Strict):
 
     delay_s: Seconds = 20.0
     """From the last fault until the operator acts."""
-    action: Annotated[Act, Must("promote, switchover or failback", "does: promote")]
+    action: Annotated[Act, Must("promote, switchover or failback", "action: promote")]
     target: Target | None = None
     """Whom to make the primary."""
 
     @model_validator(mode="after")
     def _has_a_target(self) -> OperatorKeys:
         if self.target and self.action == "promote":
-            raise broken("to", "a switchover or a failback can have a target, whom it makes the primary", "does: switchover")
+            raise broken(
+                "target", "a switchover or a failback can have a target, whom it makes the primary", "action: switchover"
+            )
         return self
 
 
@@ -163,7 +167,7 @@ class RepairKeys(Strict):
     """What brings lost boxes back."""
 
     policy: Annotated[
-        RepairPolicy, Field(strict=False), Must(f"one of {', '.join(RepairPolicy)}", "repair: {policy: restart, after_s: 2}")
+        RepairPolicy, Field(strict=False), Must(f"one of {', '.join(RepairPolicy)}", "repair: {policy: restart, delay_s: 2}")
     ]
     delay_s: Seconds = Repair().delay_s
     """From the proof that a box is lost until its repair begins."""
@@ -190,7 +194,7 @@ class GivenKeys(Strict):
     lb_active: Target | None = Field(default=None, alias="lb.active")
 
 
-Foreseen = Annotated[Literal["held", "refuted"], Must("held or refuted", "foreseen: {none: refuted, restart: held}")]
+Foreseen = Annotated[Literal["held", "refuted"], Must("held or refuted", "expected_verdict: {none: refuted, restart: held}")]
 
 
 class ForeseenKeys(Strict):
@@ -208,7 +212,7 @@ class ExperimentFile(FaultKeys):
     """A line of text."""
     question: Text
     """What the experiment asks."""
-    given_roles: GivenKeys | None = Field(default=None, alias="given")
+    given_roles: GivenKeys | None = Field(default=None, alias="preconditions")
     initial_faults: Annotated[list[StepKeys], Field(min_length=1, max_length=STEPS_MAX)] | None = None
     steps: Annotated[list[StepKeys], Field(min_length=1, max_length=STEPS_MAX)] | None = None
     operator: OperatorKeys | None = None
@@ -217,9 +221,9 @@ class ExperimentFile(FaultKeys):
     overload: OverloadKeys | None = None
     baseline_s: Seconds = BASELINE_S
     """Load before the fault, in seconds."""
-    fault_duration_s: Seconds = OBSERVE_S
+    fault_duration_s: Seconds = FAULT_DURATION_S
     """From the last fault to the healing, in seconds."""
-    cooldown_s: After = AFTER_S
+    cooldown_s: After = COOLDOWN_S
     """Load after everything is well again, in seconds."""
     expect: dict[str, Bounds]
     """Bounds on measures."""
@@ -254,8 +258,8 @@ def read(document: located_yaml.Mapping, name: str) -> Experiment:
     before = tuple(each.step() for each in found.initial_faults or ())
     repair = Repair(found.repair.policy, found.repair.delay_s) if found.repair else Repair()
     if clash := None if repair.acts else clash_of([_named(step) for step in (*before, *found.all_steps)]):
-        key, index = ("before", clash[1]) if clash[1] < len(before) else ("steps", clash[1] - len(before))
-        raise _holder(document, key, index).error("target", clash[0], "name different boxes, or wait: once: redundant")
+        key, index = ("initial_faults", clash[1]) if clash[1] < len(before) else ("steps", clash[1] - len(before))
+        raise _holder(document, key, index).error("target", clash[0], "name different boxes, or wait: wait_for: redundant")
     experiment = Experiment(
         name=name,
         title=found.title,

@@ -12,20 +12,20 @@ from lab.model.topology import Stage
 from lab.spec import expect, located_yaml
 from lab.spec import experiment_keys as spec
 from lab.spec.base import DURATION_MAX_S
-from lab.spec.experiment_keys import AFTER_S, BASELINE_S, OBSERVE_S, OPERATOR_ACTS
+from lab.spec.experiment_keys import BASELINE_S, COOLDOWN_S, FAULT_DURATION_S, OPERATOR_ACTS
 from lab.spec.targets import ACTIVE, PASSIVE, PLACES, PRIMARY, STANDBY, check, possible
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
 __all__ = [
-    "AFTER_S",
     "BASELINE_S",
+    "COOLDOWN_S",
     "DURATION_MAX_S",
-    "OBSERVE_S",
+    "FAULT_DURATION_S",
     "OPERATOR_ACTS",
     "check_targets",
     "find",
+    "lasting",
     "names",
-    "observing",
     "read",
     "repairing",
 ]
@@ -60,9 +60,9 @@ def read(file: Path) -> Experiment:
     return spec.read(document, file.stem)
 
 
-def observing(experiment: Experiment, observe_s: float | None) -> Experiment:
+def lasting(experiment: Experiment, fault_duration_s: float | None) -> Experiment:
     """The experiment, watched for so long before it is healed; as it is without one."""
-    return experiment if observe_s is None else replace(experiment, fault_duration_s=observe_s)
+    return experiment if fault_duration_s is None else replace(experiment, fault_duration_s=fault_duration_s)
 
 
 def unseen(experiment: Experiment) -> list[str]:
@@ -70,10 +70,10 @@ def unseen(experiment: Experiment) -> list[str]:
     return expect.unseen(experiment.expectations, spec.watched_s(experiment))
 
 
-def repairing(experiment: Experiment, policy: str | None, after_s: float | None) -> Experiment:
+def repairing(experiment: Experiment, policy: str | None, delay_s: float | None) -> Experiment:
     """The experiment under another repair policy, or after another delay. Raises UsageError where an operator is modelled."""
     repair = experiment.repair
-    repair = Repair(RepairPolicy(policy or repair.policy), repair.delay_s if after_s is None else after_s)
+    repair = Repair(RepairPolicy(policy or repair.policy), repair.delay_s if delay_s is None else delay_s)
     if repair.acts and experiment.operator:
         raise UsageError(
             f"{experiment.name} has an operator already, who repairs what is broken",
@@ -150,5 +150,5 @@ def _check_given(role: str, target: str, stage: Stage) -> None:
     """Raise UsageError where no box that a target names could ever play the role."""
     services = possible(stage)
     if role not in {each for spec in services for each in spec.roles} or (role == PRIMARY and stage.failover != "automatic"):
-        raise UsageError(f"nothing there can make {role} another box", "'given' needs a monitor, or several balancers")
+        raise UsageError(f"nothing there can make {role} another box", "'preconditions' needs a monitor, or several balancers")
     check(target, [spec for spec in services if role in spec.roles], stage.number)

@@ -20,7 +20,7 @@ from lab.model.topology import FOREIGN, FOREIGN_FOLDER, HTTP_PORT, WATCH_ROLE, B
 from lab.model.topology import is_system as is_of_the_system
 from lab.spec import base, located_yaml
 from lab.spec.expect import expectations
-from lab.spec.experiment_keys import AFTER_S, BASELINE_S, OBSERVE_S
+from lab.spec.experiment_keys import BASELINE_S, COOLDOWN_S, FAULT_DURATION_S
 from lab.spec.own_stack_keys import OwnFile
 from lab.spec.stages import PROJECT_PREFIX
 
@@ -31,7 +31,7 @@ HAPPENS = {
     FaultKind.KILL: "is killed",
     FaultKind.STOP: "is shut down",
     FaultKind.PAUSE: "is frozen",
-    FaultKind.CUTOFF: "is cut off",
+    FaultKind.DISCONNECT: "is cut off",
 }
 """What may be done to somebody else's boxes: all of it can be taken back, and leaves nothing in them."""
 NAME_MAX_CHARACTERS = 60
@@ -65,8 +65,8 @@ class Settings:
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The services that play each role."""
     baseline_s: float = BASELINE_S
-    observe_s: float = OBSERVE_S
-    after_s: float = AFTER_S
+    fault_duration_s: float = FAULT_DURATION_S
+    cooldown_s: float = COOLDOWN_S
     expectations: tuple[Expectation, ...] = (Expectation("downtime_longest_s", TOLERANCE_S, None),)
 
     @property
@@ -109,12 +109,12 @@ def read_settings(file: Path, project: Project) -> Settings:
         network=found.network or "",
         roles=_roles(document, found.roles, project),
         baseline_s=found.baseline_s,
-        observe_s=found.observe_s,
-        after_s=found.after_s,
+        fault_duration_s=found.fault_duration_s,
+        cooldown_s=found.cooldown_s,
     )
     if found.expect is None:
         return settings
-    return replace(settings, expectations=expectations(document, found.expect, found.observe_s, MEASURES_OF_READS))
+    return replace(settings, expectations=expectations(document, found.expect, found.fault_duration_s, MEASURES_OF_READS))
 
 
 def _is_there(file: Path) -> bool:
@@ -194,8 +194,8 @@ def experiment_of(step: Step | None, settings: Settings) -> Experiment:
         question=question,
         steps=(step or Step(FaultKind.NONE, ""),),
         baseline_s=settings.baseline_s,
-        fault_duration_s=settings.observe_s,
-        cooldown_s=settings.after_s,
+        fault_duration_s=settings.fault_duration_s,
+        cooldown_s=settings.cooldown_s,
         expectations=settings.expectations,
     )
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lab.spec.base import Must, Seconds, Strict, Verbatim
 from lab.spec.expect import Bounds
-from lab.spec.experiment_keys import AFTER_S, BASELINE_S, OBSERVE_S, After
+from lab.spec.experiment_keys import BASELINE_S, COOLDOWN_S, FAULT_DURATION_S, After
 
 Services = Annotated[list[str], Field(min_length=1), Must("a list of services", "roles: {web: [web1, web2]}")]
 
@@ -21,6 +21,6 @@ class OwnFile(Strict):
     network: Verbatim | None = None
     roles: dict[str, Services] = Field(default_factory=dict)
     baseline_s: Seconds = BASELINE_S
-    observe_s: Seconds = OBSERVE_S
-    after_s: After = AFTER_S
+    fault_duration_s: Seconds = FAULT_DURATION_S
+    cooldown_s: After = COOLDOWN_S
     expect: dict[str, Bounds] | None = None

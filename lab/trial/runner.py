@@ -56,7 +56,7 @@ STREAM_LATE_S = 2.0
 """So late at most Docker's word of something arrives; what seems later was stamped by a clock that has been set."""
 EARLY_S = 0.1
 """By how much a stamp may lie after its arrival: two clocks, each known to some milliseconds."""
-HEALED_BY_OPERATOR, WHOLE_BEFORE = "operator-heal", "whole-before"
+HEALED_BY_OPERATOR, WHOLE_BEFORE = "operator-heal", "redundant-before-switchover"
 """A failback has two phases: the operator takes back what was broken, and only when nothing is missing changes over."""
 NOTED = ("die", "start", "pause", "unpause")
 ENDING = (FaultKind.KILL, FaultKind.STOP, FaultKind.WIPE)
@@ -219,7 +219,9 @@ class _Trial:
             readiness.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
         except HealError as error:
             raise InconclusiveError(f"{stage.place} does not settle: {error.message}", error.hint) from error
-        placement.bring_about(self.engine, stage, experiment.preconditions, lambda text: self.progress.phase("given", text))
+        placement.bring_about(
+            self.engine, stage, experiment.preconditions, lambda text: self.progress.phase("preconditions", text)
+        )
         try:
             if experiment.overload:
                 if not self.order.capacity_per_s:
@@ -249,7 +251,9 @@ class _Trial:
         with Observer(self.engine, stage) as self.observer, signals.Deferred(lambda: self.progress.notice("interrupted")):
             for step in self.order.experiment.initial_faults:
                 with Injection.prepare(self.engine, step, self._boxes(), stage, self.random) as injection:
-                    self.progress.phase("before", f"{step.fault} {injection.names}, and waiting until users are served without")
+                    self.progress.phase(
+                        "initial-faults", f"{step.fault} {injection.names}, and waiting until users are served without"
+                    )
                     injection.note(self.ledger)
                     self.victims += injection.victims
                     self.struck += [(step, victim, 0.0) for victim in injection.victims]
@@ -416,11 +420,14 @@ class _Trial:
                 self.progress.phase("wait", f"until all is {step.wait_for}, {step.timeout_s:g} s at most")
                 hopeless = step.wait_for == "redundant" and not self.repairs
                 wait_for(
-                    step.wait_for, self.reserve, self.load.run_for, min(step.timeout_s, NOBODY_COMES_S) if hopeless else step.timeout_s
+                    step.wait_for,
+                    self.reserve,
+                    self.load.run_for,
+                    min(step.timeout_s, NOBODY_COMES_S) if hopeless else step.timeout_s,
                 )
             self.load.run_for(step.delay_s)
             if self.reserve and self.victims:
-                self._note("reserve", self.reserve.describe())
+                self._note("redundant-before", self.reserve.describe())
             # Between two primaries nobody plays the role that is to be hit.
             if self.victims and not wait_until(lambda: plays_somebody(step, self._boxes()), ROLE_TIMEOUT_S):
                 raise InconclusiveError(
@@ -466,7 +473,7 @@ class _Trial:
         else:
             database.switchover(self.engine, self.order.stage, self._say_promoted, self.observer)
         if not breaks:
-            self._note("bite", "the primary is another one")
+            self._note("fault-verified", "the primary is another one")
 
     def _say_promoted(self, text: str) -> None:
         self.progress.phase("operator", text)
@@ -483,7 +490,7 @@ class _Trial:
             self.load.show_fault(", ".join(self.broken))
             injection.inject()
             for verification in injection.verify():
-                self._note("bite" if verification.proved else "no-bite", verification.evidence)
+                self._note("fault-verified" if verification.proved else "fault-unverified", verification.evidence)
             self.struck += [(step, victim, self.load.clock.at(since)) for victim in injection.victims]
             if step.fault is FaultKind.RESTART:  # no other fault starts a box
                 self.acts += [self._act(victim.box.service, since, monotonic()) for victim in injection.victims]
@@ -495,7 +502,7 @@ class _Trial:
         stage = self.order.stage
         return roles.boxes_in_roles(self.engine, stage, self.observer.latest() if stage.is_watched else None)
 
-    def _heal(self, event: str = "heal", whole: str = "well") -> None:
+    def _heal(self, event: str = "heal", whole: str = "recovered") -> None:
         """Take back every fault of this trial, the last one first, and wait until users are served again."""
         # First of all, before a word is said: a terminal or a disk that is gone must not keep anything broken.
         healing_since = monotonic()
@@ -507,7 +514,7 @@ class _Trial:
             self.progress.phase("heal", "took the fault back, waiting until all is well")
         self._await_whole(whole)
 
-    def _await_whole(self, event: str = "well") -> None:
+    def _await_whole(self, event: str = "recovered") -> None:
         """Wait until what was broken is well, users are served, and nothing is missing to survive the next fault.
 
         Raises HealError, also where it cannot be found out whether that is so.
@@ -637,9 +644,9 @@ class _Trial:
             at_s = self._on_load(view.clock_ns)
             if view.databases:
                 states = " ".join(f"{name}={state}" for name, state in view.databases.items())
-                self._note_event(Event(at_s, "databases", f"{states} spare={stage.promotable_standbys(view)}"))
+                self._note_event(Event(at_s, "databases", f"{states} promotable_standbys={stage.promotable_standbys(view)}"))
             if stage.balancers:
-                self._note_event(Event(at_s, "address", f"holders={','.join(view.vip_claimants)} wire={view.vip_owner}"))
+                self._note_event(Event(at_s, "vip", f"claimants={','.join(view.vip_claimants)} owner={view.vip_owner}"))
 
     def _note_reserves(self, observer: Observer) -> list[exposure.Reserve]:
         """How many more failures each tier survives: worked out only now, for that takes time which the load may need.

@@ -91,15 +91,15 @@ def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_ba
     judged_s = monitor.first(begun_s + 1, lambda state, health: (state, health) == ("secondary", "1"))
     exposed_s = max(followed_s, judged_s) - begun_s
     assert trial["targets"] == [old]
-    assert trial["exposure_s"]["database"] == pytest.approx(exposed_s, abs=AGREEMENT_S)
+    assert trial["without_redundancy_s"]["database"] == pytest.approx(exposed_s, abs=AGREEMENT_S)
     found = {each["tier"]: each for each in trial["exposure"]}
     assert (found["database"]["boxes"], found["database"]["left"], found["database"]["margin"]) == (2, 1, 1)
     assert not found["database"]["censored"]
-    inject_s, bite_s = trial["phases"]["inject_s"], trial["phases"]["bite_s"]
+    inject_s, bite_s = trial["phases"]["inject_s"], trial["phases"]["verified_s"]
     assert inject_s < found["database"]["spans"][0][0] < bite_s + AGREEMENT_S
     # It is about the databases: everything else had something in reserve but while nobody could write.
     gone_s = sum(outage["end_s"] - outage["start_s"] for outage in trial["write_outages"])
-    assert max(trial["exposure_s"][tier] for tier in ("web", "balancer", "monitor")) <= gone_s + AGREEMENT_S
+    assert max(trial["without_redundancy_s"][tier] for tier in ("web", "balancer", "monitor")) <= gone_s + AGREEMENT_S
 
 
 @pytest.fixture(params=["1", "3"])
@@ -114,8 +114,10 @@ def test_tiers_that_never_had_anything_in_reserve_say_so_and_a_report_without_do
 ) -> None:
     lab, number = early
     trial = lab.valid_trial(number, "kill-box" if number == 1 else "kill-web", "--observe", "4s")
-    web_s = trial["exposure_s"]["web"]
-    assert trial["exposure_s"] == {"web": None, "database": None} | ({"balancer": None, "web": web_s} if number == 3 else {})
+    web_s = trial["without_redundancy_s"]["web"]
+    assert trial["without_redundancy_s"] == {"web": None, "database": None} | (
+        {"balancer": None, "web": web_s} if number == 3 else {}
+    )
     if number == 3:
         assert trial["phases"]["heal_s"] - trial["phases"]["inject_s"] - AGREEMENT_S < web_s < 10
     assert trial["exposure_period_s"] == PERIOD_S

@@ -37,11 +37,11 @@ def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(redunda
     before, disk_before = machine(lost), disk(lost)
     trial = redundant.safe_trial(5, "kill-primary", "--repair", policy, "--observe", "3s")
     phases = trial["phases"]
-    assert phases["inject_s"] + 2 <= phases["repair_s"] < phases["redundant_s"]
+    assert phases["inject_s"] + 2 <= phases["repair_s"] < phases["redundancy_restored_s"]
     assert "heal_s" not in phases
     assert longest(trial, "write_outages") < FAILOVER_CEILING_S
     assert not any(outage["censored"] for outage in trial["outages"])
-    assert phases["redundant_s"] - phases["repair_s"] < RETURN_CEILING_S[policy]
+    assert phases["redundancy_restored_s"] - phases["repair_s"] < RETURN_CEILING_S[policy]
     assert STAGE.is_redundant(look(engine, STAGE))
     # The same box, or another one with another disk.
     assert (machine(lost) == before) == (policy == "restart")
@@ -52,22 +52,22 @@ def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(redunda
 @pytest.mark.parametrize("policy", ["restart", "replace"])
 def test_the_second_primary_is_survived_where_the_first_was_repaired(redundant: Lab, policy: str) -> None:
     trial = redundant.safe_trial(5, "cascade-primary", "--repair", policy)
-    first, second = trial["blows"]
+    first, second = trial["faults"]
     assert first["what"] != second["what"]
     assert first["downtime_s"] < FAILOVER_CEILING_S
-    assert second["reserve"] is True
+    assert second["redundant_before"] is True
     assert second["downtime_s"] < FAILOVER_CEILING_S
 
 
 def test_the_second_primary_is_an_outage_where_nobody_repairs(redundant: Lab, engine: Engine) -> None:
     code, document = redundant.run(5, "cascade-primary", "--observe", "4s")
     [trial] = document["trials"]
-    assert (document["repair"], document["foreseen"]) == ("none", "refuted")
+    assert (document["repair"], document["expected_verdict"]) == ("none", "refuted")
     assert trial["writes_audit"]["lost"] == 0
     # Healed too soon to say is no success either.
     assert code == EXIT_REFUTED or not trial["valid"] or trial["undecided_expectations"]
-    second = trial["blows"][1]
-    assert second["reserve"] is False
+    second = trial["faults"][1]
+    assert second["redundant_before"] is False
     assert second["censored"]
     assert second["downtime_s"] >= 3.0
     assert STAGE.is_redundant(look(engine, STAGE))
@@ -80,7 +80,7 @@ def test_with_a_large_database_a_new_box_is_redundant_again(redundant: Lab, engi
     docker("exec", container(5, leader), *psql, fill)
     trial = redundant.safe_trial(5, "kill-primary", "--repair", "replace", "--observe", "3s")
     assert "heal_s" not in trial["phases"]
-    assert trial["phases"]["redundant_s"] - trial["phases"]["repair_s"] < RETURN_CEILING_S["replace"]
+    assert trial["phases"]["redundancy_restored_s"] - trial["phases"]["repair_s"] < RETURN_CEILING_S["replace"]
     docker("exec", container(5, primary(engine, STAGE)), *psql, "DROP TABLE filler")
 
 

@@ -41,7 +41,7 @@ def test_a_strangers_start_is_said_and_its_outage_is_censored(stage_2: Lab) -> N
     if trial["valid"]:  # a busy machine may have kept time badly
         assert (document["verdict"], run.returncode) == ("refuted", EXIT_REFUTED)
     # Redundancy (of a stage that has none: that it serves) is dated when it was back, not when the lab looked.
-    assert outage["end_s"] < trial["phases"]["redundant_s"] < trial["phases"]["heal_s"]
+    assert outage["end_s"] < trial["phases"]["redundancy_restored_s"] < trial["phases"]["heal_s"]
     assert trial["writes_audit"]["lost"] == 0
     assert set(states(2).values()) == {"running"}
 

@@ -17,7 +17,7 @@ from lab.store.runs import RunJournal
 from lab.trial.runner import Progress, RunConfig, trial_seed
 from tests.unit.helpers import EVENTS, record
 
-WATCHED = Event(0.0, "databases", "db1=primary db2=standby spare=1")
+WATCHED = Event(0.0, "databases", "db1=primary db2=standby promotable_standbys=1")
 Gone = Callable[[str, str, int], float]
 """For how many seconds the service is gone: by project, column and number of the trial. 3 s or more: until it is healed."""
 
@@ -115,4 +115,6 @@ def breaking(word: str, times: int, error: LabError) -> Callable[[str], None]:
     return before
 
 
-NOT_BITTEN = {"events": tuple(Event(2.05, "no-bite", "it runs") if each.name == "bite" else each for each in EVENTS)}
+NOT_BITTEN = {
+    "events": tuple(Event(2.05, "fault-unverified", "it runs") if each.name == "fault-verified" else each for each in EVENTS)
+}

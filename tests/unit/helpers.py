@@ -23,9 +23,9 @@ NONE_LOST = Expectation("writes_lost", at_most=0, at_least=None)
 SHORT = Expectation("downtime_longest_s", at_most=1.0, at_least=None)
 EVENTS = (
     Event(2.0, "inject", "kill web1"),
-    Event(2.05, "bite", "web1 is exited, exit code 137"),
+    Event(2.05, "fault-verified", "web1 is exited, exit code 137"),
     Event(5.0, "heal"),
-    Event(5.5, "well"),
+    Event(5.5, "recovered"),
     Event(7.0, "stop"),
 )
 

@@ -129,7 +129,7 @@ def verdicts(tmp_path: Path, *cells: Any, bounds: str = "{downtime_longest_s: 1.
         (cell("kill-web", 5.0), Verdict.REFUTED, ("downtime_longest_s at most 1: was 5",)),
         (cell("kill-web", 5.0, censored=True), Verdict.REFUTED, ("downtime_longest_s at most 1: was at least 5",)),
         (cell("kill-web", writes_lost=1), Verdict.REFUTED, ("writes_lost at most 0: was 1",)),
-        (cell("kill-web", why=("no-bite",)), Verdict.INCONCLUSIVE, ("0 valid trials of 3: no-bite",)),
+        (cell("kill-web", why=("fault-unverified",)), Verdict.INCONCLUSIVE, ("0 valid trials of 3: no-bite",)),
     ],
 )
 def test_the_gate(tmp_path: Path, measured: Any, expected: Verdict, said: tuple[str, ...]) -> None:

@@ -162,14 +162,14 @@ def test_dry_run_prints_one_document_and_needs_no_engine() -> None:
     assert (done.code, done.errors) == (EXIT_HELD, [])
     plan: dict[str, Any] = json.loads(done.out)
     assert (plan["stage"], plan["experiment"], plan["seed"]) == (3, "kill-web", 1)
-    assert plan["steps"] == [{"fault": "kill", "target": "web", "after_s": 0.0}]
+    assert plan["steps"] == [{"fault": "kill", "target": "web", "delay_s": 0.0}]
     assert plan["trials"] == [{"number": 1, "seed": 1}]
 
 
 def test_dry_run_takes_every_option_and_the_seed_decides_the_trials(lab: Lab) -> None:
     arguments = ("run", "3", "kill-web", "--dry-run", "--json", "--seed", "1", "--trials", "3", "--observe", "500ms")
     plan = json.loads(lab(*arguments).out)
-    assert plan["observe_s"] == 0.5
+    assert plan["fault_duration_s"] == 0.5
     assert len({trial["seed"] for trial in plan["trials"]}) == 3
     assert json.loads(lab(*arguments).out) == plan
 
@@ -292,7 +292,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
     up(box("web1", stage=5, project="redundancy-lab-5"))
 
     def run(_engine: object, _ledger: object, order: RunConfig, info: RunInfo, _progress: object) -> RunResult:
-        trial = result(seed=order.seed, writable={"none_s": 0.0, "several_s": 0.0})
+        trial = result(seed=order.seed, writable={"none_s": 0.0, "multiple_s": 0.0})
         return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))
 
     monkeypatch.setattr("lab.cluster.lifecycle.ensure_up", lambda *_: None)

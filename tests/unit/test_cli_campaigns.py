@@ -323,7 +323,7 @@ def test_a_dry_run_says_what_would_be_done(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "observe_s", "tolerance_s"),
+    ("arguments", "fault_duration_s", "tolerance_s"),
     [
         (("compare",), 6.0, 5.0),
         (("compare", "--observe", "4s"), 4.0, 3.5),
@@ -333,11 +333,11 @@ def test_a_dry_run_says_what_would_be_done(lab: Lab) -> None:
     ],
 )
 def test_what_is_tolerated_shows_within_what_is_watched(
-    lab: Lab, arguments: tuple[str, ...], observe_s: float, tolerance_s: float
+    lab: Lab, arguments: tuple[str, ...], fault_duration_s: float, tolerance_s: float
 ) -> None:
     asked = json.loads(lab(*arguments, "--dry-run", "--json").out)
     experiment = asked["stages"][0]["jobs"][0]["experiments"][0]
-    assert experiment["observe_s"] == observe_s
+    assert experiment["fault_duration_s"] == fault_duration_s
     assert experiment["expectations"][0]["at_most"] == tolerance_s
 
 

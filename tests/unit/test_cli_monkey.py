@@ -19,8 +19,8 @@ def test_a_plan_says_who_repairs_and_what_is_waited_for(lab: Lab) -> None:
     plan = json.loads(
         lab("run", "5", "cascade-primary", "--repair", "replace", "--repair-after", "500ms", "--dry-run", "--json").out
     )
-    assert plan["repair"] == {"policy": "replace", "after_s": 0.5}
-    assert plan["foreseen"] == "held"
+    assert plan["repair"] == {"policy": "replace", "delay_s": 0.5}
+    assert plan["expected_verdict"] == "held"
     assert plan["steps"][1]["once"] == "redundant"
     told = lab("run", "5", "cascade-primary", "--repair", "restart", "--dry-run").out
     assert "repair: restart after 2 s, by the lab in place of an orchestrator" in " ".join(told.split())

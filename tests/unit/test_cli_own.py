@@ -108,8 +108,8 @@ def test_plan_is_shown_and_nothing_done(lab: Lab, runs: Callable[..., PlayedVisi
     assert (done.code, done.errors) == (EXIT_HELD, [])
     plan: dict[str, Any] = json.loads(done.out)
     assert (plan["stage"], plan["stage_folder"], plan["url"]) == (None, "own-shop", "http://lb:8080/")
-    assert plan["steps"] == [{"fault": "pause", "target": "app", "after_s": 0.0}]
-    assert plan["observe_s"] == 3.0
+    assert plan["steps"] == [{"fault": "pause", "target": "app", "delay_s": 0.0}]
+    assert plan["fault_duration_s"] == 3.0
     assert [each["measure"] for each in plan["expectations"]] == ["downtime_longest_s"]
     assert "own-shop, pause-app: What happens if app is frozen?" in lab(*arguments, "--dry-run").out
     assert plays.done == []

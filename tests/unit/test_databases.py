@@ -47,7 +47,7 @@ def test_fencing_comes_before_promotion_and_is_on_disk_before_that(tmp_path: Pat
 
 
 def test_nobody_to_promote(tmp_path: Path) -> None:
-    for states in (("primary", "silent"), ("silent", "silent")):
+    for states in (("primary", "unreachable"), ("unreachable", "unreachable")):
         plays = played(*states)
         with pytest.raises(UsageError, match="no standby to promote"):
             database.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, True, quiet)
@@ -55,19 +55,19 @@ def test_nobody_to_promote(tmp_path: Path) -> None:
 
 
 def test_a_promotion_that_fails_says_so(tmp_path: Path) -> None:
-    plays = played("silent", "standby", says="f\n")
+    plays = played("unreachable", "standby", says="f\n")
     with pytest.raises(InconclusiveError, match="db2 could not be promoted"):
         database.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, quiet)
 
 
 def test_a_lost_database_comes_back_behind_the_one_that_took_over() -> None:
-    plays = played("silent", "primary")
+    plays = played("unreachable", "primary")
     database.bring_back(plays.as_engine, REPLICATED, db("db1"))
     assert plays.done == ["rejoin db2 in db1", "start db1"]
 
 
 def test_a_lost_primary_that_nobody_replaced_comes_back_as_it_was() -> None:
-    plays = played("silent", "standby")
+    plays = played("unreachable", "standby")
     database.bring_back(plays.as_engine, REPLICATED, db("db1"))
     assert plays.done == ["start db1"]
 
@@ -100,7 +100,7 @@ def test_of_two_primaries_the_one_promoted_last_stays() -> None:
     ("seen", "of", "split"),
     [
         (view("primary", "primary"), REPLICATED, True),
-        (view("primary", "waiting"), REPLICATED, False),
+        (view("primary", "sync_blocked"), REPLICATED, False),
         # A monitor parts them itself.
         (view("primary", "primary"), automatic(), False),
     ],
@@ -127,7 +127,7 @@ def change_over(plays: PlayedEngine, *views: ClusterView, say: Sequence[str] = (
 def test_switchover_waits_until_another_database_is_the_primary() -> None:
     """Not until there is a primary again: for a moment it is still the old one."""
     plays, both = with_monitor(), view("primary", "standby")
-    still, neither, waiting = both, view("standby", "standby"), view("standby", "waiting")
+    still, neither, waiting = both, view("standby", "standby"), view("standby", "sync_blocked")
     assert change_over(plays, both, still, neither, waiting, view("standby", "primary")) == "db2"
     assert plays.done == [f"in monitor: {SWITCH}"]
 

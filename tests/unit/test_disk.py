@@ -263,9 +263,9 @@ def test_document_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypa
     found = synced(monkeypatch)
     replaced = Path.replace
 
-    def replace_(self: Path, to: Path) -> Path:
+    def replace_(self: Path, target: Path) -> Path:
         found.append("name")
-        return replaced(self, to)
+        return replaced(self, target)
 
     monkeypatch.setattr(Path, "replace", replace_)
     write_whole(tmp_path / "result.json", {"a": 1})

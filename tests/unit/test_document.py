@@ -43,8 +43,8 @@ DOCUMENT = {
     "question",
     "verdict",
     "repair",
-    "repair_after_s",
-    "foreseen",
+    "repair_delay_s",
+    "expected_verdict",
     "durability",
     "overload",
     "seed",
@@ -94,13 +94,13 @@ TRIAL = {
     "notes",
     "alert_delay_s",
     "alerts",
-    "blows",
+    "faults",
     "served",
     "writable_databases",
-    "address_holders",
-    "degraded_redundancy_s",
-    "rejoin_s",
-    "exposure_s",
+    "vip_owners",
+    "time_without_redundancy_s",
+    "time_to_redundancy_s",
+    "without_redundancy_s",
     "exposure",
     "exposure_period_s",
 }
@@ -109,7 +109,7 @@ OUTAGE = {"start_s", "end_s", "censored", "answered"}
 GAP = {"start_s", "end_s", "censored", "length_s"}
 CHECK = {"measure", "at_most", "at_least", "low", "high", "outcome"}
 MEDIAN = {"median_s", "median_is_bound", "ci_s", "ci_coverage_ratio", "worst_s", "worst_is_bound", "trials"}
-PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"}
+PHASES = {"inject_s", "verified_s", "impact_s", "recover_s", "heal_s", "redundancy_restored_s"}
 # Those that only some stages and experiments have.
 MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "alert_s", "operator_s", "promoted_s", "repair_s"}
 ALERT = {"name", "words", "fired_s", "resolved_s"}
@@ -185,11 +185,11 @@ def test_every_phase_and_every_event_is_described() -> None:
     assert {
         "impact_s",
         "recover_s",
-        "redundant_s",
+        "redundancy_restored_s",
         *PHASE_OF_EVENT.values(),
         *(f"{name}_s" for name in EVIDENCE),
     } == PHASES | MORE_PHASES
-    names = {*PHASE_OF_EVENT, *EVIDENCE, RESOLVED, "no-bite", "stop", "databases", "address", "clock", "docker", "note"}
+    names = {*PHASE_OF_EVENT, *EVIDENCE, RESOLVED, "fault-unverified", "stop", "databases", "vip", "clock", "docker", "note"}
     assert sorted(name for name in names if not re.search(rf"^\|[^|]*`{name}`", text, re.MULTILINE)) == []
 
 
@@ -236,17 +236,17 @@ def test_document_says_what_was_measured() -> None:
 
 def test_document_says_what_an_observer_saw_and_how_long_something_was_missing() -> None:
     (unwatched,) = document(result((2.0, 3.0)))["trials"]
-    assert (unwatched["degraded_redundancy_s"], unwatched["rejoin_s"]) == (2.482188, 0.5)
-    assert (unwatched["writable_databases"], unwatched["address_holders"]) == ({}, {})
+    assert (unwatched["time_without_redundancy_s"], unwatched["time_to_redundancy_s"]) == (2.482188, 0.5)
+    assert (unwatched["writable_databases"], unwatched["vip_owners"]) == ({}, {})
     seen = [
         Event(2.5, "elect", "monitor"),
-        Event(0.0, "address", "holders=lb1 wire=lb1"),
-        Event(2.5, "address", "holders= wire="),
+        Event(0.0, "vip", "claimants=lb1 owner=lb1"),
+        Event(2.5, "vip", "claimants= owner="),
     ]
-    events = tuple(event for event in (*EVENTS, *seen) if event.name != "well")
+    events = tuple(event for event in (*EVENTS, *seen) if event.name != "recovered")
     (watched,) = document(measure_trial(record(events=events), (), has_fault=True))["trials"]
-    assert (watched["degraded_redundancy_s"], watched["rejoin_s"]) == (None, None)
-    assert watched["address_holders"] == {"none_s": 4.5, "several_s": 0.0}
+    assert (watched["time_without_redundancy_s"], watched["time_to_redundancy_s"]) == (None, None)
+    assert watched["vip_owners"] == {"none_s": 4.5, "multiple_s": 0.0}
     assert watched["phases"]["elect_s"] == 2.5
 
 
@@ -314,7 +314,7 @@ def test_rebuild_of_what_is_no_run(tmp_path: Path) -> None:
 READ = LoadPlan(write_share=0.0)
 NOT_MEASURED = (
     *("writes", "write_outages", "writes_latency_ms", "undisturbed_writes_latency_ms", "writes_audit"),
-    *("writable_databases", "address_holders"),
+    *("writable_databases", "vip_owners"),
 )
 
 

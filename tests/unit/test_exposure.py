@@ -40,7 +40,7 @@ def said(at_s: float, kind: str, name: str, what: dict[str, Any] | None) -> Find
 
 
 def database(at_s: float, name: str, state: str, *followers: str) -> Finding:
-    sent = [{"address": DATA[each], "streams": True, "awaited": True} for each in followers]
+    sent = [{"address": DATA[each], "streams": True, "synchronous": True} for each in followers]
     return said(at_s, "database", name, {"state": state, "followers": sent})
 
 
@@ -95,7 +95,7 @@ def test_what_changes_no_margin_is_not_said_again() -> None:
 
 def test_primary_that_dies_leaves_nothing_in_reserve_until_its_box_follows_and_may_be_promoted() -> None:
     seen = replayed(
-        database(2.0, "db1", "silent"),
+        database(2.0, "db1", "unreachable"),
         monitor(2.4, db1="primary", db2="prepare_promotion"),
         database(2.6, "db2", "primary"),
         monitor(2.7, db1="demoted", db2="wait_primary"),
@@ -143,13 +143,13 @@ def test_without_its_monitor_neither_it_nor_the_databases_have_anything_in_reser
 
 def test_what_was_known_late_counts_from_when_it_was_so() -> None:
     """A silence is known half a second after it began; what somebody else said meanwhile was said in it."""
-    told_first = [statistics(2.3, "lb1", web1=True, web2=False), database(2.0, "db1", "silent")]
+    told_first = [statistics(2.3, "lb1", web1=True, web2=False), database(2.0, "db1", "unreachable")]
     assert [each.at_s for each in replayed(*told_first)] == [-0.3, 2.0, 2.3]
     assert replayed(*told_first) == replayed(*reversed(told_first))
 
 
 def test_follower_at_an_address_that_is_no_box_is_nobody() -> None:
-    strange = {"address": "198.18.2.99", "streams": True, "awaited": True}
+    strange = {"address": "198.18.2.99", "streams": True, "synchronous": True}
     assert margins_at(replayed(said(1, "database", "db1", {"state": "primary", "followers": [strange]})), 1)[DATABASE] == 0
 
 
@@ -158,7 +158,7 @@ def heard(of: Stage) -> list[Finding]:
     cluster_status = cluster_status_of(of)
     at = {spec.name: spec.addresses[0] for spec in of.services if spec.addresses}
     followers = [
-        {"address": at[name], "streams": copy.streams, "awaited": copy.synchronous}
+        {"address": at[name], "streams": copy.streams, "synchronous": copy.synchronous}
         for name, copy in cluster_status.replicas.items()
     ]
     states = {name: cluster_status.view.databases[name].value for name in of.databases}
@@ -198,7 +198,7 @@ def test_stage_without_a_balancer_has_nothing_in_reserve_and_nobody_is_asked(of:
 
 def test_only_database_that_is_silent_takes_the_service_and_with_it_every_reserve() -> None:
     alone = find("3")
-    seen = replay(alone, [*heard(alone), said(2, "database", "db", {"state": "silent", "followers": []})], START_NS)
+    seen = replay(alone, [*heard(alone), said(2, "database", "db", {"state": "unreachable", "followers": []})], START_NS)
     assert [each.margins for each in seen] == [{BALANCER: 0, WEB: 1, DATABASE: 0}, {BALANCER: 0, WEB: 0, DATABASE: 0}]
 
 
@@ -206,8 +206,8 @@ CHANGES = st.lists(
     st.tuples(
         st.integers(0, 50),
         st.sampled_from([
-            database(0, "db1", "silent"), database(0, "db1", "primary"), database(0, "db1", "standby"), database(0, "db2", "primary", "db1"),
-            database(0, "db2", "silent"), monitor(0, db1="secondary", db2="primary"), said(0, "monitor", "monitor", None), *WHOLE,
+            database(0, "db1", "unreachable"), database(0, "db1", "primary"), database(0, "db1", "standby"), database(0, "db2", "primary", "db1"),
+            database(0, "db2", "unreachable"), monitor(0, db1="secondary", db2="primary"), said(0, "monitor", "monitor", None), *WHOLE,
             statistics(0, "lb1"), statistics(0, "lb2", web1=True, web2=False), balancer(0, "lb1", answers=False), balancer(0, "lb2", holds=True),
         ]),
     ),
@@ -276,7 +276,9 @@ def exposures(*events: Event, since_s: float | None = 2.0, until_s: float | None
 
 def test_exposure_is_the_time_without_a_margin_from_the_fault_on() -> None:
     found = exposures(event(-0.2, web=1, database=1), event(3, web=1, database=0), event(7.5, web=1, database=1))
-    assert found["database"] == TierExposure("database", boxes=2, working=1, failures_tolerated=1, without_redundancy_s=4.5, spans=((3.0, 7.5),))
+    assert found["database"] == TierExposure(
+        "database", boxes=2, working=1, failures_tolerated=1, without_redundancy_s=4.5, spans=((3.0, 7.5),)
+    )
     assert found["web"] == TierExposure("web", boxes=2, working=2, failures_tolerated=1, without_redundancy_s=0.0)
 
 
@@ -288,7 +290,11 @@ def test_what_was_missing_before_the_fault_counts_only_from_there() -> None:
 
 def test_tier_that_never_had_any_reserve_lost_none() -> None:
     found = exposures(event(0, web=1, balancer=0), event(3, web=0, balancer=0), event(4, web=1, balancer=0))
-    assert (found["balancer"].without_redundancy_s, found["balancer"].spans, found["balancer"].failures_tolerated) == (None, (), 0)
+    assert (found["balancer"].without_redundancy_s, found["balancer"].spans, found["balancer"].failures_tolerated) == (
+        None,
+        (),
+        0,
+    )
 
 
 def test_reserve_that_is_not_back_when_the_load_ends_is_a_lower_bound() -> None:
@@ -313,7 +319,7 @@ def test_spans_that_meet_are_one() -> None:
     assert found["web"].spans == ((3.0, 6.0),)
 
 
-@pytest.mark.parametrize("events", [(), (Event(0.0, "databases", "db1=primary spare=1"), *EVENTS)])
+@pytest.mark.parametrize("events", [(), (Event(0.0, "databases", "db1=primary promotable_standbys=1"), *EVENTS)])
 def test_journal_from_before_anybody_looked_has_no_exposure(events: tuple[Event, ...]) -> None:
     whole = measure_trial(record(events=events or EVENTS), (), has_fault=True)
     assert (whole.exposure, whole.exposure_period_s) == ((), None)

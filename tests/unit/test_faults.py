@@ -16,7 +16,7 @@ from tests.unit.helpers import box
 
 LATER = "2026-01-31T12:00:09Z"
 LINKS = (Link("edge", "198.18.0.21", "02:42:c6:12:00:15", ("web1",)), Link("app", "198.18.1.21", "", ("web1",)))
-UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.CUTOFF: UndoAction.RECONNECT, FaultKind.WIPE: UndoAction.CREATE}
+UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.DISCONNECT: UndoAction.RECONNECT, FaultKind.WIPE: UndoAction.CREATE}
 UNDO |= dict.fromkeys((FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.LOSS), UndoAction.UNFILTER)
 UNDO |= dict.fromkeys((FaultKind.DELAY, FaultKind.BANDWIDTH), UndoAction.UNSHAPE)
 
@@ -159,7 +159,7 @@ def test_box_that_does_not_say_is_no_proof_of_a_crash() -> None:
 
 
 def test_cutoff_notes_how_the_box_was_connected_before_it_pulls_the_cables() -> None:
-    control, fault = FakeHands(box()), FAULTS[FaultKind.CUTOFF]
+    control, fault = FakeHands(box()), FAULTS[FaultKind.DISCONNECT]
     prepared = fault.prepare(control, victim())
     assert control.done == []
     fault.inject(control, prepared)
@@ -169,13 +169,13 @@ def test_cutoff_notes_how_the_box_was_connected_before_it_pulls_the_cables() -> 
 
 
 def test_other_faults_have_no_cables_to_put_back() -> None:
-    for kind in {fault.kind for fault in OF_A_BOX} - {FaultKind.CUTOFF, FaultKind.CRASH}:
+    for kind in {fault.kind for fault in OF_A_BOX} - {FaultKind.DISCONNECT, FaultKind.CRASH}:
         assert FAULTS[kind].undo(FAULTS[kind].prepare(FakeHands(box()), victim())).links == ()
 
 
 def test_box_without_a_network_cannot_be_cut_off() -> None:
     with pytest.raises(UsageError, match="web1 is on no network"):
-        FAULTS[FaultKind.CUTOFF].prepare(FakeHands(box(), connected=()), victim())
+        FAULTS[FaultKind.DISCONNECT].prepare(FakeHands(box(), connected=()), victim())
 
 
 @pytest.mark.parametrize(
@@ -189,14 +189,14 @@ def test_box_without_a_network_cannot_be_cut_off() -> None:
     ],
 )
 def test_proof_of_a_cutoff(now: Box | None, connected: tuple[Link, ...], verified: bool) -> None:
-    verification = FAULTS[FaultKind.CUTOFF].prove(FakeHands(now, connected=connected), victim())
+    verification = FAULTS[FaultKind.DISCONNECT].prove(FakeHands(now, connected=connected), victim())
     assert verification.proved is verified
     assert "web1" in verification.evidence
 
 
 def test_evidence_of_a_cutoff_names_the_networks_that_are_left() -> None:
-    assert "on app" in FAULTS[FaultKind.CUTOFF].prove(FakeHands(box(), connected=LINKS[1:]), victim()).evidence
-    assert "on no network" in FAULTS[FaultKind.CUTOFF].prove(FakeHands(box(), connected=()), victim()).evidence
+    assert "on app" in FAULTS[FaultKind.DISCONNECT].prove(FakeHands(box(), connected=LINKS[1:]), victim()).evidence
+    assert "on no network" in FAULTS[FaultKind.DISCONNECT].prove(FakeHands(box(), connected=()), victim()).evidence
 
 
 def test_wipe_kills_before_it_removes() -> None:

@@ -33,7 +33,7 @@ def opened(ledger: UndoLedger, service: str, action: UndoAction, fault: str, lin
 
 
 def test_box_that_was_cut_off_gets_its_networks_back(ledger: UndoLedger) -> None:
-    opened(ledger, "lb", UndoAction.RECONNECT, "cutoff", LINKS)
+    opened(ledger, "lb", UndoAction.RECONNECT, "disconnect", LINKS)
     plays = PlayedEngine([box("lb", ("lb",)), box("web1")])
     assert heal.undo_all(plays.as_engine, ledger) == 1
     assert plays.done == ["connect lb to edge", "connect lb to app"]
@@ -41,7 +41,7 @@ def test_box_that_was_cut_off_gets_its_networks_back(ledger: UndoLedger) -> None
 
 
 def test_box_that_died_while_it_was_cut_off_is_connected_before_it_starts(ledger: UndoLedger) -> None:
-    opened(ledger, "lb", UndoAction.RECONNECT, "cutoff", LINKS[:1])
+    opened(ledger, "lb", UndoAction.RECONNECT, "disconnect", LINKS[:1])
     plays = PlayedEngine([box("lb", ("lb",), status="exited")])
     heal.undo_all(plays.as_engine, ledger)
     assert plays.done == ["connect lb to edge", "start lb"]
@@ -56,7 +56,7 @@ def test_box_that_was_wiped_is_made_again(ledger: UndoLedger) -> None:
 
 
 def test_database_that_was_wiped_joins_the_one_that_has_the_data(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = iter([view("silent", "standby"), view("silent", "primary")])
+    seen = iter([view("unreachable", "standby"), view("unreachable", "primary")])
     monkeypatch.setattr(database, "look", lambda *_: next(seen))
     ledger.open(Undo(UndoAction.CREATE, "id-of-db1", "db1", 4), "wipe")
     plays = PlayedEngine(
@@ -90,7 +90,7 @@ def test_box_of_a_stage_that_is_gone_is_not_made_again(ledger: UndoLedger) -> No
 def test_faults_are_taken_back_in_the_opposite_order(ledger: UndoLedger) -> None:
     opened(ledger, "web1", UndoAction.UNPAUSE, "pause")
     opened(ledger, "web2", UndoAction.START, "kill")
-    opened(ledger, "lb", UndoAction.RECONNECT, "cutoff", LINKS[:1])
+    opened(ledger, "lb", UndoAction.RECONNECT, "disconnect", LINKS[:1])
     plays = PlayedEngine([box("web1", status="paused"), box("web2", status="exited"), box("lb", ("lb",))])
     assert heal.undo_all(plays.as_engine, ledger) == 3
     assert plays.done == ["connect lb to edge", "start web2", "unpause web1"]
@@ -113,7 +113,7 @@ def test_fault_that_cannot_be_undone_stays_noted_and_keeps_no_other_from_it(ledg
 def test_lost_database_comes_back_as_its_stage_says() -> None:
     """By hand it is told whom to follow; where there is a monitor, that one tells it."""
     lost = {"status": "exited"}
-    by_hand = PlayedEngine([box("internet", ("internet",), stage=4)], sees=view("silent", "primary"))
+    by_hand = PlayedEngine([box("internet", ("internet",), stage=4)], sees=view("unreachable", "primary"))
     assert heal.mend(by_hand.as_engine, db("db1", **lost))
     assert by_hand.done == ["rejoin db2 in db1", "start db1"]
     watched = PlayedEngine()
@@ -197,7 +197,7 @@ def test_stage_is_whole_without_who_only_watches(gone: bool) -> None:
 
 
 def test_redundancy_is_waited_for() -> None:
-    observer = PlayedObserver([view(db2="silent", standbys=0, synchronous=0), view(synchronous=0), view()])
+    observer = PlayedObserver([view(db2="unreachable", standbys=0, synchronous=0), view(synchronous=0), view()])
     readiness.await_view(PlayedEngine().as_engine, automatic(), observer.as_observer, timeout_s=5)
     assert observer.views == [view()]
 
@@ -205,7 +205,7 @@ def test_redundancy_is_waited_for() -> None:
 def test_two_primaries_that_nobody_would_part_are_parted_whenever_they_show(monkeypatch: pytest.MonkeyPatch) -> None:
     parted: list[list[str]] = []
     monkeypatch.setattr(database, "end_split_brain", lambda _engine, _stage, primaries, _say: parted.append(primaries))
-    views = [view("silent", "primary", standbys=0), view("primary", "primary", standbys=0), view("standby", "primary")]
+    views = [view("unreachable", "primary", standbys=0), view("primary", "primary", standbys=0), view("standby", "primary")]
     observer = PlayedObserver(views)
     readiness.await_view(PlayedEngine().as_engine, replicated(), observer.as_observer, timeout_s=5)
     assert parted == [["db1", "db2"]]
@@ -214,10 +214,10 @@ def test_two_primaries_that_nobody_would_part_are_parted_whenever_they_show(monk
 @pytest.mark.parametrize(
     ("of", "seen", "said"),
     [
-        (replicated(), view(db2="silent", standbys=0, synchronous=0), "db1 is primary, db2 is silent, 0 follow"),
+        (replicated(), view(db2="unreachable", standbys=0, synchronous=0), "db1 is primary, db2 is silent, 0 follow"),
         (automatic(), view(synchronous=0), "1 follow, 0 of them synchronously"),
-        (automatic(balancers=BALANCERS), view(holders=("lb1", "lb2")), "the address is held by lb1 and lb2"),
-        (automatic(balancers=BALANCERS), view(holders=(), wire="lb1"), "the address is held by no balancer"),
+        (automatic(balancers=BALANCERS), view(vip_claimants=("lb1", "lb2")), "the address is held by lb1 and lb2"),
+        (automatic(balancers=BALANCERS), view(claimants=(), owner="lb1"), "the address is held by no balancer"),
     ],
 )
 def test_what_is_missing_is_said(of: Stage, seen: ClusterView, said: str) -> None:

@@ -48,7 +48,7 @@ def test_open_fault_survives_the_controller(tmp_path: Path) -> None:
 def test_cables_that_were_pulled_survive_the_controller(tmp_path: Path) -> None:
     links = (Link("edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "balancer")), Link("app", "", "", ()))
     file = tmp_path / "undo.jsonl"
-    opened = UndoLedger(file).open(replace(undo("lb1", UndoAction.RECONNECT), links=links), "cutoff")
+    opened = UndoLedger(file).open(replace(undo("lb1", UndoAction.RECONNECT), links=links), "disconnect")
     assert UndoLedger(file).entries() == [opened]
     assert opened.undo.links == links
 

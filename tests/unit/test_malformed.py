@@ -469,7 +469,7 @@ def test_note_of_another_version_that_was_closed_is_no_longer_strange(tmp_path: 
         {"rounds": "all"},
         {"every_s": 1e12},
         {"every_s": "45"},
-        {"repair": {"policy": "prayer", "after_s": 2.0}},
+        {"repair": {"policy": "prayer", "delay_s": 2.0}},
         {"repair": None},
         {"stage": "\x1b[2J"},
         {"rate_per_s": float("nan")},
@@ -495,7 +495,7 @@ KEYS = [
     "expect",
     "given",
     "repair",
-    "observe_s",
+    "fault_duration_s",
     "at_most",
     "<<",
     "?",
@@ -533,7 +533,19 @@ GOOD_EXPERIMENT = "title: t\nquestion: q\nfault: kill\ntarget: web\nexpect: {wri
 @ANYWHERE
 @given(
     key=st.sampled_from(
-        ["title", "fault", "target", "given", "before", "steps", "operator", "repair", "observe_s", "after_s", "expect"]
+        [
+            "title",
+            "fault",
+            "target",
+            "preconditions",
+            "initial_faults",
+            "steps",
+            "operator",
+            "repair",
+            "fault_duration_s",
+            "cooldown_s",
+            "expect",
+        ]
     ),
     value=JSON,
 )

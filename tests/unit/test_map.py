@@ -138,11 +138,11 @@ def of_databases(*states: str, **replicas: ReplicaStatus) -> list[str]:
 def test_databases_say_what_they_are_and_how_far_they_are_behind() -> None:
     lost = ReplicaStatus(streams=False, synchronous=False, lag_bytes=3 * 2**20, replay_lag_s=42.2)
     frozen = ReplicaStatus(streams=True, synchronous=True, lag_bytes=2048, replay_lag_s=None)
-    found = of_databases("primary", "standby", "silent", db2=lost, db3=frozen)
+    found = of_databases("primary", "standby", "unreachable", db2=lost, db3=frozen)
     assert row("db1", found).endswith("takes orders; 1 follow, 1 awaited")
     assert row("db2", found).endswith("does not follow, 3.0 MiB, 42 s behind")
     assert row("db3", found).endswith("does not answer, 2.0 KiB behind")
-    found = of_databases("waiting", "silent", "silent", db2=ReplicaStatus(False, False, None, None))
+    found = of_databases("sync_blocked", "unreachable", "unreachable", db2=ReplicaStatus(False, False, None, None))
     assert row("db1", found).endswith("db.primary running takes orders, acknowledges none")
     assert row("db2", found) == "db2 db running does not answer"
 
@@ -164,7 +164,7 @@ def test_how_far_is_behind(count: int, age_s: float | None, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("holders", "words"),
+    ("vip_claimants", "words"),
     [
         (("lb2",), "leads to lb2"),
         (("lb1", "lb2"), "leads to lb1 and to lb2"),
@@ -270,8 +270,8 @@ def test_document_of_the_map_and_its_boxes() -> None:
         "failover": "automatic",
         "title": "Multi availability zone",
         "entry": "198.18.0.10",
-        "holders": ["lb1"],
-        "wire": "lb1",
+        "vip_claimants": ["lb1"],
+        "vip_owner": "lb1",
         "missing": ["internet"],
         "serves": True,
         # Commits do not wait for db2 yet, and db3 is never promoted.
@@ -281,7 +281,7 @@ def test_document_of_the_map_and_its_boxes() -> None:
     rows = {box.service: json.loads(json.dumps(box_document(box, drawn_from))) for box in drawn_from.boxes}
     assert (rows["db2"]["zone"], rows["db2"]["region"], rows["db2"]["condition"]) == ("b", None, "running")
     assert (rows["db1"]["database"], rows["db1"]["copy"]) == ("primary", None)
-    assert rows["db2"]["copy"] == {"streams": True, "awaited": False, "behind_bytes": 120, "behind_s": 0.5}
+    assert rows["db2"]["copy"] == {"streams": True, "synchronous": False, "lag_bytes": 120, "behind_s": 0.5}
     assert rows["db2"]["judged"] == {"state": "secondary", "is_well": True, "is_candidate": True, "has_voice": True}
     assert rows["lb2"]["backends"] == {"web1": True, "web2": True, "web3": True}
     assert (rows["web1"]["database"], rows["web1"]["copy"], rows["web1"]["judged"], rows["web1"]["backends"]) == (None,) * 4
@@ -290,7 +290,7 @@ def test_document_of_the_map_and_its_boxes() -> None:
 def test_document_says_why_nobody_was_asked() -> None:
     silent = chart(ZONES, None, unasked="the internet box is paused")
     content = as_document(silent)
-    assert (content["unasked"], content["holders"], content["wire"]) == ("the internet box is paused", [], "")
+    assert (content["unasked"], content["vip_claimants"], content["vip_owner"]) == ("the internet box is paused", [], "")
     assert (content["serves"], content["survives"]) == (None, None)
     assert box_document(silent.boxes[0], silent)["backends"] is None
 

@@ -118,7 +118,7 @@ def test_cell_of_a_run_has_reads_writes_and_the_gap_apart() -> None:
 
 
 def test_trials_in_which_redundancy_was_not_seen_to_be_restored_are_counted() -> None:
-    without = tuple(each for each in EVENTS if each.name != "well")
+    without = tuple(each for each in EVENTS if each.name != "recovered")
     found = cell_of("kill-web", a_run(record((2.0, 3.0)), record((2.0, 3.0), number=2, events=without))[0])
     assert found.without_redundancy_s == pytest.approx(2.5, abs=0.02)
     assert found.degraded_unknown == 1
@@ -213,12 +213,12 @@ def test_longer_censoring_never_shortens_a_figure(found: Outages, more_s: float,
 
 
 def test_split_brain_that_was_not_watched_is_not_none() -> None:
-    seen, unseen = result(writable={"none_s": 0.0, "several_s": 0.0}), result()
+    seen, unseen = result(writable={"none_s": 0.0, "multiple_s": 0.0}), result()
     assert split_brain([seen]) == 0.0
     assert split_brain([seen, unseen]) is None
     assert split_brain([]) is None
     # What was seen was, whatever was not; and a single database cannot.
-    assert split_brain([unseen, replace(seen, writable={"several_s": 0.4})]) == 0.4
+    assert split_brain([unseen, replace(seen, writable={"multiple_s": 0.4})]) == 0.4
     assert split_brain([unseen], is_replicated=False) == 0.0
 
 
@@ -272,8 +272,8 @@ def replayed(column: str, folder: str) -> Cell:
 
 def real() -> Matrix:
     """Three real runs, beside a fault that the lab healed each time."""
-    zone = replayed("kill-zone", "6-multi-az/cutoff-zone-a")
-    frozen, cut = (replayed(f"{each}-primary", f"5-redundant-load-balancers/{each}-primary") for each in ("pause", "cutoff"))
+    zone = replayed("kill-zone", "6-multi-az/disconnect-zone-a")
+    frozen, cut = (replayed(f"{each}-primary", f"5-redundant-load-balancers/{each}-primary") for each in ("pause", "disconnect"))
     healed: dict[str, Any] = {
         f"{name}_censored": True for name in ("gap_median", "reads_downtime_median", "writes_downtime_median")
     }
@@ -287,7 +287,7 @@ def test_in_a_real_failover_writes_stand_beside_reads_that_went_on() -> None:
     assert words.cell_beside(frozen) == ["reads 0", "writes 1.36", "gap 1.45"]
     assert words.cell_downtime(frozen) == "1.36 s"
     assert frozen.split_brain_s == 0.0
-    zone = replayed("kill-zone", "6-multi-az/cutoff-zone-a")
+    zone = replayed("kill-zone", "6-multi-az/disconnect-zone-a")
     assert words.cell_apart(zone) == "reads 0.39 · writes 3.76"
 
 

@@ -21,10 +21,10 @@ from tests.unit.helpers import BALANCERS, automatic, replicated, result, stage, 
         (view(), 1, 1),
         # It follows, and no commit waits for it: what it has not received would be lost.
         (view(synchronous=0), 1, 0),
-        (view(db2="silent", standbys=0, synchronous=0), 0, 0),
+        (view(db2="unreachable", standbys=0, synchronous=0), 0, 0),
         # Nobody takes writes, so there is nothing that a spare could take over.
-        (view("waiting", "silent", standbys=0, synchronous=0), 0, 0),
-        (view("silent", "standby", standbys=0, synchronous=0), 0, 0),
+        (view("sync_blocked", "unreachable", standbys=0, synchronous=0), 0, 0),
+        (view("unreachable", "standby", standbys=0, synchronous=0), 0, 0),
         # Two primaries: neither is a spare for the other.
         (view("primary", "primary"), 0, 0),
     ],
@@ -57,11 +57,11 @@ def test_across_regions_redundant_when_all_follow_and_a_commit_waits_as_it_shoul
 
 
 def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it() -> None:
-    assert automatic().promotable_standbys(view("primary", "silent")) == 0
+    assert automatic().promotable_standbys(view("primary", "unreachable")) == 0
 
 
 @pytest.mark.parametrize(
-    ("holders", "wire", "redundant"),
+    ("vip_claimants", "vip_owner", "redundant"),
     [
         (("lb1",), "lb1", True),
         (("lb2",), "lb2", True),
@@ -73,14 +73,14 @@ def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it(
     ],
 )
 def test_redundant_when_the_one_holder_of_the_address_answers_there(holders: tuple[str, ...], wire: str, redundant: bool) -> None:
-    seen = view(holders=holders, wire=wire)
+    seen = view(claimants=holders, owner=wire)
     assert automatic(balancers=BALANCERS).is_redundant(seen) is redundant
     # Where the address does not move, nobody asks who has it.
     assert automatic().is_redundant(seen)
 
 
 def test_balancers_do_not_make_up_for_a_missing_standby() -> None:
-    assert not automatic(balancers=BALANCERS).is_redundant(view(db2="silent", standbys=0, synchronous=0))
+    assert not automatic(balancers=BALANCERS).is_redundant(view(db2="unreachable", standbys=0, synchronous=0))
 
 
 def test_watched_where_something_can_move() -> None:
@@ -92,13 +92,13 @@ def test_watched_where_something_can_move() -> None:
 
 def test_sights_are_alike_whatever_the_time() -> None:
     assert view(clock_ns=5).is_like(view(clock_ns=7))
-    for other in (view(db2="silent"), view(standbys=0), view(synchronous=0), view(holders=()), view(wire="lb2")):
+    for other in (view(db2="unreachable"), view(standbys=0), view(synchronous=0), view(vip_claimants=()), view(vip_owner="lb2")):
         assert not view().is_like(other)
 
 
 def test_databases_by_their_state() -> None:
     assert view().named(DatabaseState.PRIMARY) == ["db1"]
-    assert view("silent", "silent").named(DatabaseState.UNREACHABLE) == ["db1", "db2"]
+    assert view("unreachable", "unreachable").named(DatabaseState.UNREACHABLE) == ["db1", "db2"]
     assert view().named(DatabaseState.SYNC_BLOCKED) == []
 
 
@@ -145,4 +145,4 @@ def test_operator_alone_does_something_to_the_stage() -> None:
 def test_not_redundant_while_the_balancer_in_reserve_does_not_serve() -> None:
     pair = automatic(balancers=BALANCERS)
     assert pair.is_redundant(view())
-    assert not pair.is_redundant(view(answering=("lb1",)))
+    assert not pair.is_redundant(view(serving=("lb1",)))

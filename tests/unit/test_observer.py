@@ -47,21 +47,21 @@ def observing(internet: Internet, of: Stage | None = None) -> Observer:
 
 
 def test_only_changes_are_kept() -> None:
-    lines = [CLOCKS, line(view(clock_ns=1)), line(view(clock_ns=2)), line(view(db2="silent", clock_ns=3)), line(view())]
+    lines = [CLOCKS, line(view(clock_ns=1)), line(view(clock_ns=2)), line(view(db2="unreachable", clock_ns=3)), line(view())]
     with observing(Internet(lines)) as observer:
         assert wait_until(lambda: len(observer.views) == 3, 5)
     assert [seen.clock_ns for seen in observer.views] == [1, 3, 0]
-    assert observer.views[1] == view(db2="silent", clock_ns=3)
+    assert observer.views[1] == view(db2="unreachable", clock_ns=3)
 
 
 def test_latest_is_what_was_seen_last() -> None:
-    with observing(Internet([line(view(clock_ns=1)), line(view("silent", clock_ns=2))])) as observer:
+    with observing(Internet([line(view(clock_ns=1)), line(view("unreachable", clock_ns=2))])) as observer:
         assert wait_until(lambda: len(observer.views) == 2, 5)
-        assert observer.latest() == view("silent", clock_ns=2)
+        assert observer.latest() == view("unreachable", clock_ns=2)
 
 
 def test_one_look_has_what_the_databases_say_of_themselves() -> None:
-    found = look(cast(Engine, Internet([CLOCKS, line(view("waiting", "silent"))])), automatic())
+    found = look(cast(Engine, Internet([CLOCKS, line(view("sync_blocked", "unreachable"))])), automatic())
     assert found.databases == {"db1": DatabaseState.SYNC_BLOCKED, "db2": DatabaseState.UNREACHABLE}
     assert found.named(DatabaseState.SYNC_BLOCKED) == ["db1"]
 

@@ -87,11 +87,11 @@ def test_no_file_is_what_is_usual(tmp_path: Path) -> None:
 def test_everything_may_be_said_and_everything_left_out(tmp_path: Path) -> None:
     text = (
         "url: http://lb/\ncontains: Welcome\nnetwork: front\nroles: {web: [app], all-of-it: [app, lb]}\n"
-        "baseline_s: 1\nobserve_s: 2\nafter_s: 3\nexpect: {reads_failed: {at_most: 3}}\n"
+        "baseline_s: 1\nobserve_s: 2\ncooldown_s: 3\nexpect: {reads_failed: {at_most: 3}}\n"
     )
     found = settings(tmp_path, text)
     assert (found.url, found.contains, found.network) == ("http://lb/", "Welcome", "front")
-    assert (found.baseline_s, found.observe_s, found.after_s) == (1, 2, 3)
+    assert (found.baseline_s, found.fault_duration_s, found.cooldown_s) == (1, 2, 3)
     assert found.expectations == (Expectation("reads_failed", 3, None),)
     assert found.roles_of == {"app": ("web", "all-of-it"), "lb": ("all-of-it",)}
     assert settings(tmp_path, "url: http://lb/\n") == Settings(url="http://lb/")
@@ -110,7 +110,7 @@ def test_everything_may_be_said_and_everything_left_out(tmp_path: Path) -> None:
         ("roles:\n  app: [lb]\n", 2, "'app' cannot be a role"),
         ("roles:\n  internet: [lb]\n", 2, "'internet' cannot be a role"),
         ("roles:\n  'zone:a': [lb]\n", 2, "'zone:a' cannot be a role"),
-        ("observe_s: long\n", 1, "observe_s must be a number"),
+        ("fault_duration_s: long\n", 1, "fault_duration_s must be a number"),
         ("expect:\n  writes_lost: {at_most: 0}\n", 2, "'writes_lost' is not measured"),
         ("expect:\n  split_brain_s: {at_most: 0}\n", 2, "'split_brain_s' is not measured"),
         ("expect:\n  downtime_longest_s: {at_most: soon}\n", 2, "at_most must be a number"),
@@ -198,11 +198,11 @@ def test_of_several_copies_only_those_that_run_are_meant_by_their_role() -> None
 
 
 def test_experiment_is_one_fault_and_what_lab_yaml_expects() -> None:
-    found = experiment_of(Step(FaultKind.KILL, "service:app#2,lb"), Settings(observe_s=3))
+    found = experiment_of(Step(FaultKind.KILL, "service:app#2,lb"), Settings(fault_duration_s=3))
     assert (found.name, found.title) == ("kill-app-2-lb", "app#2 and lb are killed")
     assert (found.fault_duration_s, len(found.faults)) == (3, 1)
     assert found.expectations == Settings().expectations
-    assert {kind.value for kind in HAPPENS} == {"kill", "stop", "pause", "cutoff"}
+    assert {kind.value for kind in HAPPENS} == {"kill", "stop", "pause", "disconnect"}
 
 
 def test_without_a_fault_nothing_is_broken() -> None:

@@ -114,7 +114,7 @@ def test_experiment_with_two_sides(tmp_path: Path) -> None:
 
 
 def test_step_with_parameters(tmp_path: Path) -> None:
-    steps = "steps:\n  - {fault: delay, target: db, delay_ms: 20, jitter_ms: 2}\n  - {fault: loss, target: lb, loss_percent: 5, after_s: 1}\n"
+    steps = "steps:\n  - {fault: delay, target: db, delay_ms: 20, jitter_ms: 2}\n  - {fault: loss, target: lb, loss_percent: 5, delay_s: 1}\n"
     experiment = read(tmp_path, PARTITION[: PARTITION.index("fault:")] + steps + PARTITION[PARTITION.index("expect:") :])
     assert experiment.steps == (
         Step(FaultKind.DELAY, "db", how=FaultParameters(delay_ms=20.0, jitter_ms=2.0)),
@@ -177,7 +177,7 @@ def test_plan_shows_parameters(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(PARTITION, encoding="utf-8")
     plan = CliRunner().invoke(cli, ["run", "3", str(file), "--dry-run", "--json"])
-    step = '{"fault": "partition", "target": "all:web", "after_s": 0.0, "from": "service:db", "direction": "out"}'
+    step = '{"fault": "partition", "target": "all:web", "delay_s": 0.0, "from": "service:db", "direction": "out"}'
     assert step in " ".join(plan.output.split()).replace("{ ", "{").replace(" }", "}")
     words = CliRunner().invoke(cli, ["run", "3", str(file), "--dry-run"])
     assert "partition all:web from service:db (out only)" in words.output

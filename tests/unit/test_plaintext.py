@@ -110,7 +110,17 @@ def test_console_prints_no_orders_of_others(thing: Any) -> None:
     assert "\x1b[2J" not in printed(thing, is_terminal=True)
 
 
-TEXTS = ("stage_folder", "failover", "experiment", "title", "question", "started_at", "contains", "foreseen", "durability")
+TEXTS = (
+    "stage_folder",
+    "failover",
+    "experiment",
+    "title",
+    "question",
+    "started_at",
+    "contains",
+    "expected_verdict",
+    "durability",
+)
 
 
 @pytest.fixture(params=["", f"http://lb/{HOSTILE}"], ids=["of a stage", "of one's own"])
@@ -121,7 +131,18 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     (run.folder / "run.json").write_text(json.dumps({**info, **dict.fromkeys(TEXTS, HOSTILE), "url": request.param}))
     arrivals = [arrival(at / 16, number=at, by=HOSTILE, via=HOSTILE) for at in range(100)]
     arrivals += [bad(7 + at / 16, number=100 + at, result=HOSTILE) for at in range(20)]
-    named = ("inject", "bite", "note", "heal-failed", "detect", "alert", "docker", "reserve", "operator", "blind")
+    named = (
+        "inject",
+        "fault-verified",
+        "note",
+        "heal-failed",
+        "detect",
+        "alert",
+        "docker",
+        "redundant-before",
+        "operator",
+        "blind",
+    )
     events = (*EVENTS, *(replace(EVENTS[0], name=name, detail=HOSTILE) for name in named))
     trial = run.trial(1)
     trial.arrivals(arrivals)

@@ -153,8 +153,8 @@ def test_a_cell_watches_for_as_long_as_asked_and_expects_the_tolerance() -> None
 def test_an_experiment_keeps_its_own_watching_unless_told_otherwise() -> None:
     own = experiments.find("kill-db").fault_duration_s
     wished = design.fault_specs("kill-db")
-    for observe_s, expected in ((None, own), (9.0, 9.0)):
-        (fault_spec,) = design.watched_for(wished, observe_s)
+    for fault_duration_s, expected in ((None, own), (9.0, 9.0)):
+        (fault_spec,) = design.watched_for(wished, fault_duration_s)
         assert fault_spec.experiment
         assert fault_spec.experiment.fault_duration_s == expected
 
@@ -175,7 +175,7 @@ def test_a_sweep_has_every_box_then_zones_then_regions() -> None:
 
 @pytest.mark.parametrize("of", ALL, ids=lambda each: each.name)
 def test_a_sweep_can_be_done_at_every_stage_pairs_included(of: Stage) -> None:
-    cell_plans = design.sweep(of, (FaultKind.KILL, FaultKind.CUTOFF), TERMS, 1, pairs=True, sample=None)
+    cell_plans = design.sweep(of, (FaultKind.KILL, FaultKind.DISCONNECT), TERMS, 1, pairs=True, sample=None)
     boxes = len(design.boxes_of(of))
     assert sum(len(cell_plan.members) == 2 for cell_plan in cell_plans) == boxes * (boxes - 1)  # of two faults, each half as many
     assert len({cell_plan.column for cell_plan in cell_plans}) == len(cell_plans)
@@ -290,6 +290,8 @@ def test_places_fail_with_primary_and_address_where_they_belong(number: str, kin
 
 def test_every_trial_of_a_zone_is_of_one_kind() -> None:
     (cell_plan,) = design.comparison(stages.find("6"), design.fault_specs("kill-zone"), TERMS)
-    assert {tuple(each.preconditions.items()) for each in cell_plan.experiments} == {(("db.primary", "zone:a"), ("lb.active", "zone:a"))}
+    assert {tuple(each.preconditions.items()) for each in cell_plan.experiments} == {
+        (("db.primary", "zone:a"), ("lb.active", "zone:a"))
+    }
     swept = design.sweep(stages.find("6"), design.kinds("kill"), TERMS, 7, pairs=False, sample=None)
     assert [bool(each.experiments[0].preconditions) for each in swept] == [":" in each.members[0] for each in swept]

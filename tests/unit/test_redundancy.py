@@ -111,21 +111,21 @@ def database_margin(of: Stage, cluster_status: ClusterStatus) -> int:
         (databases(PAIR, "primary", "standby", db2=COPY), 1),
         # The other way round, after a failover.
         (databases(PAIR, "standby", "primary", db1=COPY), 1),
-        (databases(PAIR, "silent", "primary"), 0),
+        (databases(PAIR, "unreachable", "primary"), 0),
         # It follows, and was not waited for: what it has not received would be lost.
         (databases(PAIR, "primary", "standby", db2=CATCHING_UP), 0),
         # Frozen; the primary counts it until it is disconnected.
-        (databases(PAIR, "primary", "silent", db2=COPY), 0),
+        (databases(PAIR, "primary", "unreachable", db2=COPY), 0),
         # The monitor will have it go on alone.
-        (databases(PAIR, "waiting", "silent"), 0),
+        (databases(PAIR, "sync_blocked", "unreachable"), 0),
         # Seen a moment later it is waited for; it was not when the state was seen.
-        (databases(PAIR, "waiting", "standby", db2=COPY), 0),
+        (databases(PAIR, "sync_blocked", "standby", db2=COPY), 0),
         (databases(ZONES, "primary", "standby", "standby", db2=COPY, db3=COPY), 1),
-        (databases(ZONES, "primary", "standby", "silent", db2=COPY), 0),
-        (databases(ZONES, "primary", "silent", "silent"), 0),
-        (databases(ZONES, "silent", "primary", "standby", db3=COPY), 0),
+        (databases(ZONES, "primary", "standby", "unreachable", db2=COPY), 0),
+        (databases(ZONES, "primary", "unreachable", "unreachable"), 0),
+        (databases(ZONES, "unreachable", "primary", "standby", db3=COPY), 0),
         (databases(PAIR, "primary", "primary"), 0),
-        (databases(PAIR, "silent", "silent"), 0),
+        (databases(PAIR, "unreachable", "unreachable"), 0),
     ],
 )
 def test_databases(cluster_status: ClusterStatus, survives: int) -> None:
@@ -204,12 +204,12 @@ def test_between_two_primaries_the_monitor_knows_what_will_be(db2: str, db3: str
         "db2": NodeState(db2, is_healthy=True, is_promotable=db2 in VOTING, votes=db2 in VOTING),
         "db3": NodeState(db3, is_healthy=True, is_promotable=False, votes=True),
     }
-    between = replace(databases(ZONES, "silent", "standby", "standby"), node_states=judged)
+    between = replace(databases(ZONES, "unreachable", "standby", "standby"), node_states=judged)
     [after] = outcomes(seen(ZONES, between))
     assert [each.name for each in after.databases if each.leads] == ["db2"]
     assert margins(seen(ZONES, between)) == {BALANCER: 1, WEB: 2, DATABASE: 0, MONITOR: 1, ZONE: 0}
     # Two of three are gone: it is not on the way, it has come to nothing.
-    frozen = replace(databases(ZONES, "silent", "standby", "silent"), node_states={**judged, "db2": replace(NODE)})
+    frozen = replace(databases(ZONES, "unreachable", "standby", "unreachable"), node_states={**judged, "db2": replace(NODE)})
     assert outcomes(seen(ZONES, frozen)) == []
     assert outcomes(seen(ZONES, replace(between, node_states=None))) == []
 
@@ -221,21 +221,21 @@ def test_region_that_is_being_given_up_is_known_from_who_led_it() -> None:
         "db2": NodeState("secondary", is_healthy=False, is_promotable=False, votes=True),
         **{name: NodeState("secondary", is_healthy=True, is_promotable=True, votes=False) for name in ("db3", "db4")},
     }
-    gone = databases(near, "silent", "silent", "standby", "standby")
+    gone = databases(near, "unreachable", "unreachable", "standby", "standby")
     found = seen(near, replace(gone, node_states=judged))
     assert found.home == "eu"
     assert len(outcomes(found)) == 2
 
 
 def test_primary_that_was_just_promoted_acknowledges_alone_and_has_no_margin() -> None:
-    of = databases(ZONES, "silent", "primary", "standby", db3=CATCHING_UP)
+    of = databases(ZONES, "unreachable", "primary", "standby", db3=CATCHING_UP)
     found = seen(ZONES, of)
     assert serves(found)
     assert margins(found)[DATABASE] == 0
 
 
 @pytest.mark.parametrize(
-    ("holders", "answering", "backends", "expected"),
+    ("vip_claimants", "serving", "backends", "expected"),
     [
         (("lb2",), ("lb1", "lb2"), ("lb1", "lb2"), (1, 1)),
         (("lb1",), ("lb1",), ("lb1",), (0, 1)),
@@ -365,7 +365,7 @@ def test_region_that_is_given_up_is_not_waited_for_and_the_rest_must_be_whole() 
     assert outcomes(lost(far, {"db1", "db2", "db4"})) == []
 
 
-@pytest.mark.parametrize(("durability", "awaited"), [("local", {"db2", "db3"}), ("region", {"db4"})])
+@pytest.mark.parametrize(("durability", "synchronous"), [("local", {"db2", "db3"}), ("region", {"db4"})])
 def test_commit_waits_for_a_whole_group_again_when_one_of_it_is_left(durability: str, synchronous: set[str]) -> None:
     names = ("db1", "db2", "db3", "db4")
     world = replace(

@@ -64,14 +64,14 @@ def test_a_box_that_is_gone_cannot_be_started() -> None:
 
 @pytest.mark.parametrize(
     ("db2", "wanted"),
-    [("primary", Remedy.REPLACE), ("waiting", Remedy.REPLACE), ("standby", Remedy.WAIT), ("silent", Remedy.START)],
+    [("primary", Remedy.REPLACE), ("sync_blocked", Remedy.REPLACE), ("standby", Remedy.WAIT), ("unreachable", Remedy.START)],
 )
 def test_a_database_is_replaced_only_while_another_one_leads(db2: str, wanted: Remedy) -> None:
-    assert remedy(REPLACE, automatic(), "db1", db("db1", status="exited"), view("silent", db2)) is wanted
+    assert remedy(REPLACE, automatic(), "db1", db("db1", status="exited"), view("unreachable", db2)) is wanted
 
 
 def test_where_an_operator_promotes_nobody_waits_for_an_election() -> None:
-    assert remedy(REPLACE, replicated(), "db1", db("db1", status="exited"), view("silent", "standby")) is Remedy.START
+    assert remedy(REPLACE, replicated(), "db1", db("db1", status="exited"), view("unreachable", "standby")) is Remedy.START
 
 
 @pytest.mark.parametrize(("number", "service"), [("3", "db"), ("5", "monitor"), ("2", "db")])
@@ -92,7 +92,7 @@ def test_no_policy_ever_throws_away_the_last_copy(data: st.DataObject, of: Stage
     service = data.draw(st.sampled_from(sorted(of.databases)))
     status = data.draw(st.sampled_from(["running", "exited", "paused", "created", "dead"]))
     found = remedy(policy, of, service, db(service, status=status), seen, severed)
-    others = [name for name, state in seen.databases.items() if name != service and state in ("primary", "waiting")]
+    others = [name for name, state in seen.databases.items() if name != service and state in ("primary", "sync_blocked")]
     if found is Remedy.REPLACE:
         assert others
         assert policy is REPLACE
@@ -101,7 +101,7 @@ def test_no_policy_ever_throws_away_the_last_copy(data: st.DataObject, of: Stage
 
 
 def test_a_place_that_is_cut_off_is_no_box_to_be_replaced() -> None:
-    cut = Step(FaultKind.CUTOFF, "db.primary")
+    cut = Step(FaultKind.DISCONNECT, "db.primary")
     assert repair.is_severed(cut, 1)
     assert not repair.is_severed(cut, 3)
     assert not repair.is_severed(replace(cut, fault=FaultKind.PARTITION), 1)
@@ -179,7 +179,7 @@ def crew(
 
 def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: UndoLedger) -> None:
     plays, notes, back = Played([lost("db1"), lost("db2", "running")]), list[str](), threading.Event()
-    repairs = crew(plays, ledger, Repair(RESTART, 0.05), notes, back.is_set, view("silent", "primary"))
+    repairs = crew(plays, ledger, Repair(RESTART, 0.05), notes, back.is_set, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
     assert plays.done == []
     assert wait_until(lambda: plays.done == ["start db1"], 5)
@@ -203,7 +203,7 @@ def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) ->
         remove(box)
 
     plays.remove = noting  # type: ignore[method-assign]
-    repairs = crew(plays, ledger, Repair(REPLACE, 0.0), [], lambda: True, view("silent", "primary"))
+    repairs = crew(plays, ledger, Repair(REPLACE, 0.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
     assert wait_until(lambda: repairs.is_through, 5)
     repairs.stop()
@@ -213,7 +213,7 @@ def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) ->
 
 def test_nothing_is_begun_after_the_end(ledger: UndoLedger) -> None:
     plays = Played([lost("db1"), lost("db2", "running")])
-    repairs = crew(plays, ledger, Repair(RESTART, 60.0), [], lambda: True, view("silent", "primary"))
+    repairs = crew(plays, ledger, Repair(RESTART, 60.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
     repairs.stop()
     assert plays.done == []
@@ -222,7 +222,7 @@ def test_nothing_is_begun_after_the_end(ledger: UndoLedger) -> None:
 
 def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLedger) -> None:
     plays = Played([lost("db1"), lost("db2", "running")])
-    repairs = crew(plays, ledger, Repair(RESTART, 0.0), [], lambda: True, view("silent", "primary"))
+    repairs = crew(plays, ledger, Repair(RESTART, 0.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
     assert wait_until(lambda: repairs.is_through, 5)
     plays._now("db2", "exited")
@@ -278,8 +278,8 @@ def test_a_step_waits_for_its_condition_and_not_for_ever() -> None:
         (FaultKind.KILL, 1, {RESTART, REPLACE}),
         (FaultKind.PAUSE, 5, {RESTART, REPLACE}),
         (FaultKind.WIPE, 1, {REPLACE}),
-        (FaultKind.CUTOFF, 1, {REPLACE}),
-        (FaultKind.CUTOFF, 5, set()),
+        (FaultKind.DISCONNECT, 1, {REPLACE}),
+        (FaultKind.DISCONNECT, 5, set()),
         (FaultKind.PARTITION, 2, set()),
         (FaultKind.DELAY, 1, set()),
     ],

@@ -87,14 +87,14 @@ def test_lanes_of_boxes_that_answered() -> None:
 
 def test_spans_of_databases_join_what_stays_the_same() -> None:
     events = [
-        Event(-0.3, "databases", "db1=primary db2=standby spare=1"),
-        Event(2.0, "databases", "db1=silent db2=standby spare=0"),
-        Event(3.0, "databases", "db1=silent db2=primary spare=0"),
+        Event(-0.3, "databases", "db1=primary db2=standby promotable_standbys=1"),
+        Event(2.0, "databases", "db1=unreachable db2=standby promotable_standbys=0"),
+        Event(3.0, "databases", "db1=unreachable db2=primary promotable_standbys=0"),
     ]
     # What is in the file comes in the order of writing.
     assert database_spans(events[::-1], 5.0) == (
         Span(0.0, 2.0, "db1", "primary"),
-        Span(2.0, 5.0, "db1", "silent"),
+        Span(2.0, 5.0, "db1", "unreachable"),
         Span(0.0, 3.0, "db2", "standby"),
         Span(3.0, 5.0, "db2", "primary"),
     )
@@ -103,9 +103,9 @@ def test_spans_of_databases_join_what_stays_the_same() -> None:
 
 def test_spans_of_the_address() -> None:
     events = [
-        Event(0.0, "address", "holders=lb1 wire=lb1"),
-        Event(1.0, "address", "holders= wire="),
-        Event(2.0, "address", "holders=lb1,lb2 wire=lb2"),
+        Event(0.0, "vip", "claimants=lb1 owner=lb1"),
+        Event(1.0, "vip", "claimants= owner="),
+        Event(2.0, "vip", "claimants=lb1,lb2 owner=lb2"),
     ]
     assert address_spans(events, 3.0) == (
         Span(0.0, 1.0, "lb1", "answers"),

@@ -32,20 +32,20 @@ def test_databases_have_the_role_that_they_play_now() -> None:
 
 
 def test_database_that_is_silent_has_no_role_of_the_moment() -> None:
-    assert live(replicated(), view("silent", "standby"))["db1"] == ("db",)
+    assert live(replicated(), view("unreachable", "standby"))["db1"] == ("db",)
 
 
 def test_primary_that_waits_for_its_standby_is_the_primary() -> None:
-    assert live(replicated(), view("waiting", "silent"))["db1"] == ("db", "db.primary")
+    assert live(replicated(), view("sync_blocked", "unreachable"))["db1"] == ("db", "db.primary")
 
 
 def test_balancer_with_the_address_is_the_active_one() -> None:
-    found = live(automatic(balancers=BALANCERS), view(holders=("lb2",), wire="lb2"))
+    found = live(automatic(balancers=BALANCERS), view(claimants=("lb2",), owner="lb2"))
     assert (found["lb1"], found["lb2"]) == (("lb", "lb.passive"), ("lb", "lb.active"))
 
 
 def test_balancers_that_both_hold_the_address_are_both_active() -> None:
-    found = live(automatic(balancers=BALANCERS), view(holders=("lb1", "lb2")))
+    found = live(automatic(balancers=BALANCERS), view(vip_claimants=("lb1", "lb2")))
     assert {found["lb1"], found["lb2"]} == {("lb", "lb.active")}
 
 
@@ -55,7 +55,7 @@ def test_balancer_that_shares_no_address_is_neither() -> None:
 
 def test_a_balancer_that_is_down_is_not_the_passive_one() -> None:
     lbs = [LBS[0], box("lb2", ("lb",), stage=4, status="exited")]
-    found = roles_of(with_live_roles(lbs, automatic(balancers=BALANCERS), view(holders=("lb1",), wire="lb1")))
+    found = roles_of(with_live_roles(lbs, automatic(balancers=BALANCERS), view(claimants=("lb1",), owner="lb1")))
     assert (found["lb1"], found["lb2"]) == (("lb", "lb.active"), ("lb",))
 
 

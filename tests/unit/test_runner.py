@@ -83,7 +83,7 @@ while True:
             known[kind, name] = said
             at_ns = time.monotonic_ns()
             say(event="finding", clock_ns=at_ns, at_ns=at_ns, kind=kind, name=name, said=said)
-    say(event="sight", clock_ns=time.monotonic_ns(), databases={}, standbys=0, synchronous=0, holders=[], answering=[], wire="")
+    say(event="sight", clock_ns=time.monotonic_ns(), databases={}, standbys=0, synchronous=0, vip_claimants=[], serving=[], vip_owner="")
     time.sleep(0.05)
 """
 
@@ -103,7 +103,7 @@ class World(PlayedEngine):
             up = {each.service for each in self.present if each.status == "running"}
             webs = [each.service for each in self.present if "web" in each.roles]
             served = "db" in up and bool(set(webs) & up) and (len(webs) == 1 or "lb" in up)
-            findings: list[Any] = [["database", "db", {"state": "primary" if "db" in up else "silent", "followers": []}]]
+            findings: list[Any] = [["database", "db", {"state": "primary" if "db" in up else "unreachable", "followers": []}]]
             findings += [["statistics", "lb", {web: web in up for web in webs} if "lb" in up else None]]
             fresh = self.file.with_suffix(".new")
             fresh.write_text(json.dumps({"served": served, "findings": findings}))
@@ -243,7 +243,7 @@ def only(record: TrialRecord, name: str) -> Event:
 def test_a_trial_that_nobody_else_touches(world: World, tmp_path: Path) -> None:
     record, result = trial(world, tmp_path, find("3"))
     assert of(record, "foreign") == []
-    inject, heal, well = (only(record, name) for name in ("inject", "heal", "well"))
+    inject, heal, well = (only(record, name) for name in ("inject", "heal", "recovered"))
     assert inject.at_s < heal.at_s <= well.at_s < only(record, "stop").at_s
     assert [event.detail for event in of(record, "docker")] == ["web1: die", "web1: start"]
     # The balancer's own word is later than Docker's: the box is started, and then used.
@@ -258,7 +258,7 @@ def test_a_trial_that_nobody_else_touches(world: World, tmp_path: Path) -> None:
 def test_a_stranger_who_starts_the_victim_is_noted_and_redundancy_is_dated_when_it_was_back(world: World, tmp_path: Path) -> None:
     record, result = trial(world, tmp_path, find("3"), WATCHED_FOR_LONGER, observe=starts(world, "web1"))
     foreign = only(record, "foreign")
-    inject, heal, well = (only(record, name).at_s for name in ("inject", "heal", "well"))
+    inject, heal, well = (only(record, name).at_s for name in ("inject", "heal", "recovered"))
     assert foreign.detail == "web1: start, not by this run"
     assert inject < foreign.at_s < well < heal
     assert well - foreign.at_s < 1.0
@@ -270,9 +270,9 @@ def test_a_stranger_who_starts_the_victim_is_noted_and_redundancy_is_dated_when_
 
 def test_a_fault_that_starts_a_box_itself_is_no_stranger(world: World, tmp_path: Path) -> None:
     record, _ = trial(world, tmp_path, find("3"), replace(KILL_WEB, steps=(Step(FaultKind.RESTART, "web1"),)))
-    assert only(record, "bite").at_s > 0
+    assert only(record, "fault-verified").at_s > 0
     assert of(record, "foreign") == []
-    assert only(record, "well").at_s < only(record, "heal").at_s
+    assert only(record, "recovered").at_s < only(record, "heal").at_s
 
 
 def test_the_start_of_another_box_is_a_note_and_nothing_more(world: World, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_where_nothing_has_a_margin_users_and_docker_date_it(tmp_path: Path) -> 
     world = world_of(stage, tmp_path)
     experiment = replace(WATCHED_FOR_LONGER, steps=(Step(FaultKind.KILL, "db"),))
     record, _ = trial(world, tmp_path, stage, experiment, observe=starts(world, "db"))
-    well, heal = only(record, "well"), only(record, "heal")
+    well, heal = only(record, "recovered"), only(record, "heal")
     assert only(record, "foreign").at_s < well.at_s < heal.at_s
     last_bad_s = max(each.at_s for each in record.arrivals if each.error_class != "ok")
     again = {kind: min(each.done_s for each in record.arrivals if each.kind == kind and each.at_s > last_bad_s) for kind in KINDS}
@@ -324,7 +324,9 @@ def test_the_operators_heal_of_a_failback_is_no_rescue(world: World, tmp_path: P
     failback = replace(KILL_WEB, steps=(), initial_faults=(Step(FaultKind.KILL, "web1"),), operator=Operator(0.3, "failback"))
     record, _ = trial(world, tmp_path, find("3"), failback)
     assert of(record, "heal") == []
-    operator, healed, before, well = (only(record, name).at_s for name in ("operator", HEALED_BY_OPERATOR, WHOLE_BEFORE, "well"))
+    operator, healed, before, well = (
+        only(record, name).at_s for name in ("operator", HEALED_BY_OPERATOR, WHOLE_BEFORE, "recovered")
+    )
     assert operator <= healed <= before
     assert before <= well
     assert len(done) == 1

@@ -142,7 +142,7 @@ class Executor:
     ledger: UndoLedger
 
     def run(self, engine: Stage3, trials: int = 1) -> RunInfo:
-        experiment = experiments.observing(experiments.find("kill-web"), WATCHED_S)
+        experiment = experiments.lasting(experiments.find("kill-web"), WATCHED_S)
         order = RunConfig(stage(), experiment, LoadPlan(), 7, trials)
         info = info_of(order)
         runner.run(engine.as_engine, self.ledger, order, info, NoProgress())
@@ -167,8 +167,8 @@ def test_trial_of_a_stage_that_comes_back(bench: Executor, monkeypatch: pytest.M
     played = Played()
     play(monkeypatch, played)
     bench.run(Stage3())
-    assert sorted(bench.events()) == sorted(["inject", "bite", "heal", "well", "stop"])
-    assert bench.events()[:3] == ["inject", "bite", "heal"]
+    assert sorted(bench.events()) == sorted(["inject", "fault-verified", "heal", "recovered", "stop"])
+    assert bench.events()[:3] == ["inject", "fault-verified", "heal"]
     assert played.told == ["stop the load", "the load has ended", "the observer has ended"]
     assert (bench.kept / "result.json").exists()
     assert bench.ledger.entries() == []
@@ -183,7 +183,7 @@ def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Executor,
     assert (caught.value.exit_code, caught.value.message) == (EXIT_HEAL_FAILED, why)
     # Load and observer end as they do in every trial, and what they know is kept.
     assert played.told == ["stop the load", "the load has ended", "the observer has ended"]
-    assert bench.events() == ["inject", "bite", "heal", "heal-failed", "stop"]
+    assert bench.events() == ["inject", "fault-verified", "heal", "heal-failed", "stop"]
     result, [trial] = run_document.rebuild(bench.kept)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.trials[0].reasons == (f"the stage did not come back: {why}",)
@@ -294,5 +294,5 @@ def test_full_disk_of_the_state_folder_keeps_the_figures_and_is_no_success(
         play(disk, Played())
         with pytest.raises(HealError, match=r"undo.jsonl cannot be written: No space left on device"):
             bench.run(engine)
-    assert sorted(bench.events()[-2:]) == ["stop", "well"]
+    assert sorted(bench.events()[-2:]) == ["recovered", "stop"]
     assert run_document.rebuild(bench.kept)[0].trials[0].valid

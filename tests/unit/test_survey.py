@@ -25,7 +25,7 @@ BOXES = [*(db(name, stage=5, addresses={"data": address}) for name, address in D
 
 
 def follower(address: str = DATA["db2"], **changes: Any) -> dict[str, Any]:
-    return {"address": address, "streams": True, "awaited": True, "behind_bytes": 0, **changes}
+    return {"address": address, "streams": True, "synchronous": True, "lag_bytes": 0, **changes}
 
 
 def primary(*followers: dict[str, Any], position: int = 5000) -> dict[str, Any]:
@@ -179,22 +179,24 @@ def test_copy_that_catches_up_is_not_awaited() -> None:
 
 
 def test_frozen_copy_is_known_from_the_primary_as_long_as_that_counts_it() -> None:
-    assert copy(view("primary", "silent"), db1=primary(follower(lag_bytes=800)), db2=None) == ReplicaStatus(True, True, 800, None)
-    assert copy(view("primary", "silent"), db1=primary(), db2=None) == ReplicaStatus(False, False, None, None)
+    assert copy(view("primary", "unreachable"), db1=primary(follower(lag_bytes=800)), db2=None) == ReplicaStatus(
+        True, True, 800, None
+    )
+    assert copy(view("primary", "unreachable"), db1=primary(), db2=None) == ReplicaStatus(False, False, None, None)
 
 
 def test_how_far_a_copy_with_a_log_of_its_own_is_behind_is_unknown() -> None:
     assert copy(view(), db1=primary(position=5000), db2=standby(6000)) == ReplicaStatus(False, False, None, None)
 
 
-@pytest.mark.parametrize("states", [("silent", "standby"), ("primary", "primary")])
+@pytest.mark.parametrize("states", [("unreachable", "standby"), ("primary", "primary")])
 def test_without_exactly_one_primary_nothing_is_known_of_copies(states: tuple[str, str]) -> None:
     found = replicas(view(*states), {"db1": primary(follower()), "db2": standby()}, BOXES)
     assert set(found.values()) <= {ReplicaStatus(streams=False, synchronous=False, lag_bytes=None, replay_lag_s=None)}
 
 
 def test_primary_that_waits_has_copies_too() -> None:
-    assert copy(view("waiting", "standby"), db1=primary(), db2=standby(4990, age_s=3.0)).lag_bytes == 10
+    assert copy(view("sync_blocked", "standby"), db1=primary(), db2=standby(4990, age_s=3.0)).lag_bytes == 10
 
 
 def test_follower_at_an_address_that_is_no_box_of_ours_is_nobody() -> None:
