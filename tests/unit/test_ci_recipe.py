@@ -218,7 +218,9 @@ def test_every_variable_that_is_read_is_in_the_table() -> None:
     read |= set(
         re.findall(r"\$\{(LAB_[A-Z_]+)", "\n".join(stage.file.read_text(encoding="utf-8") for stage in stages.all_stages()))
     )
-    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| variable | meaning |")[2].partition("\n\n")[0]
+    table = (
+        (ROOT / "docs" / "environment.md").read_text(encoding="utf-8").partition("| variable | meaning |")[2].partition("\n\n")[0]
+    )
     assert read - set(re.findall(r"`(\w+)`", table)) == set()
 
 
