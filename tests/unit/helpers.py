@@ -51,12 +51,12 @@ def arrival(at_s: float, took_s: float = 0.01, **changes: Any) -> Arrival:
 
 def bad(at_s: float, **changes: Any) -> Arrival:
     """A read that broke off."""
-    return arrival(at_s, **{"result": "reset", "outcome": "fail", "status": 0, "by": "", "via": "", **changes})
+    return arrival(at_s, **{"error_class": "reset", "effect": "fail", "status": 0, "by": "", "via": "", **changes})
 
 
 def write(key: str, outcome: str = "ok", at_s: float = 0.0) -> Arrival:
     """A write with this key and outcome."""
-    return arrival(at_s, kind="write", key=key, outcome=outcome, result="ok" if outcome == "ok" else "reset")
+    return arrival(at_s, kind="write", key=key, effect=outcome, error_class="ok" if outcome == "ok" else "reset")
 
 
 def traffic(seconds: float, *gone: tuple[float, float], rate_per_s: float = 128.0) -> list[Arrival]:

@@ -68,7 +68,7 @@ def silent() -> TrialRecord:
 def hostile() -> tuple[RunResult, tuple[TrialRecord, ...]]:
     """A run in which every text that comes from outside is written by an enemy."""
     arrivals = [arrival(at / 16, number=at, by=HOSTILE, via=HOSTILE) for at in range(100)]
-    arrivals += [bad(7 + at / 16, number=100 + at, result=HOSTILE) for at in range(20)]
+    arrivals += [bad(7 + at / 16, number=100 + at, error_class=HOSTILE) for at in range(20)]
     events = (
         Event(2.0, "inject", HOSTILE),
         Event(2.1, "fault-verified", HOSTILE),

@@ -50,7 +50,7 @@ def test_nobody_hands_over_to_who_does_not_answer(cut: tuple[list[Balancer], lis
 
 
 @pytest.mark.parametrize(
-    ("vip_claimants", "primary", "lb1", "lb2"),
+    ("holders", "primary", "lb1", "lb2"),
     [
         (["lb1", "lb2"], "db1", "stay", "leave"),
         (["lb1", "lb2"], "db2", "leave", "stay"),

@@ -862,7 +862,7 @@ def test_nobody_watched_is_no_figure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sight", "count"),
+    ("view", "count"),
     [
         ("db1=primary db2=standby promotable_standbys=1", 1),
         ("db1=primary db2=primary promotable_standbys=0", 2),
@@ -875,7 +875,7 @@ def test_databases_that_accept_writes_are_counted(view: str, count: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("sight", "count"), [("claimants=lb1 owner=lb1", 1), ("claimants=lb1,lb2 owner=lb2", 2), ("claimants= owner=", 0)]
+    ("view", "count"), [("claimants=lb1 owner=lb1", 1), ("claimants=lb1,lb2 owner=lb2", 2), ("claimants= owner=", 0)]
 )
 def test_holders_of_the_address_are_counted(view: str, count: int) -> None:
     assert holders(view) == count

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.stages import ROOT
+from lab.spec.stages import ROOT
 
 FOLDER = ROOT / "docs" / "decisions"
 DECISIONS = sorted(FOLDER.glob("[0-9]*.md"))

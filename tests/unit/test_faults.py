@@ -179,7 +179,7 @@ def test_box_without_a_network_cannot_be_cut_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "connected", "bitten"),
+    ("now", "connected", "verified"),
     [
         (box(), (), True),
         (box(), LINKS[1:], False),

@@ -217,7 +217,7 @@ def test_two_primaries_that_nobody_would_part_are_parted_whenever_they_show(monk
         (replicated(), view(db2="unreachable", standbys=0, synchronous=0), "db1 is primary, db2 is silent, 0 follow"),
         (automatic(), view(synchronous=0), "1 follow, 0 of them synchronously"),
         (automatic(balancers=BALANCERS), view(vip_claimants=("lb1", "lb2")), "the address is held by lb1 and lb2"),
-        (automatic(balancers=BALANCERS), view(claimants=(), owner="lb1"), "the address is held by no balancer"),
+        (automatic(balancers=BALANCERS), view(vip_claimants=(), vip_owner="lb1"), "the address is held by no balancer"),
     ],
 )
 def test_what_is_missing_is_said(of: Stage, seen: ClusterView, said: str) -> None:

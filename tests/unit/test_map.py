@@ -164,7 +164,7 @@ def test_how_far_is_behind(count: int, age_s: float | None, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vip_claimants", "words"),
+    ("holders", "words"),
     [
         (("lb2",), "leads to lb2"),
         (("lb1", "lb2"), "leads to lb1 and to lb2"),

@@ -61,7 +61,7 @@ def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it(
 
 
 @pytest.mark.parametrize(
-    ("vip_claimants", "vip_owner", "redundant"),
+    ("holders", "wire", "redundant"),
     [
         (("lb1",), "lb1", True),
         (("lb2",), "lb2", True),
@@ -73,7 +73,7 @@ def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it(
     ],
 )
 def test_redundant_when_the_one_holder_of_the_address_answers_there(holders: tuple[str, ...], wire: str, redundant: bool) -> None:
-    seen = view(claimants=holders, owner=wire)
+    seen = view(vip_claimants=holders, vip_owner=wire)
     assert automatic(balancers=BALANCERS).is_redundant(seen) is redundant
     # Where the address does not move, nobody asks who has it.
     assert automatic().is_redundant(seen)

@@ -130,7 +130,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     info = json.loads((run.folder / "run.json").read_text())
     (run.folder / "run.json").write_text(json.dumps({**info, **dict.fromkeys(TEXTS, HOSTILE), "url": request.param}))
     arrivals = [arrival(at / 16, number=at, by=HOSTILE, via=HOSTILE) for at in range(100)]
-    arrivals += [bad(7 + at / 16, number=100 + at, result=HOSTILE) for at in range(20)]
+    arrivals += [bad(7 + at / 16, number=100 + at, error_class=HOSTILE) for at in range(20)]
     named = (
         "inject",
         "fault-verified",

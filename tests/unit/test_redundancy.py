@@ -106,7 +106,7 @@ def database_margin(of: Stage, cluster_status: ClusterStatus) -> int:
 
 
 @pytest.mark.parametrize(
-    ("survey", "survives"),
+    ("cluster_status", "survives"),
     [
         (databases(PAIR, "primary", "standby", db2=COPY), 1),
         # The other way round, after a failover.
@@ -235,7 +235,7 @@ def test_primary_that_was_just_promoted_acknowledges_alone_and_has_no_margin() -
 
 
 @pytest.mark.parametrize(
-    ("vip_claimants", "serving", "backends", "expected"),
+    ("holders", "answering", "backends", "expected"),
     [
         (("lb2",), ("lb1", "lb2"), ("lb1", "lb2"), (1, 1)),
         (("lb1",), ("lb1",), ("lb1",), (0, 1)),

@@ -38,7 +38,7 @@ def some_arrivals(draw: st.DrawFn) -> list[Arrival]:
     found = []
     for at_s, kind in draw(st.lists(st.tuples(instant, kinds), max_size=60)):
         took_s = {"slow": 0.5, "late": 1.5}.get(kind, 0.01)
-        found.append(bad(at_s, result=kind) if kind in ("reset", "http-503") else arrival(at_s, took_s))
+        found.append(bad(at_s, error_class=kind) if kind in ("reset", "http-503") else arrival(at_s, took_s))
     return found
 
 

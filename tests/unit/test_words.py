@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.stages import ROOT
+from lab.spec.stages import ROOT
 
 GLOSSARY = ROOT / "docs" / "glossary.md"
 LIST_TITLE = "## Words we do not use"

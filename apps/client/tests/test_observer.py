@@ -258,7 +258,7 @@ def test_nobody_holds_the_address(answers: dict[str, Any]) -> None:
     assert (found["vip_claimants"], found["vip_owner"]) == ([], "")
 
 
-@pytest.mark.parametrize(("hop", "vip_claimants"), [("198.18.0.12", ["lb2"]), (None, []), ("198.18.0.99", [])])
+@pytest.mark.parametrize(("hop", "holders"), [("198.18.0.12", ["lb2"]), (None, []), ("198.18.0.99", [])])
 def test_where_all_announce_the_address_the_route_says_who_has_it(
     answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch, hop: str | None, holders: list[str]
 ) -> None:
