@@ -67,7 +67,7 @@ def traffic(seconds: float, *gone: tuple[float, float], rate_per_s: float = 128.
         fails = any(start <= at_s < end for start, end in gone)
         extra: dict[str, Any] = {"number": number}
         if number % 4 == 0:
-            extra |= {"kind": "write", "key": f"k-{number}", **({"outcome": "info"} if fails else {})}
+            extra |= {"kind": "write", "key": f"k-{number}", **({"effect": "info"} if fails else {})}
         arrivals.append(bad(at_s, **extra) if fails else arrival(at_s, **extra))
     return arrivals
 

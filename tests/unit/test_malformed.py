@@ -258,7 +258,7 @@ def test_run_whose_frame_is_none(lab: Lab, tmp_path: Path, content: str) -> None
 
 
 ARRIVAL = (
-    '{"number":0,"kind":"read","at_s":%s,"lag_s":0.0,"done_s":%s,"result":"ok","outcome":"ok","status":200,'
+    '{"number":0,"kind":"read","at_s":%s,"lag_s":0.0,"done_s":%s,"error_class":"ok","effect":"ok","status":200,'
     '"by":"web1","via":"lb","key":"","new_connection":false}\n'
 )
 
