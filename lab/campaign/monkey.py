@@ -17,22 +17,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from lab.analysis.summary import sample_median
+from lab.analysis import error_budget
+from lab.analysis.error_budget import AbortRule, StopReason
 from lab.campaign import resume, soak
 from lab.engine.engine import Engine
 from lab.errors import UsageError, shown
 from lab.model.experiment import RATE_MAX_PER_S, Experiment, LoadPlan, Repair
 from lab.model.measures import Verdict
-from lab.model.result import MONTH_S, MonkeyOutcome, RunResult
+from lab.model.result import MonkeyOutcome, RunResult
 from lab.model.topology import Stage
-from lab.report import words
 from lab.spec import experiments, kept
 from lab.spec.located_yaml import place
 from lab.store import jsonl, paths
@@ -45,9 +44,6 @@ OBSERVE_MIN_S = 6.0
 EVERY_MIN_S = BASELINE_S + COOLDOWN_S + OVERHEAD_S + OBSERVE_MIN_S
 GAP_MAX_S = 3.0
 ROUNDS_MAX = 1000
-HUMAN_S = 30 * 60.0
-"""What an engineer takes who is woken, logs in, understands and acts."""
-OBJECTIVES = (0.999, 0.9999)
 VERSION = 2
 TIERS = {
     "web": "web",
@@ -57,10 +53,6 @@ TIERS = {
     "db.standby": "database",
     "monitor": "monitor",
 }
-
-
-ROUNDING = 1e-6
-"""What a whole number may be short of one by, as it was calculated."""
 
 
 @dataclass(frozen=True)
@@ -243,86 +235,27 @@ def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> Mo
 # When to stop, and what it came to
 
 
-@dataclass(frozen=True)
-class ErrorBudget:
-    """What users missed, over the rounds whose measurement is to be trusted."""
-
-    rounds: int
-    intended: int
-    good: int
-    downtime_s: float
-    censored: bool = False
-    """An outage of some round was cut short: it would have cost more."""
-
-    @property
-    def availability_ratio(self) -> float:
-        """good / intended; 1 of nothing."""
-        return self.good / self.intended if self.intended else 1.0
-
-    def cost_s(self, rate_per_s: float) -> float:
-        """What a round cost: as many seconds of the whole traffic as were not served well."""
-        return (self.intended - self.good) / rate_per_s / self.rounds if self.rounds else 0.0
+def abort_rule(planned: Schedule, floor_ratio: float) -> AbortRule:
+    """What the rounds of a schedule are held to."""
+    return AbortRule(len(planned.rounds), planned.rate_per_s * planned.every_s, floor_ratio)
 
 
-def error_budget(outcomes: Sequence[MonkeyOutcome]) -> ErrorBudget:
-    """The sum of the rounds. Those that are not valid are left out: what they show may be this machine's doing."""
-    valid = [each for each in outcomes if each.fault.valid]
-    return ErrorBudget(
-        len(valid),
-        sum(each.intended for each in valid),
-        sum(each.good for each in valid),
-        sum(each.downtime_s for each in valid),
-        any(each.fault.downtime_censored for each in valid),
-    )
-
-
-def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> str:
-    """Why it must not go on; empty where it may. A loss stops it however well it was measured.
-
-    Availability is judged over all rounds of the schedule, so that their order decides nothing: it ends before the last only
-    where even perfect rounds from here on would not bring it back to the floor.
-    """
-    lost, split_s = _harm(outcomes)
-    if lost:
-        return f"{lost} acknowledged writes were lost"
-    if split_s:
-        return f"split brain: two databases accepted writes for {split_s:.1f} s"
-    left = len(planned.rounds) - len(outcomes)
-    seen, best = error_budget(outcomes).availability_ratio, best_ratio(outcomes, left, planned)
-    if best >= floor_ratio:
-        return ""
-    if left > 0:
-        return (
-            f"availability is {words.percent(seen, 4)}, and could only come to {words.percent(best, 4)} with the {left} rounds that are left, "
-            f"below the floor of {words.percent(floor_ratio, 4)}"
-        )
-    return f"availability was {words.percent(seen, 4)}, below the floor of {words.percent(floor_ratio, 4)}"
-
-
-def best_ratio(outcomes: Sequence[MonkeyOutcome], left: int, planned: Schedule) -> float:
-    """The availability if all rounds that are left were perfect, each with as many requests as a round may have."""
-    seen = error_budget(outcomes)
-    most = max([planned.rate_per_s * planned.every_s, *(each.intended for each in outcomes)])
-    every = seen.intended + left * most
-    return (seen.good + left * most) / every if every else 1.0
-
-
-def _harm(outcomes: Sequence[MonkeyOutcome]) -> tuple[int, float]:
-    """Acknowledged writes that are known to be lost, and seconds in which two databases are known to have taken writes."""
-    return sum(each.fault.lost for each in outcomes), sum(each.fault.split_brain_s or 0.0 for each in outcomes)
+def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> StopReason | None:
+    """Why it must not go on; None where it may."""
+    return error_budget.stop_reason(outcomes, abort_rule(planned, floor_ratio))
 
 
 def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> Verdict:
     """Refuted by a loss, valid or not; inconclusive where fewer than half of the rounds were measured well, or the databases
     watched, and read afterwards, in fewer than half of them."""
-    if any(_harm(outcomes)):
+    if any(error_budget.harm(outcomes)):
         return Verdict.REFUTED
-    if 2 * error_budget(outcomes).rounds < len(outcomes) or not outcomes:
+    if 2 * error_budget.error_budget(outcomes).rounds < len(outcomes) or not outcomes:
         return Verdict.INCONCLUSIVE
     if stop_reason(outcomes, floor_ratio, planned):
         return Verdict.REFUTED
     # What the lab had to heal would have cost more: that the floor was kept is not known.
-    known = floor_ratio <= 0 or not error_budget(outcomes).censored
+    known = floor_ratio <= 0 or not error_budget.error_budget(outcomes).censored
     return Verdict.HELD if known and soak.tell_enough([each.fault for each in outcomes]) else Verdict.INCONCLUSIVE
 
 
@@ -338,53 +271,3 @@ def play(
         kept.append(outcomes[-1])
         say(outcomes[-1])
     return outcomes
-
-
-def allowed_incidents(cost_s: float, objective: float) -> float:
-    """How many faults of this cost a month of an objective allows; infinite where a fault costs nothing."""
-    return (1 - objective) * MONTH_S / cost_s if cost_s > 0 else float("inf")
-
-
-def report_lines(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]:
-    """The error budget in words: what was measured, and what a month of such faults would make of an objective."""
-    seen = error_budget(outcomes)
-    if not seen.rounds:
-        return ["no round was measured well enough to say anything about a budget"]
-    bad, cost_s = seen.intended - seen.good, seen.cost_s(rate_per_s)
-    left_out = len(outcomes) - seen.rounds
-    at_least, at_most = ("≥ ", "≤ ") if seen.censored else ("", "")
-    lines = [
-        f"{seen.rounds} rounds, {seen.intended} requests, {bad} not served well: availability {at_most}{words.percent(seen.availability_ratio, 4)}; "
-        f"{_outages(outcomes)}" + (f"; {left_out} rounds left out (not valid)" if left_out else ""),
-        f"a round cost {at_least}{cost_s:.2f} s of the whole traffic on the average",
-    ]
-    return [_safety(outcomes), *lines, *(_objective(objective, cost_s, at_most) for objective in OBJECTIVES)]
-
-
-def _safety(outcomes: Sequence[MonkeyOutcome]) -> str:
-    """What must never happen, over all rounds: also in one that was measured badly it would be true."""
-    faults = [each.fault for each in outcomes]
-    return f"{words.outcomes_lost(faults, 'rounds')}; {words.outcomes_split(faults, 'rounds')}"
-
-
-def _outages(outcomes: Sequence[MonkeyOutcome]) -> str:
-    """All outages of the rounds that are valid, and the longest; both as bounds where one was cut short."""
-    valid = [each for each in outcomes if each.fault.valid]
-    longest = sample_median([each.fault.outage for each in valid])
-    every = words.seconds(error_budget(outcomes).downtime_s, longest.worst_is_bound)
-    return f"outages of {every} in all, the longest {words.worst_text(longest)}"
-
-
-def _objective(objective: float, cost_s: float, at_most: str) -> str:
-    budget_s = (1 - objective) * MONTH_S
-    count = allowed_incidents(cost_s, objective)
-    many = (
-        "any number of them"
-        if count == float("inf")
-        else f"{at_most}{math.floor(count + ROUNDING)} of them"
-        if count >= 1
-        else "not one of them"
-    )
-    human = allowed_incidents(HUMAN_S, objective)
-    by_hand = f"{human:.1f}" if human >= 1 else f"one in {1 / human:.0f} months"
-    return f"{objective:.2%} allows {budget_s / 60:.2f} minutes a month: {many}; where a human has to be woken (30 minutes each): {by_hand}"

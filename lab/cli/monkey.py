@@ -22,7 +22,7 @@ from lab.model.experiment import RATE_MAX_PER_S, LoadPlan, Repair, RepairPolicy
 from lab.model.result import MonkeyOutcome, RunResult
 from lab.model.topology import Stage
 from lab.process import wait_until
-from lab.report import terminal
+from lab.report import monkey_report
 from lab.report.progress import NoProgress
 from lab.spec import stages
 from lab.store.undo_log import UndoLedger
@@ -101,26 +101,22 @@ def monkey_(
         return
     outcomes, folder = _let_loose(output, stage, planned, floor_ratio)
     found = monkey.verdict(outcomes, floor_ratio, planned)
-    said = [*_ending(outcomes, floor_ratio, planned), *monkey.report_lines(outcomes, planned.rate_per_s)]
+    reason = monkey.stop_reason(outcomes, floor_ratio, planned)
+    lines = monkey_report.report_lines(outcomes, planned.rate_per_s, reason)
     if as_json:
         rounds = [asdict(outcome) for outcome in outcomes]
         output.document(
             {
                 "verdict": found.value,
-                "said": said,
+                "report": lines,
                 "schedule": planned.to_document(),
                 "rounds": rounds,
                 "folder": str(folder),
             }
         )
     else:
-        terminal.show_monkey(output.data, found, said, str(folder))
+        monkey_report.show_monkey(output.data, found, lines, str(folder))
     sys.exit(EXIT_OF_VERDICT[found])
-
-
-def _ending(outcomes: list[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> list[str]:
-    reason = monkey.stop_reason(outcomes, floor_ratio, planned)
-    return [f"stopped after round {len(outcomes)}: {reason}"] if reason else []
 
 
 def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[MonkeyOutcome], Path]:
@@ -138,7 +134,7 @@ def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: flo
         run_one = _paced(engine, ledger, stage, planned)
         try:
             outcomes = monkey.play(
-                planned, kept, floor_ratio, run_one, lambda each: output.say(terminal.monkey_line(each, len(planned.rounds)))
+                planned, kept, floor_ratio, run_one, lambda each: output.say(monkey_report.monkey_line(each, len(planned.rounds)))
             )
         except HealError:
             output.say(f"not healed: {soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))}")

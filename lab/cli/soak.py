@@ -18,7 +18,7 @@ from lab.errors import (
 from lab.model.experiment import RATE_MAX_PER_S, LoadPlan
 from lab.model.measures import Verdict
 from lab.model.result import RunResult
-from lab.report import terminal
+from lab.report import monkey_report, soak_report
 from lab.report.progress import NoProgress
 from lab.spec import experiments, stages
 from lab.store.undo_log import UndoLedger
@@ -74,7 +74,7 @@ def soak_(
             return run_experiment(engine, ledger, order, info_of(order), NoProgress())
 
         try:
-            outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(terminal.soak_line(outcome, faults)))
+            outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(monkey_report.soak_line(outcome, faults)))
         except HealError:
             output.say(f"not healed: {soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))}")
             raise
@@ -84,7 +84,7 @@ def soak_(
     if as_json:
         output.document({"verdict": soak.verdict(outcomes).value, "seed": seed, "faults": [asdict(each) for each in outcomes]})
     else:
-        terminal.show_soak(output.data, outcomes, faults, soak.verdict(outcomes))
+        soak_report.show_soak(output.data, outcomes, faults, soak.verdict(outcomes))
     sys.exit(EXIT_OF_VERDICT[soak.verdict(outcomes)])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 from textwrap import wrap
 
 from rich.console import Console
@@ -11,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.analysis.matrix import Cell, Matrix
-from lab.analysis.summary import sample_median
 from lab.checker import exposure, per_fault
 from lab.checker.latency import quantile
 from lab.model.experiment import RepairPolicy
@@ -19,10 +17,8 @@ from lab.model.history import RunInfo, TrialRecord
 from lab.model.measures import Verdict
 from lab.model.result import (
     MONTH_S,
-    MonkeyOutcome,
     OperationSummary,
     RunResult,
-    SoakOutcome,
     Summary,
     TierExposure,
     TrialResult,
@@ -397,96 +393,3 @@ def _matrix_cell(cell: Cell | None) -> Text:
 
 def _members(cell: Cell) -> list[str]:
     return [words.cell_members(cell)] if cell.members else []
-
-
-def soak_line(outcome: SoakOutcome, faults: int) -> str:
-    """One fault of a soak."""
-    rejoin = (
-        f"redundancy restored after {outcome.time_to_redundancy_s:.1f} s"
-        if outcome.time_to_redundancy_s is not None
-        else "nothing to rejoin"
-    )
-    outage = words.measured_text(outcome.outage)
-    line = (
-        f"{outcome.number:4d} of {faults}  {outcome.experiment:<20} {', '.join(outcome.targets) or '-':<8} {outcome.verdict:<12} "
-        f"longest outage {outage} (writes {outcome.writes_downtime_s:.2f} s, reads {outcome.reads_downtime_s:.2f} s), "
-        f"lost {words.outcome_lost(outcome)}{_split(outcome)}, {rejoin}"
-    )
-    return line + "".join(f"\n              {one_line(why)}" for why in outcome.why)
-
-
-def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
-    """One round of a monkey."""
-    fault, bad = outcome.fault, outcome.intended - outcome.good
-    back = (
-        ""
-        if outcome.redundancy_restored_after_s is None
-        else f"; redundancy restored after {outcome.redundancy_restored_after_s:.1f} s"
-    )
-    line = (
-        f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
-        f"longest outage {words.measured_text(fault.outage)} (writes {fault.writes_downtime_s:.2f} s, reads {fault.reads_downtime_s:.2f} s), "
-        f"{bad} of {outcome.intended} requests failed, lost {words.outcome_lost(fault)}{_split(fault)}{back}"
-    )
-    return (
-        line
-        + (" (the lab healed it)" if outcome.healed else "")
-        + "".join(f"\n              {one_line(why)}" for why in fault.why)
-    )
-
-
-def _split(outcome: SoakOutcome) -> str:
-    """Two databases that took writes at once: said where they did, and where that is not known."""
-    return f", split brain {words.split_text(outcome.split_brain_s)}" if outcome.split_brain_s != 0 else ""
-
-
-def show_monkey(console: Console, verdict: Verdict, said: Sequence[str], folder: str) -> None:
-    """What a monkey came to."""
-    for line in said:
-        console.print(one_line(line), markup=False, highlight=False)
-    console.print(Text.assemble((verdict.value.upper(), VERDICT_STYLES[verdict]), f"  kept in {folder}"), soft_wrap=True)
-
-
-SOAK_TITLES = ("experiment", "faults", "held", "outage", "worst", "writes", "reads", "lost", "restored")
-SOAK_LEGEND = (
-    "Medians over the faults: the longest outage of the service, of writes, of reads; from the healing until redundancy was "
-    "restored. Worst: the longest outage of any."
-)
-
-
-def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:
-    """The figures of a soak: by experiment, and what did not hold."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in SOAK_TITLES:
-        table.add_column(title, justify="left" if title == "experiment" else "right", overflow="fold")
-    for name in sorted({outcome.experiment for outcome in outcomes}):
-        table.add_row(name, *_soak_row([outcome for outcome in outcomes if outcome.experiment == name]))
-    console.print(table)
-    console.print(SOAK_LEGEND, style="dim")
-    for outcome in outcomes:
-        if outcome.why:
-            said = f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}"
-            console.print(one_line(said), markup=False, highlight=False)
-    console.print(
-        Text.assemble(
-            (verdict.value.upper(), VERDICT_STYLES[verdict]),
-            f"  {len(outcomes)} of {faults} faults, {sum(outcome.verdict == Verdict.HELD for outcome in outcomes)} held; "
-            f"{sum(outcome.valid for outcome in outcomes)} with a valid trial; "
-            f"{words.outcomes_lost(outcomes, 'faults')}; {words.outcomes_split(outcomes, 'faults')}",
-        )
-    )
-
-
-def _soak_row(outcomes: Sequence[SoakOutcome]) -> list[str]:
-    rejoins = [outcome.time_to_redundancy_s for outcome in outcomes if outcome.time_to_redundancy_s is not None]
-    found = sample_median([outcome.outage for outcome in outcomes])
-    return [
-        str(len(outcomes)),
-        str(sum(outcome.verdict == Verdict.HELD for outcome in outcomes)),
-        words.median_text(found),
-        words.worst_text(found),
-        f"{median(outcome.writes_downtime_s for outcome in outcomes):.2f} s",
-        f"{median(outcome.reads_downtime_s for outcome in outcomes):.2f} s",
-        words.total_lost(outcomes),
-        f"{median(rejoins):.1f} s" if rejoins else "-",
-    ]

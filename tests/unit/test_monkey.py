@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.analysis.error_budget import error_budget
 from lab.analysis.summary import summarise
 from lab.campaign import monkey, soak
 from lab.campaign.monkey import Kept, Round, Schedule
@@ -20,7 +21,7 @@ from lab.model.experiment import Repair, RepairPolicy
 from lab.model.measures import Verdict
 from lab.model.result import MonkeyOutcome, RunResult, SoakOutcome
 from lab.model.topology import Stage
-from lab.report import terminal
+from lab.report import monkey_report
 from lab.spec import experiments, stages
 from lab.spec.targets import check, possible
 from tests.unit.helpers import result, run_info
@@ -202,12 +203,12 @@ def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (outcome(lost=2), "2 acknowledged writes were lost"),
-        (outcome(lost=1, valid=False), "1 acknowledged writes were lost"),
+        (outcome(lost=2), "2 acknowledged writes lost"),
+        (outcome(lost=1, valid=False), "1 acknowledged write lost"),
         (outcome(split_brain_s=0.4), "split brain"),
         (
             outcome(good=3000),
-            "availability is 75.0000%, and could only come to 94.2857% with the 3 rounds that are left, below the floor of 95.0000%",
+            "availability is 75.0000%, and could only reach 94.2857% in the 3 rounds left, below the floor of 95.0000%",
         ),
     ],
 )
@@ -220,15 +221,17 @@ def test_it_stops_at_what_must_not_be_and_stays_stopped(tmp_path: Path, bad: Mon
         raise AssertionError(f"round {each.number} after the end")
 
     outcomes = monkey.play(plan, kept, 0.95, run, lambda _: None)
-    assert said in monkey.stop_reason(outcomes, 0.95, plan)
+    reason = monkey.stop_reason(outcomes, 0.95, plan)
+    assert reason is not None
+    assert said in monkey_report.stop_text(reason)
     assert monkey.verdict(outcomes, 0.95, plan) is Verdict.REFUTED
 
 
 def test_a_round_that_was_not_measured_well_says_nothing_of_availability() -> None:
     doubtful = outcome(good=0, valid=False)
-    assert monkey.stop_reason([doubtful], 0.95, planned()) == ""
+    assert monkey.stop_reason([doubtful], 0.95, planned()) is None
     assert monkey.verdict([doubtful], 0.95, planned()) is Verdict.INCONCLUSIVE
-    assert monkey.error_budget([doubtful, outcome()]).availability_ratio == 1.0
+    assert error_budget([doubtful, outcome()]).availability_ratio == 1.0
 
 
 def test_one_bad_round_among_many_that_were_not_measured_well_refutes_nothing() -> None:
@@ -286,9 +289,9 @@ def test_it_stops_only_where_perfect_rounds_would_not_help(seen: list[tuple[int,
     outcomes = [outcome(number, good, valid=valid) for number, (good, valid) in enumerate(seen, 1)]
     perfect = [outcome(len(seen) + number) for number in range(1, left + 1)]
     if monkey.stop_reason(outcomes, floor, plan):
-        assert monkey.error_budget([*outcomes, *perfect]).availability_ratio < floor
+        assert error_budget([*outcomes, *perfect]).availability_ratio < floor
     if not left:
-        assert bool(monkey.stop_reason(outcomes, floor, plan)) == (monkey.error_budget(outcomes).availability_ratio < floor)
+        assert bool(monkey.stop_reason(outcomes, floor, plan)) == (error_budget(outcomes).availability_ratio < floor)
 
 
 def test_other_conditions_are_another_series(tmp_path: Path) -> None:
@@ -313,38 +316,43 @@ def test_what_a_schedule_is_measured_with_names_each_of_its_experiments() -> Non
 
 def test_a_budget_is_said_in_faults_a_month() -> None:
     # 36 of 4000 at 100 a second: 0.36 s of the traffic; 259.2 s a month are 720 of them.
-    lines = monkey.report_lines([outcome(good=3964), outcome(2, good=3964)], 100.0)
-    assert lines[0] == "acknowledged writes lost: 0 in 2 rounds; never two writable databases"
-    assert lines[1].startswith("2 rounds, 8000 requests, 72 not served well: availability 99.1000%")
-    assert "0.36 s of the whole traffic" in lines[2]
+    lines = monkey_report.report_lines([outcome(good=3964), outcome(2, good=3964)], 100.0)
+    assert lines[0] == "acknowledged writes lost: 0 in 2 rounds; no split brain"
+    assert lines[1].startswith("2 rounds, 8000 requests, 72 failed: availability 99.1000%")
+    assert "0.36 s of the whole load" in lines[2]
     assert (
-        "99.99% allows 4.32 minutes a month: 720 of them; where a human has to be woken (30 minutes each): one in 7 months"
+        "99.99% allows 4.32 minutes a month: 720 such faults; of incidents with on-call repair (30 minutes each): one in 7 months"
         in lines[4]
     )
-    assert "99.90% allows 43.20 minutes a month: 7200 of them; where a human has to be woken (30 minutes each): 1.4" in lines[3]
+    assert (
+        "99.90% allows 43.20 minutes a month: 7200 such faults; of incidents with on-call repair (30 minutes each): 1.4 a month"
+        in lines[3]
+    )
 
 
 def test_a_request_in_millions_that_failed_is_not_rounded_away() -> None:
     rounds = [replace(outcome(number), intended=1_000_000, good=1_000_000) for number in range(1, 4)]
-    (line,) = [line for line in monkey.report_lines([*rounds, replace(rounds[0], good=999_999)], 100.0) if "requests" in line]
+    (line,) = [
+        line for line in monkey_report.report_lines([*rounds, replace(rounds[0], good=999_999)], 100.0) if "requests" in line
+    ]
     assert "availability 99.9999%" in line
 
 
 def test_what_must_never_happen_is_said_of_every_round_valid_or_not() -> None:
     outcomes = [outcome(), outcome(2, lost=2, split_brain_s=0.4, valid=False)]
-    assert monkey.report_lines(outcomes, 100.0)[0] == "acknowledged writes lost: 2 in 2 rounds; two writable databases for 0.4 s"
+    assert monkey_report.report_lines(outcomes, 100.0)[0] == "acknowledged writes lost: 2 in 2 rounds; split brain for 0.4 s"
 
 
 def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
-    assert "any number of them" in monkey.report_lines([outcome()], 100.0)[-1]
-    assert monkey.report_lines([], 100.0) == ["no round was measured well enough to say anything about a budget"]
+    assert "any number of such faults" in monkey_report.report_lines([outcome()], 100.0)[-1]
+    assert monkey_report.report_lines([], 100.0) == ["error budget unknown: no valid round"]
 
 
 def test_a_round_is_a_line() -> None:
-    line = terminal.monkey_line(replace(outcome(good=3990), healed=True, redundancy_restored_after_s=6.2), 40)
+    line = monkey_report.monkey_line(replace(outcome(good=3990), healed=True, redundancy_restored_after_s=6.2), 40)
     assert "kill-primary" in line
     assert "longest outage 0.90 s (writes 0.90 s, reads 0.00 s), " in line
-    assert line.endswith("10 of 4000 requests failed, lost 0; redundancy restored after 6.2 s (the lab healed it)")
+    assert line.endswith("10 of 4000 requests failed, lost 0; redundancy restored after 6.2 s (healed by the lab)")
 
 
 def test_a_run_becomes_an_outcome() -> None:
@@ -364,4 +372,4 @@ def test_a_floor_that_the_lab_kept_by_healing_is_not_known_to_be_kept() -> None:
     assert monkey.verdict(calm, 0.9, plan) is Verdict.HELD
     assert monkey.verdict([*calm[:3], cut], 0.9, plan) is Verdict.INCONCLUSIVE
     assert monkey.verdict([*calm[:3], cut], 0.0, plan) is Verdict.HELD
-    assert any("≥" in line for line in monkey.report_lines([*calm[:3], cut], 100.0))
+    assert any("≥" in line for line in monkey_report.report_lines([*calm[:3], cut], 100.0))

@@ -18,7 +18,7 @@ from lab.model.experiment import LoadPlan
 from lab.model.measures import Verdict
 from lab.model.result import Outage, RunResult, SoakOutcome
 from lab.model.topology import Stage
-from lab.report import terminal, words
+from lab.report import monkey_report, soak_report
 from lab.spec import experiments, stages
 from lab.spec.targets import PLACES
 from lab.store import jsonl
@@ -121,7 +121,7 @@ def test_it_stops_at_the_first_loss_and_stays_stopped(tmp_path: Path, loss: dict
 def test_what_did_not_hold_is_named_and_is_no_loss() -> None:
     slow = outcome(1, verdict="refuted", why=("downtime_longest_s at most 2.5: was 3.1",))
     assert soak.verdict([slow]) is Verdict.HELD
-    assert "was 3.1" in terminal.soak_line(slow, 1)
+    assert "was 3.1" in monkey_report.soak_line(slow, 1)
     assert soak.verdict([]) is Verdict.INCONCLUSIVE
 
 
@@ -132,8 +132,8 @@ def test_sixty_invalid_trials_say_nothing() -> None:
     why = ("not every database could be read afterwards",)
     outcomes = [outcome(number, valid=False, verdict="inconclusive", audit_complete=False, why=why) for number in range(1, 61)]
     assert soak.verdict(outcomes) is Verdict.INCONCLUSIVE
-    assert words.outcomes_lost(outcomes, "faults") == "acknowledged writes lost: unknown in all 60 faults"
-    assert "lost unknown" in terminal.soak_line(outcomes[0], 60)
+    assert monkey_report.outcomes_lost(outcomes, "faults") == "acknowledged writes lost: unknown in all 60 faults"
+    assert "lost unknown" in monkey_report.soak_line(outcomes[0], 60)
 
 
 @pytest.mark.parametrize("fewer", [{"valid": False}, {"audit_complete": False}])
@@ -157,9 +157,9 @@ def test_loss_refutes_however_it_was_measured_and_nothing_else_does(seen: list[t
 
 def test_losses_that_are_not_known_are_said_beside_those_that_are() -> None:
     seen = [outcome(1), outcome(2), outcome(3, audit_complete=False)]
-    assert words.outcomes_lost(seen, "faults") == "acknowledged writes lost: 0 in 3 faults; unknown in 1 of them"
-    assert words.outcomes_lost(seen[:2], "rounds") == "acknowledged writes lost: 0 in 2 rounds"
-    assert words.total_lost([outcome(lost=2, audit_complete=False)]) == "at least 2"
+    assert monkey_report.outcomes_lost(seen, "faults") == "acknowledged writes lost: 0 in 3 faults; unknown in 1 of them"
+    assert monkey_report.outcomes_lost(seen[:2], "rounds") == "acknowledged writes lost: 0 in 2 rounds"
+    assert monkey_report.total_lost([outcome(lost=2, audit_complete=False)]) == "at least 2"
 
 
 def test_run_says_whether_its_audit_was_complete() -> None:
@@ -174,8 +174,8 @@ def test_run_says_whether_two_databases_were_watched() -> None:
     unwatched = soak.outcome_of(fault, run_of(fault, writable={}))
     assert (unwatched.split_brain_s, unwatched.tells, unwatched.is_loss) == (None, False, False)
     assert soak.verdict([unwatched]) is Verdict.INCONCLUSIVE
-    assert "split brain not watched" in terminal.soak_line(unwatched, 1)
-    assert words.outcomes_split([unwatched], "faults") == "two writable databases: not watched in any of 1 faults"
+    assert "split brain not watched" in monkey_report.soak_line(unwatched, 1)
+    assert monkey_report.outcomes_split([unwatched], "faults") == "split brain: not observed in any of 1 faults"
     # A single database cannot.
     alone = soak.outcome_of(fault, run_of(fault, writable={}), is_replicated=False)
     assert (alone.split_brain_s, soak.verdict([alone])) == (0.0, Verdict.HELD)
@@ -192,9 +192,9 @@ def test_outage_of_the_service_is_kept_beside_those_of_reads_and_writes() -> Non
     trial = result((2.0, 3.0))
     seen = soak.outcome_of(fault, RunResult(run_info(), Verdict.HELD, (trial,), summarise([trial])))
     assert (seen.outage.low, seen.outage.is_exact) == (trial.downtime_longest_s, True)
-    assert f"longest outage {trial.downtime_longest_s:.2f} s (writes 1.0" in terminal.soak_line(seen, 1)
+    assert f"longest outage {trial.downtime_longest_s:.2f} s (writes 1.0" in monkey_report.soak_line(seen, 1)
     cut = replace(seen, downtime_censored=True)
-    assert f"longest outage ≥ {trial.downtime_longest_s:.2f} s" in terminal.soak_line(cut, 1)
+    assert f"longest outage ≥ {trial.downtime_longest_s:.2f} s" in monkey_report.soak_line(cut, 1)
     # Of a line of an older version only its parts are known: it was no shorter than either.
     older = outcome(reads_downtime_s=0.4)
     assert (older.outage.low, older.outage.is_exact) == (0.9, False)
@@ -203,10 +203,10 @@ def test_outage_of_the_service_is_kept_beside_those_of_reads_and_writes() -> Non
 def test_table_of_a_soak_has_the_median_and_the_worst_by_experiment() -> None:
     found = [outcome(at, downtime_s=s, downtime_censored=False, writes_downtime_s=0.0) for at, s in enumerate((0.5, 1.0, 4.0))]
     out = StringIO()
-    terminal.show_soak(Console(file=out, width=200), found, 3, Verdict.HELD)
+    soak_report.show_soak(Console(file=out, width=200), found, 3, Verdict.HELD)
     (line,) = [line for line in out.getvalue().splitlines() if line.startswith("kill-primary")]
     assert line.split() == ["kill-primary", "3", "3", "1.00", "s", "4.00", "s", "0.00", "s", "0.00", "s", "0", "3.2", "s"]
-    assert "never two writable databases" in out.getvalue()
+    assert "no split brain" in out.getvalue()
 
 
 def test_line_of_another_version_is_read_and_its_audit_was_not_complete(tmp_path: Path) -> None:
