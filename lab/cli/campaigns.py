@@ -26,7 +26,7 @@ from lab.errors import HealError, UsageError
 from lab.model.experiment import RATE_MAX_PER_S, LoadPlan
 from lab.model.result import TrialResult
 from lab.model.topology import Stage
-from lab.report import tables
+from lab.report import comparison_terminal, spof_terminal
 from lab.spec import stages
 from lab.spec.located_yaml import place
 from lab.store import jsonl
@@ -138,7 +138,7 @@ def sweep(
     if as_json:
         output.document({**found.to_document(), "folder": str(kept.folder)})
     else:
-        tables.show_sweep(output.data, found, terms.tolerance_s)
+        spof_terminal.show_spof(output.data, found, terms.tolerance_s)
         output.data.print(f"kept in {kept.folder}", highlight=False, soft_wrap=True)
     sys.exit(EXIT_OF_VERDICT[found.verdict])
 
@@ -225,7 +225,7 @@ def compare(
     if as_json:
         output.document({**found.to_document(), "folder": str(kept.folder)})
     else:
-        tables.show_comparison(output.data, found)
+        comparison_terminal.show_comparison(output.data, found)
         output.data.print(f"kept in {kept.folder}", highlight=False, soft_wrap=True)
     sys.exit(EXIT_OF_VERDICT[found.verdict])
 
@@ -342,7 +342,7 @@ def _teller(
         done, left = len(kept.attempts), campaign.trials_left(wanted, kept)
         left_s = campaign.seconds_left(wanted, kept, terms.fault_duration_s + OVERHEAD_S)
         name = names[attempt.stage]
-        output.say(tables.trial_line(done, done + left, name, attempt.column, result, attempt.broken_off, left_s))
+        output.say(comparison_terminal.trial_line(done, done + left, name, attempt.column, result, attempt.broken_off, left_s))
 
     return said
 

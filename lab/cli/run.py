@@ -13,7 +13,18 @@ import click
 
 from lab import signals
 from lab.analysis import run_document
-from lab.cli.options import EXIT_OF_VERDICT, TRIALS_MAX, Duration, Output, json_option, pass_output, seed_option, with_failover
+from lab.cli.options import (
+    EXIT_OF_VERDICT,
+    TRIALS_MAX,
+    Duration,
+    Output,
+    json_option,
+    model_option,
+    pass_output,
+    seed_option,
+    verbose_option,
+    with_failover,
+)
 from lab.cli.own_stack import Asked, Ground, check_alone, prepare, with_own_stack
 from lab.cluster import lifecycle, preflight
 from lab.engine.engine import Engine
@@ -51,6 +62,8 @@ from lab.trial.runner import run as run_experiment
 @click.option("--web-ui", is_flag=True, help="Show Locust's own page on loopback while it runs.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @json_option
+@verbose_option
+@model_option
 @with_failover
 @with_own_stack
 @pass_output
@@ -68,6 +81,8 @@ def run(
     web_ui: bool,
     dry_run: bool,
     as_json: bool,
+    verbose: bool,
+    model: bool,
     failover: str | None,
     own_stack: Asked | None,
 ) -> None:
@@ -113,7 +128,7 @@ def run(
         output.document(run_document.as_document(result))
     else:
         assert result.folder is not None
-        terminal.show(output.data, result, run_document.rebuild(result.folder)[1])
+        terminal.show_run(output.data, result, run_document.rebuild(result.folder)[1], verbose, model)
     sys.exit(EXIT_OF_VERDICT[result.verdict])
 
 

@@ -14,7 +14,7 @@ from lab.analysis.matrix import Cell, Matrix, Row
 from lab.model.history import RunInfo, TrialRecord
 from lab.model.measures import SURE_WHEN_INVALID, Verdict
 from lab.model.result import RunResult, TrialResult
-from lab.report import terminal, timeline, words
+from lab.report import matrix_words, remarks, run_words, timeline, words
 from lab.report.svg import xml_text
 
 
@@ -58,10 +58,10 @@ def _trial_case(suite: str, info: RunInfo, record: TrialRecord, trial: TrialResu
     said = "\n".join(
         [
             _seen(trial),
-            *terminal.remarks(info, trial),
+            *remarks.remarks(info, trial),
         ]
     )
-    name = f"trial {trial.number}" + (f" ({words.broken(trial)})" if trial.targets else "")
+    name = f"trial {trial.number}" + (f" ({run_words.broken(trial)})" if trial.targets else "")
     return Case(suite, name, outcome, "; ".join(why), "\n".join(why), timeline.length_s(record), said)
 
 
@@ -93,7 +93,7 @@ def _cell_case(row: Row, column: str, cell: Cell) -> Case:
     outcomes = {Verdict.HELD: "", Verdict.REFUTED: "failure", Verdict.INCONCLUSIVE: "error", None: "error"}
     outcome = outcomes[cell.verdict] if cell.applicable else "skipped"
     message = "; ".join(cell.why) or (cell.verdict.value if cell.verdict else "not run") if outcome else ""
-    return Case(row.name, column, outcome, message, "\n".join(cell.why), said=words.cell_sentence(cell))
+    return Case(row.name, column, outcome, message, "\n".join(cell.why), said=matrix_words.cell_sentence(cell))
 
 
 def _document(name: str, suites: Sequence[ElementTree.Element]) -> str:

@@ -20,8 +20,8 @@ from lab.analysis.summary import sample_median
 from lab.model.measures import Verdict
 from lab.model.result import MONTH_S, MonkeyOutcome, SoakOutcome
 from lab.plaintext import one_line
-from lab.report import words
-from lab.report.terminal import VERDICT_STYLES
+from lab.report import matrix_words, words
+from lab.report.console import VERDICT_STYLES
 
 ROUNDING = 1e-6
 """What a whole number may be short of one by, as it was calculated."""
@@ -51,7 +51,7 @@ def _head(fault: SoakOutcome, of: int) -> str:
 
 
 def _safety_of(fault: SoakOutcome) -> str:
-    split = f", split brain {words.split_text(fault.split_brain_s)}" if fault.split_brain_s != 0 else ""
+    split = f", split brain {matrix_words.split_text(fault.split_brain_s)}" if fault.split_brain_s != 0 else ""
     return f"lost {total_lost([fault])}{split}"
 
 

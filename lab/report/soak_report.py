@@ -14,7 +14,7 @@ from lab.model.measures import Verdict
 from lab.model.result import SoakOutcome
 from lab.plaintext import one_line
 from lab.report import monkey_report, words
-from lab.report.terminal import VERDICT_STYLES
+from lab.report.console import VERDICT_STYLES
 
 SOAK_TITLES = ("experiment", "faults", "held", "outage", "worst", "writes", "reads", "lost", "restored")
 SOAK_LEGEND = (

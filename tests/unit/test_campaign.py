@@ -22,7 +22,6 @@ from lab.model.experiment import LoadPlan
 from lab.model.fault import FaultKind
 from lab.model.measures import Verdict
 from lab.model.result import TrialResult
-from lab.report import words
 from lab.signals import Deferred
 from lab.spec import stages
 from lab.store import runs
@@ -347,8 +346,8 @@ def test_the_figure_of_a_cell_is_that_of_its_worst_target(tmp_path: Path) -> Non
     assert (found.worst, found.trials, found.trials_valid, len(found.downtimes_s)) == ("region:eu", 3, 3, 3)
     assert found.downtime_median_s == pytest.approx(1.0, abs=0.02)
     assert [each.downtime_median_s for each in found.members[1:]] == [0.0, 0.0]
-    assert words.cell_members(found) == "eu 1.02 s (us 0 s, witness 0 s)"
-    assert words.cell_sentence(found).startswith("longest outage eu 1.02 s (us 0 s, witness 0 s); 75% interval ")
+    assert matrix_words.cell_members(found) == "eu 1.02 s (us 0 s, witness 0 s)"
+    assert matrix_words.cell_sentence(found).startswith("longest outage eu 1.02 s (us 0 s, witness 0 s); 75% interval ")
     assert (found.verdict, found.audits_incomplete) == (Verdict.HELD, 0)
 
 
@@ -363,7 +362,7 @@ def test_a_target_without_a_valid_trial_leaves_the_cell_open(tmp_path: Path) -> 
     assert (found.verdict, found.unmeasured, found.trials_fewest) == (Verdict.INCONCLUSIVE, ("region:us",), 0)
     assert "region:us: no valid trial" in found.why
     assert found.worst in ("region:eu", "region:witness")
-    assert "us no valid trial" in words.cell_members(found)
+    assert "us no valid trial" in matrix_words.cell_members(found)
 
 
 def test_cells_of_several_targets_survive_their_json(tmp_path: Path) -> None:

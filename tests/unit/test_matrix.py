@@ -35,7 +35,7 @@ from lab.analysis.spof import Fate
 from lab.analysis.summary import sample_median
 from lab.checker.outages import at_least
 from lab.model.measures import Verdict
-from lab.report import heat, html_page, markdown, table, tables, terminal, words
+from lab.report import comparison_terminal, csv_table, heat, html_page, markdown, matrix_words
 from lab.spec import stages
 from tests.unit import matrices
 from tests.unit.helpers import EVENTS, record, result
@@ -76,23 +76,23 @@ def nineteen(seconds: float = 1.01, cut_s: float = 3.0) -> Cell:
 def test_one_trial_of_twenty_that_is_a_bound_leaves_the_median_as_it_is() -> None:
     found = nineteen()
     assert (found.downtime_censored, found.median_at_least_s, found.median_at_most_s) == (False, 1.01, 1.01)
-    assert words.cell_downtime(found) == "1.01 s"
+    assert matrix_words.cell_downtime(found) == "1.01 s"
     assert heat.level(found) == 2
     (allowed,) = compare.allowed_incidents(matrix(row("5-x", found)))
     assert (allowed.faults[0], allowed.censored) == (2566, False)
     # What was seen of it is no more than was seen: the worst is a bound, and it is none that was survived.
     assert found.is_cut
-    assert not words.survived(found)
-    assert words.survived(nineteen(cut_s=0.5)) is False
-    assert words.survived(sampled("kill-primary", [(1.01, False)] * 20))
+    assert not matrix_words.survived(found)
+    assert matrix_words.survived(nineteen(cut_s=0.5)) is False
+    assert matrix_words.survived(sampled("kill-primary", [(1.01, False)] * 20))
 
 
 def test_bounds_that_could_move_the_median_are_shown_and_darken_the_cell() -> None:
     found = sampled("kill-primary", [(1.0, False), (1.2, False), (0.5, True)])
     assert (found.median_at_least_s, found.median_at_most_s) == (1.0, 1.2)
-    assert (words.cell_downtime(found), heat.level(found)) == ("≥ 1.00 s", 2)
+    assert (matrix_words.cell_downtime(found), heat.level(found)) == ("≥ 1.00 s", 2)
     most = sampled("kill-primary", [(0.4, True), (0.4, True), (0.3, False)])
-    assert (words.cell_downtime(most), heat.level(most)) == ("≥ 0.40 s", 4)
+    assert (matrix_words.cell_downtime(most), heat.level(most)) == ("≥ 0.40 s", 4)
 
 
 def test_cell_of_a_run_has_reads_writes_and_the_gap_apart() -> None:
@@ -114,7 +114,7 @@ def test_cell_of_a_run_has_reads_writes_and_the_gap_apart() -> None:
     # Of three, with the one that is not valid, the middle is one that ended by itself.
     assert found.downtime_median_all_s == run.trials[2].downtime_longest_s
     assert not found.downtime_median_all_censored
-    assert f"with those that are not valid {run.trials[2].downtime_longest_s:.2f} s" in words.cell_sentence(found)
+    assert f"with those that are not valid {run.trials[2].downtime_longest_s:.2f} s" in matrix_words.cell_sentence(found)
 
 
 def test_trials_in_which_redundancy_was_not_seen_to_be_restored_are_counted() -> None:
@@ -122,7 +122,7 @@ def test_trials_in_which_redundancy_was_not_seen_to_be_restored_are_counted() ->
     found = cell_of("kill-web", a_run(record((2.0, 3.0)), record((2.0, 3.0), number=2, events=without))[0])
     assert found.without_redundancy_s == pytest.approx(2.5, abs=0.02)
     assert found.degraded_unknown == 1
-    assert "(1 unknown)" in words.cell_sentence(found)
+    assert "(1 unknown)" in matrix_words.cell_sentence(found)
 
 
 def test_a_cell_of_no_valid_trial_knows_nothing() -> None:
@@ -145,15 +145,15 @@ def test_reads_and_writes_stand_apart_where_they_differ(
     whole_s: float, reads_s: float | None, writes_s: float, said: str
 ) -> None:
     found = matrices.cell("kill-web", whole_s, reads_downtime_median_s=reads_s, writes_downtime_median_s=writes_s)
-    assert words.cell_apart(found) == said
-    assert words.cell_gap(replace(found, gap_median_s=0.82)) == "gap 0.82"
-    assert words.cell_gap(replace(found, gap_median_s=6.0, gap_median_censored=True)) == "gap ≥ 6.00"
-    assert words.cell_gap(found) == ""
+    assert matrix_words.cell_apart(found) == said
+    assert matrix_words.cell_gap(replace(found, gap_median_s=0.82)) == "gap 0.82"
+    assert matrix_words.cell_gap(replace(found, gap_median_s=6.0, gap_median_censored=True)) == "gap ≥ 6.00"
+    assert matrix_words.cell_gap(found) == ""
 
 
 def test_a_bound_of_one_of_the_two_is_shown() -> None:
     found = matrices.cell("kill-web", 3.0, reads_downtime_median_s=3.0, writes_downtime_median_s=3.0)
-    assert words.cell_apart(replace(found, writes_downtime_median_censored=True)) == "reads 3.00 · writes ≥ 3.00"
+    assert matrix_words.cell_apart(replace(found, writes_downtime_median_censored=True)) == "reads 3.00 · writes ≥ 3.00"
 
 
 # Properties
@@ -226,9 +226,9 @@ def test_what_was_not_watched_is_not_survived_and_is_said() -> None:
     run, _ = a_run(record())
     unseen, alone = cell_of("kill-web", run), cell_of("kill-web", run, is_replicated=False)
     assert (unseen.split_brain_s, alone.split_brain_s) == (None, 0.0)
-    assert (words.survived(unseen), words.survived(alone)) == (False, True)
-    assert "split brain not watched" in words.cell_sentence(unseen)
-    assert "split brain" not in words.cell_sentence(alone)
+    assert (matrix_words.survived(unseen), matrix_words.survived(alone)) == (False, True)
+    assert "split brain not watched" in matrix_words.cell_sentence(unseen)
+    assert "split brain" not in matrix_words.cell_sentence(alone)
 
 
 # Older files
@@ -244,8 +244,8 @@ def test_files_of_an_older_version_do_not_know_what_they_did_not_keep() -> None:
     found = [cell for line in from_document(raw).rows for cell in line.cells]
     assert {getattr(cell, f"{name}_s") for cell in found for name in SINCE_OUTAGES_APART} == {None}
     assert {cell.split_brain_s for cell in found} == {None}
-    assert not any(words.survived(cell) for cell in found)
-    assert not any(words.cell_apart(cell) or words.cell_gap(cell) for cell in found)
+    assert not any(matrix_words.survived(cell) for cell in found)
+    assert not any(matrix_words.cell_apart(cell) or matrix_words.cell_gap(cell) for cell in found)
 
 
 def test_older_files_said_of_a_median_that_any_trial_is_a_bound() -> None:
@@ -284,11 +284,11 @@ def real() -> Matrix:
 
 def test_in_a_real_failover_writes_stand_beside_reads_that_went_on() -> None:
     frozen = replayed("pause-primary", "5-redundant-load-balancers/pause-primary")
-    assert words.cell_beside(frozen) == ["reads 0", "writes 1.36", "gap 1.45"]
-    assert words.cell_downtime(frozen) == "1.36 s"
+    assert matrix_words.cell_beside(frozen) == ["reads 0", "writes 1.36", "gap 1.45"]
+    assert matrix_words.cell_downtime(frozen) == "1.36 s"
     assert frozen.split_brain_s == 0.0
     zone = replayed("kill-zone", "6-multi-az/disconnect-zone-a")
-    assert words.cell_apart(zone) == "reads 0.39 · writes 3.76"
+    assert matrix_words.cell_apart(zone) == "reads 0.39 · writes 3.76"
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
@@ -296,7 +296,7 @@ def test_no_figure_is_cut_in_a_narrow_terminal(width: int) -> None:
     found = real()
     concluded = of_comparison(found, [stages.find("5"), stages.find("6")], reliability.read(), None, None, {})
     out = StringIO()
-    tables.show_comparison(Console(file=out, width=width), concluded)
+    comparison_terminal.show_comparison(Console(file=out, width=width), concluded)
     text = out.getvalue()
     assert "…" not in text
     for said in ("reads 0", "writes 1.36", "gap 1.45", "1.18-1.42", "≥ 6.10 s", "gap ≥ 6.30", "split brain not watched"):
@@ -306,13 +306,13 @@ def test_no_figure_is_cut_in_a_narrow_terminal(width: int) -> None:
 
 def test_every_rendering_has_reads_writes_and_the_gap() -> None:
     found, out = real(), StringIO()
-    terminal.show_matrix(Console(file=out, width=160), found)
+    comparison_terminal.show_matrix(Console(file=out, width=160), found)
     page = " ".join(re.sub(r"<[^>]+>", " ", html_page.matrix_page(found)).split())
     for text in (" ".join(out.getvalue().split()), page):
         for said in ("reads 0", "writes 1.36", "gap 1.45", "gap ≥ 6.30"):
             assert said in text
     assert "1.36 s ✓, reads 0 · writes 1.36, gap 1.45" in markdown.comparison(found)
-    lines = list(csv.DictReader(StringIO(table.comparison(found))))
+    lines = list(csv.DictReader(StringIO(csv_table.comparison(found))))
     frozen = next(line for line in lines if line["column"] == "pause-primary")
     assert (frozen["reads_downtime_median_s"], frozen["writes_downtime_median_censored"]) == ("0", "false")
     assert float(frozen["writes_downtime_median_s"]) == pytest.approx(1.356, abs=0.001)

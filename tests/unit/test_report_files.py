@@ -26,7 +26,7 @@ from lab.errors import EXIT_HELD, EXIT_USAGE, UsageError
 from lab.model.history import Event
 from lab.model.measures import MEASURES, Check, Measured, Outcome, Verdict
 from lab.model.result import RunResult
-from lab.report import files, html_page, junit, markdown, table, terminal, words
+from lab.report import csv_table, files, html_page, junit, markdown, matrix_words, run_words, terminal, words
 from lab.report.heat import level, mark
 from lab.store.runs import RunJournal
 from tests.unit.helpers import EVENTS, NONE_LOST, record, result, run_info
@@ -136,8 +136,8 @@ def test_junit_is_well_formed_for_any_text(text: str) -> None:
 
 
 def test_csv_has_a_line_a_trial() -> None:
-    rows = list(csv.DictReader(StringIO(table.run(*a_run(record((2.0, 3.0), events=WATCHED), invalid(2))[:1]))))
-    assert list(rows[0]) == list(table.TRIAL_COLUMNS)
+    rows = list(csv.DictReader(StringIO(csv_table.run(*a_run(record((2.0, 3.0), events=WATCHED), invalid(2))[:1]))))
+    assert list(rows[0]) == list(csv_table.TRIAL_COLUMNS)
     first, second = rows
     assert (first["trial"], first["valid"], first["targets"], first["downtime_longest_s"]) == ("1", "true", "web1", "1.017812")
     assert (first["inject_s"], first["elect_s"], first["operator_s"]) == ("2", "2.4", "")
@@ -149,12 +149,12 @@ def test_csv_has_a_line_a_trial() -> None:
 def test_csv_has_the_measures_that_expectations_are_about() -> None:
     # Counts of failures are there as what was intended and what was good; shares of reads and writes likewise.
     derived = {"requests_failed", "reads_failed", "writes_failed", "reads_availability_ratio", "writes_availability_ratio"}
-    assert set(MEASURES) - derived <= set(table.TRIAL_COLUMNS)
+    assert set(MEASURES) - derived <= set(csv_table.TRIAL_COLUMNS)
 
 
 def test_csv_of_a_comparison_has_a_line_a_cell() -> None:
-    rows = list(csv.DictReader(StringIO(table.comparison(a_matrix()))))
-    assert list(rows[0]) == list(table.CELL_COLUMNS)
+    rows = list(csv.DictReader(StringIO(csv_table.comparison(a_matrix()))))
+    assert list(rows[0]) == list(csv_table.CELL_COLUMNS)
     assert [(row["stage"], row["column"], row["verdict"]) for row in rows] == [
         ("1", "kill-web", "refuted"),
         ("1", "kill-lb", ""),
@@ -168,10 +168,10 @@ def test_csv_of_a_comparison_has_a_line_a_cell() -> None:
 
 
 def test_csv_is_no_formula_and_has_a_first_line_even_of_nothing() -> None:
-    rows = list(csv.DictReader(StringIO(table.run(a_run(record(), info=run_info(experiment="=cmd|' /C calc'!A0"))[0]))))
+    rows = list(csv.DictReader(StringIO(csv_table.run(a_run(record(), info=run_info(experiment="=cmd|' /C calc'!A0"))[0]))))
     assert rows[0]["experiment"] == "'=cmd|' /C calc'!A0"
-    assert table.run(a_run()[0]) == ",".join(table.TRIAL_COLUMNS) + "\n"
-    assert len(list(csv.DictReader(StringIO(table.run(hostile()[0]))))) == 1
+    assert csv_table.run(a_run()[0]) == ",".join(csv_table.TRIAL_COLUMNS) + "\n"
+    assert len(list(csv.DictReader(StringIO(csv_table.run(hostile()[0]))))) == 1
 
 
 # Markdown
@@ -365,13 +365,13 @@ def test_heat(downtimes_s: tuple[float, ...], censored: bool, expected: int | No
 
 def test_cell_that_does_not_apply_has_no_heat_and_no_mark() -> None:
     gone = matrix.not_applicable("kill-lb", "there is none")
-    assert (level(gone), mark(gone), words.cell_downtime(gone)) == (None, "", "n/a")
+    assert (level(gone), mark(gone), matrix_words.cell_downtime(gone)) == (None, "", "n/a")
 
 
 def test_survivor_cheaper_of_equals() -> None:
     base = a_matrix()
     rows = [replace(base.rows[1], name=name, boxes=boxes, cells=base.rows[1].cells[:1]) for name, boxes in (("a", 9), ("b", 4))]
-    assert "b 1 of 1 with 4 boxes" in words.matrix_headline(replace(base, rows=(base.rows[0], *rows)))
+    assert "b 1 of 1 with 4 boxes" in matrix_words.matrix_headline(replace(base, rows=(base.rows[0], *rows)))
 
 
 def titled(number: int, title: str, **changes: Any) -> matrix.Row:
@@ -383,14 +383,16 @@ def titled(number: int, title: str, **changes: Any) -> matrix.Row:
 def test_headline_names_the_first_the_best_and_the_last_stage_by_title() -> None:
     rows = (titled(1, "Single server"), titled(4, "Redundant"), titled(2, "Between"), titled(3, "Last"))
     whole = replace(a_matrix(), rows=rows, columns=())
-    assert words.matrix_headline(whole) == (
+    assert matrix_words.matrix_headline(whole) == (
         "Single server survives 1 of 4 faults with 1 box and 100 MiB, Redundant 4 of 4 with 4 boxes and 400 MiB, "
         "Last 3 of 4 with 3 boxes and 300 MiB; no acknowledged write was lost."
     )
     two = replace(whole, rows=(titled(1, "One"), titled(2, "Two", name="2-x (automatic)", failover="automatic")))
-    assert words.matrix_headline(two).startswith("One survives 1 of 4 faults with 1 box and 100 MiB, Two (automatic) 2 of 4 with")
+    assert matrix_words.matrix_headline(two).startswith(
+        "One survives 1 of 4 faults with 1 box and 100 MiB, Two (automatic) 2 of 4 with"
+    )
     older = replace(whole, rows=(titled(1, ""),))
-    assert words.matrix_headline(older).startswith("1-x survives")
+    assert matrix_words.matrix_headline(older).startswith("1-x survives")
 
 
 @pytest.mark.parametrize(
@@ -409,7 +411,7 @@ def test_headline_says_no_write_was_lost_only_where_every_audit_was_complete(
 ) -> None:
     cells = tuple(cell(f"kill-{at}", (0.1,), audits_incomplete=each) for at, each in enumerate(unknown))
     row = titled(1, "A", cells=(replace(cells[0], writes_lost=lost), *cells[1:]))
-    assert words.matrix_headline(replace(a_matrix(), rows=(row,), columns=())).endswith(f"; {said}")
+    assert matrix_words.matrix_headline(replace(a_matrix(), rows=(row,), columns=())).endswith(f"; {said}")
 
 
 def test_a_file_of_an_older_version_is_read_and_its_losses_are_not_known() -> None:
@@ -422,7 +424,7 @@ def test_a_file_of_an_older_version_is_read_and_its_losses_are_not_known() -> No
     found = matrix.from_document(raw)
     assert {each.audits_incomplete for row in found.rows for each in row.cells} == {None}
     assert {each.members for row in found.rows for each in row.cells} == {()}
-    assert "not known for" in words.matrix_headline(found)
+    assert "not known for" in matrix_words.matrix_headline(found)
 
 
 @pytest.mark.parametrize(
@@ -489,25 +491,25 @@ def test_percent_never_rounds_up_to_all(ratio: float | None, text: str) -> None:
 
 
 def test_every_measure_and_phase_has_words() -> None:
-    assert set(words.MEASURE_WORDS) == set(MEASURES)
+    assert set(run_words.MEASURE_WORDS) == set(MEASURES)
     assert set(result((2.0, 3.0)).phases) <= set(words.PHASE_WORDS)
-    assert words.measure_text(str(NONE_LOST)) == "lost writes at most 0"
+    assert run_words.measure_text(str(NONE_LOST)) == "lost writes at most 0"
 
 
 def test_lost_writes_and_split_brain_are_in_the_sentence() -> None:
     whole = record((2.0, 3.0), final_orders={"db": {}})
     run, _ = a_run(whole)
-    assert "192 of 192 acknowledged writes were lost" in words.headline(run)
+    assert "192 of 192 acknowledged writes were lost" in run_words.headline(run)
     split = replace(run.trials[0], writable={"none_s": 0.0, "multiple_s": 1.25})
-    assert "two databases accepted writes for 1.25 s" in words.headline(replace(run, trials=(split,)))
+    assert "two databases accepted writes for 1.25 s" in run_words.headline(replace(run, trials=(split,)))
     unread, _ = a_run(record(final_orders={"db": None}), record(number=2))
-    assert "whether a write was lost is not known" in words.headline(unread)
+    assert "whether a write was lost is not known" in run_words.headline(unread)
 
 
 def test_expectations_missed_are_said_once_with_their_range() -> None:
     whys = ["downtime_longest_s at most 1: was 6.1", "the load was late", "downtime_longest_s at most 1: was 12", "x: was 1.2.3"]
-    assert words.grouped(whys) == ["longest outage in seconds at most 1: was 6.1 to 12", "the load was late", "x: was 1.2.3"]
-    assert words.grouped([HOSTILE, HOSTILE]) == [HOSTILE]
+    assert run_words.grouped(whys) == ["longest outage in seconds at most 1: was 6.1 to 12", "the load was late", "x: was 1.2.3"]
+    assert run_words.grouped([HOSTILE, HOSTILE]) == [HOSTILE]
 
 
 # The command line

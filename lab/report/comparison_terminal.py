@@ -12,17 +12,16 @@ from lab.analysis.compare import OBJECTIVES, AllowedIncidents, RegressionCheck
 from lab.analysis.conclusion import MODEL_NOTE, Conclusion
 from lab.analysis.matrix import Cell, Matrix, Row
 from lab.analysis.reliability import Prediction
-from lab.analysis.spof import Fate, Sweep, SweepResult
 from lab.analysis.stats import TRIALS_MIN, Change
 from lab.model.measures import Verdict
 from lab.model.result import TrialResult
-from lab.report import words
-from lab.report.terminal import VERDICT_STYLES
+from lab.plaintext import one_line
+from lab.report import matrix_words, words
+from lab.report.conditions import lines_of
+from lab.report.console import VERDICT_STYLES
 
 NOT_APPLICABLE = "·"
 AS_FAR = ", as far as is known"
-OUTAGE = "OUTAGE"
-FATES = {Fate.SURVIVED: ("survived", "green"), Fate.FAILED: (OUTAGE, "bold red"), Fate.UNKNOWN: ("unknown", "yellow")}
 
 
 def trial_line(done: int, total: int, stage: str, column: str, result: TrialResult | None, why: str, left_s: float) -> str:
@@ -44,13 +43,13 @@ def trial_line(done: int, total: int, stage: str, column: str, result: TrialResu
 def show_comparison(console: Console, found: Conclusion) -> None:
     """The matrix, what it means, and what is only a model."""
     matrix = found.matrix
-    _heading(console, "Longest outage of the service: median (interval), reads and writes where they differ, longest gap")
-    console.print(_grid(matrix, _downtime))
-    _heading(console, "Answered correctly in time, of all that was asked in a trial (median)")
+    heading(console, "Longest outage of the service: median (interval), reads and writes where they differ, longest gap")
+    console.print(_grid(matrix, downtime))
+    heading(console, "Answered correctly in time, of all that was asked in a trial (median)")
     console.print(_grid(matrix, _ratio))
-    _heading(console, "Time without redundancy: served, and the next fault would have been an outage (median)")
-    console.print(_grid(matrix, _degraded))
-    _heading(console, f"How many such faults a month allows at {', '.join(f'{each * 100:.5g} %' for each in OBJECTIVES)}")
+    heading(console, "Time without redundancy: served, and the next fault would have been an outage (median)")
+    console.print(_grid(matrix, redundancy))
+    heading(console, f"How many such faults a month allows at {', '.join(f'{each * 100:.5g} %' for each in OBJECTIVES)}")
     console.print(_grid(matrix, lambda cell: _allowed(cell, found.allowed_incidents, matrix)))
     console.print(
         f"{NOT_APPLICABLE} not applicable: the stage has no such thing;  ≥ ≤ a bound: the lab healed too many trials before they ended",
@@ -60,17 +59,18 @@ def show_comparison(console: Console, found: Conclusion) -> None:
     _differences(console, found)
     _model(console, found.predictions)
     _gates(console, found)
-    _spent(console, found.spent_s)
+    spent(console, found.spent_s)
     gated = found.budget is not None or found.regressions is not None
-    _closing(console, found, _comparison_closing(found), () if gated else found.why)  # each gate has said its own
+    closing(console, found, _comparison_closing(found), () if gated else found.why)  # each gate has said its own
 
 
-def _heading(console: Console, text: str) -> None:
+def heading(console: Console, text: str) -> None:
+    """A title over a table, after an empty line."""
     console.print()
     console.print(Text(text, style="bold"))
 
 
-def _table(titles: Sequence[str], right: int) -> Table:
+def figures_table(titles: Sequence[str], right: int) -> Table:
     """A table whose columns from `right` on hold figures."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for place, title in enumerate(titles):
@@ -80,7 +80,7 @@ def _table(titles: Sequence[str], right: int) -> Table:
 
 
 def _grid(matrix: Matrix, say: Callable[[Cell], str]) -> Table:
-    table = _table(["stage", "boxes", "MiB", *(column.name for column in matrix.columns)], right=1)
+    table = figures_table(["stage", "boxes", "MiB", *(column.name for column in matrix.columns)], right=1)
     for row in matrix.rows:
         cells = [_in_grid(row.cell(column.name), say) for column in matrix.columns]
         table.add_row(_short(row), str(row.boxes), str(row.memory_mib), *cells)
@@ -100,8 +100,9 @@ def _in_grid(cell: Cell | None, say: Callable[[Cell], str]) -> str:
     return say(cell) if cell.trials_valid else "no valid trial"
 
 
-def _downtime(cell: Cell) -> str:
-    return "\n".join([words.cell_downtime(cell), *_interval(cell), *words.cell_beside(cell), *_members(cell)])
+def downtime(cell: Cell) -> str:
+    """The median of the longest outage, and what stands beneath it, a line each."""
+    return "\n".join([matrix_words.celldowntime(cell), *_interval(cell), *matrix_words.cell_beside(cell), *_members(cell)])
 
 
 def _interval(cell: Cell) -> list[str]:
@@ -117,11 +118,16 @@ def _members(cell: Cell) -> list[str]:
     if not cell.worst:
         return []
     others = [each for each in cell.members if each.target != cell.worst]
-    return [f"worst: {cell.worst}", *(f"{each.name}: {words.member_downtime(each)}" for each in others)]
+    return [f"worst: {cell.worst}", *(f"{each.name}: {matrix_words.memberdowntime(each)}" for each in others)]
 
 
-def _degraded(cell: Cell) -> str:
-    return "unknown" if cell.without_redundancy_s is None else f"{cell.without_redundancy_s:.1f} s{words.degraded_unknown(cell)}"
+def redundancy(cell: Cell) -> str:
+    """The time without redundancy."""
+    return (
+        "unknown"
+        if cell.without_redundancy_s is None
+        else f"{cell.without_redundancy_s:.1f} s{matrix_words.degraded_unknown(cell)}"
+    )
 
 
 def _ratio(cell: Cell) -> str:
@@ -145,10 +151,10 @@ def _losses(console: Console, matrix: Matrix) -> None:
     known = "" if all(cell.losses_known for _, cell in cells) else AS_FAR
     split = f"for {split_s:.1f} s" if split_s else "never"
     watched = "" if all(cell.split_brain_s is not None for _, cell in cells) else AS_FAR
-    _heading(console, f"Acknowledged writes lost: {lost}{known}; two writable databases at once: {split}{watched}")
+    heading(console, f"Acknowledged writes lost: {lost}{known}; two writable databases at once: {split}{watched}")
     for name, cell in cells:
         if cell.writes_lost or cell.split_brain_s != 0 or not cell.losses_known:
-            said = words.split_text(cell.split_brain_s)
+            said = matrix_words.split_text(cell.split_brain_s)
             console.print(f"  {name}, {cell.column}: {_lost(cell)}, split brain {said}", highlight=False)
 
 
@@ -164,7 +170,7 @@ def _differences(console: Console, found: Conclusion) -> None:
     told = [each for each in found.differences if _are_neighbours(each.first, each.second, each.column, found.matrix)]
     if not told:
         return
-    _heading(console, "From a stage to the next that has the part (Mann-Whitney; Hodges-Lehmann shift; each by itself)")
+    heading(console, "From a stage to the next that has the part (Mann-Whitney; Hodges-Lehmann shift; each by itself)")
     for each in told:
         if each.shift and each.change in (Change.LONGER, Change.SHORTER):
             bound = f"{each.shift.bound} " if each.shift.bound else ""
@@ -187,8 +193,8 @@ def _are_neighbours(first: str, second: str, column: str, matrix: Matrix) -> boo
 
 
 def _model(console: Console, predictions: Sequence[Prediction]) -> None:
-    _heading(console, f"Availability over a year: {MODEL_NOTE}")
-    table = _table(["stage", "assumed failovers", "measured failovers", "minutes a month", "most of it"], right=1)
+    heading(console, f"Availability over a year: {MODEL_NOTE}")
+    table = figures_table(["stage", "assumed failovers", "measured failovers", "minutes a month", "most of it"], right=1)
     for each in predictions:
         measured = words.percent(each.measured_ratio, 4) if each.measured_ratio is not None else "-"
         table.add_row(each.row, words.percent(each.assumed_ratio, 4), measured, f"{each.month_min:.2f}", each.worst)
@@ -203,7 +209,7 @@ def _gates(console: Console, found: Conclusion) -> None:
     for title, gates in (("Budget", found.budget), ("Against the older comparison", found.regressions)):
         if gates is None:
             continue
-        _heading(console, title)
+        heading(console, title)
         for each in gates:
             why = each.why if isinstance(each, RegressionCheck) else "; ".join(each.why)
             console.print(
@@ -213,9 +219,10 @@ def _gates(console: Console, found: Conclusion) -> None:
             )
 
 
-def _spent(console: Console, spent_s: dict[str, float]) -> None:
+def spent(console: Console, spent_s: dict[str, float]) -> None:
+    """What the time of a campaign went into."""
     if spent_s:
-        _heading(console, f"Where {sum(spent_s.values()) / 60:.1f} minutes went")
+        heading(console, f"Where {sum(spent_s.values()) / 60:.1f} minutes went")
         console.print("  " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent_s.items()), highlight=False)
 
 
@@ -225,44 +232,47 @@ def _comparison_closing(found: Conclusion) -> str:
     return {Verdict.HELD: "the gate holds", Verdict.REFUTED: "the gate is broken"}.get(found.verdict, "too little to say")
 
 
-def _closing(console: Console, found: Conclusion, said: str, whys: Sequence[str]) -> None:
+def closing(console: Console, found: Conclusion, said: str, whys: Sequence[str]) -> None:
+    """The verdict, and the reasons that no table has said."""
     console.print()
     console.print(Text.assemble((found.verdict.value.upper(), VERDICT_STYLES[found.verdict]), f"  {said}"))
     for why in whys:
         console.print(f"  {why}", markup=False, highlight=False)
 
 
-# A sweep
+# A matrix by itself, as `lab report` shows it
 
 
-def show_sweep(console: Console, found: Conclusion, tolerance_s: float) -> None:
-    """Each part that failed, the single points of failure, and the pairs that show what hangs together."""
-    sweep = found.sweep
-    assert sweep is not None
-    _heading(console, f"What happens if this fails? ({OUTAGE}: the longest outage is over {tolerance_s:g} s)")
-    table = _table(["fails", "fault", "service", "longest outage", "lost writes", "split brain", "without redundancy"], right=3)
-    for each in sweep.failings:
-        table.add_row(*_failing(each))
+def show_matrix(console: Console, matrix: Matrix) -> None:
+    """Print a comparison: a row a stage, a column a fault."""
+    console.print()
+    console.print(Text(one_line(matrix.title), style="bold"))
+    table = Table(padding=(0, 1), show_lines=True)
+    table.add_column("stage")
+    for column in matrix.columns:
+        table.add_column(Text(column.title), justify="right")
+    table.add_column("costs", justify="right")
+    for row in matrix.rows:
+        cells = [_matrix_cell(row.cell(column.name)) for column in matrix.columns]
+        table.add_row(Text(row.name), *cells, Text(matrix_words.cost(row)))
     console.print(table)
-    for each in sweep.failings:
-        if each.hidden:
-            console.print(
-                f"  hidden dependency: {' and '.join(each.members)} do different work, and only both together take the service down",
-                style="yellow",
-            )
-    _spent(console, found.spent_s)
-    _closing(console, found, _spofs(sweep), found.why)
+    console.print(one_line(matrix_words.matrix_headline(matrix)), markup=False, highlight=False)
+    for line in lines_of([(row.name, row.conditions) for row in matrix.rows]):
+        console.print(one_line(line), style="dim", markup=False, highlight=False)
 
 
-def _failing(each: SweepResult) -> tuple[str | Text, ...]:
-    cell = each.cell
-    outage = _downtime(cell).replace("\n", " ") if cell.downtime_median_s is not None else "-"
-    reserve = _degraded(cell)
-    fate, style = FATES[each.fate]
-    split = words.split_text(cell.split_brain_s) if cell.split_brain_s != 0 else "-"
-    return " + ".join(each.members), each.fault, Text(fate, style), outage, str(cell.writes_lost), split, reserve
+def _matrix_cell(cell: Cell | None) -> Text:
+    """The median of the longest outage, reads and writes apart, the gap, and what must never be."""
+    if cell is None or cell.verdict is None:
+        return Text("" if cell is None else "n/a", style="dim")
+    lines = [
+        matrix_words.celldowntime(cell),
+        *_member_line(cell),
+        *matrix_words.cell_beside(cell),
+        *matrix_words.cell_alarms(cell),
+    ]
+    return Text("\n".join(lines), style=VERDICT_STYLES[cell.verdict])
 
 
-def _spofs(sweep: Sweep) -> str:
-    found, declared = ", ".join(sweep.found) or "none", ", ".join(sweep.declared) or "none"
-    return f"single points of failure: {found} (the stage file declares: {declared})"
+def _member_line(cell: Cell) -> list[str]:
+    return [matrix_words.cell_member_line(cell)] if cell.members else []
