@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lab.analysis.matrix import split_brain
+from lab.analysis.cell import split_brain
 from lab.campaign import resume
 from lab.engine.engine import Engine
 from lab.errors import LabError, UsageError

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from lab.analysis import budget, conclusion, design, reliability
+from lab.analysis import budget, conclusion, design, matrix_file, reliability
 from lab.analysis import compare as compare_
-from lab.analysis import matrix as matrices
-from lab.analysis.conclusion import Conclusion
+from lab.analysis.conclusion import Conclusion, Gate
+from lab.analysis.matrix import Matrix
 from lab.analysis.stats import SHIFT_MIN_S
 from lab.campaign import campaign
 from lab.campaign.campaign import Attempt, Campaign, Kept, StagePlan
@@ -26,7 +26,8 @@ from lab.errors import HealError, UsageError
 from lab.model.experiment import RATE_MAX_PER_S, LoadPlan
 from lab.model.result import TrialResult
 from lab.model.topology import Stage
-from lab.report import comparison_terminal, spof_terminal
+from lab.report import comparison_document, comparison_terminal, spof_terminal
+from lab.report.comparison_terminal import TrialPlace
 from lab.spec import stages
 from lab.spec.located_yaml import place
 from lab.store import jsonl
@@ -131,12 +132,12 @@ def sweep(
         _show_plan(output, make(_seed(seed)), terms, as_json)
         return
     done, kept = _carry_out(output, make, "sweep", seed, resume, terms)
-    found = conclusion.of_sweep(
+    found = conclusion.of_spof(
         campaign.outcome(done, kept), stage, done.stages[0].cell_plans, terms.tolerance_s, campaign.spent(kept)
     )
     _keep(kept, found)
     if as_json:
-        output.document({**found.to_document(), "folder": str(kept.folder)})
+        output.document({**comparison_document.as_document(found), "folder": str(kept.folder)})
     else:
         spof_terminal.show_spof(output.data, found, terms.tolerance_s)
         output.data.print(f"kept in {kept.folder}", highlight=False, soft_wrap=True)
@@ -219,18 +220,18 @@ def compare(
     done, kept = _carry_out(output, make, "compare", seed, resume, terms)
     outcome, spent = campaign.outcome(done, kept), campaign.spent(kept)
     found = conclusion.of_comparison(
-        outcome, chosen, assumed, limits, old, spent, SHIFT_MIN_S if change_min is None else change_min
+        outcome, chosen, assumed, Gate(limits, old, SHIFT_MIN_S if change_min is None else change_min), spent
     )
     _keep(kept, found)
     if as_json:
-        output.document({**found.to_document(), "folder": str(kept.folder)})
+        output.document({**comparison_document.as_document(found), "folder": str(kept.folder)})
     else:
         comparison_terminal.show_comparison(output.data, found)
         output.data.print(f"kept in {kept.folder}", highlight=False, soft_wrap=True)
     sys.exit(EXIT_OF_VERDICT[found.verdict])
 
 
-def _check_common(planned: Campaign, old: matrices.Matrix, file: Path | None) -> None:
+def _check_common(planned: Campaign, old: Matrix, file: Path | None) -> None:
     """Raises UsageError where nothing that is to be measured can be held against the older comparison."""
     if compare_.in_common([(each.stage, each.cell_plans) for each in planned.stages], old):
         return
@@ -341,13 +342,13 @@ def _teller(
     def said(attempt: Attempt, result: TrialResult | None) -> None:
         done, left = len(kept.attempts), campaign.trials_left(wanted, kept)
         left_s = campaign.seconds_left(wanted, kept, terms.fault_duration_s + OVERHEAD_S)
-        name = names[attempt.stage]
-        output.say(comparison_terminal.trial_line(done, done + left, name, attempt.column, result, attempt.broken_off, left_s))
+        place = TrialPlace(done, done + left, names[attempt.stage], attempt.column, left_s)
+        output.say(comparison_terminal.trial_line(place, result, attempt.broken_off))
 
     return said
 
 
 def _keep(kept: Kept, found: Conclusion) -> None:
     """Write it down; result.json last, for with it the campaign is through."""
-    matrices.write(found.matrix, kept.folder / matrices.FILE_NAME)
-    jsonl.write_whole(kept.folder / campaign.RESULT_NAME, found.to_document())
+    matrix_file.write(found.matrix, kept.folder / matrix_file.FILE_NAME)
+    jsonl.write_whole(kept.folder / campaign.RESULT_NAME, comparison_document.as_document(found))

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lab.analysis import matrix, run_document
+from lab.analysis import matrix_file, run_document
 from lab.cli.options import Output, json_option, model_option, pass_output, verbose_option
 from lab.errors import (
     UsageError,
@@ -58,7 +58,7 @@ def report(output: Output, /, run_name: str, as_json: bool, verbose: bool, model
     paths = {name: path for name, path in asked.items() if path is not None}
     if as_json + sum(path == files.STANDARD_OUTPUT for path in paths.values()) > 1:
         raise UsageError("only one report fits on standard output", "name a file for the others")
-    found = matrix.find(run_name)
+    found = matrix_file.find(run_name)
     if found:
         texts = _matrix_report(output, found, as_json, paths)
     else:
@@ -81,7 +81,7 @@ def _run_report(output: Output, run_name: str, shown: Shown, asked: Iterable[str
 
 def _matrix_report(output: Output, file: Path, as_json: bool, asked: Iterable[str]) -> dict[str, str]:
     """The same of a comparison."""
-    found = matrix.read(file)
+    found = matrix_file.read(file)
     if as_json:
         output.document(found.to_document())
     elif not asked:

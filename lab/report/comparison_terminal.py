@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lab.analysis.compare import OBJECTIVES, AllowedIncidents, RegressionCheck
-from lab.analysis.conclusion import MODEL_NOTE, Conclusion
+from lab.analysis.conclusion import Conclusion
 from lab.analysis.matrix import Cell, Matrix, Row
 from lab.analysis.reliability import Prediction
 from lab.analysis.stats import TRIALS_MIN, Change
 from lab.model.measures import Verdict
 from lab.model.result import TrialResult
 from lab.plaintext import one_line
-from lab.report import matrix_words, words
+from lab.report import gate_words, matrix_words, words
+from lab.report.comparison_document import MODEL_NOTE
 from lab.report.conditions import lines_of
 from lab.report.console import VERDICT_STYLES
 
@@ -24,17 +26,30 @@ NOT_APPLICABLE = "·"
 AS_FAR = ", as far as is known"
 
 
-def trial_line(done: int, total: int, stage: str, column: str, result: TrialResult | None, why: str, left_s: float) -> str:
-    """One trial that is through."""
-    if result is None:
-        said = f"broken off: {why}"
-    else:
-        said = (
-            f"{', '.join(result.targets) or '-'}  longest outage {words.longest_text(result.outages)}, lost {result.audit.lost}"
-        )
-        said += "" if result.valid else f"  not valid: {'; '.join(result.reasons)}"
-    left = f"  (about {left_s / 60:.0f} min left)" if left_s >= 60 else ""
-    return f"{done:4d} of {total}  {stage}  {column}  {said}{left}"
+@dataclass(frozen=True)
+class TrialPlace:
+    """Where in a campaign a trial is."""
+
+    done: int
+    """Trials that are through, with this one."""
+    total: int
+    stage: str
+    column: str
+    left_s: float
+    """What the rest will take, in seconds."""
+
+
+def trial_line(place: TrialPlace, result: TrialResult | None, why: str = "") -> str:
+    """One trial that is through; without a result, why it was broken off."""
+    outcome = _outcome(result) if result else f"broken off: {why}"
+    left = f"  (about {place.left_s / 60:.0f} min left)" if place.left_s >= 60 else ""
+    return f"{place.done:4d} of {place.total}  {place.stage}  {place.column}  {outcome}{left}"
+
+
+def _outcome(result: TrialResult) -> str:
+    targets, outage = ", ".join(result.targets) or "-", words.longest_text(result.outages)
+    invalid = "" if result.valid else f"  not valid: {'; '.join(result.reasons)}"
+    return f"{targets}  longest outage {outage}, lost {result.audit.lost}{invalid}"
 
 
 # A comparison
@@ -45,7 +60,7 @@ def show_comparison(console: Console, found: Conclusion) -> None:
     matrix = found.matrix
     heading(console, "Longest outage of the service: median (interval), reads and writes where they differ, longest gap")
     console.print(_grid(matrix, downtime))
-    heading(console, "Answered correctly in time, of all that was asked in a trial (median)")
+    heading(console, "Availability: good requests of all in a trial (median)")
     console.print(_grid(matrix, _ratio))
     heading(console, "Time without redundancy: served, and the next fault would have been an outage (median)")
     console.print(_grid(matrix, redundancy))
@@ -60,8 +75,8 @@ def show_comparison(console: Console, found: Conclusion) -> None:
     _model(console, found.predictions)
     _gates(console, found)
     spent(console, found.spent_s)
-    gated = found.budget is not None or found.regressions is not None
-    closing(console, found, _comparison_closing(found), () if gated else found.why)  # each gate has said its own
+    # Each gate has said its own.
+    closing(console, found, _comparison_closing(found), () if found.is_gated else gate_words.why(found))
 
 
 def heading(console: Console, text: str) -> None:
@@ -102,7 +117,7 @@ def _in_grid(cell: Cell | None, say: Callable[[Cell], str]) -> str:
 
 def downtime(cell: Cell) -> str:
     """The median of the longest outage, and what stands beneath it, a line each."""
-    return "\n".join([matrix_words.celldowntime(cell), *_interval(cell), *matrix_words.cell_beside(cell), *_members(cell)])
+    return "\n".join([matrix_words.cell_downtime(cell), *_interval(cell), *matrix_words.cell_beside(cell), *_members(cell)])
 
 
 def _interval(cell: Cell) -> list[str]:
@@ -123,11 +138,7 @@ def _members(cell: Cell) -> list[str]:
 
 def redundancy(cell: Cell) -> str:
     """The time without redundancy."""
-    return (
-        "unknown"
-        if cell.without_redundancy_s is None
-        else f"{cell.without_redundancy_s:.1f} s{matrix_words.degraded_unknown(cell)}"
-    )
+    return matrix_words.without_redundancy(cell)
 
 
 def _ratio(cell: Cell) -> str:
@@ -149,29 +160,28 @@ def _losses(console: Console, matrix: Matrix) -> None:
     cells = [(row.name, cell) for row in matrix.rows for cell in row.cells if cell.applicable]
     lost, split_s = sum(cell.writes_lost for _, cell in cells), max((cell.split_brain_s or 0.0 for _, cell in cells), default=0.0)
     known = "" if all(cell.losses_known for _, cell in cells) else AS_FAR
-    split = f"for {split_s:.1f} s" if split_s else "never"
-    watched = "" if all(cell.split_brain_s is not None for _, cell in cells) else AS_FAR
-    heading(console, f"Acknowledged writes lost: {lost}{known}; two writable databases at once: {split}{watched}")
+    split = f"{split_s:.1f} s" if split_s else "none"
+    observed = "" if all(cell.split_brain_s is not None for _, cell in cells) else AS_FAR
+    heading(console, f"Acknowledged writes lost: {lost}{known}; split brain: {split}{observed}")
     for name, cell in cells:
         if cell.writes_lost or cell.split_brain_s != 0 or not cell.losses_known:
-            said = matrix_words.split_text(cell.split_brain_s)
-            console.print(f"  {name}, {cell.column}: {_lost(cell)}, split brain {said}", highlight=False)
+            split = matrix_words.split_text(cell.split_brain_s)
+            console.print(f"  {name}, {cell.column}: {_lost(cell)}, split brain {split}", highlight=False)
 
 
 def _lost(cell: Cell) -> str:
     if cell.losses_known:
         return f"lost {cell.writes_lost}"
-    after = "" if cell.audits_incomplete is None else f" after {words.count(cell.audits_incomplete, 'trial')}"
-    return f"lost {cell.writes_lost}, not known{after}"
+    return f"lost {cell.writes_lost}, unknown in {words.count(cell.audits_incomplete, 'trial')}"
 
 
 def _differences(console: Console, found: Conclusion) -> None:
     """What each stage changes against the one before it in the matrix that has the same fault."""
-    told = [each for each in found.differences if _are_neighbours(each.first, each.second, each.column, found.matrix)]
-    if not told:
+    shown = [each for each in found.differences if _are_neighbours(each.first, each.second, each.column, found.matrix)]
+    if not shown:
         return
     heading(console, "From a stage to the next that has the part (Mann-Whitney; Hodges-Lehmann shift; each by itself)")
-    for each in told:
+    for each in shown:
         if each.shift and each.change in (Change.LONGER, Change.SHORTER):
             bound = f"{each.shift.bound} " if each.shift.bound else ""
             console.print(
@@ -179,12 +189,12 @@ def _differences(console: Console, found: Conclusion) -> None:
                 f"({each.shift.low_s:+.2f} to {each.shift.high_s:+.2f}), p = {each.shift.p_value:.2g}",
                 highlight=False,
             )
-    same, few = (sum(each.change is change for each in told) for change in (Change.NONE, Change.TOO_FEW))
+    same, few = (sum(each.change is change for each in shown) for change in (Change.NONE, Change.TOO_FEW))
     if same:
-        console.print(f"  {same} of {len(told)}: {Change.NONE}", highlight=False)
+        console.print(f"  {same} of {len(shown)}: {Change.NONE}", highlight=False)
     if few:
         fewest = f"{TRIALS_MIN} valid trials of each are the fewest"
-        console.print(f"  {few} of {len(told)}: {Change.TOO_FEW} ({fewest})", highlight=False)
+        console.print(f"  {few} of {len(shown)}: {Change.TOO_FEW} ({fewest})", highlight=False)
 
 
 def _are_neighbours(first: str, second: str, column: str, matrix: Matrix) -> bool:
@@ -202,16 +212,18 @@ def _model(console: Console, predictions: Sequence[Prediction]) -> None:
     for each in predictions:
         for seen in each.observations:
             if seen.disagreement:
-                console.print(f"  model and measurement disagree: {each.row}, {seen.column}: {seen.disagreement}", style="yellow")
+                text = gate_words.disagreement_text(seen)
+                console.print(f"  model and measurement disagree: {each.row}, {seen.column}: {text}", style="yellow")
 
 
 def _gates(console: Console, found: Conclusion) -> None:
-    for title, gates in (("Budget", found.budget), ("Against the older comparison", found.regressions)):
+    for title, gates in (("Budget", found.budget), ("Against the baseline", found.regressions)):
         if gates is None:
             continue
         heading(console, title)
         for each in gates:
-            why = each.why if isinstance(each, RegressionCheck) else "; ".join(each.why)
+            is_regression = isinstance(each, RegressionCheck)
+            why = gate_words.regression_why(each) if is_regression else "; ".join(gate_words.budget_why(each))
             console.print(
                 Text.assemble(
                     "  ", (f"{each.verdict.value:<13}", VERDICT_STYLES[each.verdict]), f"{each.row}, {each.column}  {why}"
@@ -227,9 +239,11 @@ def spent(console: Console, spent_s: dict[str, float]) -> None:
 
 
 def _comparison_closing(found: Conclusion) -> str:
-    if found.budget is None and found.regressions is None:
-        return "every cell was measured; nothing was claimed" if found.verdict is Verdict.HELD else "cells without a valid trial"
-    return {Verdict.HELD: "the gate holds", Verdict.REFUTED: "the gate is broken"}.get(found.verdict, "too little to say")
+    if not found.is_gated:
+        return (
+            "every cell was measured; no budget, no baseline" if found.verdict is Verdict.HELD else "cells without a valid trial"
+        )
+    return {Verdict.HELD: "the gate is kept", Verdict.REFUTED: "the gate is broken"}.get(found.verdict, "unknown")
 
 
 def closing(console: Console, found: Conclusion, said: str, whys: Sequence[str]) -> None:
@@ -266,7 +280,7 @@ def _matrix_cell(cell: Cell | None) -> Text:
     if cell is None or cell.verdict is None:
         return Text("" if cell is None else "n/a", style="dim")
     lines = [
-        matrix_words.celldowntime(cell),
+        matrix_words.cell_downtime(cell),
         *_member_line(cell),
         *matrix_words.cell_beside(cell),
         *matrix_words.cell_alarms(cell),
@@ -275,4 +289,4 @@ def _matrix_cell(cell: Cell | None) -> Text:
 
 
 def _member_line(cell: Cell) -> list[str]:
-    return [matrix_words.cell_member_line(cell)] if cell.members else []
+    return [matrix_words.cell_members(cell)] if cell.members else []

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 
-from lab.analysis.matrix import Cell, Column, Matrix, Row
+from lab.analysis.matrix import Cell, Matrix, Row
+from lab.analysis.matrix import Column as MatrixColumn
 from lab.checker.redundancy import Tier
-from lab.model.result import Operation, RunResult, TrialResult, longest_s
-from lab.report import words
+from lab.model.history import RunInfo
+from lab.model.measures import Check
+from lab.model.result import Operation, RunResult, TrialResult, WritesAudit, longest_s
+from lab.report import matrix_words, run_words, words
 
 Value = str | float | bool | None
+Column = Callable[[RunInfo, TrialResult], Value]
 
 
 def run(result: RunResult) -> str:
     """A line for each trial, valid or not."""
-    return _csv([_trial(result, trial) for trial in result.trials], list(TRIAL_COLUMNS))
+    rows = [{name: read(result.info, trial) for name, read in TRIAL_COLUMNS.items()} for trial in result.trials]
+    return _csv(rows, list(TRIAL_COLUMNS))
 
 
 def comparison(matrix: Matrix) -> str:
@@ -25,110 +30,112 @@ def comparison(matrix: Matrix) -> str:
     return _csv([_cell(matrix, row, column, cell) for row, column, cell in found if cell], list(CELL_COLUMNS))
 
 
-def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
-    info, audit, writes = result.info, trial.audit, trial.has_writes
-    return {
-        "stage": info.stage or None,
-        "stage_folder": info.stage_folder,
-        "failover": info.failover,
-        "experiment": info.experiment,
-        "started_at": info.started_at,
-        "rate_per_s": info.plan.rate_per_s,
-        "deadline_s": info.plan.deadline_s,
-        "trial": trial.number,
-        "seed": trial.seed,
-        "valid": trial.valid,
-        "undecided_expectations": "; ".join(str(check) for check in trial.undecided),
-        "reasons": "; ".join(trial.reasons),
-        "failed_expectations": "; ".join(str(check) for check in trial.failures),
-        "targets": " ".join(trial.targets),
-        "intended": trial.total.intended,
-        "good": trial.total.good,
-        "availability_ratio": trial.total.ratio if trial.total.intended else None,
-        "reads_intended": trial.reads.intended,
-        "reads_good": trial.reads.good,
-        "writes_intended": trial.writes.intended if writes else None,
-        "writes_good": trial.writes.good if writes else None,
-        "outages": len(trial.outages),
-        "downtime_longest_s": trial.downtime_longest_s,
-        "downtime_total_s": trial.downtime_total_s,
-        "downtime_censored": trial.censored,
-        "gap_s": trial.total.gap.length_s if trial.total.gap else None,
-        "gap_censored": bool(trial.total.gap and trial.total.gap.censored),
-        "reads_gap_s": trial.reads.gap.length_s if trial.reads.gap else None,
-        "writes_gap_s": trial.writes.gap.length_s if trial.writes.gap else None,
-        "unserved_s": trial.total.unserved_s,
-        "reads_unserved_s": trial.reads.unserved_s,
-        "writes_unserved_s": trial.writes.unserved_s if writes else None,
-        "fault_availability_ratio": _during(trial.total),
-        "reads_fault_availability_ratio": _during(trial.reads),
-        "writes_fault_availability_ratio": _during(trial.writes),
-        **_outage("reads", trial.reads, trial.reads.intended > 0),
-        **_outage("writes", trial.writes, writes),
-        "writes_acknowledged": audit.acknowledged if writes else None,
-        "writes_lost": audit.lost if audit.complete else None,
-        "writes_differing": audit.writes_differing if writes else None,
-        "writes_unexpected": audit.unexpected if audit.complete else None,
-        "writes_duplicate": audit.duplicate if audit.complete else None,
-        "split_brain_s": trial.writable.get("multiple_s"),
-        "multiple_vip_owners_s": trial.vip_owners.get("multiple_s"),
-        "time_without_redundancy_s": trial.time_without_redundancy_s,
-        "time_to_redundancy_s": trial.time_to_redundancy_s,
-        "served_of_capacity_ratio": trial.served_ratio,
-        **{name: trial.phases.get(name) for name in words.PHASE_WORDS},
-        **{f"latency_{name}_ms": trial.latency_ms[name] for name in ("p50", "p99", "max", "longest")},
-        "generator_lag_p99_ms": trial.generator.lag_p99_ms,
-        "generator_lag_max_ms": trial.generator.lag_max_ms,
-        "generator_cpu_ratio": trial.generator.cpu_ratio,
-        **{_exposure(each.tier): each.without_redundancy_s for each in trial.exposure},
-    }
+# The columns of a trial
 
 
-def _during(of: Operation) -> float | None:
-    return of.during_fault.ratio if of.during_fault else None
+def _of_info(read: Callable[[RunInfo], Value]) -> Column:
+    return lambda info, _: read(info)
 
 
-def _outage(name: str, of: Operation, is_known: bool) -> dict[str, Value]:
-    found: dict[str, Value] = {f"{name}_downtime_longest_s": longest_s(of.outages), f"{name}_downtime_censored": of.censored}
-    return found if is_known else dict.fromkeys(found)
+def _of_trial(read: Callable[[TrialResult], Value]) -> Column:
+    return lambda _, trial: read(trial)
 
 
-def _exposure(tier: str) -> str:
-    return f"exposure_{tier}_s"
+def _of_writes(read: Callable[[TrialResult], Value]) -> Column:
+    """Empty where nothing was to be written."""
+    return lambda _, trial: read(trial) if trial.has_writes else None
 
 
-# Of no trial there is a first line too.
-TRIAL_COLUMNS = (
-    *("stage", "stage_folder", "failover", "experiment", "started_at", "rate_per_s", "deadline_s", "trial", "seed", "valid"),
-    *(
-        "reasons",
-        "failed_expectations",
-        "undecided_expectations",
-        "targets",
-        "intended",
-        "good",
-        "availability_ratio",
-        "reads_intended",
-        "reads_good",
-    ),
-    *("writes_intended", "writes_good", "outages", "downtime_longest_s", "downtime_total_s", "downtime_censored"),
-    *("gap_s", "gap_censored", "reads_gap_s", "writes_gap_s", "unserved_s", "reads_unserved_s", "writes_unserved_s"),
-    *("fault_availability_ratio", "reads_fault_availability_ratio", "writes_fault_availability_ratio"),
-    *("reads_downtime_longest_s", "reads_downtime_censored", "writes_downtime_longest_s", "writes_downtime_censored"),
-    *("writes_acknowledged", "writes_lost", "writes_differing", "writes_unexpected"),
-    *(
-        "writes_duplicate",
-        "split_brain_s",
-        "multiple_vip_owners_s",
-        "time_without_redundancy_s",
-        "time_to_redundancy_s",
-        "served_of_capacity_ratio",
-    ),
-    *words.PHASE_WORDS,
-    *("latency_p50_ms", "latency_p99_ms", "latency_max_ms", "latency_longest_ms"),
-    *("generator_lag_p99_ms", "generator_lag_max_ms", "generator_cpu_ratio"),
-    *(_exposure(tier.value) for tier in Tier),
-)
+def _of_audit(read: Callable[[WritesAudit], Value]) -> Column:
+    """Empty where a database could not be read."""
+    return lambda _, trial: read(trial.audit) if trial.audit.complete else None
+
+
+def _checks(choose: Callable[[TrialResult], Sequence[Check]]) -> Column:
+    return lambda _, trial: "; ".join(map(run_words.check_text, choose(trial)))
+
+
+def _gap(choose: Callable[[TrialResult], Operation]) -> Column:
+    return lambda _, trial: gap.length_s if (gap := choose(trial).gap) else None
+
+
+def _during(choose: Callable[[TrialResult], Operation]) -> Column:
+    return lambda _, trial: share.ratio if (share := choose(trial).during_fault) else None
+
+
+def _phase(name: str) -> Column:
+    return lambda _, trial: trial.phases.get(name)
+
+
+def _latency(name: str) -> Column:
+    return lambda _, trial: trial.latency_ms[name]
+
+
+def _without_redundancy(tier: Tier) -> Column:
+    return lambda _, trial: next((each.without_redundancy_s for each in trial.exposure if each.tier == tier.value), None)
+
+
+TRIAL_COLUMNS: dict[str, Column] = {
+    "stage": _of_info(lambda info: info.stage or None),
+    "stage_folder": _of_info(lambda info: info.stage_folder),
+    "failover": _of_info(lambda info: info.failover),
+    "experiment": _of_info(lambda info: info.experiment),
+    "started_at": _of_info(lambda info: info.started_at),
+    "rate_per_s": _of_info(lambda info: info.plan.rate_per_s),
+    "deadline_s": _of_info(lambda info: info.plan.deadline_s),
+    "trial": _of_trial(lambda trial: trial.number),
+    "seed": _of_trial(lambda trial: trial.seed),
+    "valid": _of_trial(lambda trial: trial.valid),
+    "reasons": _of_trial(lambda trial: "; ".join(trial.reasons)),
+    "failed_expectations": _checks(lambda trial: trial.failures),
+    "undecided_expectations": _checks(lambda trial: trial.undecided),
+    "targets": _of_trial(lambda trial: " ".join(trial.targets)),
+    "intended": _of_trial(lambda trial: trial.total.intended),
+    "good": _of_trial(lambda trial: trial.total.good),
+    "availability_ratio": _of_trial(lambda trial: trial.total.ratio if trial.total.intended else None),
+    "reads_intended": _of_trial(lambda trial: trial.reads.intended),
+    "reads_good": _of_trial(lambda trial: trial.reads.good),
+    "writes_intended": _of_writes(lambda trial: trial.writes.intended),
+    "writes_good": _of_writes(lambda trial: trial.writes.good),
+    "outages": _of_trial(lambda trial: len(trial.outages)),
+    "downtime_longest_s": _of_trial(lambda trial: trial.downtime_longest_s),
+    "downtime_total_s": _of_trial(lambda trial: trial.downtime_total_s),
+    "downtime_censored": _of_trial(lambda trial: trial.censored),
+    "gap_s": _gap(lambda trial: trial.total),
+    "gap_censored": _of_trial(lambda trial: bool(trial.total.gap and trial.total.gap.censored)),
+    "reads_gap_s": _gap(lambda trial: trial.reads),
+    "writes_gap_s": _gap(lambda trial: trial.writes),
+    "unserved_s": _of_trial(lambda trial: trial.total.unserved_s),
+    "reads_unserved_s": _of_trial(lambda trial: trial.reads.unserved_s),
+    "writes_unserved_s": _of_writes(lambda trial: trial.writes.unserved_s),
+    "fault_availability_ratio": _during(lambda trial: trial.total),
+    "reads_fault_availability_ratio": _during(lambda trial: trial.reads),
+    "writes_fault_availability_ratio": _during(lambda trial: trial.writes),
+    "reads_downtime_longest_s": _of_trial(lambda trial: longest_s(trial.read_outages) if trial.reads.intended else None),
+    "reads_downtime_censored": _of_trial(lambda trial: trial.reads.censored if trial.reads.intended else None),
+    "writes_downtime_longest_s": _of_writes(lambda trial: longest_s(trial.write_outages)),
+    "writes_downtime_censored": _of_writes(lambda trial: trial.writes.censored),
+    "writes_acknowledged": _of_writes(lambda trial: trial.audit.acknowledged),
+    "writes_lost": _of_audit(lambda audit: audit.lost),
+    "writes_differing": _of_writes(lambda trial: trial.audit.writes_differing),
+    "writes_unexpected": _of_audit(lambda audit: audit.unexpected),
+    "writes_duplicate": _of_audit(lambda audit: audit.duplicate),
+    "split_brain_s": _of_trial(run_words.multiple_writers_s),
+    "multiple_vip_owners_s": _of_trial(run_words.multiple_owners_s),
+    "time_without_redundancy_s": _of_trial(lambda trial: trial.time_without_redundancy_s),
+    "time_to_redundancy_s": _of_trial(lambda trial: trial.time_to_redundancy_s),
+    "served_of_capacity_ratio": _of_trial(lambda trial: trial.served_ratio),
+    **{name: _phase(name) for name in words.PHASE_WORDS},
+    **{f"latency_{name}_ms": _latency(name) for name in ("p50", "p99", "max", "longest")},
+    "generator_lag_p99_ms": _of_trial(lambda trial: trial.generator.lag_p99_ms),
+    "generator_lag_max_ms": _of_trial(lambda trial: trial.generator.lag_max_ms),
+    "generator_cpu_ratio": _of_trial(lambda trial: trial.generator.cpu_ratio),
+    **{f"without_redundancy_{tier.value}_s": _without_redundancy(tier) for tier in Tier},
+}
+
+
+# Those of a cell
+
 CELL_COLUMNS = (
     *("stage", "name", "failover", "boxes", "memory_mib", "column", "column_title", "experiment", "applicable", "verdict"),
     *("trials", "trials_valid", "downtime_median_s", "downtime_low_s", "downtime_high_s", "downtime_coverage_ratio"),
@@ -138,24 +145,30 @@ CELL_COLUMNS = (
         "availability_censored",
         "writes_lost",
         "split_brain_s",
-        "without_redundancy_s",
+        "time_without_redundancy_s",
         "why",
         "seed",
         "started_at",
     ),
     *("worst", "audits_incomplete", "downtime_worst_s", "downtime_worst_censored"),
     *("downtime_median_all_s", "downtime_median_all_censored", "reads_downtime_median_s", "reads_downtime_median_censored"),
-    *("writes_downtime_median_s", "writes_downtime_median_censored", "gap_median_s", "gap_median_censored", "degraded_unknown"),
+    *(
+        "writes_downtime_median_s",
+        "writes_downtime_median_censored",
+        "gap_median_s",
+        "gap_median_censored",
+        "time_without_redundancy_unknown",
+    ),
 )
 
 
-def _cell(matrix: Matrix, row: Row, column: Column, cell: Cell) -> dict[str, Value]:
+def _cell(matrix: Matrix, row: Row, column: MatrixColumn, cell: Cell) -> dict[str, Value]:
     """The fields of both by their own names; of a cell that does not apply, no figures."""
     whole: dict[str, Value] = {"column_title": column.title, "seed": matrix.seed, "started_at": matrix.started_at}
     whole |= {name: getattr(row, name) for name in ("stage", "name", "failover", "boxes", "memory_mib")}
     mine = set(CELL_COLUMNS) - set(whole) - {"why", "verdict"}
     whole |= {name: getattr(cell, name) for name in mine if cell.applicable or name in ("column", "experiment", "applicable")}
-    return whole | {"why": "; ".join(cell.why), "verdict": cell.verdict.value if cell.verdict else None}
+    return whole | {"why": "; ".join(matrix_words.cell_why(cell)), "verdict": cell.verdict.value if cell.verdict else None}
 
 
 def _csv(rows: Iterable[dict[str, Value]], columns: Sequence[str]) -> str:

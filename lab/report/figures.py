@@ -85,7 +85,7 @@ def _share_figure(name: str, shares: Sequence[tuple[int, int]]) -> Figure:
     good, intended = sum(each[0] for each in shares), sum(each[1] for each in shares)
     if not intended:
         return Figure(name, "none", "none was made" if shares else "no valid trial")
-    return Figure(name, words.percent(good / intended), f"{intended - good:,} of {intended:,} were not")
+    return Figure(name, words.percent(good / intended), f"{intended - good:,} of {intended:,} failed")
 
 
 def _total_figure(good: Sequence[TrialResult]) -> Figure:
@@ -98,11 +98,11 @@ def _total_figure(good: Sequence[TrialResult]) -> Figure:
 
 
 def _split_figure(trials: Sequence[TrialResult]) -> Figure:
-    watched = [trial.writable["multiple_s"] for trial in trials if "multiple_s" in trial.writable]
-    if not watched:
+    observed = [each for trial in trials if (each := run_words.multiple_writers_s(trial)) is not None]
+    if not observed:
         return Figure("split brain", run_words.NOT_MEASURED, "it is observed where there are two databases")
-    detail = "two databases took writes at once" if max(watched) else "never two databases took writes"
-    return Figure("split brain", words.seconds(max(watched)), detail, alarm=max(watched) > 0)
+    detail = "two databases accepted writes at once" if max(observed) else "never two writable databases"
+    return Figure("split brain", words.seconds(max(observed)), detail, alarm=max(observed) > 0)
 
 
 def _degraded_figure(good: Sequence[TrialResult], has_fault: bool) -> Figure:

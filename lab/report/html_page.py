@@ -105,7 +105,7 @@ def matrix_page(matrix: Matrix) -> str:
         scale=list(enumerate(heat.STEP_WORDS)),
         lines=[(row, [_heat_cell(row.cell(column.name)) for column in matrix.columns]) for row in matrix.rows],
         charts=[(column, chart) for column, chart in charts if chart],
-        remarks=list(_told(matrix)),
+        remarks=list(_remarks(matrix)),
         stands_on=lines_of([(row.name, row.conditions) for row in matrix.rows]),
     )
 
@@ -272,18 +272,14 @@ def _column_chart(column: Column, rows: Sequence[Row]) -> Markup | None:
 
 
 def _cell_dots(name: str, cell: Cell) -> DotRow:
-    bounds = dict(enumerate(cell.downtimes_censored))
-    dots = tuple(
-        Dot(value_s, censored=bounds.get(at, False), name=f"{name}, trial {at + 1}")
-        for at, value_s in enumerate(cell.downtimes_s)
-    )
+    dots = tuple(Dot(each.low, censored=not each.is_exact, name=f"{name}, trial {at}") for at, each in enumerate(cell.outages, 1))
     return DotRow(name, dots, cell.median)
 
 
-def _told(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
+def _remarks(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
     """What is to be said of cells that did not hold or do not apply: row, column, why."""
     for row in matrix.rows:
         for column in matrix.columns:
             cell = row.cell(column.name)
-            if cell and cell.why:
-                yield row.name, column.title, "; ".join(run_words.grouped(cell.why)[:REMARKS_MAX])
+            if cell and (why := matrix_words.cell_why(cell)):
+                yield row.name, column.title, "; ".join(why[:REMARKS_MAX])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.analysis.matrix import Cell, Matrix, Member, Row
-from lab.model.measures import Verdict
+from lab.model.measures import Outcome, Verdict
 from lab.report import run_words, words
 
 
@@ -50,7 +50,7 @@ def _survived(row: Row) -> tuple[int, int]:
 def survived(cell: Cell) -> bool:
     """Whether the stage did what was expected of it, ended the outage of every trial by itself, and lost nothing.
 
-    Two databases that may have taken writes at once, with nothing watching them, are not survived.
+    Two databases that may have taken writes at once, with nothing observing them, are not survived.
     """
     return cell.verdict is Verdict.HELD and not cell.is_cut and not cell.writes_lost and cell.split_brain_s == 0
 
@@ -134,7 +134,7 @@ def cell_alarms(cell: Cell) -> list[str]:
 
 def split_text(split_brain_s: float | None) -> str:
     """For how long two databases took writes at once."""
-    return "not watched" if split_brain_s is None else words.seconds(split_brain_s)
+    return "not observed" if split_brain_s is None else words.seconds(split_brain_s)
 
 
 def _bare(value_s: float, censored: bool) -> str:
@@ -151,9 +151,24 @@ def cell_interval(cell: Cell) -> str:
     return f"{cell.downtime_low_s:.2f} to {cell.downtime_high_s:.2f} s"
 
 
-def degraded_unknown(cell: Cell) -> str:
-    """In how many trials it is not known when redundancy was restored; empty for none."""
-    return f" ({cell.degraded_unknown} unknown)" if cell.degraded_unknown else ""
+def without_redundancy(cell: Cell) -> str:
+    """The time without redundancy, and in how many trials it is not known."""
+    if cell.time_without_redundancy_s is None:
+        return "unknown"
+    unknown = f" ({cell.time_without_redundancy_unknown} unknown)" if cell.time_without_redundancy_unknown else ""
+    return f"{words.seconds(cell.time_without_redundancy_s)}{unknown}"
+
+
+def cell_why(cell: Cell) -> list[str]:
+    """What was not as expected, each expectation once; why trials are not valid; the targets of which nothing is known."""
+    missed = [each.check for each in cell.checks if each.outcome is Outcome.FAILS]
+    undecided = [each.check for each in cell.checks if each.outcome is Outcome.UNDECIDED]
+    return [
+        *run_words.grouped_checks(missed),
+        *cell.why,
+        *(f"undecided: {each}" for each in run_words.grouped_checks(undecided)),
+        *(f"{target}: no valid trial" for target in cell.unmeasured if cell.verdict is not Verdict.HELD),
+    ]
 
 
 def cell_sentence(cell: Cell) -> str:
@@ -174,9 +189,9 @@ def cell_sentence(cell: Cell) -> str:
     parts.append(f"{cell.writes_lost} writes lost" + ("" if cell.losses_known else ", as far as is known"))
     if cell.split_brain_s != 0:
         parts.append(f"split brain {split_text(cell.split_brain_s)}")
-    if cell.without_redundancy_s is not None:
-        parts.append(f"without redundancy for {words.seconds(cell.without_redundancy_s)}{degraded_unknown(cell)}")
-    return "; ".join([*parts, *run_words.grouped(cell.why)])
+    if cell.time_without_redundancy_s is not None:
+        parts.append(f"time without redundancy {without_redundancy(cell)}")
+    return "; ".join([*parts, *cell_why(cell)])
 
 
 def _apart_sentence(cell: Cell) -> str:
@@ -193,4 +208,4 @@ def _all_trials(cell: Cell) -> list[str]:
     """The median with the trials that are not valid, where there are any: leaving them out favours the system."""
     if cell.downtime_median_all_s is None or cell.trials_valid == cell.trials:
         return []
-    return [f"with those that are not valid {words.seconds(cell.downtime_median_all_s, cell.downtime_median_all_censored)}"]
+    return [f"invalid trials included {words.seconds(cell.downtime_median_all_s, cell.downtime_median_all_censored)}"]

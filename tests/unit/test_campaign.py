@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from lab.analysis import design
-from lab.analysis import matrix as matrices
+from lab.analysis import design, matrix_file
 from lab.analysis.design import EXTRA_TRIALS, TestTerms
-from lab.analysis.matrix import Cell, Matrix, from_document
+from lab.analysis.matrix import Cell, Matrix
+from lab.analysis.matrix_file import from_document
 from lab.campaign import campaign
 from lab.campaign.campaign import Attempt, Campaign, Kept, Span, StagePlan, Stopwatch
 from lab.errors import HealError, InconclusiveError, LabError, PreflightError, UsageError
@@ -22,6 +22,7 @@ from lab.model.experiment import LoadPlan
 from lab.model.fault import FaultKind
 from lab.model.measures import Verdict
 from lab.model.result import TrialResult
+from lab.report import matrix_words
 from lab.signals import Deferred
 from lab.spec import stages
 from lab.store import runs
@@ -115,14 +116,14 @@ def test_the_matrix_has_what_was_measured_and_what_does_not_apply(tmp_path: Path
     assert web
     assert web.downtimes_s == pytest.approx((0.1, 0.2), abs=0.04)  # until the first write is answered: every 31 ms there is one
     assert (web.verdict, web.trials, web.trials_valid, web.writes_lost) == (Verdict.HELD, 2, 2, 0)
-    assert web.without_redundancy_s == pytest.approx(3.5 - 0.15, abs=0.04)
+    assert web.time_without_redundancy_s == pytest.approx(3.5 - 0.15, abs=0.04)
     assert [column.name for column in matrix.columns] == COLUMNS.split(",")
 
 
 def test_a_row_says_what_its_figures_stand_on(tmp_path: Path) -> None:
     _, matrix = whole(tmp_path)
     assert [row.conditions for row in matrix.rows] == [CONDITIONS] * len(matrix.rows)
-    assert matrices.from_document(json.loads(json.dumps(matrix.to_document()))) == matrix
+    assert matrix_file.from_document(json.loads(json.dumps(matrix.to_document()))) == matrix
     assert matrix.rows[0].conditions is not None
 
 

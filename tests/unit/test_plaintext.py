@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.analysis import run_document
-from lab.analysis.matrix import not_applicable
+from lab.analysis.cell import not_applicable
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE
 from lab.plaintext import ENCODING_ERRORS, LINE_MAX, clean, one_line, readable_streams
 from lab.report import files, text_strip

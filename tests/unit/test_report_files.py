@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -18,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.analysis import matrix
+from lab.analysis import matrix, matrix_file
+from lab.analysis.cell import cell_of, worst_of
 from lab.analysis.summary import summarise
 from lab.cli.main import main
 from lab.cli.report import REPORTS
@@ -30,6 +30,7 @@ from lab.report import csv_table, files, html_page, junit, markdown, matrix_word
 from lab.report.heat import level, mark
 from lab.store.runs import RunJournal
 from tests.unit.helpers import EVENTS, NONE_LOST, record, result, run_info
+from tests.unit.matrices import member
 from tests.unit.reports import HOSTILE, WATCHED, a_matrix, a_run, cell, hostile, hostile_matrix, invalid, silent
 
 # After the schema that CI services share (testsuites > testsuite > testcase): what each element may have, and must.
@@ -303,17 +304,17 @@ def test_summary_shows_each_trial_along_its_time() -> None:
 
 
 def test_comparison_survives_its_json(tmp_path: Path) -> None:
-    file = tmp_path / matrix.FILE_NAME
+    file = tmp_path / matrix_file.FILE_NAME
     for whole in (a_matrix(), hostile_matrix(), a_matrix(columns=(), rows=())):
-        matrix.write(whole, file)
-        assert matrix.read(file) == whole
+        matrix_file.write(whole, file)
+        assert matrix_file.read(file) == whole
 
 
 def test_unknown_fields_are_passed_over() -> None:
     raw = json.loads(json.dumps(a_matrix().to_document()))
     raw["new"] = raw["rows"][0]["new"] = raw["rows"][0]["cells"][0]["new"] = 1
     del raw["rows"][0]["cells"][0]["downtimes_censored"]
-    assert matrix.from_document(raw).rows[1] == a_matrix().rows[1]
+    assert matrix_file.from_document(raw).rows[1] == a_matrix().rows[1]
 
 
 @pytest.mark.parametrize(
@@ -330,12 +331,12 @@ def test_unknown_fields_are_passed_over() -> None:
 )
 def test_what_is_no_comparison(change: dict[str, object], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        matrix.from_document({**json.loads(json.dumps(a_matrix().to_document())), **change})
+        matrix_file.from_document({**json.loads(json.dumps(a_matrix().to_document())), **change})
 
 
 def test_cell_of_a_run() -> None:
     run, _ = a_run(record((2.0, 3.0), events=WATCHED), record((2.0, 5.25), number=2), invalid(3))
-    found = matrix.cell_of("kill-web", run)
+    found = cell_of("kill-web", run)
     assert (found.verdict, found.trials, found.trials_valid) == (Verdict.REFUTED, 3, 2)
     assert found.downtimes_s == pytest.approx((1.0178125, 3.0))
     assert found.downtimes_censored == (False, True)
@@ -343,7 +344,7 @@ def test_cell_of_a_run() -> None:
     assert (found.downtime_low_s, found.downtime_high_s, found.downtime_coverage_ratio) == (found.downtimes_s[0], None, 0.5)
     assert found.downtime_censored
     assert found.why[0].startswith("downtime_longest_s at most 1: was 1.0")
-    assert matrix.cell_of("kill-web", a_run(invalid())[0]).downtime_median_s is None
+    assert cell_of("kill-web", a_run(invalid())[0]).downtime_median_s is None
 
 
 @pytest.mark.parametrize(
@@ -421,7 +422,7 @@ def test_a_file_of_an_older_version_is_read_and_its_losses_are_not_known() -> No
         for each in row["cells"]:
             for name in ("members", "worst", "audits_incomplete"):
                 del each[name]
-    found = matrix.from_document(raw)
+    found = matrix_file.from_document(raw)
     assert {each.audits_incomplete for row in found.rows for each in row.cells} == {None}
     assert {each.members for row in found.rows for each in row.cells} == {()}
     assert "not known for" in matrix_words.matrix_headline(found)
@@ -431,8 +432,8 @@ def test_a_file_of_an_older_version_is_read_and_its_losses_are_not_known() -> No
     "members",
     [
         [{"target": "zone:a"}],
-        [asdict(matrix.Member("zone:a")), asdict(matrix.Member("zone:a"))],
-        [asdict(matrix.Member("zone:a", 1, 1, (1.0,)))],
+        [asdict(member("zone:a")), asdict(member("zone:a"))],
+        [asdict(member("zone:a", 1.0, downtimes_censored=()))],
         "zone:a",
     ],
 )
@@ -440,16 +441,13 @@ def test_what_is_no_target_of_a_cell(members: object) -> None:
     raw = json.loads(json.dumps(a_matrix().to_document()))
     raw["rows"][0]["cells"][0]["members"] = members
     with pytest.raises(UsageError, match="this is no comparison"):
-        matrix.from_document(raw)
+        matrix_file.from_document(raw)
 
 
 @given(st.lists(st.tuples(st.lists(st.floats(0, 9), max_size=5), st.booleans()), min_size=1, max_size=4))
 def test_the_worst_target_is_the_one_with_the_longest_median(members: list[tuple[list[float], bool]]) -> None:
-    each_one = [
-        matrix.Member(f"zone:{at}", len(s), len(s), tuple(s), (bound,) * len(s), median(s) if s else None)
-        for at, (s, bound) in enumerate(members)
-    ]
-    found = matrix.worst_of(each_one)
+    each_one = [member(f"zone:{at}", *s, censored=bound) for at, (s, bound) in enumerate(members)]
+    found = worst_of(each_one)
     measured = [each for each in each_one if each.downtime_median_s is not None]
     assert (found is None) == (not measured)
     if found:
@@ -591,8 +589,8 @@ def test_report_that_cannot_be_written_is_one_line(lab: Lab, kept: Path, tmp_pat
 
 
 def test_comparison_is_found_by_its_folder_or_file(lab: Lab, tmp_path: Path) -> None:
-    matrix.write(a_matrix(), tmp_path / matrix.FILE_NAME)
-    for name in (str(tmp_path), str(tmp_path / matrix.FILE_NAME)):
+    matrix_file.write(a_matrix(), tmp_path / matrix_file.FILE_NAME)
+    for name in (str(tmp_path), str(tmp_path / matrix_file.FILE_NAME)):
         assert json.loads(lab("report", name, "--json").out)["title"] == "Which fault does which stage survive?"
     shown = lab("report", str(tmp_path))
     assert "≥ 6.20 s" in shown.out
@@ -603,7 +601,7 @@ def test_comparison_is_found_by_its_folder_or_file(lab: Lab, tmp_path: Path) -> 
 
 
 def test_file_that_is_no_comparison(lab: Lab, tmp_path: Path) -> None:
-    (tmp_path / matrix.FILE_NAME).write_text("[", encoding="utf-8")
+    (tmp_path / matrix_file.FILE_NAME).write_text("[", encoding="utf-8")
     done = lab("report", str(tmp_path))
     assert done.code == EXIT_USAGE
     assert "is no comparison" in done.err

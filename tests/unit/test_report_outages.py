@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from lab.analysis.matrix import cell_of
+from lab.analysis.cell import cell_of
 from lab.analysis.run_document import as_document
 from lab.analysis.summary import sample_median
 from lab.checker.validity import generator_report
