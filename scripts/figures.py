@@ -30,7 +30,7 @@ from lab.errors import LabError, UsageError
 from lab.spec import located_yaml
 from lab.spec.stages import ROOT, find
 from lab.store import runs
-from scripts import measured
+from scripts import figure_text, measured
 from scripts.measured import Measured
 
 FOLDER = ROOT / "docs" / "measured"
@@ -93,7 +93,7 @@ class Source:
             return _trials(found)
         if found.figures and figure not in found.figures:
             return NEVER_SEEN
-        return measured.text(figure, found.figures.get(figure), format_)
+        return figure_text.text(figure, found.figures.get(figure), format_)
 
     def table(self, name: str) -> str:
         """What a marked table is. Raises UsageError."""
@@ -107,7 +107,7 @@ class Source:
 
 def _trials(found: Measured) -> str:
     if found.trials is None:
-        return measured.NOT_YET
+        return figure_text.NOT_YET
     return str(found.trials) if found.trials_valid in (None, found.trials) else f"{found.trials} ({found.trials_valid} valid)"
 
 
@@ -132,7 +132,7 @@ def _of_comparison(source: Source, spec: Mapping[str, Any]) -> str:
     rows = []
     for stage in found.stage_fingerprint:
         cells = [found.figures.get(f"{stage}/{column}.{figure}") for column in columns]
-        texts = ["" if each is None else measured.text(figure, each, str(spec.get("format", "range"))) for each in cells]
+        texts = ["" if each is None else figure_text.text(figure, each, str(spec.get("format", "range"))) for each in cells]
         rows.append([stage, *texts])
     return _markdown(["stage", *(f"`{column}`" for column in columns)], rows, [found])
 
@@ -140,7 +140,7 @@ def _of_comparison(source: Source, spec: Mapping[str, Any]) -> str:
 def _markdown(titles: Sequence[str], rows: Sequence[Sequence[str]], found: Sequence[Measured]) -> str:
     lines = [titles, ["---"] * len(titles), *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"\n{table}\n\n_{measured.provenance(found)}_\n\n"
+    return f"\n{table}\n\n_{figure_text.provenance(found)}_\n\n"
 
 
 def marks(path: Path, source: Source) -> list[Mark]:
@@ -195,7 +195,7 @@ def _names(what: str, source: Source) -> set[str]:
 def state(found: Measured) -> str:
     """Whether it is of the files as they are now."""
     if not found.figures:
-        return f"**{measured.NOT_YET}**"
+        return f"**{figure_text.NOT_YET}**"
     older = measured.older_than(found)
     return f"**measured with an older file** ({'; '.join(older)})" if older else "of the files as they are"
 
@@ -323,7 +323,7 @@ def warnings(source: Source) -> Iterator[str]:
     """A line for each file of figures that is still to be measured, or older than its stage."""
     for name, found in source.figures.items():
         if not found.figures:
-            yield f"{name}: {measured.NOT_YET}"
+            yield f"{name}: {figure_text.NOT_YET}"
         elif older := measured.older_than(found):
             yield f"{name}: measured with an older file ({'; '.join(older)})"
 

@@ -34,8 +34,8 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
     console.print(SOAK_LEGEND, style="dim")
     for outcome in outcomes:
         if outcome.why:
-            said = f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}"
-            console.print(one_line(said), markup=False, highlight=False)
+            text = f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}"
+            console.print(one_line(text), markup=False, highlight=False)
     console.print(
         Text.assemble(
             (verdict.value.upper(), VERDICT_STYLES[verdict]),

@@ -133,19 +133,19 @@ def database_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
 
 
 def address_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
-    """Which balancer held the address, and answered there."""
+    """Which balancer claimed the VIP, and which one owned it."""
     return _spans(events, "vip", _address_states, end_s)
 
 
-def reserve_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
-    """How many more failures each tier survived that ever had anything in reserve."""
+def redundancy_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
+    """How many failures each tier tolerated that is ever redundant."""
     found = exposure.levels(events, end_s)
-    return tuple(Span(start_s, until_s, tier, survives(level)) for tier, start_s, until_s, level in found)
+    return tuple(Span(start_s, until_s, tier, tolerated(level)) for tier, start_s, until_s, level in found)
 
 
-def survives(level: int) -> str:
-    """How many more failures, in words."""
-    return f"{level} more" if level else "none"
+def tolerated(level: int) -> str:
+    """How many more failures a tier tolerates, in words."""
+    return str(level) if level else "none"
 
 
 def _spans(events: Sequence[Event], name: str, states: Callable[[str], dict[str, str]], end_s: float) -> tuple[Span, ...]:
@@ -175,10 +175,10 @@ def _database_states(view: str) -> dict[str, str]:
 
 
 def _address_states(view: str) -> dict[str, str]:
-    """Balancers that hold it; one that holds it and answers there as `answers`."""
+    """Balancers that claim the VIP; the one that answers there as `owner`."""
     fields = _fields(view)
     holders = [name for name in fields.get("claimants", "").split(",") if name]
     wire = fields.get("owner", "")
-    return {name: "answers" if name == wire else "holds" for name in holders} | (
-        {wire: "answers"} if wire and wire not in holders else {}
+    return {name: "owner" if name == wire else "claims" for name in holders} | (
+        {wire: "owner"} if wire and wire not in holders else {}
     )

@@ -20,7 +20,7 @@ from lab.report.timeline import (
     index_of,
     lanes,
     length_s,
-    reserve_spans,
+    redundancy_spans,
     shown_classes,
     totals,
 )
@@ -108,9 +108,9 @@ def test_spans_of_the_address() -> None:
         Event(2.0, "vip", "claimants=lb1,lb2 owner=lb2"),
     ]
     assert address_spans(events, 3.0) == (
-        Span(0.0, 1.0, "lb1", "answers"),
-        Span(2.0, 3.0, "lb1", "holds"),
-        Span(2.0, 3.0, "lb2", "answers"),
+        Span(0.0, 1.0, "lb1", "owner"),
+        Span(2.0, 3.0, "lb1", "claims"),
+        Span(2.0, 3.0, "lb2", "owner"),
     )
 
 
@@ -120,10 +120,10 @@ def test_spans_of_reserves_are_those_of_tiers_that_ever_have_any() -> None:
         Event(1.0, "redundancy", "web=0/1 database=0/1 period_s=0.1"),
         Event(2.0, "redundancy", "web=1/2 database=0/0 period_s=0.1"),
     )
-    assert reserve_spans(events, 3.0) == (
-        Span(0.0, 1.0, "web", "1 more"),
+    assert redundancy_spans(events, 3.0) == (
+        Span(0.0, 1.0, "web", "1"),
         Span(1.0, 2.0, "web", "none"),
-        Span(2.0, 3.0, "web", "1 more"),
+        Span(2.0, 3.0, "web", "1"),
     )
 
 
