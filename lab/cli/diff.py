@@ -10,6 +10,7 @@ import click
 from lab.cli.options import Output, json_option, pass_output
 from lab.errors import UsageError, shown
 from lab.model.topology import Stage
+from lab.report.stage_diff import lines
 from lab.spec import conditions, located_yaml, stage_diff, stages
 from lab.spec.stage_diff import StageDiff
 
@@ -29,7 +30,7 @@ def diff(output: Output, /, name: str, other_name: str | None, as_json: bool) ->
     if as_json:
         output.document({"before": _named(before), "after": _named(after), **asdict(found)})
         return
-    for line in (f"stage {_title(before)} -> stage {_title(after)}", *stage_diff.lines(found)):
+    for line in (f"stage {_title(before)} -> stage {_title(after)}", *lines(found)):
         output.data.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lab.model.topology import INTERNET_ROLE, WATCH_ROLE, is_system
+from lab.report.stage_diff import lines
 from lab.spec import conditions, stage_diff
 from lab.spec.stage_diff import StageDiff
 from tests.stages.files import DOCUMENTS, FILES, FIRST, FOLDERS, SECOND, addresses, number_of, service
@@ -57,7 +58,7 @@ def test_every_step_has_its_bound() -> None:
 @each_step
 def test_what_lab_diff_says_fits_on_a_screen(before: str, after: str) -> None:
     # The command puts a line with the names of both before these.
-    assert 0 < len(stage_diff.lines(difference(before, after))) < SAID_LINES_MAX
+    assert 0 < len(lines(difference(before, after))) < SAID_LINES_MAX
 
 
 @each_step

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from lab.cli.diff import compare as compare_stages
 from lab.errors import EXIT_HELD, EXIT_USAGE, UsageError
-from lab.spec import conditions, stage_diff
-from lab.spec.stage_diff import Added, Became, Changed, Moved, Setting, StageDiff, compare, joined_reasons, lines
+from lab.report.stage_diff import WIDTH, lines
+from lab.spec import conditions
+from lab.spec.stage_diff import Added, Became, Changed, Moved, Setting, StageDiff, compare, joined_reasons
 from lab.spec.stages import all_stages, find
 from tests.unit.test_cli import Lab, lab  # noqa: F401 - the fixture
 
@@ -195,6 +196,7 @@ def test_what_follows_from_the_rest_is_not_repeated(key: str) -> None:
     [
         ("inter 150ms", "inter 300ms", {"HAProxy reads inter": ("150 ms", "300 ms")}),
         ("fall 2", "fall 5", {"HAProxy reads fall": ("2", "5")}),
+        ("fall 2", "fall 2 rise 3", {"haproxy.cfg backend reads default-server": ("check", "check rise 3")}),
         ("connect 100ms", "connect 1s", {"haproxy.cfg defaults timeout connect": ("100ms", "1s")}),
         (
             "198.18.1.34:8080\n",
@@ -259,7 +261,7 @@ def test_a_box_without_a_reason_is_unexplained() -> None:
 
 
 def test_reasons_of_several_stages_are_joined() -> None:
-    chain = [
+    chain: list[dict[str, Any]] = [
         {"x-lab": {"changes": {"db": "has a standby"}}},
         {"x-lab": {}},
         {"x-lab": {"changes": {"db": "waits for it", "lb": "two"}}},
@@ -290,7 +292,7 @@ def test_of_a_list_what_comes_and_what_goes_is_said(old: str, new: str, said: st
 def test_no_line_is_wider_than_a_terminal(words: list[str]) -> None:
     found = tuple(Setting("", f"name_{index}", "", word) for index, word in enumerate(words))
     said = lines(StageDiff("x", ((), ()), (), (), (), (), (), (), (Changed(("web1",), "why", found),)))
-    assert all(len(line) <= stage_diff.WIDTH for line in said)
+    assert all(len(line) <= WIDTH for line in said)
     assert all(f"name_{index}" in " ".join(said) for index in range(len(words)))
 
 
