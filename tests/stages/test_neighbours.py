@@ -55,6 +55,16 @@ def test_every_step_has_its_bound() -> None:
     assert list(CHANGED_LINES_MAX) == STEPS
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_setting_has_a_comment_of_one_line(folder: str) -> None:
+    """Its reason stands elsewhere, in one place; the head of the file may be longer."""
+    lines_ = FILES[folder].read_text(encoding="utf-8").splitlines()
+    head = next(number for number, line in enumerate(lines_) if not line.startswith("#"))
+    comments = [line.lstrip().startswith("#") for line in lines_[head:]]
+    assert head <= 5
+    assert [lines_[head + number] for number, both in enumerate(pairwise(comments)) if all(both)] == []
+
+
 @each_step
 def test_what_lab_diff_says_fits_on_a_screen(before: str, after: str) -> None:
     # The command puts a line with the names of both before these.
