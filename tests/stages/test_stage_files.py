@@ -144,6 +144,15 @@ def test_addresses_lie_in_their_network_and_are_used_once(folder: str) -> None:
 
 
 @each_stage
+def test_no_box_has_the_address_that_docker_takes_for_itself(folder: str) -> None:
+    """The first of a network unless the file says another one, also of an internal network."""
+    for name, network in DOCUMENTS[folder]["networks"].items():
+        for config in network["ipam"]["config"]:
+            gateway = config.get("gateway", str(ip_network(config["subnet"])[1]))
+            assert gateway not in {address for on, address, _ in addresses(folder) if on == name}, name
+
+
+@each_stage
 def test_addresses_that_boxes_know_exist(folder: str) -> None:
     known = {address for _, address, _ in addresses(folder)}
     about = DOCUMENTS[folder]["x-lab"]
