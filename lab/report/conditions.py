@@ -18,7 +18,7 @@ def line(found: Conditions) -> str:
 
 
 def parts(found: Conditions) -> dict[str, str]:
-    """What is texts of each condition, by its name."""
+    """The text of each condition, by its name."""
     texts = {
         "machine": _machine(found.machine),
         "fsync": "fsync unknown" if found.fsync is None else f"fsync {'on' if found.fsync else 'off'}",

@@ -277,7 +277,7 @@ def _cell_dots(name: str, cell: Cell) -> DotRow:
 
 
 def _remarks(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
-    """What is to be parts of cells that did not hold or do not apply: row, column, why."""
+    """What is to be said of cells that did not hold or do not apply: row, column, why."""
     for row in matrix.rows:
         for column in matrix.columns:
             cell = row.cell(column.name)

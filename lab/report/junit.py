@@ -1,6 +1,6 @@
 """A run or a comparison as JUnit XML, for the programs that read test results.
 
-A trial (or a cell) that refutes is a failure; one of which nothing can be output, an error; a fault for which a stage has
+A trial (or a cell) that refutes is a failure; one of which nothing can be said, an error; a fault for which a stage has
 nothing to break is skipped.
 """
 
