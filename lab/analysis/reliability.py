@@ -17,9 +17,8 @@ from statistics import fmean
 from lab.analysis import design
 from lab.analysis.matrix import Cell, Member, Row, outages_of
 from lab.checker import exposure
-from lab.checker.redundancy import Tier
 from lab.model.result import MONTH_S
-from lab.model.topology import Stage
+from lab.model.topology import Stage, Tier
 from lab.spec import base, located_yaml
 from lab.spec.assumptions_keys import AssumptionsFile
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lab.model.history import Event
+from lab.model.history import Event, payloads
+from lab.model.payloads import ClockError, ObserverGap
 
 GAP_EVENT, CLOCK_EVENT = "observer-gap", "clock"
 GAP_LIMIT_S = 1.5
 """It says something four times a second. What happened in a longer silence is not known."""
 CLOCK_LIMIT_MS = 50.0
 """By how much the instants that this host noted (the fault, the healing) may be off."""
-_GAP = re.compile(r"(?:largest|length)=(\d{1,9}(?:\.\d{1,9})?) at=(-?\d{1,9}(?:\.\d{1,9})?)")
-_KNOWN = re.compile(r"known to (\d{1,12}(?:\.\d{1,6})?) ms")
 
 
 @dataclass(frozen=True)
@@ -55,24 +53,24 @@ def as_events(found: Sequence[Gap], arrived_s: float) -> list[Event]:
         return []
     largest = max(found, key=lambda gap: gap.length_s)
     others = [gap for gap in found if gap is not largest and gap.length_s > GAP_LIMIT_S]
-    detail = f"largest={largest.length_s:.3f} at={largest.start_s:.3f} arrived={arrived_s:.3f}"
-    return [
-        Event(largest.start_s, GAP_EVENT, detail),
-        *(Event(gap.start_s, GAP_EVENT, f"length={gap.length_s:.3f} at={gap.start_s:.3f}") for gap in others),
-    ]
+    return [_event(largest, round(arrived_s, 6)), *(_event(gap) for gap in others)]
+
+
+def _event(gap: Gap, arrived_s: float | None = None) -> Event:
+    words = f"the observer said nothing for {gap.length_s:.3f} s"
+    return Event(gap.start_s, GAP_EVENT, words, ObserverGap(gap.length_s, arrived_s))
 
 
 def blind_spots(events: Iterable[Event]) -> tuple[Gap, ...]:
-    """The gaps in which the observer could have missed something, in order of time; none in journals from before they were noted."""
-    matches = (_GAP.search(event.detail) for event in events if event.name == GAP_EVENT)
-    found = (Gap(float(match[2]), float(match[1])) for match in matches if match)
+    """The gaps in which the observer could have missed something, in order of time."""
+    found = (Gap(at_s, gap.length_s) for at_s, gap in payloads(events, ObserverGap))
     return tuple(sorted((gap for gap in found if gap.length_s > GAP_LIMIT_S), key=lambda gap: gap.start_s))
 
 
 def clock_error_ms(events: Iterable[Event]) -> float | None:
     """By how much the instants of a trial that this host noted may be off, as it says itself last; None where it does not."""
-    matches = [match for event in events if event.name == CLOCK_EVENT and (match := _KNOWN.search(event.detail))]
-    return float(matches[-1][1]) if matches else None
+    found = payloads(events, ClockError)
+    return found[-1][1].error_ms if found else None
 
 
 def reasons(events: Sequence[Event]) -> list[str]:

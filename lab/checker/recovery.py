@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lab.checker.exposure import Reserve
+from lab.checker.exposure import RedundancySample
 from lab.checker.foreign_actions import RETURNS, Said
 from lab.model.fault import FaultKind
 from lab.model.history import Arrival
@@ -46,7 +46,7 @@ class Seen:
     deadline_s: float
     views: Sequence[tuple[float, bool]] | None
     """From when on the observer saw nothing missing (or something); None where there is nothing to be seen."""
-    reserves: Sequence[Reserve] | None
+    reserves: Sequence[RedundancySample] | None
     """How many failures each tier survived; None where that was not observed."""
     calm_s: float | None
     """An instant of calm times: the redundancy of then is full redundancy. None: that at the look is."""
@@ -101,7 +101,7 @@ def served_s(arrivals: Iterable[Arrival], deadline_s: float, until_s: float) -> 
     return since
 
 
-def _complete(reserves: Sequence[Reserve], seen: Seen) -> list[tuple[float, bool]]:
+def _complete(reserves: Sequence[RedundancySample], seen: Seen) -> list[tuple[float, bool]]:
     """At each change, whether every tier had full redundancy, and no box was idle that worked in calm times."""
     known = [reserve for reserve in reserves if reserve.at_s <= (seen.looked_s if seen.calm_s is None else seen.calm_s)]
     if not known:
@@ -110,8 +110,10 @@ def _complete(reserves: Sequence[Reserve], seen: Seen) -> list[tuple[float, bool
     return [(each.at_s, _has_all(each, calm)) for each in reserves]
 
 
-def _has_all(now: Reserve, calm: Reserve) -> bool:
-    return all(now.margins.get(tier, 0) >= margin for tier, margin in calm.margins.items()) and set(now.idle) <= set(calm.idle)
+def _has_all(now: RedundancySample, calm: RedundancySample) -> bool:
+    return all(now.failures_tolerated.get(tier, 0) >= margin for tier, margin in calm.failures_tolerated.items()) and set(
+        now.idle
+    ) <= set(calm.idle)
 
 
 def _back_s(box: Broken, seen: Seen) -> float | None:

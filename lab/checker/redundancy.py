@@ -9,28 +9,14 @@ It is about whether anything is left that answers, not about how much that can c
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from lab.model.observation import ClusterStatus, DatabaseState
-from lab.model.topology import Box, Stage
+from lab.model.topology import Box, Stage, Tier
 
 Group = frozenset[str]
 """Boxes that fail at once."""
-
-
-class Tier(StrEnum):
-    """What may fail."""
-
-    BALANCER = "balancer"
-    WEB = "web"
-    DATABASE = "database"
-    MONITOR = "monitor"
-    """Who decides about failovers. Without it the service goes on, and the databases have no margin left."""
-    ZONE = "zone"
-    REGION = "region"
 
 
 @dataclass(frozen=True)
@@ -338,44 +324,3 @@ def _together(placed: Iterable[tuple[object, str]]) -> list[Group]:
     for place, box in placed:
         by_place.setdefault(place, set()).add(box)
     return [frozenset(boxes) for boxes in by_place.values()]
-
-
-# Over time
-
-
-@dataclass(frozen=True)
-class TimedMargins:
-    """Margins from an instant on, until the next are known."""
-
-    at_s: float
-    margins: dict[Tier, int]
-
-
-def exposed(seen: Sequence[TimedMargins], since_s: float, until_s: float) -> dict[Tier, list[tuple[float, float]]]:
-    """From when to when each tier had no margin, between two instants; of those tiers that ever have one.
-
-    A tier whose margin is not known for a while counts as not exposed in it. While the service itself is gone every tier is
-    exposed: this is no measure of outages, and includes them.
-    """
-    found: dict[Tier, list[tuple[float, float]]] = {
-        tier: [] for tier in Tier if any(each.margins.get(tier, 0) > 0 for each in seen)
-    }
-    for each, end_s in zip(seen, [*(each.at_s for each in seen[1:]), until_s], strict=False):
-        start_s, stop_s = max(each.at_s, since_s), min(end_s, until_s)
-        for tier, spans in found.items():
-            if each.margins.get(tier) == 0 and start_s < stop_s:
-                _lengthen(spans, start_s, stop_s)
-    return found
-
-
-def _lengthen(spans: list[tuple[float, float]], start_s: float, end_s: float) -> None:
-    """Add a span; one that begins where the last one ends makes that longer."""
-    if spans and spans[-1][1] == start_s:
-        spans[-1] = (spans[-1][0], end_s)
-    else:
-        spans.append((start_s, end_s))
-
-
-def exposure_s(seen: Sequence[TimedMargins], until_s: float, since_s: float = -math.inf) -> dict[Tier, float]:
-    """For how long each tier had no margin, in seconds; see `exposed`."""
-    return {tier: sum(end_s - start_s for start_s, end_s in spans) for tier, spans in exposed(seen, since_s, until_s).items()}

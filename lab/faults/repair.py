@@ -13,7 +13,6 @@ from enum import StrEnum
 from time import monotonic
 
 from lab.checker import redundancy
-from lab.checker.redundancy import Tier
 from lab.cluster import database, readiness
 from lab.engine.engine import Engine
 from lab.errors import InconclusiveError, LabError
@@ -21,7 +20,7 @@ from lab.faults import heal
 from lab.model.experiment import Repair, RepairPolicy
 from lab.model.fault import FaultKind, Step, Undo, UndoAction
 from lab.model.observation import ClusterView, DatabaseState
-from lab.model.topology import Box, Stage
+from lab.model.topology import Box, Stage, Tier
 from lab.probe import status
 from lab.probe.observer import Observer, look
 from lab.process import wait_until

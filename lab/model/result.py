@@ -196,9 +196,9 @@ class TrialResult:
     checks: tuple[Check, ...] = ()
     """Each expectation, held against the figures."""
     writable: dict[str, float] = field(default_factory=dict)
-    """Seconds with no database that accepts writes (none_s) and with two or more (several_s)."""
+    """Seconds with no database that accepts writes (no_writer_s) and with several (multiple_writers_s)."""
     vip_owners: dict[str, float] = field(default_factory=dict)
-    """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
+    """Seconds with no balancer that claims the VIP (no_owner_s), and with several (multiple_owners_s)."""
     time_without_redundancy_s: float | None = None
     """For how long users were served while something was missing: from the fault until redundancy was restored, without the
     outages meanwhile. None where one of these is not known, as in an outage whose end was not seen."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from lab.model.observation import ClusterView, DatabaseState
@@ -16,6 +17,18 @@ FOREIGN = 0
 """The number of what is no stage of the lab's: a project of somebody else, which is only visited."""
 FOREIGN_FOLDER = "own-"
 """What the folder of such a project's results begins with."""
+
+
+class Tier(StrEnum):
+    """What may fail."""
+
+    BALANCER = "balancer"
+    WEB = "web"
+    DATABASE = "database"
+    MONITOR = "monitor"
+    """It decides about failovers. Without it the service goes on, and the databases tolerate no failure any more."""
+    ZONE = "zone"
+    REGION = "region"
 
 
 def is_system(roles: Iterable[str]) -> bool:

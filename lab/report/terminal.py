@@ -209,10 +209,10 @@ def explain(trial: TrialResult) -> list[str]:
         if count:
             lines.append(f"{words.count(count, 'write')} {what}")
     lines += differences(audit)
-    if trial.writable.get("multiple_s"):
-        lines.append(f"split brain: two databases accepted writes for {trial.writable['multiple_s']:.1f} s")
-    if trial.vip_owners.get("multiple_s"):
-        lines.append(f"two balancers held the address for {trial.vip_owners['multiple_s']:.1f} s")
+    if trial.writable.get("multiple_writers_s"):
+        lines.append(f"split brain: two databases accepted writes for {trial.writable['multiple_writers_s']:.1f} s")
+    if trial.vip_owners.get("multiple_owners_s"):
+        lines.append(f"two balancers held the address for {trial.vip_owners['multiple_owners_s']:.1f} s")
     if trial.served:
         lines.append(overload(trial))
     lines += [*what_the_system_did(trial), *who_was_told(trial), *redundancy(trial)]

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lab.checker import redundancy
 from lab.model.observation import ClusterStatus, DatabaseState, NodeState
-from lab.model.topology import Box, Stage
+from lab.model.topology import Box, Stage, Tier
 from lab.probe.bgp import LAST_RESORT_MED
 
 WIDTH = 80
@@ -70,7 +70,7 @@ def _margins(chart: Chart) -> list[Text]:
     return [_margin(tier, count) for tier, count in redundancy.margins(evidence).items()]
 
 
-def _margin(tier: redundancy.Tier, count: int) -> Text:
+def _margin(tier: Tier, count: int) -> Text:
     return Text(f"{tier}: survives {count} more" if count else f"{tier}: survives none", style="" if count else SPENT_STYLE)
 
 

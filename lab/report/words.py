@@ -190,7 +190,7 @@ def _long(found: SampleMedian) -> str:
 
 
 def _split(trials: Sequence[TrialResult]) -> list[str]:
-    longest = max((trial.writable.get("multiple_s", 0.0) for trial in trials), default=0.0)
+    longest = max((trial.writable.get("multiple_writers_s", 0.0) for trial in trials), default=0.0)
     return [f"two databases accepted writes for {seconds(longest)}"] if longest else []
 
 

@@ -42,7 +42,7 @@ def alone_on(engine_id: str, purpose: str) -> Iterator[None]:
 
 @contextmanager
 def _writing_unless_full(path: Path) -> Iterator[None]:
-    """As `_writing`, but a full or read-only disk is passed over."""
+    """As `writing`, but a full or read-only disk is passed over."""
     try:
         yield
     except OSError as error:

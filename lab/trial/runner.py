@@ -30,6 +30,7 @@ from lab.model.experiment import Experiment, LoadPlan, Operator
 from lab.model.fault import FaultKind, Step
 from lab.model.history import Arrival, DatabaseAudit, Event, GeneratorReport, RunInfo, TrialRecord
 from lab.model.observation import DatabaseState
+from lab.model.payloads import Capacity, ClockError, DatabasesSeen, Payload, RedundancyCheck, VipSeen
 from lab.model.result import RunResult, TrialResult
 from lab.model.topology import WATCH_ROLE, Box, Stage
 from lab.probe import logs, roles
@@ -295,9 +296,11 @@ class _Trial:
                 self.load, self.observer = load, observer
                 load.show_fault(", ".join(self.broken))
                 self.progress.phase("baseline", f"{self.order.plan.rate_per_s:g} requests a second, nothing broken")
-                self._note("clock", f"this host's clock is known to {load.clock.error_s * 1000:.2f} ms on the load's")
+                error_ms = round(load.clock.error_s * 1000, 3)
+                self._note("clock", f"this host's clock is known to {error_ms:.2f} ms on the load's", ClockError(error_ms))
                 if self.order.capacity_per_s:
-                    self._note("capacity", f"{self.order.capacity_per_s:.1f} requests a second are what one web box carries")
+                    words = f"one web box carries {self.order.capacity_per_s:.1f} requests a second"
+                    self._note("capacity", words, Capacity(round(self.order.capacity_per_s, 3)))
                 self._get_repairs_ready(observer)
                 load.run_for(experiment.baseline_s)
                 try:
@@ -427,7 +430,9 @@ class _Trial:
                 )
             self.load.run_for(step.delay_s)
             if self.reserve and self.victims:
-                self._note("redundant-before", self.reserve.describe())
+                missing = self.reserve.missing()
+                words = f"missing: {missing}" if missing else "redundancy is restored"
+                self._note("redundant-before", words, RedundancyCheck(restored=not missing))
             # Between two primaries nobody plays the role that is to be hit.
             if self.victims and not wait_until(lambda: plays_somebody(step, self._boxes()), ROLE_TIMEOUT_S):
                 raise InconclusiveError(
@@ -485,7 +490,7 @@ class _Trial:
             injection.note(self.ledger)
             self.victims += injection.victims
             since = monotonic()
-            self._note("inject", f"{step.fault} {injection.names}", since)
+            self._note("inject", f"{step.fault} {injection.names}", at=since)
             self.broken.append(f"{step.fault} {injection.names}")
             self.load.show_fault(", ".join(self.broken))
             injection.inject()
@@ -535,8 +540,8 @@ class _Trial:
         looked_s = self.load.clock.at(monotonic() if since is None else since)
         self.looks.append((event, "every box that was broken is well again, the service answers, nothing is missing", looked_s))
 
-    def _note(self, name: str, detail: str = "", at: float | None = None) -> None:
-        self._note_event(Event(round(self.load.clock.at(monotonic() if at is None else at), 6), name, detail))
+    def _note(self, name: str, detail: str = "", data: Payload | None = None, at: float | None = None) -> None:
+        self._note_event(Event(round(self.load.clock.at(monotonic() if at is None else at), 6), name, detail, data))
 
     def _arrived(self, arrivals: Sequence[Arrival]) -> None:
         self.journal.arrivals(arrivals)
@@ -590,7 +595,7 @@ class _Trial:
         return foreign_actions.Act(service, self.load.clock.at(since), self.load.clock.at(until))
 
     def _note_restored(
-        self, observer: Observer, said: Sequence[foreign_actions.Said], reserves: Sequence[exposure.Reserve]
+        self, observer: Observer, said: Sequence[foreign_actions.Said], reserves: Sequence[exposure.RedundancySample]
     ) -> None:
         """Since when nothing was missing, for each time that the lab found so: that came before it looked."""
         stage, experiment = self.order.stage, self.order.experiment
@@ -624,10 +629,12 @@ class _Trial:
         """How well all this was observed: for how long the observer said nothing, and how far the two clocks went apart."""
         stop_s = next(event.at_s for event in reversed(self.events) if event.name == "stop")
         found = drift(self.load.clock, self.load.clock_at_end)
+        error_ms, drift_ms = round(found.error_s * 1000, 3), round(found.drift_s * 1000, 3)
         self._note(
             blind_spots.CLOCK_EVENT,
-            f"this host's clock is known to {found.error_s * 1000:.2f} ms on the load's for all of the trial; "
-            f"it went {found.drift_s * 1000:+.2f} ms off in {stop_s:.0f} s",
+            f"this host's clock is known to {error_ms:.2f} ms on the load's for all of the trial; "
+            f"it went {drift_ms:+.2f} ms off in {stop_s:.0f} s",
+            ClockError(error_ms, drift_ms),
         )
         words = list(observer.words)
         for event in blind_spots.as_events(blind_spots.gaps(words, self.load.start_ns, stop_s), blind_spots.arrival_gap_s(words)):
@@ -643,12 +650,12 @@ class _Trial:
         for view in observer.views:
             at_s = self._on_load(view.clock_ns)
             if view.databases:
-                states = " ".join(f"{name}={state}" for name, state in view.databases.items())
-                self._note_event(Event(at_s, "databases", f"{states} promotable_standbys={stage.promotable_standbys(view)}"))
+                seen = DatabasesSeen(dict(view.databases), stage.promotable_standbys(view))
+                self._note_event(Event(at_s, "databases", data=seen))
             if stage.balancers:
-                self._note_event(Event(at_s, "vip", f"claimants={','.join(view.vip_claimants)} owner={view.vip_owner}"))
+                self._note_event(Event(at_s, "vip", data=VipSeen(view.vip_claimants, view.vip_owner)))
 
-    def _note_reserves(self, observer: Observer) -> list[exposure.Reserve]:
+    def _note_reserves(self, observer: Observer) -> list[exposure.RedundancySample]:
         """How many more failures each tier survives: worked out only now, for that takes time which the load may need.
 
         Of somebody else's project nobody was asked.

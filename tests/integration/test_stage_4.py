@@ -73,7 +73,7 @@ def test_the_operator_ends_the_outage(stage_4: Lab, engine: Engine, tmp_path: Pa
     phases = trial["phases"]
     assert phases["impact_s"] < phases["operator_s"] < phases["promoted_s"]
     assert phases["recover_s"] - phases["operator_s"] < 3
-    assert trial["writable_databases"]["multiple_s"] == 0
+    assert trial["writable_databases"]["multiple_writers_s"] == 0
     assert_redundant(engine)
     assert {name for name, state in before.items() if state is DatabaseState.PRIMARY} == set(trial["targets"])
     assert states(engine) != before
@@ -83,7 +83,7 @@ def test_an_old_primary_that_thaws_makes_two(stage_4: Lab, engine: Engine, tmp_p
     code, document = stage_4.valid_run(4, with_operator(tmp_path, "pause"))
     [trial] = document["trials"]
     assert code == EXIT_REFUTED
-    assert trial["writable_databases"]["multiple_s"] > 0
+    assert trial["writable_databases"]["multiple_writers_s"] > 0
     assert any(failure.startswith("split_brain_s") for failure in trial["failed_expectations"])
     assert_redundant(engine)
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import permutations
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.checker.exposure import RedundancySample, without_redundancy
 from lab.checker.redundancy import (
     VOTING,
     Balancer,
     Database,
     Evidence,
     Place,
-    Tier,
-    TimedMargins,
     evidence,
-    exposure_s,
     idle,
     lost,
     margin,
@@ -28,7 +27,7 @@ from lab.checker.redundancy import (
     serves,
 )
 from lab.model.observation import ClusterStatus, DatabaseState, NodeState, ReplicaStatus
-from lab.model.topology import ServiceSpec, Stage
+from lab.model.topology import ServiceSpec, Stage, Tier
 from lab.spec.stages import all_stages, find
 from tests.unit.helpers import COPY, NODE, cluster_status_of, started
 
@@ -527,8 +526,13 @@ def test_zone_that_has_everything_is_no_margin(found: Evidence) -> None:
 # Over time
 
 
-def at(at_s: float, **counts: int) -> TimedMargins:
-    return TimedMargins(at_s, {Tier(name): count for name, count in counts.items()})
+def exposure_s(seen: Sequence[RedundancySample], until_s: float) -> dict[Tier, float]:
+    spans = without_redundancy(seen, -inf, until_s)
+    return {tier: sum(end_s - start_s for start_s, end_s in each) for tier, each in spans.items()}
+
+
+def at(at_s: float, **counts: int) -> RedundancySample:
+    return RedundancySample(at_s, {Tier(name): count for name, count in counts.items()})
 
 
 def test_exposure_is_the_time_without_a_margin() -> None:
@@ -556,7 +560,7 @@ def test_exposure_is_what_looking_every_second_counts(steps: list[tuple[int, int
     timed = [at(at_s, web=count) for at_s, count in steps]
 
     def web_at(second: int) -> int:
-        return [each.margins[WEB] for each in timed if each.at_s <= second][-1]
+        return [each.failures_tolerated[WEB] for each in timed if each.at_s <= second][-1]
 
     counted = sum(web_at(second) == 0 for second in range(steps[0][0], until_s))
     assert exposure_s(timed, until_s) == {WEB: counted}

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.checker.exposure import Reserve
+from lab.checker.exposure import RedundancySample
 from lab.checker.foreign_actions import Said
 from lab.checker.recovery import OF_THE_NETWORK, Broken, Seen, is_short, restored_s, served_s
-from lab.checker.redundancy import Tier
 from lab.model.fault import FaultKind
+from lab.model.topology import Tier
 from tests.unit.helpers import arrival, bad, traffic
 
 LOOKED_S = 12.5
 
 
-def reserve(at_s: float, web: int, *idle: str) -> Reserve:
-    return Reserve(at_s, {Tier.WEB: web}, {Tier.WEB: web + 1}, idle)
+def reserve(at_s: float, web: int, *idle: str) -> RedundancySample:
+    return RedundancySample(at_s, {Tier.WEB: web}, {Tier.WEB: web + 1}, idle)
 
 
 # web1 was killed at 2 s; somebody started it at 6 s; the balancer used it from 6.4 s on. The lab healed at 12.3 s and looked at 12.5 s.
@@ -63,8 +63,8 @@ def test_a_tier_that_has_as_many_as_before_but_another_box_idle_is_not_restored(
 
 UNKNOWN: list[dict[str, Any]] = [
     {"said": SEEN.said[:2]},  # nobody said that the box was started
-    {"sights": []},
-    {"sights": [(-1.0, True), (2.2, False)]},
+    {"views": []},
+    {"views": [(-1.0, True), (2.2, False)]},
     {"reserves": []},
     {"reserves": [reserve(-1.0, 1), reserve(2.3, 0, "web1")]},
     {"calm_s": -5.0},  # nobody knows what calm times were like
@@ -105,7 +105,7 @@ def test_what_nobody_is_asked_is_not_missed() -> None:
 
 @pytest.mark.parametrize("fault", OF_THE_NETWORK)
 def test_a_fault_of_the_network_lasts_until_the_lab_takes_it_back(fault: FaultKind) -> None:
-    quiet: dict[str, Any] = {"said": [], "sights": None, "reserves": None}
+    quiet: dict[str, Any] = {"said": [], "views": None, "reserves": None}
     assert restored(broken=[Broken("web1", fault, 2.0)], **quiet) == 12.3
     assert restored(broken=[Broken("web1", fault, 2.0)], healed_s=None, **quiet) == LOOKED_S
 
@@ -117,7 +117,7 @@ def test_a_crash_under_a_supervisor_ends_no_box() -> None:
 
 
 def test_a_box_of_somebody_else_is_back_when_docker_calls_it_healthy() -> None:
-    checked = {"broken": [Broken("web1", FaultKind.KILL, 2.0, is_checked=True)], "sights": None, "reserves": None}
+    checked = {"broken": [Broken("web1", FaultKind.KILL, 2.0, is_checked=True)], "views": None, "reserves": None}
     healthy = Said(8.5, "web1", "health_status: healthy")
     assert restored(said=[*SEEN.said, healthy], **checked) == 8.5
     assert restored(said=SEEN.said, **checked) == LOOKED_S
@@ -144,7 +144,9 @@ def test_it_is_never_while_something_was_missing_and_after_the_look_only_where_a
     reserves = [reserve(-3.0, 1), *(reserve(at_s, int(well)) for at_s, well in sorted(webs))]
     found = restored(views=views, reserves=reserves, looked_s=looked_s, said=said, calm_s=-2.5, arrivals=[])
     at_look = [each for each in reserves if each.at_s <= looked_s][-1]
-    assert found <= looked_s or not at_look.margins[Tier.WEB]
-    missing = [at_s for at_s, well in views if not well] + [each.at_s for each in reserves if not each.margins[Tier.WEB]]
+    assert found <= looked_s or not at_look.failures_tolerated[Tier.WEB]
+    missing = [at_s for at_s, well in views if not well] + [
+        each.at_s for each in reserves if not each.failures_tolerated[Tier.WEB]
+    ]
     assert not [at_s for at_s in missing if found < at_s <= looked_s] or found == looked_s
     assert found >= looked_s or all(at_s <= found for at_s in starts if 2.0 < at_s <= looked_s)

@@ -25,7 +25,7 @@ from lab.store import jsonl
 from tests.unit.helpers import result, run_info
 
 STAGE = stages.find("5")
-NEVER_TWO = {"none_s": 0.5, "multiple_s": 0.0}
+NEVER_TWO = {"no_writer_s": 0.5, "multiple_writers_s": 0.0}
 SAME: dict[str, Any] = {"code": "1"}
 
 
