@@ -1,22 +1,145 @@
-"""A visit to a Compose project that is not the lab's: found as it runs, the internet box put into its network and taken out again."""
+"""A Compose project that is not the lab's: found as it runs, the internet box put into its network and taken out again."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import signals
 from lab.cluster import images, readiness
-from lab.engine.engine import Engine
+from lab.engine.engine import Engine, ExecResult
 from lab.engine.scope import FILES_LABEL
-from lab.errors import PreflightError, UsageError
-from lab.model.topology import Box, Page, Stage
+from lab.errors import HealError, LabError, PreflightError, UsageError
+from lab.model.fault import Undo
+from lab.model.history import Conditions, LogLine, Machine
+from lab.model.observation import ClusterStatus, ClusterView
+from lab.model.topology import FOREIGN, FOREIGN_FOLDER, Box, Page, ServiceSpec, Stage
+from lab.probe import roles
+from lab.probe.observer import Observer
+from lab.spec import conditions
 from lab.spec.own_stack import Project
+from lab.store.undo_log import UndoLedger
 
 IMAGES = ("base", "internet")
+HINT = "'docker compose ps' and 'docker compose logs' say more; 'docker compose up -d' creates what is missing"
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ForeignProject:
+    """A Compose project that is not the lab's. Its boxes are broken and brought back, and nothing else is done to it."""
+
+    engine: Engine
+    """Sees this project and nothing else (`Engine.visiting`)."""
+    stage: Stage
+    """What was found of it."""
+    undo_log: UndoLedger
+
+    measures_redundancy = False
+
+    @classmethod
+    def by_name(cls, engine: Engine, project: str, undo_log: UndoLedger) -> ForeignProject:
+        """A project of which only the name is known: to take back what was broken in it. `engine` is any engine."""
+        view = engine.visiting(project)
+        services = tuple(ServiceSpec(box.service, box.roles, box.labels) for box in view.boxes() if box.is_system)
+        stage = Stage(
+            number=FOREIGN,
+            folder=FOREIGN_FOLDER + project,
+            project=project,
+            file=Path(),
+            title=f"the project {project}",
+            new="",
+            spof=(),
+            memory_mib=0,
+            entry=("", 0),
+            databases={},
+            services=services,
+        )
+        return cls(view, stage, undo_log)
+
+    @property
+    def internet(self) -> Box:
+        """The lab's box in its network. Raises UsageError where the lab is not attached."""
+        return self.engine.internet_box(self.stage)
+
+    def boxes(self) -> list[Box]:
+        """Its boxes as they are now, in order of their names."""
+        return self.engine.boxes(FOREIGN)
+
+    def box(self, service: str) -> Box | None:
+        """The box of a service as it is now; None where there is none."""
+        return next((box for box in self.boxes() if box.service == service), None)
+
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30.0, user: str = "") -> ExecResult:
+        """Run a command in a box and wait for it; one that overruns has exit code 124."""
+        return self.engine.run_in(box, command, timeout_s, user)
+
+    def observer(self, redundancy: bool = False) -> Observer:
+        """An observer that only tells the time: what these boxes are is not known."""
+        return Observer(self.engine, self.stage)
+
+    def observe(self) -> ClusterView:
+        """Nothing is observed but users."""
+        return roles.standing_alone(self.stage)
+
+    def status(self) -> ClusterStatus:
+        """Nothing is asked of boxes that are not the lab's."""
+        return ClusterStatus(self.observe())
+
+    def live_boxes(self, view: ClusterView | None = None) -> list[Box]:
+        """Its boxes as they are now: no role moves that the lab knows."""
+        return self.boxes()
+
+    def log_lines(self, box: Box, since_s: float) -> list[LogLine]:
+        """What a box printed since an instant (wall-clock seconds); nothing where it keeps no log that can be read."""
+        try:
+            return self.engine.log_lines(box, since_s)
+        except LabError:
+            return []
+
+    def conditions(self) -> Conditions:
+        """The machine; nothing is known of the rest. Raises LabError where no engine answers."""
+        info = self.engine.info()
+        return conditions.of(None, Machine(info.processors, info.memory_mib, info.version, info.kernel, info.system))
+
+    def serves(self) -> bool:
+        """Whether the page is answered as it should be now."""
+        return readiness.service_answers(self.engine, self.stage)
+
+    def struck(self, undo: Undo) -> Box | None:
+        """The box that a fault hit; None where it is gone: one that its owner created since is not touched."""
+        return next((box for box in self.boxes() if (box.service, box.id) == (undo.service, undo.box_id)), None)
+
+    def undo_of(self, undo: Undo, box: Box) -> Undo:
+        """An undo with the project whose box it is."""
+        return replace(undo, project=box.project)
+
+    def start(self, box: Box) -> None:
+        """Start a box that is down. Raises LabError."""
+        self.engine.start(box)
+
+    def recreate(self, service: str) -> None:
+        """Refuse: what was not removed by the lab is not created by it. Raises UsageError."""
+        raise UsageError(f"{service} of {self.stage.place} is not the lab's to create", HINT)
+
+    def promote(self, fence: bool, say: Say) -> str:
+        """Refuse: nothing is known of its databases. Raises UsageError."""
+        raise UsageError(f"the databases of {self.stage.place} are not the lab's to promote")
+
+    def switchover(self, observer: Observer, say: Say, to: str = "") -> str:
+        """Refuse: nothing is known of its databases. Raises UsageError."""
+        raise UsageError(f"the databases of {self.stage.place} are not the lab's to change over")
+
+    def without_answer(self, detail: str) -> HealError:
+        """The error of a project that does not serve."""
+        return HealError(f"{self.stage.place} does not answer ({detail})", HINT)
+
+    def without_boxes(self, services: str) -> HealError:
+        """The error of a project in which these services have no box any more."""
+        return HealError(f"{services} has been removed, not by the lab", HINT)
 
 
 def boxes_of(engine: Engine, project: Project, is_named: bool) -> list[Box]:
