@@ -14,7 +14,7 @@ from lab.model.history import Conditions, LogLine
 from lab.model.observation import ClusterStatus, ClusterView
 from lab.model.topology import Box, Stage
 from lab.probe import observer, roles, status
-from lab.probe.observer import Observer
+from lab.probe.observer import Observer, ViewSource
 from lab.store.undo_log import UndoLedger
 
 
@@ -47,19 +47,19 @@ class Cluster:
 
     def observer(self, redundancy: bool = False) -> Observer:
         """An observer of it, a context; with `redundancy` it also asks what the failures tolerated rest on."""
-        return Observer(self.engine, self.stage, redundancy)
+        return Observer(self, redundancy)
 
     def observe(self) -> ClusterView:
         """What an observer sees now. Raises InconclusiveError when the boxes cannot be asked."""
-        return observer.look(self.engine, self.stage)
+        return observer.observe(self)
 
     def status(self) -> ClusterStatus:
         """What all parts report now, within 2 s. Raises InconclusiveError when they cannot be asked."""
-        return status.cluster_status(self.engine, self.stage, self.boxes())
+        return status.cluster_status(self, self.boxes())
 
     def live_boxes(self, view: ClusterView | None = None) -> list[Box]:
         """Its boxes with the roles that they play now, or in what was observed. Raises InconclusiveError."""
-        return roles.boxes_in_roles(self.engine, self.stage, view)
+        return roles.live_boxes(self, view)
 
     def log_lines(self, box: Box, since_s: float) -> list[LogLine]:
         """What a box printed since an instant (wall-clock seconds). Raises LabError."""
@@ -67,11 +67,11 @@ class Cluster:
 
     def conditions(self) -> Conditions:
         """What its figures rest on: the machine, timers, distances, data. Raises LabError."""
-        return conditions.look(self.engine, self.stage)
+        return conditions.of_stage(self)
 
     def serves(self) -> bool:
         """Whether a user gets an answer from the database through the entry now."""
-        return readiness.service_answers(self.engine, self.stage)
+        return readiness.service_answers(self)
 
     def struck(self, undo: Undo) -> Box | None:
         """The box that a fault hit, also where it was created again since; None where it is gone."""
@@ -84,26 +84,27 @@ class Cluster:
     def start(self, box: Box) -> None:
         """Start a box that is down; a database in such a way that there are never two primaries. Raises LabError."""
         if database.needs_an_operator(self.stage, box.service):
-            database.bring_back(self.engine, self.stage, box)
+            database.rejoin(self, box)
         else:
             self.engine.start(box)
 
-    def recreate(self, service: str) -> None:
-        """Create a box again that was removed with its disk; an empty database joins one that has the data. Raises LabError."""
-        if database.needs_an_operator(self.stage, service):
-            self.engine.create(self.stage)
-            database.promote_survivor(self.engine, self.stage)
-            if box := self.box(service):
-                self.start(box)
-        self.engine.up(self.stage)
+    def recreate(self, service: str, alone: bool = False) -> None:
+        """Create a box again that was removed with its disk; unless `alone`, start also what else is down.
+
+        An empty database joins the one that still has the data. Raises LabError.
+        """
+        is_special = database.needs_an_operator(self.stage, service)
+        if is_special:
+            database.recreate(self, service)
+        self.engine.up(self.stage, service if alone and not is_special else "")
 
     def promote(self, fence: bool, say: Say) -> str:
         """Make the standby the primary; returns its service. Raises UsageError, InconclusiveError."""
-        return database.promote(self.engine, self.undo_log, self.stage, fence, say)
+        return database.promote(self, fence, say)
 
-    def switchover(self, observer: Observer, say: Say, to: str = "") -> str:
+    def switchover(self, observer: ViewSource, say: Say, to: str = "") -> str:
         """Have the monitor change the primary (to this database); returns the new one. Raises UsageError, InconclusiveError."""
-        return database.switchover(self.engine, self.stage, say, observer, to)
+        return database.switchover(self, observer, say, to)
 
     def without_answer(self, detail: str) -> HealError:
         """The error of a stage that does not serve."""

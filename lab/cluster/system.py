@@ -10,7 +10,7 @@ from lab.model.fault import Undo
 from lab.model.history import Conditions, LogLine
 from lab.model.observation import ClusterStatus, ClusterView
 from lab.model.topology import Box
-from lab.probe.observer import Observer
+from lab.probe.observer import Observer, ViewSource
 from lab.probe.system import ObservableSystem
 from lab.store.undo_log import UndoLedger
 
@@ -58,13 +58,16 @@ class RunningSystem(ObservableSystem, Protocol):
     def start(self, box: Box) -> None:
         """Start a box that is down; a database in such a way that there are never two primaries. Raises LabError."""
 
-    def recreate(self, service: str) -> None:
-        """Create a box again that was removed with its disk. Raises LabError; UsageError where that is not for the lab to do."""
+    def recreate(self, service: str, alone: bool = False) -> None:
+        """Create a box again that was removed with its disk; unless `alone`, start also what else is down.
+
+        Raises LabError; UsageError where that is not for the lab to do.
+        """
 
     def promote(self, fence: bool, say: Say) -> str:
         """Make the standby the primary; returns its service. Raises UsageError, InconclusiveError."""
 
-    def switchover(self, observer: Observer, say: Say, to: str = "") -> str:
+    def switchover(self, observer: ViewSource, say: Say, to: str = "") -> str:
         """Have the monitor change the primary (to this database); returns the new one. Raises UsageError, InconclusiveError."""
 
     def without_answer(self, detail: str) -> HealError:
