@@ -26,7 +26,7 @@ from typing import Any
 
 from lab.analysis.summary import sample_median
 from lab.campaign import resume, soak
-from lab.engine.engine import Engine
+from lab.cluster.system import RunningSystem
 from lab.errors import UsageError, shown
 from lab.model.experiment import RATE_MAX_PER_S, Experiment, LoadPlan, Repair
 from lab.model.measures import Verdict
@@ -220,9 +220,9 @@ class Kept:
         """Note a round that is through; on return it is on the disk."""
         self._lines.append(asdict(outcome))
 
-    def keep_evidence(self, engine: Engine, stage: Stage) -> Path:
+    def keep_evidence(self, cluster: RunningSystem) -> Path:
         """The last words of every box, into a folder of their own."""
-        return soak.keep_evidence(self.folder, engine, stage)
+        return soak.keep_evidence(self.folder, cluster)
 
 
 def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> RoundOutcome:

@@ -23,7 +23,7 @@ from typing import Any
 
 from lab.analysis.matrix import split_brain
 from lab.campaign import resume
-from lab.engine.engine import Engine
+from lab.cluster.system import RunningSystem
 from lab.errors import LabError, UsageError
 from lab.model.experiment import Experiment, LoadPlan
 from lab.model.fault import LINE_FORM
@@ -144,9 +144,9 @@ class SoakJournal:
         """Note a fault that is through."""
         self._lines.append(asdict(outcome))
 
-    def keep_evidence(self, engine: Engine, stage: Stage) -> Path:
+    def keep_evidence(self, cluster: RunningSystem) -> Path:
         """The last words of every box, into a folder of their own."""
-        return keep_evidence(self.folder, engine, stage)
+        return keep_evidence(self.folder, cluster)
 
 
 def keep_what_can_be(keep: Callable[[], Path]) -> str:
@@ -159,12 +159,12 @@ def keep_what_can_be(keep: Callable[[], Path]) -> str:
         return f"the logs of the boxes could not be kept: {error.strerror}"
 
 
-def keep_evidence(parent: Path, engine: Engine, stage: Stage) -> Path:
+def keep_evidence(parent: Path, cluster: RunningSystem) -> Path:
     """The last words of every box, into the folder `evidence` below another."""
     folder = parent / "evidence"
     folder.mkdir(parents=True, exist_ok=True)
-    for box in engine.boxes(stage.number):
-        (folder / f"{box.service}.log").write_text(engine.logs(box, LOG_LINES) + "\n", encoding="utf-8")
+    for box in cluster.boxes():
+        (folder / f"{box.service}.log").write_text(cluster.engine.logs(box, LOG_LINES) + "\n", encoding="utf-8")
     return folder
 
 

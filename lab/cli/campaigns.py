@@ -21,7 +21,7 @@ from lab.campaign.executor import DockerExecutor
 from lab.campaign.resume import code_version
 from lab.cli.options import EXIT_OF_VERDICT, TRIALS_MAX, Duration, Output, json_option, pass_output, seed_option, with_failover
 from lab.cluster import images, lifecycle, preflight
-from lab.engine.engine import Engine
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import HealError, UsageError
 from lab.model.experiment import RATE_MAX_PER_S, LoadPlan
 from lab.model.result import TrialResult
@@ -299,7 +299,7 @@ def _carry_out(
     output: Output, make: Make, kind: str, seed: int | None, resume: bool | None, terms: design.TestTerms
 ) -> tuple[Campaign, Kept]:
     """Begin or go on, to the end. An interrupt passes through: what is through by then is kept."""
-    engine, ledger = Engine(), UndoLedger()
+    engine, ledger = DockerEngine(), UndoLedger()
     with lifecycle.alone(engine, f"lab {kind}"):
         preflight.check_no_open_faults(ledger)
         wanted, kept = _begin(output, make, kind, seed, resume)

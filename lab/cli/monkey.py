@@ -15,7 +15,8 @@ from lab.campaign import monkey, soak
 from lab.campaign.monkey import Round, Schedule
 from lab.cli.options import EXIT_OF_VERDICT, Duration, Output, json_option, pass_output, seed_option, with_failover
 from lab.cluster import lifecycle, preflight
-from lab.engine.engine import Engine
+from lab.cluster.cluster import Cluster
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import HealError
 from lab.faults.repair import STAND_IN
 from lab.model.experiment import RATE_MAX_PER_S, LoadPlan, Repair, RepairPolicy
@@ -125,41 +126,42 @@ def _ending(outcomes: list[RoundOutcome], floor_ratio: float, planned: Schedule)
 
 def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[RoundOutcome], Path]:
     """Begin or go on, to the end; returns all rounds that are through, and where they are kept."""
-    engine, ledger = Engine(), UndoLedger()
+    engine = DockerEngine()
+    cluster = Cluster(engine, stage, UndoLedger())
     with lifecycle.alone(engine, f"lab monkey {stage.number}"):
-        preflight.check_no_open_faults(ledger)
-        lifecycle.ensure_up(engine, stage, output.say)
+        preflight.check_no_open_faults(cluster.undo_log)
+        lifecycle.ensure_up(cluster, output.say)
         kept = monkey.Kept(stage, planned, monkey.conditions(stage, planned))
         through = len(kept.outcomes())
         if kept.why_new:
             output.say(f"a new one is begun: {kept.why_new}")
         output.say(f"seed {planned.seed}; {len(planned.rounds)} rounds, {through} are through already; kept in {kept.folder}")
         output.say(f"repair: {planned.repair}, by {STAND_IN}")
-        run_one = _paced(engine, ledger, stage, planned)
+        run_one = _paced(cluster, planned)
         try:
             outcomes = monkey.play(
                 planned, kept, floor_ratio, run_one, lambda each: output.say(terminal.monkey_line(each, len(planned.rounds)))
             )
         except HealError:
-            output.say(f"not healed: {soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))}")
+            output.say(f"not healed: {soak.keep_what_can_be(lambda: kept.keep_evidence(cluster))}")
             raise
         if len(outcomes) == through:
             output.say(f"nothing was left to do; remove {kept.folder} to have it all again")
         elif monkey.stop_reason(outcomes, floor_ratio, planned):
-            logs = soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))
+            logs = soak.keep_what_can_be(lambda: kept.keep_evidence(cluster))
             output.say(f"stopped, and everything is healed; {logs}")
     return outcomes, kept.folder
 
 
-def _paced(engine: Engine, ledger: UndoLedger, stage: Stage, planned: Schedule) -> Callable[[Round], RunResult]:
+def _paced(cluster: Cluster, planned: Schedule) -> Callable[[Round], RunResult]:
     """Runs a round, no sooner than the schedule's distance after the one before began."""
     next_cell = [monotonic()]
 
     def run_one(each: Round) -> RunResult:
         wait_until(lambda: monotonic() >= next_cell[0], planned.every_s)
         next_cell[0] = monotonic() + planned.every_s
-        order = RunConfig(stage, monkey.experiment_of(each, planned), LoadPlan(rate_per_s=planned.rate_per_s), each.seed)
-        return run_experiment(engine, ledger, order, info_of(order), NoProgress())
+        order = RunConfig(cluster.stage, monkey.experiment_of(each, planned), LoadPlan(rate_per_s=planned.rate_per_s), each.seed)
+        return run_experiment(cluster, order, info_of(order), NoProgress())
 
     return run_one
 

@@ -16,7 +16,9 @@ from lab.analysis import run_document
 from lab.cli.options import EXIT_OF_VERDICT, TRIALS_MAX, Duration, Output, json_option, pass_output, seed_option, with_failover
 from lab.cli.own_stack import Asked, Ground, check_alone, prepare, with_own_stack
 from lab.cluster import lifecycle, preflight
-from lab.engine.engine import Engine
+from lab.cluster.cluster import Cluster
+from lab.cluster.system import RunningSystem
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import (
     UsageError,
 )
@@ -95,20 +97,19 @@ def run(
     if dry_run:
         _show_plan(output, order, as_json)
         return
-    ledger = UndoLedger()
     with lock.exclusive(f"lab run {stage.number or stage.place} {experiment.name}"):
-        preflight.check_no_open_faults(ledger)
-        with ground(output.say) as engine:
+        preflight.check_no_open_faults(UndoLedger())
+        with ground(output.say) as system:
             if web_ui:
                 output.say(f"Locust's page while it runs: {preflight.locust_page()}")
             if experiment.overload:
-                order = _overloading(engine, ledger, order, experiment.overload, output.say)
+                order = _overloading(system, order, experiment.overload, output.say)
             silent = as_json or output.quiet
             if silent:
-                result = run_experiment(engine, ledger, order, info_of(order), NoProgress())
+                result = run_experiment(system, order, info_of(order), NoProgress())
             else:
                 with ConsoleProgress(output.messages, trials, order.plan.deadline_s) as progress:
-                    result = run_experiment(engine, ledger, order, info_of(order), progress)
+                    result = run_experiment(system, order, info_of(order), progress)
     if as_json:
         output.document(run_document.as_document(result))
     else:
@@ -130,19 +131,20 @@ def _of_the_lab(
     experiments.check_targets(experiment, stage)
 
     @contextmanager
-    def ground(say: Callable[[str], None]) -> Iterator[Engine]:
-        engine = Engine()
+    def ground(say: Callable[[str], None]) -> Iterator[RunningSystem]:
+        engine = DockerEngine()
         with lifecycle.alone_on_engine(engine, f"lab run {stage.number} {experiment.name}"):
-            lifecycle.ensure_up(engine, stage, say)
-            yield engine
+            cluster = Cluster(engine, stage, UndoLedger())
+            lifecycle.ensure_up(cluster, say)
+            yield cluster
 
     return stage, experiment, ground
 
 
-def _overloading(engine: Engine, ledger: UndoLedger, order: RunConfig, wanted: Overload, say: Callable[[str], None]) -> RunConfig:
+def _overloading(system: RunningSystem, order: RunConfig, wanted: Overload, say: Callable[[str], None]) -> RunConfig:
     """The order at the rate that an overload asks for, once it is known what one web box carries."""
     with signals.Deferred(lambda: say("interrupted: putting everything back first")) as interrupts:
-        capacity_per_s = capacity.measure(engine, ledger, order.stage, wanted, say, interrupts.open)
+        capacity_per_s = capacity.measure(system, wanted, say, interrupts.open)
     rate_per_s = round(wanted.rate_ratio * capacity_per_s, 1)
     say(
         f"one web box carries {capacity_per_s:.0f} requests a second; the load is {wanted.rate_ratio:g} times that, {rate_per_s:g}"

@@ -11,7 +11,8 @@ import click
 from lab.campaign import soak
 from lab.cli.options import EXIT_OF_VERDICT, TRIALS_MAX, Duration, Output, json_option, pass_output, seed_option, with_failover
 from lab.cluster import lifecycle, preflight
-from lab.engine.engine import Engine
+from lab.cluster.cluster import Cluster
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import (
     HealError,
 )
@@ -59,10 +60,11 @@ def soak_(
         _show_schedule(output, planned, seed, as_json)
         return
     load = LoadPlan(rate_per_s=rate)
-    engine, ledger = Engine(), UndoLedger()
+    engine = DockerEngine()
+    cluster = Cluster(engine, stage, UndoLedger())
     with lifecycle.alone(engine, f"lab soak {stage.number}"):
-        preflight.check_no_open_faults(ledger)
-        lifecycle.ensure_up(engine, stage, output.say)
+        preflight.check_no_open_faults(cluster.undo_log)
+        lifecycle.ensure_up(cluster, output.say)
         kept = soak.SoakJournal(stage, faults, seed, soak.conditions(stage, planned, load, observe))
         through = len(kept.outcomes())
         if kept.why_new:
@@ -71,16 +73,16 @@ def soak_(
 
         def run_one(fault: soak.Fault) -> RunResult:
             order = RunConfig(stage, experiments.lasting(experiments.find(fault.experiment), observe), load, fault.seed)
-            return run_experiment(engine, ledger, order, info_of(order), NoProgress())
+            return run_experiment(cluster, order, info_of(order), NoProgress())
 
         try:
             outcomes = soak.soak(planned, kept, run_one, lambda outcome: output.say(terminal.soak_line(outcome, faults)))
         except HealError:
-            output.say(f"not healed: {soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage))}")
+            output.say(f"not healed: {soak.keep_what_can_be(lambda: kept.keep_evidence(cluster))}")
             raise
         # The logs of a loss are not to be written over by those of today.
         if soak.verdict(outcomes) is Verdict.REFUTED and len(outcomes) > through:
-            output.say(soak.keep_what_can_be(lambda: kept.keep_evidence(engine, stage)))
+            output.say(soak.keep_what_can_be(lambda: kept.keep_evidence(cluster)))
     if as_json:
         output.document({"verdict": soak.verdict(outcomes).value, "seed": seed, "faults": [asdict(each) for each in outcomes]})
     else:

@@ -16,12 +16,12 @@ from lab.process import last_line
 COMPOSE_MIN = (2, 26)
 
 
-def _without(stage: Stage) -> list[str]:
+def scale_options(stage: Stage) -> list[str]:
     """Options of `docker compose up` for what of a stage is not to be started."""
     return [word for name in stage.left_out for word in ("--scale", f"{name}=0")]
 
 
-def _context() -> str:
+def builder_name() -> str:
     """The CLI's context; the engine's own builder has its name."""
     done = subprocess.run(["docker", "context", "show"], capture_output=True, text=True, check=False)
     return done.stdout.strip() or "default"

@@ -249,4 +249,4 @@ COMMANDS_OF_AN_ENGINE = ("campaigns", "chaos", "monkey", "own_stack", "run", "se
 def use_engine(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]) -> None:
     """Have every command find this engine."""
     for name in COMMANDS_OF_AN_ENGINE:
-        monkeypatch.setattr(f"lab.cli.{name}.Engine", make)
+        monkeypatch.setattr(f"lab.cli.{name}.DockerEngine", make)

@@ -42,9 +42,8 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Playe
         boxes = [foreign("app", "web", addresses={BACK: "172.19.0.3"}), foreign("lb", "entry", addresses={FRONT: "172.18.0.2"})]
         plays = PlayedVisit([*boxes, box("internet", ("internet",), stage=0)])
         monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path)
-        monkeypatch.setattr("lab.cli.own_stack.Engine", lambda: plays)
+        monkeypatch.setattr("lab.cli.own_stack.DockerEngine", lambda: plays)
         monkeypatch.setattr("lab.cli.own_stack.compose_config", lambda *_: SAID)
-        monkeypatch.setattr(PlayedVisit, "visiting", lambda self, *_: self, raising=False)
         return plays
 
     return played

@@ -7,9 +7,9 @@ from time import monotonic
 import pytest
 
 from lab.engine.engine import ExecResult
+from lab.engine.sidecar import Beside
 from lab.errors import UsageError
-from lab.faults import FAULTS, OF_A_BOX, BoxControl, InjectionTarget, proof
-from lab.faults.base import Beside
+from lab.faults import FAULTS, OF_A_BOX, BoxControl, InjectionTarget, verification
 from lab.model.fault import FaultKind, UndoAction
 from lab.model.topology import Box, Link
 from tests.unit.helpers import box
@@ -70,7 +70,7 @@ def victim(target: str = "web") -> InjectionTarget:
 
 def proved(kind: FaultKind, now: Box | None, *answers: ExecResult, of: InjectionTarget | None = None) -> bool:
     control: BoxControl = FakeHands(now, *answers)
-    verification = FAULTS[kind].prove(control, of or victim())
+    verification = FAULTS[kind].verify(control, of or victim())
     assert "web1" in verification.evidence
     return verification.proved
 
@@ -189,14 +189,14 @@ def test_box_without_a_network_cannot_be_cut_off() -> None:
     ],
 )
 def test_proof_of_a_cutoff(now: Box | None, connected: tuple[Link, ...], verified: bool) -> None:
-    verification = FAULTS[FaultKind.DISCONNECT].prove(FakeHands(now, connected=connected), victim())
+    verification = FAULTS[FaultKind.DISCONNECT].verify(FakeHands(now, connected=connected), victim())
     assert verification.proved is verified
     assert "web1" in verification.evidence
 
 
 def test_evidence_of_a_cutoff_names_the_networks_that_are_left() -> None:
-    assert "on app" in FAULTS[FaultKind.DISCONNECT].prove(FakeHands(box(), connected=LINKS[1:]), victim()).evidence
-    assert "on no network" in FAULTS[FaultKind.DISCONNECT].prove(FakeHands(box(), connected=()), victim()).evidence
+    assert "on app" in FAULTS[FaultKind.DISCONNECT].verify(FakeHands(box(), connected=LINKS[1:]), victim()).evidence
+    assert "on no network" in FAULTS[FaultKind.DISCONNECT].verify(FakeHands(box(), connected=()), victim()).evidence
 
 
 def test_wipe_kills_before_it_removes() -> None:
@@ -204,7 +204,7 @@ def test_wipe_kills_before_it_removes() -> None:
     control, fault = FakeHands(box()), FAULTS[FaultKind.WIPE]
     fault.inject(control, fault.prepare(control, victim()))
     assert control.done == ["kill web1", "remove web1"]
-    assert fault.prove(control, victim()).proved
+    assert fault.verify(control, victim()).proved
 
 
 def test_proof_of_a_wipe() -> None:
@@ -228,17 +228,17 @@ class LateHands(FakeHands):
 
 def test_proof_is_waited_for_and_ends_with_the_first() -> None:
     control = LateHands(bites_at=3)
-    verification = proof(FAULTS[FaultKind.KILL], control, victim(), timeout_s=5)
-    assert verification.proved
-    assert verification.evidence == "web1 is exited, exit code 137"
+    found = verification(FAULTS[FaultKind.KILL], control, victim(), timeout_s=5)
+    assert found.proved
+    assert found.evidence == "web1 is exited, exit code 137"
     assert control.looks == 3
 
 
 def test_proof_that_does_not_come_is_the_last_look() -> None:
     control, since = LateHands(bites_at=10_000), monotonic()
-    verification = proof(FAULTS[FaultKind.KILL], control, victim(), timeout_s=0.2)
-    assert not verification.proved
-    assert verification.evidence == "web1 is running, exit code 0"
+    found = verification(FAULTS[FaultKind.KILL], control, victim(), timeout_s=0.2)
+    assert not found.proved
+    assert found.evidence == "web1 is running, exit code 0"
     assert monotonic() - since >= 0.2
     assert control.looks > 1
 

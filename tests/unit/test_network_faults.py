@@ -18,7 +18,7 @@ from lab.faults import FAULTS, OF_THE_NETWORK
 from lab.faults.base import BlastRadius, InjectionTarget
 from lab.faults.injection import Injection, aimed
 from lab.faults.network import ask, ways
-from lab.model.fault import Direction, FaultKind, FaultParameters, Step, UndoAction
+from lab.model.fault import Direction, FaultKind, FaultParameters, Step, Undo, UndoAction
 from lab.model.topology import Box, Link, Stage
 from lab.store.undo_log import UndoLedger
 from tests.unit.helpers import box, stage
@@ -118,9 +118,28 @@ class FakeHands:
         return [text.removeprefix(f"{service}: ") for text in self.done if text.startswith(f"{service}: ")]
 
 
-def prepare(control: FakeHands, kind: FaultKind, target: str = "service:web1", of: Stage | None = None, **how: Any) -> Injection:
+@dataclass(frozen=True)
+class Ground:
+    """A system of these boxes."""
+
+    engine: FakeHands
+    stage: Stage
+    undo_log: UndoLedger
+
+    def undo_of(self, undo: Undo, box: Box) -> Undo:
+        return undo
+
+
+def prepare(
+    control: FakeHands,
+    kind: FaultKind,
+    target: str = "service:web1",
+    of: Stage | None = None,
+    undo_log: UndoLedger | None = None,
+    **how: Any,
+) -> Injection:
     step = Step(kind, target, how=FaultParameters(**how) if how else WORKING.get(kind, FaultParameters()))
-    return Injection.prepare(control, step, BOXES, of or stage(), Random(1))
+    return Injection.prepare(Ground(control, of or stage(), undo_log or UndoLedger(Path("/nowhere"))), step, BOXES, Random(1))
 
 
 def ledger_in(folder: Path) -> UndoLedger:
@@ -142,16 +161,16 @@ def test_nothing_is_changed_before_the_blow(kind: FaultKind) -> None:
 @pytest.mark.parametrize("fault", OF_THE_NETWORK, ids=lambda fault: fault.kind.value)
 def test_undo_says_what_to_take_away(fault: Any) -> None:
     with prepare(FakeHands(), fault.kind) as injection:
-        undo = injection.fault.undo(injection.victims[0])
+        undo = injection.fault.undo(injection.targets[0])
     assert undo.service == "web1"
     queued = fault.kind in (FaultKind.DELAY, FaultKind.BANDWIDTH)
     assert undo.action is (UndoAction.UNSHAPE if queued else UndoAction.UNFILTER)
-    assert undo.table == ("" if queued else injection.victims[0].blast_radius.table)
+    assert undo.table == ("" if queued else injection.targets[0].blast_radius.table)
 
 
 def test_rules_of_a_strike_have_one_name_and_strikes_have_different_ones() -> None:
     strikes = [prepare(FakeHands(), FaultKind.PARTITION, "all:web") for _ in range(2)]
-    tables = [{victim.blast_radius.table for victim in injection.victims} for injection in strikes]
+    tables = [{victim.blast_radius.table for victim in injection.targets} for injection in strikes]
     assert [len(each) for each in tables] == [1, 1]
     assert tables[0] != tables[1]
     assert all(table.startswith("lab_fault_") for each in tables for table in each)
@@ -223,8 +242,8 @@ def test_without_balancers_no_address_is_shared() -> None:
 def verify(kind: FaultKind, control: FakeHands, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:
     monkeypatch.setattr("lab.faults.base.PROOF_TIMEOUT_S", 0.0)
     with prepare(FakeHands(), kind) as injection:
-        victim = replace(injection.victims[0], helper=control.beside(injection.victims[0].box))
-        verification = injection.fault.prove(control, victim)
+        victim = replace(injection.targets[0], helper=control.beside(injection.targets[0].box))
+        verification = injection.fault.verify(control, victim)
     assert "\n" not in verification.evidence
     assert "web1" in verification.evidence
     return verification.proved, verification.evidence
@@ -248,8 +267,8 @@ def test_proof_is_that_the_witness_is_not_answered_any_more(kind: FaultKind, mon
 
 def test_who_was_not_answered_before_is_no_witness() -> None:
     with prepare(FakeHands(lambda _w, _c: UNREACHABLE, LOST), FaultKind.ISOLATE) as injection:
-        [victim] = injection.victims
-        verification = injection.fault.prove(injection.control, victim)
+        [victim] = injection.targets
+        verification = injection.fault.verify(injection.system.engine, victim)
     assert victim.witness is None
     assert verification.proved
     assert "no box could reach web1 before either; 7 packets lost there" in verification.evidence
@@ -266,18 +285,18 @@ def test_a_box_without_a_way_to_the_other_side_counts_as_cut_off_where_another_w
     control = FakeHands(told, LOST if others_bit else NO_RULES)
     with prepare(control, FaultKind.PARTITION, "zone:a", source="zone:b") as injection:
         control.answers = lambda _w, _c: UNREACHABLE
-        lb = next(victim for victim in injection.victims if victim.box.service == "lb")
+        lb = next(victim for victim in injection.targets if victim.box.service == "lb")
         assert lb.witness is None
         control.replies = {"list table": Reply(0, 0.0, "")} if others_bit else NO_RULES
-        assert injection.fault.prove(control, lb).moot
+        assert injection.fault.verify(control, lb).moot
         assert {verification.proved for verification in injection.verify()} == {others_bit}
 
 
 def test_the_next_witness_is_asked_where_the_first_is_not_answered() -> None:
     control = FakeHands(lambda witness, _command: ANSWERED if witness.service == "web2" else UNREACHABLE)
     with prepare(control, FaultKind.LOSS) as injection:
-        assert injection.victims[0].witness == BOXES[1]
-        assert injection.victims[0].reached_at.startswith("198.18.1.")
+        assert injection.targets[0].witness == BOXES[1]
+        assert injection.targets[0].reached_at.startswith("198.18.1.")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +328,7 @@ def test_witness_of_a_long_delay_waits_long_enough() -> None:
         return ANSWERED
 
     with prepare(FakeHands(answer), FaultKind.DELAY, delay_ms=4000.0, jitter_ms=1000.0) as injection:
-        injection.fault.prove(injection.control, injection.victims[0])
+        injection.fault.verify(injection.system.engine, injection.targets[0])
     assert "timeout 0.5 bash" in asked[0]
     assert "timeout 10.5 bash" in asked[-1]
 
@@ -373,9 +392,9 @@ def test_who_does_not_run_is_no_witness_and_nobody_is_their_own() -> None:
 def test_every_undo_is_on_the_disk_before_the_first_blow(tmp_path: Path) -> None:
     ledger, open_at_the_blow = ledger_in(tmp_path), []
     control = FakeHands(impact=lambda _box: open_at_the_blow.append(len(ledger_in(tmp_path).entries())))
-    with prepare(control, FaultKind.KILL, "zone:a") as injection:
+    with prepare(control, FaultKind.KILL, "zone:a", undo_log=ledger) as injection:
         assert injection.names == "db, lb, web1"
-        injection.note(ledger)
+        injection.note()
         assert control.done == []
         injection.inject()
     assert open_at_the_blow == [3, 3, 3]
@@ -459,7 +478,7 @@ def test_box_is_on_one_side_only() -> None:
         prepare(FakeHands(), FaultKind.PARTITION, "service:web1", source="service:web1")
     with prepare(FakeHands(), FaultKind.PARTITION, "zone:a", source="all:web") as injection:
         assert injection.names == "db, lb, web1, web2"
-        assert [box.service for box in injection.victims[0].blast_radius.others] == ["web2"]
+        assert [box.service for box in injection.targets[0].blast_radius.others] == ["web2"]
 
 
 def test_users_are_never_hit_and_always_outside() -> None:
