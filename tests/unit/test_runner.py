@@ -32,8 +32,9 @@ from lab.model.topology import Box, Stage
 from lab.spec.stages import find
 from lab.store.runs import RunJournal, read_run
 from lab.store.undo_log import UndoLedger
-from lab.trial import runner
-from lab.trial.runner import HEALED_BY_OPERATOR, WHOLE_BEFORE, RunConfig, run_trial
+from lab.trial import preconditions
+from lab.trial.operator import HEALED_BY_OPERATOR, WHOLE_BEFORE
+from lab.trial.runner import RunConfig, run_trial
 from tests.unit.helpers import run_info, started
 from tests.unit.played import PlayedEngine
 
@@ -321,7 +322,7 @@ def test_the_operators_heal_of_a_failback_is_no_rescue(world: World, tmp_path: P
         return "db"
 
     monkeypatch.setattr(database, "switchover", switchover)
-    monkeypatch.setattr(runner, "SETTLE_TIMEOUT_S", 5.0)
+    monkeypatch.setattr(preconditions, "SETTLE_TIMEOUT_S", 5.0)
     failback = replace(KILL_WEB, steps=(), initial_faults=(Step(FaultKind.KILL, "web1"),), operator=Operator(0.3, "failback"))
     record, _ = trial(world, tmp_path, find("3"), failback)
     assert of(record, "heal") == []

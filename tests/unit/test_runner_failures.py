@@ -86,7 +86,7 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
         clock = Clock(0.0, 0.0)
 
         def __init__(self, *given: object) -> None:
-            self.heard: Callable[[Sequence[Arrival]], None] = given[6]  # type: ignore[assignment]
+            self.heard: Callable[[Sequence[Arrival]], None] = given[3]  # type: ignore[assignment]
             self.arrivals: list[Arrival] = []
             self.waits = 0
 
@@ -220,7 +220,7 @@ def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(
         raise InconclusiveError("the observer has gone silent")
 
     monkeypatch.setattr(readiness, "await_view", await_view)
-    with pytest.raises(HealError, match="it is not known whether the stage is well again: the observer has gone silent"):
+    with pytest.raises(HealError, match="it is not known whether the stage has recovered: the observer has gone silent"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
 
