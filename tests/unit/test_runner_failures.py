@@ -23,6 +23,7 @@ from lab.load.load import Clock
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival, GeneratorReport, LogLine, RunInfo
 from lab.model.measures import Verdict
+from lab.model.observation import ClusterView
 from lab.model.topology import Box
 from lab.report.progress import NoProgress
 from lab.signals import was_interrupted
@@ -123,6 +124,9 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
 
         def __enter__(self) -> Observer:
             return self
+
+        def latest(self) -> ClusterView:
+            return ClusterView(0, {}, 0, 0, (), "")
 
         def __exit__(self, *_: object) -> None:
             played.told.append("the observer has ended")
