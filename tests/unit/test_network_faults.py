@@ -240,7 +240,7 @@ def test_without_balancers_no_address_is_shared() -> None:
 
 
 def verify(kind: FaultKind, control: FakeHands, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:
-    monkeypatch.setattr("lab.faults.base.PROOF_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("lab.faults.base.VERIFICATION_TIMEOUT_S", 0.0)
     with prepare(FakeHands(), kind) as injection:
         victim = replace(injection.targets[0], helper=control.beside(injection.targets[0].box))
         verification = injection.fault.verify(control, victim)

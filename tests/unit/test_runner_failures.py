@@ -219,7 +219,7 @@ def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(
     def await_view(*_: object, **__: object) -> None:
         raise InconclusiveError("the observer has gone silent")
 
-    monkeypatch.setattr(readiness, "await_sight", await_view)
+    monkeypatch.setattr(readiness, "await_view", await_view)
     with pytest.raises(HealError, match="it is not known whether the stage is well again: the observer has gone silent"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
