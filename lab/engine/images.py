@@ -9,11 +9,9 @@ from docker.errors import NotFound
 
 from lab.engine.api import DockerConnection, explained
 from lab.engine.compose import builder_name
-from lab.engine.engine import IMAGE_PREFIX
+from lab.engine.engine import IMAGE_PREFIX, SOURCE_LABEL
 from lab.errors import LabError, PreflightError
 from lab.spec.stages import ROOT
-
-SOURCE_LABEL = "lab.source"
 
 
 class DockerImages(DockerConnection):
