@@ -20,7 +20,7 @@ from lab.store.undo_log import UndoLedger
 
 @dataclass(frozen=True)
 class Cluster:
-    """A stage that was started, whole or not."""
+    """A stage that was started, complete or not."""
 
     engine: Engine
     stage: Stage
@@ -74,7 +74,7 @@ class Cluster:
         return readiness.service_answers(self)
 
     def struck(self, undo: Undo) -> Box | None:
-        """The box that a fault hit, also where it was created again since; None where it is gone."""
+        """The box that a fault hit, also where it was created again since; None where it was removed."""
         return self.box(undo.service)
 
     def undo_of(self, undo: Undo, box: Box) -> Undo:

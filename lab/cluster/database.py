@@ -1,4 +1,4 @@
-"""Which database accepts writes now, and the operator who changes that."""
+"""Which database is the primary, and the operations that change that: promotion, switchover, rejoin."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def switchover(cluster: RunningSystem, observer: ViewSource, say: Say, to: str =
     before = observer.latest().named(DatabaseState.PRIMARY)
     started = monotonic()
     command = [*PSQL, "-d", "pg_auto_failover", "-c", f"SELECT public.change_over('{to}')"]
-    said = ""
+    refusal = ""
 
     def agreed() -> bool:
-        nonlocal said
+        nonlocal refusal
         done = cluster.run_in(monitors[0], command, timeout_s=PROMOTE_TIMEOUT_S)
-        said = done.output.strip()[-200:]
+        refusal = done.output.strip()[-200:]
         return done.exit_code == 0
 
     # It refuses for a moment while a primary takes up new settings, as it does when standbys come back.
     if not wait_until(agreed, REFUSAL_TIMEOUT_S):
-        raise InconclusiveError(f"the monitor refused: {said}", "see 'lab status'; is the standby there?")
+        raise InconclusiveError(f"the monitor refused: {refusal}", "see 'lab status'; is the standby there?")
     now: list[str] = []
 
     def changed() -> bool:

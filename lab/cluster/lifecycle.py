@@ -88,7 +88,7 @@ def take_down(clusters: Sequence[Cluster], say: Say) -> None:
         stage, undo_log = cluster.stage, cluster.undo_log
         say(f"removing stage {stage.number}" + ("" if stage.file.name == "compose.yaml" else f" ({stage.failover})"))
         cluster.engine.down(stage)
-        # What is gone is no longer broken; of a stage with two files, the other one may be what is up.
+        # What was removed is no longer broken; of a stage with two files, the other one may be what is up.
         for entry in undo_log.entries():
             if entry.undo.stage == stage.number and not cluster.boxes():
                 undo_log.close(entry)

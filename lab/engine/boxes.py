@@ -56,11 +56,11 @@ class DockerBoxes(DockerConnection):
         self.act(box, "start", self.api.start)
 
     def stop(self, box: Box) -> None:
-        """Shut the box down in order, within the grace period of its Compose file; returns when it is down."""
+        """Shut the box down gracefully, within the grace period of its Compose file; returns when it is down."""
         self.act(box, "stop", lambda which: self.api.stop(which, timeout=self._grace_s(which)))
 
     def restart(self, box: Box) -> None:
-        """Shut the box down in order, within that period, and start it again."""
+        """Shut the box down gracefully, within that period, and start it again."""
         self.act(box, "restart", lambda which: self.api.restart(which, timeout=self._grace_s(which)))
 
     def pause(self, box: Box) -> None:
@@ -82,9 +82,9 @@ class DockerBoxes(DockerConnection):
         return int(details.get("HostConfig", {}).get("NanoCpus") or 0) / 1e9
 
     def remove(self, box: Box) -> None:
-        """Remove the box and its disks: nothing of it is left. Raises UsageError for a box of somebody else."""
+        """Remove the box and its disks: nothing of it is left. Raises UsageError for a box of a foreign project."""
         if box.is_foreign:
-            raise UsageError(f"{box.service} is not the lab's to remove", "its disk would be gone for good")
+            raise UsageError(f"{box.service} is not the lab's to remove", "its disk would be lost")
         with explained(f"look at {box.service}"):
             mounts = (self.inspect(box.id) or {}).get("Mounts", [])
         self.act(box, "remove", lambda id_: self.api.remove_container(id_, force=True, v=True))

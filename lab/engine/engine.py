@@ -14,6 +14,8 @@ from lab.engine.sidecar import Beside
 from lab.model.history import LogLine
 from lab.model.topology import Box, Link, Stage
 
+SOURCE_LABEL = "lab.source"
+"""On an image: the digest of the files that it was built from."""
 IMAGE_PREFIX = "redundancy-lab/"
 HELPER_IMAGE = "network"
 

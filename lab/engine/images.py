@@ -9,11 +9,9 @@ from docker.errors import NotFound
 
 from lab.engine.api import DockerConnection, explained
 from lab.engine.compose import builder_name
-from lab.engine.engine import IMAGE_PREFIX
+from lab.engine.engine import IMAGE_PREFIX, SOURCE_LABEL
 from lab.errors import LabError, PreflightError
 from lab.spec.stages import ROOT
-
-SOURCE_LABEL = "lab.source"
 
 
 class DockerImages(DockerConnection):
@@ -45,7 +43,7 @@ class DockerImages(DockerConnection):
             f"{SOURCE_LABEL}={source}",
         ]
         command += ["--file", str(ROOT / "compose" / name / "Dockerfile")]
-        # An option, not a must: only who sits behind a proxy with its own certificate has one.
+        # An option, not a must: only machines behind a proxy with its own certificate have one.
         command += ["--secret", f"id=ca,src={ca_bundle}"] if ca_bundle else []
         done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if done.returncode:

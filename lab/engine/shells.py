@@ -88,7 +88,7 @@ class DockerShells(DockerImages):
 
 
 def _as_user(box: Box) -> list[str]:
-    """In the internet box nobody needs to be root, not even where its router is."""
+    """In the internet box nothing needs to be root, not even where its router is."""
     return ["--user", "lab"] if INTERNET_ROLE in box.roles else []
 
 

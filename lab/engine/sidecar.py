@@ -95,7 +95,9 @@ class Helper:
         while b"\n" not in self._read:
             ready, _, _ = select.select([self._process.stdout], [], [], max(deadline_s - monotonic(), 0))
             if not ready:
-                raise LabError(f"the {self._name} does not answer", "is the machine very busy? try again; 'lab heal' clears up")
+                raise LabError(
+                    f"the {self._name} does not answer", "is the machine very busy? try again; 'lab heal' undoes what was done"
+                )
             piece = os.read(self._process.stdout.fileno(), 65536)
             if not piece:
                 raise LabError(
@@ -109,4 +111,4 @@ class Helper:
         assert self._process.stderr is not None
         lines = [line for line in self._process.stderr.read().decode(errors="replace").splitlines() if line.strip()]
         useful = [line for line in lines if "--help" not in line]
-        return useful[-1].removeprefix("docker: ").strip() if useful else "it said nothing"
+        return useful[-1].removeprefix("docker: ").strip() if useful else "no output"

@@ -24,7 +24,7 @@ class DockerStages(DockerConnection):
         self._compose(stage, "up", "--no-start", "--no-build", "--pull", "never", *scale_options(stage))
 
     def down(self, stage: Stage) -> None:
-        """Remove a stage's containers, networks and volumes. Nothing is kept, so nothing need stop in order."""
+        """Remove a stage's containers, networks and volumes. Nothing is kept, so nothing need stop gracefully."""
         self._compose(stage, "down", "--volumes", "--timeout", "0", "--remove-orphans")
 
     def leftovers(self) -> list[str]:
@@ -57,7 +57,7 @@ class DockerStages(DockerConnection):
     def _compose(self, stage: Stage, *arguments: str) -> None:
         if stage.is_foreign:
             raise UsageError(f"{stage.place} is not the lab's to start or stop", f"docker compose -f {stage.file} up -d")
-        # The project by name: COMPOSE_PROJECT_NAME would outrank the file, and make somebody else's project ours.
+        # The project by name: COMPOSE_PROJECT_NAME would outrank the file, and make a foreign project ours.
         command = [
             "docker",
             "compose",
@@ -75,6 +75,6 @@ class DockerStages(DockerConnection):
         if done.returncode:
             lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
             raise LabError(
-                f"docker compose {arguments[0]} failed for stage {stage.number}: {lines[-1] if lines else 'it said nothing'}",
+                f"docker compose {arguments[0]} failed for stage {stage.number}: {lines[-1] if lines else 'no output'}",
                 "run 'lab doctor'; with --debug the whole output is shown" if len(lines) < 2 else " / ".join(lines[-4:-1]),
             )

@@ -31,7 +31,7 @@ class DockerVisits(DockerConnection):
             self.remove_container(created)
 
     def visit(self, project: str, network: str) -> Box:
-        """Put an internet box into a network of somebody else's project. Raises LabError, and leaves none then."""
+        """Put an internet box into a network of a foreign project. Raises LabError, and leaves none then."""
         labels = {
             STAGE_LABEL: str(FOREIGN),
             ROLE_LABEL: INTERNET_ROLE,
@@ -39,7 +39,7 @@ class DockerVisits(DockerConnection):
             PROJECT_LABEL: PROJECT_PREFIX + "visit",
             SERVICE_LABEL: INTERNET_ROLE,
         }
-        # Names of the project only, and at once: nobody else is asked for a name that its network does not know.
+        # Names of the project only, and at once: no other server is asked for a name that its network does not know.
         created = self._create(
             "internet", ["sleep", "infinity"], labels, network_mode=network, dns=["127.0.0.1"], cpu_shares=INTERNET_CPU_SHARES
         )

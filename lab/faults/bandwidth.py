@@ -21,10 +21,10 @@ class Bandwidth(Shaped):
         """What is too much waits, and what waits too long is lost."""
         return packets.bandwidth(blast_radius.how.rate_kbit)
 
-    def cannot(self, said: str) -> PreflightError:
+    def cannot(self, output: str) -> PreflightError:
         """Hardly any kernel has no tbf."""
         return PreflightError(
-            f"this machine's kernel cannot limit a bandwidth (it has no tbf: {said})", "'modprobe sch_tbf' may help"
+            f"this machine's kernel cannot limit a bandwidth (it has no tbf: {output})", "'modprobe sch_tbf' may help"
         )
 
     def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:

@@ -21,10 +21,10 @@ class Delay(Shaped):
         """Each packet waits."""
         return packets.delay(blast_radius.how.delay_ms, blast_radius.how.jitter_ms)
 
-    def cannot(self, said: str) -> PreflightError:
+    def cannot(self, output: str) -> PreflightError:
         """Many small kernels have no netem."""
         return PreflightError(
-            f"this machine's kernel cannot delay packets (it has no netem: {said})",
+            f"this machine's kernel cannot delay packets (it has no netem: {output})",
             "'modprobe sch_netem' where the engine runs may help; loss, bandwidth, isolate and partition do without it",
         )
 

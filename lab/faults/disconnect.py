@@ -1,4 +1,4 @@
-"""disconnect: the box loses every network. It runs on, and nobody hears of it."""
+"""disconnect: the box loses every network. It runs on, and no other box hears of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Disconnect(BoxFault):
     kind = FaultKind.DISCONNECT
 
     def prepare(self, control: BoxControl, target: InjectionTarget) -> InjectionTarget:
-        """Note how it is connected. Only what runs and is connected can be cut off."""
+        """Note how it is connected. Only what runs and is connected can be disconnected."""
         target = super().prepare(control, target)
         links = control.links(target.box)
         if not links:

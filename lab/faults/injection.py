@@ -97,7 +97,7 @@ class Injection:
         self.spread_s = max(known_s) - min(known_s) if exact else monotonic() - since_s
 
     def verify(self) -> list[Verification]:
-        """The proof for each box, in order, with how far apart they were hit. That was the helpers' last work."""
+        """The verification for each box, with how far apart they were hit. The helpers end with that."""
         found = _results(_each(lambda target: verification(self.fault, self.system.engine, target), self.targets, PROVED_AT_ONCE))
         self.close()
         is_verified = any(each.proved for each in found)

@@ -1,4 +1,4 @@
-"""isolate: a group of boxes loses everybody outside, users too. Among themselves they go on as if nothing were."""
+"""isolate: a group of boxes loses all boxes outside, users too. Among themselves they go on as before."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ WITNESSES_MAX = 3
 ASK_TIMEOUT_S = 10.0
 QUESTIONS = 40
 NO_RULES_HINT = "it needs nftables with the netdev family's egress hook: Linux 5.16 or newer, any current Docker Desktop"
-# Three times, and the shortest: a busy machine is late, never early. That there was no answer is said, too: who could not
+# Three times, and the shortest: a busy machine is late, never early. That there was no answer is said, too: a box that could not
 # ask has not been met with silence.
 QUESTION = (
     "for _ in 1 2 3; do since=$EPOCHREALTIME; said=$(timeout {seconds} bash -c '</dev/tcp/{address}/{port}' 2>&1); code=$?; "
@@ -56,7 +56,9 @@ class NetworkFault(BoxFault):
         """Have the helper put it into force."""
         reply = beside(target).ask(self.command(target))
         if reply.exit_code:
-            raise LabError(f"{target.box.service} could not be hit: {first_line(reply.output)}", "'lab heal' clears up")
+            raise LabError(
+                f"{target.box.service} could not be hit: {first_line(reply.output)}", "'lab heal' undoes what was done"
+            )
         return reply.at_s
 
     def rehearse(self, target: InjectionTarget) -> str:
@@ -71,18 +73,18 @@ class NetworkFault(BoxFault):
         """The packet rules of a box."""
         raise NotImplementedError
 
-    def refusal(self, target: InjectionTarget, said: str) -> LabError:
+    def refusal(self, target: InjectionTarget, output: str) -> LabError:
         """Why the rehearsal failed."""
-        if not said:
+        if not output:
             return PreflightError(f"{target.box.service} is on no network", "'lab heal' brings it back")
-        return PreflightError(f"this machine's kernel cannot filter packets in a box ({first_line(said)})", NO_RULES_HINT)
+        return PreflightError(f"this machine's kernel cannot filter packets in a box ({first_line(output)})", NO_RULES_HINT)
 
 
 class Severed(NetworkFault):
-    """What the faults share after which nobody on the other side is answered."""
+    """What the faults share after which no box on the other side is answered."""
 
     def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
-        """The witness, who was answered before, is not any more; or, without a witness, packets were lost."""
+        """The witness, which was answered before, is not any more; or, without a witness, packets were lost."""
         box, witness = target.box.service, target.witness
         heard = ask(control, witness, target.reached_at) if witness else None
         rules = beside(target).ask(packets.show_table(target.blast_radius.table))
@@ -118,19 +120,19 @@ class Shaped(NetworkFault):
         """The same queue before each interface."""
         return packets.add_queue(self.queue(target.blast_radius))
 
-    def refusal(self, target: InjectionTarget, said: str) -> LabError:
+    def refusal(self, target: InjectionTarget, output: str) -> LabError:
         """Why the rehearsal failed."""
-        if said:
+        if output:
             return UsageError(
-                f"what {target.box.service} sends is queued already ({first_line(said)})", "'lab heal' ends a fault"
+                f"what {target.box.service} sends is queued already ({first_line(output)})", "'lab heal' ends a fault"
             )
-        return super().refusal(target, said)
+        return super().refusal(target, output)
 
     def queue(self, blast_radius: BlastRadius) -> str:
-        """The queue, as tc wants it told."""
+        """The queue, as arguments of tc."""
         raise NotImplementedError
 
-    def cannot(self, said: str) -> PreflightError:
+    def cannot(self, output: str) -> PreflightError:
         """What to say of a kernel that does not have it."""
         raise NotImplementedError
 
@@ -163,7 +165,7 @@ def with_witness(control: BoxControl, target: InjectionTarget) -> InjectionTarge
 
 
 def ways(target: InjectionTarget) -> list[tuple[Box, str]]:
-    """Who might reach a target and at which address, the likeliest first: who shares a network with it, users before all."""
+    """Which boxes might reach a target and at which address, the likeliest first: those that share a network with it, users first."""
     blast_radius, own = target.blast_radius, target.box.addresses
     candidates = other_side(target) if blast_radius.others else blast_radius.outside or blast_radius.members
     running = [box for box in candidates if box.status == "running" and box.id != target.box.id]
@@ -188,6 +190,6 @@ def ask_often(control: BoxControl, witness: Box, address: str) -> None:
 
 
 def first_line(text: str) -> str:
-    """The first line of what a command said that says something."""
+    """The first line of what a command output that says something."""
     lines = [line.strip() for line in text.splitlines() if line.strip(" \t^~")]
-    return lines[0] if lines else "it said nothing"
+    return lines[0] if lines else "no output"

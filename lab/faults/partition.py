@@ -1,4 +1,4 @@
-"""partition: two groups of boxes lose each other, or one of them stops hearing the other. Everybody else reaches both."""
+"""partition: two groups of boxes lose each other, or one of them stops hearing the other. All other boxes reach both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Partition(Severed):
     kind = FaultKind.PARTITION
 
     def rules(self, target: InjectionTarget) -> str:
-        """Each side loses what it sends to the other and what it gets from there, so that one that starts anew is cut off too."""
+        """Each side loses what it sends to the other and what it gets from there, so that one that is started again is cut off too."""
         wanted = target.blast_radius.how.direction
         direction = wanted if target.box in target.blast_radius.members else OPPOSITE[wanted]
         return packets.partition(target.blast_radius.table, addresses(other_side(target)), direction)

@@ -59,7 +59,7 @@ class Repairs:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether repairs will bring everything back that was struck: then it is worth waiting for."""
+        """Whether repairs will bring back everything that was hit: then it is worth waiting for."""
         return bool(self._threads) and not self._beyond
 
     def struck(self, step: Step, services: Sequence[str]) -> None:

@@ -69,12 +69,12 @@ def _leaders(view: ClusterView) -> set[str]:
 
 
 def is_severed(step: Step, hit: int) -> bool:
-    """Whether a step takes the network from a single box: of a whole place, the place has failed, and no box is at fault."""
+    """Whether a step takes the network from a single box: where a whole zone or region loses it, no box is at fault."""
     return step.fault in CUTTING and hit == 1
 
 
 def can_repair(policy: RepairPolicy, step: Step, hit: int) -> bool:
-    """Whether a policy brings back what a step takes. Lines, and whole places without a network, are no box."""
+    """Whether a policy brings back what a step takes. Lines, and whole zones or regions without a network, are no box."""
     if step.fault is FaultKind.WIPE or is_severed(step, hit):
         return policy is RepairPolicy.REPLACE
     return policy is not RepairPolicy.NONE and step.fault in LOSING

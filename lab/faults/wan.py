@@ -1,4 +1,4 @@
-"""Faults of the distance between regions: a line that takes longer, or loses packets. Told to the router, the box `wan`."""
+"""Faults of the distance between regions: a line that takes longer, or loses packets. Set at the router, the box `wan`."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Setting:
 
     @property
     def words(self) -> str:
-        """What to tell the router, to have it so."""
+        """The arguments of `lab-wan set` that make it so."""
         return f"delay={self.delay_ms:g}ms loss={self.loss_percent:g}%"
 
 
 def setting(control: BoxControl, wan: Box, line: str) -> Setting:
     """A line as it is now. Raises UsageError where the router has no such line, LabError where it does not answer."""
-    lines = _told(control, wan, "show")["lines"]
+    lines = _ask_router(control, wan, "show")["lines"]
     if line not in lines:
         raise UsageError(f"there is no line to '{line}'", f"lines go to {', '.join(lines)}")
     now = lines[line]
     return Setting(float(now["delay_ms"]), float(now["loss_percent"]), int(now["dropped"]))
 
 
-def _told(control: BoxControl, wan: Box, *words: str) -> dict[str, Any]:
+def _ask_router(control: BoxControl, wan: Box, *words: str) -> dict[str, Any]:
     done = control.run_in(wan, ["lab-wan", *words])
     if done.exit_code:
         raise LabError(f"{wan.service} refuses: {first_line(done.output)}", "see 'lab status'")
@@ -64,14 +64,14 @@ class OnLine(BoxFault):
         return target
 
     def undo(self, target: InjectionTarget) -> Undo:
-        """Tell the router what it was told before."""
+        """Set the line to what it was."""
         before = Undo(UndoAction.RETUNE, target.box.id, target.box.service, target.box.stage)
         return replace(before, setting=f"{target.line} {target.before}")
 
     def inject(self, control: BoxControl, target: InjectionTarget) -> None:
-        """Tell the router."""
+        """Have the router set the line."""
         before = setting(control, target.box, target.line)
-        _told(control, target.box, "set", target.line, *self.changed(before, target).words.split())
+        _ask_router(control, target.box, "set", target.line, *self.changed(before, target).words.split())
 
     @abstractmethod
     def changed(self, before: Setting, target: InjectionTarget) -> Setting:

@@ -20,4 +20,4 @@ class Wipe(BoxFault):
     def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
         """It is not there any more."""
         now = control.box(target.box)
-        return Verification(now is None, f"{target.box.service} is {now.status if now else 'gone, and so is its disk'}")
+        return Verification(now is None, f"{target.box.service} is {now.status if now else 'removed, and so is its disk'}")

@@ -1,4 +1,4 @@
-"""The observer: which databases accept writes and who holds the entry's address, on the clock of the load."""
+"""The observer: which databases accept writes and which balancer owns the VIP, on the clock of the load."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Observer:
             end_process(self._process)
             raise InconclusiveError(f"the boxes could not be asked: {self._last_words.last() or 'no answer'}", "see 'lab status'")
         if self._silent_s() > STALE_S:
-            raise InconclusiveError("the observer has gone silent", "was the internet box stopped? see 'lab status'")
+            raise InconclusiveError("the observer has stopped reporting", "is the internet box running? see 'lab status'")
         return self.views[-1]
 
     @property

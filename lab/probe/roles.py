@@ -1,4 +1,4 @@
-"""The roles that boxes play only for now: who is the primary, who has the address. Asked when a fault strikes."""
+"""The roles that boxes play only for now: primary and standby, active and passive balancer. Found out when a fault is injected."""
 
 from __future__ import annotations
 

@@ -71,13 +71,13 @@ def _node_state(word: dict[str, Any]) -> NodeState:
     return NodeState(str(word["state"]), bool(word["well"]), bool(word["candidate"]), bool(word["voice"]))
 
 
-def replicas(view: ClusterView, said: dict[str, dict[str, Any] | None], boxes: Sequence[Box]) -> dict[str, ReplicaStatus]:
+def replicas(view: ClusterView, answers: dict[str, dict[str, Any] | None], boxes: Sequence[Box]) -> dict[str, ReplicaStatus]:
     """How each database follows the one primary, as both of them report."""
     leaders = [*view.named(DatabaseState.PRIMARY), *view.named(DatabaseState.SYNC_BLOCKED)]
-    leader = said.get(leaders[0]) if len(leaders) == 1 else None
+    leader = answers.get(leaders[0]) if len(leaders) == 1 else None
     at = {address: box.service for box in boxes for address in box.addresses.values()}
     known = {at[each["address"]]: each for each in (leader or {}).get("followers", []) if each["address"] in at}
-    return {name: _copy(leader, said.get(name), known.get(name)) for name in view.databases if name not in leaders}
+    return {name: _copy(leader, answers.get(name), known.get(name)) for name in view.databases if name not in leaders}
 
 
 def _copy(leader: dict[str, Any] | None, own: dict[str, Any] | None, known: dict[str, Any] | None) -> ReplicaStatus:

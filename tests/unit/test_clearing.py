@@ -116,15 +116,16 @@ def test_failure_keeps_no_other_from_being_cleared() -> None:
 
 
 def test_engine_that_stops_answering_leaves_everything_noted() -> None:
-    class Gone(PlayedEngine):
-        def boxes(self, stage: int | None = None) -> list[Box]:
-            raise LabError("the Docker Engine stopped answering")
-
+    class Going(PlayedEngine):
         def box(self, box: Box) -> Box | None:
             raise LabError("the Docker Engine stopped answering")
 
+    class Gone(Going):
+        def boxes(self, stage: int | None = None) -> list[Box]:
+            raise LabError("the Docker Engine stopped answering")
+
     assert set(network_cleanup.clear(Gone([]), [undo("web1"), undo("web2", UndoAction.START)])) == {undo("web1")}
-    engine = Gone([box()], closed=("web1",))
+    engine = Going([box()], closed=("web1",))
     with pytest.raises(HealError, match="the network of web1 could not be cleared"):
         network_cleanup.sweep(engine.cluster(stage()))
 

@@ -313,7 +313,7 @@ def test_page_is_asked_for_by_the_client_and_the_order_desk_by_its_health(ledger
         return ExecResult(0, "")
 
     page = Page("lb", 8080, "/a", "Welcome")
-    plays = PlayedEngine([foreign("internet", roles=("internet",)), INTERNET], answer=answer)
+    plays = PlayedEngine([box("internet", ("internet",), stage=0), INTERNET], answer=answer)
     assert ForeignProject(plays, stage(number=0, entry=("lb", 8080), page=page), ledger).serves()
     assert plays.cluster(stage()).serves()
     of_the_page, of_the_desk = asked

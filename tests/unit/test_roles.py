@@ -40,7 +40,7 @@ def test_primary_that_waits_for_its_standby_is_the_primary() -> None:
 
 
 def test_balancer_with_the_address_is_the_active_one() -> None:
-    found = live(automatic(balancers=BALANCERS), view(claimants=("lb2",), owner="lb2"))
+    found = live(automatic(balancers=BALANCERS), view(vip_claimants=("lb2",), vip_owner="lb2"))
     assert (found["lb1"], found["lb2"]) == (("lb", "lb.passive"), ("lb", "lb.active"))
 
 
@@ -55,7 +55,7 @@ def test_balancer_that_shares_no_address_is_neither() -> None:
 
 def test_a_balancer_that_is_down_is_not_the_passive_one() -> None:
     lbs = [LBS[0], box("lb2", ("lb",), stage=4, status="exited")]
-    found = roles_of(with_live_roles(lbs, automatic(balancers=BALANCERS), view(claimants=("lb1",), owner="lb1")))
+    found = roles_of(with_live_roles(lbs, automatic(balancers=BALANCERS), view(vip_claimants=("lb1",), vip_owner="lb1")))
     assert (found["lb1"], found["lb2"]) == (("lb", "lb.active"), ("lb",))
 
 
