@@ -27,19 +27,19 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Gap:
+class BlindSpot:
     """A stretch in which the observer said nothing; seconds on the clock of the load."""
 
     start_s: float
     length_s: float
 
 
-def gaps(words: Sequence[Word], start_ns: int, stop_s: float) -> list[Gap]:
+def gaps(words: Sequence[Word], start_ns: int, stop_s: float) -> list[BlindSpot]:
     """The stretches between the observer's words while a load ran, which started at `start_ns` and was stopped `stop_s` later."""
     said_s = sorted((word.clock_ns - start_ns) / 1e9 for word in words)
     first_s = max((at_s for at_s in said_s if at_s <= 0), default=0.0)
     points = [first_s, *(at_s for at_s in said_s if 0 < at_s < stop_s), stop_s]
-    return [Gap(round(start, 6), round(end - start, 6)) for start, end in pairwise(points)]
+    return [BlindSpot(round(start, 6), round(end - start, 6)) for start, end in pairwise(points)]
 
 
 def arrival_gap_s(words: Sequence[Word]) -> float:
@@ -47,7 +47,7 @@ def arrival_gap_s(words: Sequence[Word]) -> float:
     return max((after.heard_at - before.heard_at for before, after in pairwise(words)), default=0.0)
 
 
-def as_events(found: Sequence[Gap], arrived_s: float) -> list[Event]:
+def as_events(found: Sequence[BlindSpot], arrived_s: float) -> list[Event]:
     """The largest gap as it stands in the journal, and beside it every other that is too long."""
     if not found:
         return []
@@ -56,14 +56,14 @@ def as_events(found: Sequence[Gap], arrived_s: float) -> list[Event]:
     return [_event(largest, round(arrived_s, 6)), *(_event(gap) for gap in others)]
 
 
-def _event(gap: Gap, arrived_s: float | None = None) -> Event:
+def _event(gap: BlindSpot, arrived_s: float | None = None) -> Event:
     words = f"the observer said nothing for {gap.length_s:.3f} s"
     return Event(gap.start_s, GAP_EVENT, words, ObserverGap(gap.length_s, arrived_s))
 
 
-def blind_spots(events: Iterable[Event]) -> tuple[Gap, ...]:
+def blind_spots(events: Iterable[Event]) -> tuple[BlindSpot, ...]:
     """The gaps in which the observer could have missed something, in order of time."""
-    found = (Gap(at_s, gap.length_s) for at_s, gap in payloads(events, ObserverGap))
+    found = (BlindSpot(at_s, gap.length_s) for at_s, gap in payloads(events, ObserverGap))
     return tuple(sorted((gap for gap in found if gap.length_s > GAP_LIMIT_S), key=lambda gap: gap.start_s))
 
 

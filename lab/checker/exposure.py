@@ -1,7 +1,7 @@
-"""For how long each tier had nothing in reserve: from what was found to margins, to events, to figures. Pure.
+"""For how long each tier tolerated no failure: from what was observed to samples, to events, to figures. Pure.
 
-What somebody says holds until he says something else. At each change the margins are worked out anew (`lab.redundancy`), and
-each change of those is an event of the journal. Everything else, figures and pictures, is made from the events.
+What a part reports holds until it reports something else. At each change the failures tolerated are worked out again
+(`checker.redundancy`), and each change of those is an event of the journal. Figures and pictures are made from the events.
 """
 
 from __future__ import annotations
@@ -44,34 +44,36 @@ class RedundancySample:
         return replace(self, at_s=0.0) == replace(other, at_s=0.0)
 
 
-# From what was found to margins
+# From what was observed to samples
 
 
 def replay(stage: Stage, findings: Iterable[Finding], start_ns: int) -> list[RedundancySample]:
-    """Each change of the reserves of a stage, in seconds since `start_ns`; none until everybody was heard or found silent."""
+    """Each change of a stage's redundancy, in seconds since `start_ns`; none until every part has answered or timed out."""
     known: dict[tuple[str, str], dict[str, Any] | None] = {}
-    if without_reserve(stage):
-        # Nobody need be asked: it says so before the load begins, and nothing that fails can change it.
+    if tolerates_nothing(stage):
+        # No part need be asked: this is known before the load begins, and nothing that fails can change it.
         known.update({("database", name): {"state": DatabaseState.PRIMARY} for name in stage.databases})
-        return [reserve_at(0.0, _evidence(stage, known))]
+        return [sample_at(0.0, _system_state(stage, known))]
     wanted = _wanted(stage)
     seen: list[RedundancySample] = []
     for at_ns, together in groupby(sorted(findings, key=lambda finding: finding.at_ns), key=lambda finding: finding.at_ns):
         known.update({(each.kind, each.name): each.said for each in together})
         if wanted <= known.keys():
-            found = reserve_at(round((at_ns - start_ns) / 1e9, 6), _evidence(stage, known))
+            found = sample_at(round((at_ns - start_ns) / 1e9, 6), _system_state(stage, known))
             if not seen or not found.is_like(seen[-1]):
                 seen.append(found)
     return seen
 
 
-def reserve_at(at_s: float, seen: redundancy.Evidence) -> RedundancySample:
-    """What evidence says of reserves."""
-    return RedundancySample(at_s, redundancy.margins(seen), redundancy.working(seen), tuple(sorted(redundancy.idle(seen))))
+def sample_at(at_s: float, seen: redundancy.SystemState) -> RedundancySample:
+    """The redundancy of a system in this state."""
+    return RedundancySample(
+        at_s, redundancy.failures_tolerated(seen), redundancy.working(seen), tuple(sorted(redundancy.idle(seen)))
+    )
 
 
-def without_reserve(stage: Stage) -> bool:
-    """Whether nothing of a stage can have a margin: users come to its only web box themselves."""
+def tolerates_nothing(stage: Stage) -> bool:
+    """Whether no tier of a stage ever tolerates a failure: users come to its only web box themselves."""
     return not any("lb" in spec.roles for spec in stage.services)
 
 
@@ -83,8 +85,8 @@ def _wanted(stage: Stage) -> set[tuple[str, str]]:
     return wanted | ({("route", "route")} if stage.announced else set())
 
 
-def _evidence(stage: Stage, known: Known) -> redundancy.Evidence:
-    return redundancy.evidence(stage, _boxes(stage, known), _cluster_status(stage, known))
+def _system_state(stage: Stage, known: Known) -> redundancy.SystemState:
+    return redundancy.system_state(stage, _boxes(stage, known), _cluster_status(stage, known))
 
 
 def _said(known: Known, kind: str, name: str) -> dict[str, Any]:
@@ -108,8 +110,8 @@ def _cluster_status(stage: Stage, known: Known) -> ClusterStatus:
     judged = known.get(("monitor", "monitor"))
     statistics = {name: said for (kind, name), said in known.items() if kind == "statistics" and said is not None}
     return ClusterStatus(
-        view=_sight(stage, known),
-        replicas=_copies(stage, known),
+        view=_view(stage, known),
+        replicas=_replicas(stage, known),
         backends={name: {web: bool(used) for web, used in said.items()} for name, said in statistics.items()},
         node_states={name: _node_state(word) for name, word in judged["nodes"].items()} if judged else None,
         acknowledgers=int(judged["needed"]) if judged else 0,
@@ -120,7 +122,7 @@ def _node_state(word: dict[str, Any]) -> NodeState:
     return NodeState(str(word["state"]), bool(word["well"]), bool(word["candidate"]), bool(word["voice"]))
 
 
-def _sight(stage: Stage, known: Known) -> ClusterView:
+def _view(stage: Stage, known: Known) -> ClusterView:
     states = {name: _state(known, name) for name in stage.databases}
     answering = tuple(name for name in stage.balancers if _said(known, "balancer", name).get("answers"))
     led_to = _said(known, "route", "route").get("name")
@@ -130,16 +132,16 @@ def _sight(stage: Stage, known: Known) -> ClusterView:
     return ClusterView(0, states, 0, 0, holders, "", answering)
 
 
-def _copies(stage: Stage, known: Known) -> dict[str, ReplicaStatus]:
+def _replicas(stage: Stage, known: Known) -> dict[str, ReplicaStatus]:
     """Whom the one primary sends to and waits for; nobody follows where there is none, or more than one."""
     leaders = [name for name in stage.databases if _state(known, name) in (DatabaseState.PRIMARY, DatabaseState.SYNC_BLOCKED)]
     at = {address: spec.name for spec in stage.services for address in spec.addresses}
     followers = _said(known, "database", leaders[0]).get("followers", []) if len(leaders) == 1 else []
     known_at = {at[each["address"]]: each for each in followers if each["address"] in at}
-    return {name: _copy(known_at.get(name)) for name in stage.databases if name not in leaders}
+    return {name: _replica(known_at.get(name)) for name in stage.databases if name not in leaders}
 
 
-def _copy(follower: dict[str, Any] | None) -> ReplicaStatus:
+def _replica(follower: dict[str, Any] | None) -> ReplicaStatus:
     streams = bool(follower and follower["streams"])
     return ReplicaStatus(streams, bool(streams and follower and follower["synchronous"]), None, None)
 
@@ -179,9 +181,9 @@ def measure(events: Sequence[Event], since_s: float | None, until_s: float | Non
     if not seen or until_s is None:
         return ()
     spans = without_redundancy(seen, max(since_s or 0.0, 0.0), until_s)
-    left = _left(seen, {span for each in spans.values() for span in each}, until_s)
+    meanwhile = _working_meanwhile(seen, {span for each in spans.values() for span in each}, until_s)
     return tuple(
-        _of_tier(tier, seen, spans.get(tier), left, until_s)
+        _of_tier(tier, seen, spans.get(tier), meanwhile, until_s)
         for tier in Tier
         if any(tier in each.failures_tolerated for each in seen)
     )
@@ -191,14 +193,14 @@ def _of_tier(
     tier: Tier,
     seen: Sequence[RedundancySample],
     spans: list[tuple[float, float]] | None,
-    left: Mapping[Tier, int],
+    meanwhile: Mapping[Tier, int],
     until_s: float,
 ) -> TierExposure:
     boxes = max(each.working.get(tier, 0) for each in seen)
     return TierExposure(
         tier=tier.value,
         boxes=boxes,
-        working=left.get(tier, boxes),
+        working=meanwhile.get(tier, boxes),
         failures_tolerated=max(each.failures_tolerated.get(tier, 0) for each in seen),
         without_redundancy_s=None if spans is None else sum(end_s - start_s for start_s, end_s in spans),
         spans=tuple(spans or ()),
@@ -206,7 +208,7 @@ def _of_tier(
     )
 
 
-def _left(seen: Sequence[RedundancySample], spans: Iterable[tuple[float, float]], until_s: float) -> dict[Tier, int]:
+def _working_meanwhile(seen: Sequence[RedundancySample], spans: Iterable[tuple[float, float]], until_s: float) -> dict[Tier, int]:
     """How many boxes of each tier worked for most of the time within these spans."""
     lasting: dict[Tier, defaultdict[int, float]] = {tier: defaultdict(float) for tier in Tier}
     within = list(spans)
@@ -224,10 +226,9 @@ def _with_ends(seen: Sequence[RedundancySample], until_s: float) -> Iterator[tup
 
 
 def without_redundancy(seen: Sequence[RedundancySample], since_s: float, until_s: float) -> dict[Tier, list[tuple[float, float]]]:
-    """From when to when each tier had no margin, between two instants; of those tiers that ever have one.
+    """From when to when each tier tolerated no failure, between two instants; of those tiers that ever tolerate one.
 
-    A tier whose margin is not known for a while counts as not exposed in it. While the service itself is gone every tier is
-    exposed: this is no measure of outages, and includes them.
+    A stretch in which that is not known does not count. While there is no service at all, no tier tolerates anything: this is no measure of outages, and includes them.
     """
     found: dict[Tier, list[tuple[float, float]]] = {
         tier: [] for tier in Tier if any(each.failures_tolerated.get(tier, 0) > 0 for each in seen)
@@ -249,14 +250,15 @@ def _lengthen(spans: list[tuple[float, float]], start_s: float, end_s: float) ->
 
 
 @dataclass(frozen=True)
-class Summary:
+class ExposureSummary:
     """A tier over the valid trials of a run."""
 
     tier: str
     boxes: int
-    left: int
-    margin: int
-    exposed_s: float | None
+    working: int
+    """How many of them worked during the fault, in the worst trial."""
+    failures_tolerated: int
+    without_redundancy_s: float | None
     """The median; None where it never had anything in reserve."""
     least_s: float
     most_s: float
@@ -264,7 +266,7 @@ class Summary:
     """That of some trial is a lower bound."""
 
 
-def over_trials(trials: Iterable[TrialResult]) -> tuple[Summary, ...]:
+def over_trials(trials: Iterable[TrialResult]) -> tuple[ExposureSummary, ...]:
     """Each tier over the valid trials; empty where nobody looked."""
     found: dict[str, list[TierExposure]] = {}
     for trial in trials:
@@ -273,23 +275,23 @@ def over_trials(trials: Iterable[TrialResult]) -> tuple[Summary, ...]:
     return tuple(_summary(found[tier.value]) for tier in Tier if tier.value in found)
 
 
-def _summary(found: Sequence[TierExposure]) -> Summary:
+def _summary(found: Sequence[TierExposure]) -> ExposureSummary:
     counted = [each.without_redundancy_s for each in found if each.without_redundancy_s is not None]
-    return Summary(
+    return ExposureSummary(
         tier=found[0].tier,
         boxes=max(each.boxes for each in found),
-        left=min(each.working for each in found),
-        margin=max(each.failures_tolerated for each in found),
-        exposed_s=median(counted) if counted else None,
+        working=min(each.working for each in found),
+        failures_tolerated=max(each.failures_tolerated for each in found),
+        without_redundancy_s=median(counted) if counted else None,
         least_s=min(counted, default=0.0),
         most_s=max(counted, default=0.0),
         censored=any(each.censored for each in found),
     )
 
 
-def causes(found: Iterable[Summary]) -> list[Summary]:
+def causes(found: Iterable[ExposureSummary]) -> list[ExposureSummary]:
     """What failed: the tiers that had fewer boxes than before. Where a whole place failed, that place alone."""
-    fewer = {each.tier: each for each in found if each.left < each.boxes}
+    fewer = {each.tier: each for each in found if each.working < each.boxes}
     for place in (Tier.REGION, Tier.ZONE):
         if place in fewer:
             return [fewer[place]]
@@ -302,7 +304,7 @@ def causes(found: Iterable[Summary]) -> list[Summary]:
 def levels(events: Sequence[Event], until_s: float) -> list[tuple[str, float, float, int]]:
     """How many more failures each tier survives, and from when to when, in order of time; only of tiers that ever have any."""
     seen = read(events)
-    ever = {tier for each in seen for tier, margin in each.failures_tolerated.items() if margin}
+    ever = {tier for each in seen for tier, count in each.failures_tolerated.items() if count}
     found: list[tuple[str, float, float, int]] = []
     for tier in (each for each in Tier if each in ever):
         steps = [(max(each.at_s, 0.0), each.failures_tolerated[tier]) for each in seen if tier in each.failures_tolerated]

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from lab.model.observation import ClusterView, DatabaseState
-
 INTERNET_ROLE = "internet"
 WAN_ROLE = "wan"
 WATCH_ROLE = "watch"
@@ -168,25 +166,6 @@ class Stage:
             return others
         neighbours = max(map(len, self.regions.values())) - 1
         return neighbours if self.durability == "local" else others - neighbours
-
-    def promotable_standbys(self, view: ClusterView) -> int:
-        """How many databases could take over now without losing what was acknowledged.
-
-        Where nobody waits for a standby (an operator's stage), one that follows is as good as it gets.
-        """
-        if len(view.named(DatabaseState.PRIMARY)) != 1:
-            return 0
-        following = view.synchronous if self.failover == "automatic" else view.standbys
-        # A primary goes on counting a standby that has frozen, until it is disconnected.
-        return min(following, len(view.named(DatabaseState.STANDBY)))
-
-    def is_redundant(self, view: ClusterView) -> bool:
-        """Whether nothing is missing that an observer can see: every standby follows, one balancer holds the address,
-        and all of them serve."""
-        follow = self.failover != "automatic" or view.standbys == len(self.databases) - 1
-        databases = not self.is_replicated or (follow and self.promotable_standbys(view) == self.acknowledgers)
-        one_holds = len(view.vip_claimants) == 1 and view.vip_claimants[0] == view.vip_owner
-        return databases and (not self.balancers or (one_holds and len(view.serving) == len(self.balancers)))
 
 
 @dataclass(frozen=True)

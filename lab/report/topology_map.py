@@ -39,9 +39,9 @@ class Chart:
     """The MED with which each balancer announces the users' address; None where that is not how it is found, or unknown."""
 
     @property
-    def evidence(self) -> redundancy.Evidence | None:
+    def evidence(self) -> redundancy.SystemState | None:
         """What the survey shows to work; None without one."""
-        return redundancy.evidence(self.stage, self.boxes, self.cluster_status) if self.cluster_status else None
+        return redundancy.system_state(self.stage, self.boxes, self.cluster_status) if self.cluster_status else None
 
 
 def show(console: Console, chart: Chart) -> None:
@@ -67,7 +67,7 @@ def _margins(chart: Chart) -> list[Text]:
         return [Text(f"{chart.unasked}: roles, copies and margins are unknown", style=ILL_STYLE)]
     if not redundancy.outcomes(evidence):
         return [Text("writes are gone, and nothing that can be seen brings them back by itself", style=ILL_STYLE)]
-    return [_margin(tier, count) for tier, count in redundancy.margins(evidence).items()]
+    return [_margin(tier, count) for tier, count in redundancy.failures_tolerated(evidence).items()]
 
 
 def _margin(tier: Tier, count: int) -> Text:
@@ -243,7 +243,7 @@ def as_document(chart: Chart) -> dict[str, Any]:
         "wire": view.vip_owner if view else "",
         "missing": [box.service for box in _missing(chart)],
         "serves": bool(redundancy.outcomes(evidence)) if evidence else None,
-        "survives": {tier.value: count for tier, count in redundancy.margins(evidence).items()} if evidence else None,
+        "survives": {tier.value: count for tier, count in redundancy.failures_tolerated(evidence).items()} if evidence else None,
         "unasked": chart.unasked or None,
     }
 

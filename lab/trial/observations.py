@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.checker import blind_spots, exposure, foreign_actions, recovery
+from lab.checker.redundancy import is_redundant, promotable_standbys
 from lab.engine.inspect import EngineEvent
 from lab.load.load import Load, drift
 from lab.model.history import Event
@@ -119,7 +120,7 @@ class Observations:
         for view in self.observer.views:
             at_s = self._on_load_s(view.clock_ns)
             if view.databases:
-                seen = DatabasesSeen(dict(view.databases), stage.promotable_standbys(view))
+                seen = DatabasesSeen(dict(view.databases), promotable_standbys(stage, view))
                 self.context.recorder.add(Event(at_s, "databases", data=seen))
             if stage.balancers:
                 self.context.recorder.add(Event(at_s, "vip", data=VipSeen(view.vip_claimants, view.vip_owner)))
@@ -152,8 +153,8 @@ class Observations:
         self, look: Look, reported: Sequence[foreign_actions.Said], samples: Sequence[exposure.RedundancySample]
     ) -> recovery.Seen:
         stage, injected = self.context.stage, self.context.injected
-        views = [(self._on_load_s(view.clock_ns), stage.is_redundant(view)) for view in self.observer.views]
-        is_measured = self.context.system.measures_redundancy and not exposure.without_reserve(stage)
+        views = [(self._on_load_s(view.clock_ns), is_redundant(stage, view)) for view in self.observer.views]
+        is_measured = self.context.system.measures_redundancy and not exposure.tolerates_nothing(stage)
         # What was broken before the load began was missing in its calm times, too. A silence is dated when the question
         # was put, which may have been before the fault.
         has_calm = not self.context.experiment.initial_faults and injected.since_s is not None
@@ -165,7 +166,7 @@ class Observations:
             arrivals=self.load.arrivals,
             deadline_s=self.context.config.plan.deadline_s,
             views=views if stage.is_watched else None,
-            reserves=samples if is_measured else None,
+            samples=samples if is_measured else None,
             calm_s=(injected.since_s or 0.0) - exposure.BACK_LATE_S if has_calm else None,
         )
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lab.checker.redundancy import is_redundant
 from lab.engine.engine import Engine
 from lab.errors import EXIT_REFUTED
 from lab.spec import stages
@@ -42,7 +43,7 @@ def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(redunda
     assert longest(trial, "write_outages") < FAILOVER_CEILING_S
     assert not any(outage["censored"] for outage in trial["outages"])
     assert phases["redundancy_restored_s"] - phases["repair_s"] < RETURN_CEILING_S[policy]
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert is_redundant(STAGE, look(engine, STAGE))
     # The same box, or another one with another disk.
     assert (machine(lost) == before) == (policy == "restart")
     assert (disk(lost) == disk_before) == (policy == "restart")
@@ -70,7 +71,7 @@ def test_the_second_primary_is_an_outage_where_nobody_repairs(redundant: Lab, en
     assert second["redundant_before"] is False
     assert second["censored"]
     assert second["downtime_s"] >= 3.0
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert is_redundant(STAGE, look(engine, STAGE))
 
 
 def test_with_a_large_database_a_new_box_is_redundant_again(redundant: Lab, engine: Engine) -> None:
@@ -90,7 +91,7 @@ def test_a_human_repairs_what_nobody_else_did(redundant: Lab, engine: Engine) ->
     done = redundant.must("repair", "5")
     assert "repaired: 2 boxes, nothing is missing" in done.err
     assert UndoLedger().entries() == []
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert is_redundant(STAGE, look(engine, STAGE))
     assert "no box was lost" in redundant.must("repair", "5").err
 
 

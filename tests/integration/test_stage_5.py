@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lab.checker.redundancy import is_redundant
 from lab.cluster.cluster import Cluster
 from lab.cluster.readiness import await_redundant
 from lab.engine.engine import Engine
@@ -54,7 +55,7 @@ def test_another_database_takes_over(redundant: Lab, engine: Engine, experiment:
     # A database that its supervisor starts again may follow before the lab heals anything.
     assert trial["time_to_redundancy_s"] > 0 or experiment == "crash-primary"
     assert trial["time_without_redundancy_s"] is not None
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert is_redundant(STAGE, look(engine, STAGE))
     assert trial["phases"]["inject_s"] < trial["phases"]["detect_s"]
 
 
@@ -166,7 +167,7 @@ def test_what_only_the_old_primary_had_is_rewound(redundant: Lab, engine: Engine
         assert wait_until(lambda: is_taken_over(observer), 20), observer.latest()
     redundant.must("heal")
     view: ClusterView = look(engine, STAGE)
-    assert STAGE.is_redundant(view)
+    assert is_redundant(STAGE, view)
     assert view.named(DatabaseState.STANDBY) == [old]
     for service in (old, other(old)):
         assert psql(service, "SELECT count(*) FROM orders WHERE key = 'diverged'") == "0"
@@ -178,7 +179,7 @@ def test_a_standby_comes_back_after_much_was_written(redundant: Lab, engine: Eng
     rows = LARGE_MIB * 1024
     psql(leader, f"CREATE TABLE filler AS SELECT repeat(md5(n::text), 32) AS text FROM generate_series(1, {rows}) AS n")
     redundant.must("heal")
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert is_redundant(STAGE, look(engine, STAGE))
     assert psql(other(leader), "SELECT count(*) FROM filler") == str(rows)
     psql(leader, "DROP TABLE filler")
 

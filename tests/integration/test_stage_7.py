@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lab.checker.redundancy import is_redundant
 from lab.engine.engine import Engine
 from lab.model.observation import DatabaseState
 from lab.probe.bgp import announcements
@@ -35,7 +36,7 @@ def test_one_region_goes_on_without_the_other(lab: Lab, engine: Engine, experime
     assert longest(trial, "write_outages") < WRITES_CEILING_S
     assert longest(trial, "read_outages") < READS_CEILING_S
     stage = stages.find("7")
-    assert stage.is_redundant(look(engine, stage))
+    assert is_redundant(stage, look(engine, stage))
 
 
 def test_with_local_a_region_is_given_up_also_when_its_databases_died_one_after_the_other(lab: Lab, engine: Engine) -> None:
@@ -74,7 +75,7 @@ def test_a_longer_line_is_measured_and_taken_back(lab: Lab, engine: Engine) -> N
     assert told(engine, router.service)["delay_ms"] == before["delay_ms"] + 60
     lab.must("heal")
     assert told(engine, router.service)["delay_ms"] == before["delay_ms"]
-    assert far.is_redundant(look(engine, far))
+    assert is_redundant(far, look(engine, far))
 
 
 def told(engine: Engine, service: str) -> dict[str, float]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.checker import per_fault, redundancy
-from lab.checker.redundancy import Evidence
+from lab.checker.redundancy import SystemState
 from lab.checker.trial import measure_trial
 from lab.model.history import Event
 from lab.model.result import FaultImpact, Outage
@@ -68,7 +68,7 @@ def test_a_trial_says_what_each_fault_did() -> None:
 # What the shipped experiments foresee, against the model of redundancy: under `none` nothing is mended between the two.
 
 
-def settled(seen: Evidence, names: list[str]) -> list[Evidence]:
+def settled(seen: SystemState, names: list[str]) -> list[SystemState]:
     return redundancy.outcomes(redundancy.lost(seen, names))
 
 
@@ -83,19 +83,19 @@ CASCADES = {
 def test_two_in_a_row_are_an_outage_where_only_one_is_in_reserve(name: str) -> None:
     tier, numbers = CASCADES[name]
     for stage in map(stages.find, numbers):
-        seen = redundancy.evidence(stage, started(stage), cluster_status_of(stage))
-        assert redundancy.margins(seen)[tier] == 1
+        seen = redundancy.system_state(stage, started(stage), cluster_status_of(stage))
+        assert redundancy.failures_tolerated(seen)[tier] == 1
         assert experiments.find(name).expected_verdicts == {"none": "refuted", "restart": "held", "replace": "held"}
 
 
-def calm(stage: Stage) -> Evidence:
-    return redundancy.evidence(stage, started(stage), cluster_status_of(stage))
+def calm(stage: Stage) -> SystemState:
+    return redundancy.system_state(stage, started(stage), cluster_status_of(stage))
 
 
 def test_without_its_monitor_nobody_replaces_a_primary() -> None:
     seen = calm(stages.find("5"))
     [without] = settled(seen, ["monitor"])
-    assert redundancy.margins(without)[Tier.DATABASE] == 0
+    assert redundancy.failures_tolerated(without)[Tier.DATABASE] == 0
     assert experiments.find("monitor-then-primary").expected_verdicts["none"] == "refuted"
 
 
@@ -106,7 +106,7 @@ def test_after_a_zone_no_primary_can_be_spared() -> None:
     after = settled(seen, zone)
     assert after
     expected_verdict = experiments.find("zone-then-primary").expected_verdicts["none"]
-    survived = all(redundancy.margins(way)[Tier.DATABASE] > 0 for way in after)
+    survived = all(redundancy.failures_tolerated(way)[Tier.DATABASE] > 0 for way in after)
     assert expected_verdict == ("held" if survived else "refuted")
 
 

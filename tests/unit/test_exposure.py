@@ -1,4 +1,4 @@
-"""From what was found to margins, to events, to seconds with nothing in reserve."""
+"""From what was found to failures_tolerated, to events, to seconds with nothing in reserve."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.checker.exposure import RedundancySample, as_event, causes, levels, measure, over_trials, period_s, read, replay
-from lab.checker.redundancy import evidence, idle, margins, working
+from lab.checker.redundancy import failures_tolerated, idle, system_state, working
 from lab.checker.trial import measure_trial
 from lab.model.history import Event
 from lab.model.observation import Finding
@@ -185,8 +185,10 @@ def heard(of: Stage) -> list[Finding]:
 
 @pytest.mark.parametrize("of", all_stages(), ids=lambda stage: stage.project)
 def test_stage_that_is_whole_has_the_margins_that_its_map_shows(of: Stage) -> None:
-    whole = evidence(of, started(of), cluster_status_of(of))
-    assert replay(of, heard(of), START_NS) == [RedundancySample(0.0, margins(whole), working(whole), tuple(sorted(idle(whole))))]
+    whole = system_state(of, started(of), cluster_status_of(of))
+    assert replay(of, heard(of), START_NS) == [
+        RedundancySample(0.0, failures_tolerated(whole), working(whole), tuple(sorted(idle(whole))))
+    ]
     assert idle(whole) == frozenset()
 
 
@@ -366,9 +368,9 @@ def test_tiers_over_the_valid_trials() -> None:
     ]
     trials.append(result(exposure=(tier("web", 90.0),), valid=False))
     database_, web = sorted(over_trials(trials), key=lambda each: each.tier)
-    assert (web.exposed_s, web.least_s, web.most_s, web.censored, web.left) == (4.0, 2.0, 9.0, True, 1)
-    assert (database_.exposed_s, database_.left) == (0.0, 2)
-    assert over_trials([result(exposure=(tier("balancer", None),))])[0].exposed_s is None
+    assert (web.without_redundancy_s, web.least_s, web.most_s, web.censored, web.working) == (4.0, 2.0, 9.0, True, 1)
+    assert (database_.without_redundancy_s, database_.working) == (0.0, 2)
+    assert over_trials([result(exposure=(tier("balancer", None),))])[0].without_redundancy_s is None
 
 
 @pytest.mark.parametrize(

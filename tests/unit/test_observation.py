@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lab.checker.blind_spots import (
     CLOCK_LIMIT_MS,
     GAP_LIMIT_S,
-    Gap,
+    BlindSpot,
     Word,
     arrival_gap_s,
     as_events,
@@ -47,18 +47,20 @@ def test_an_observer_that_says_something_all_the_time_leaves_no_blind_spot() -> 
 def test_an_observer_that_was_frozen_in_the_middle_makes_the_trial_invalid() -> None:
     events = noted(*steps(-1, 3), *steps(7.2, 10.5))
     assert events[0].at_s == 3.0
-    assert blind_spots(events) == (Gap(3.0, 4.2),)
+    assert blind_spots(events) == (BlindSpot(3.0, 4.2),)
     assert reasons(events) == ["the observer saw nothing for 4.2 s (at 3.0 s)"]
 
 
 def test_every_gap_that_is_too_long_is_noted_and_the_largest_is_the_reason() -> None:
     events = noted(*steps(-1, 2), *steps(4, 5), *steps(8, 10))
-    assert blind_spots(events) == (Gap(2.0, 2.0), Gap(5.0, 3.0))
+    assert blind_spots(events) == (BlindSpot(2.0, 2.0), BlindSpot(5.0, 3.0))
     assert reasons(events) == ["the observer saw nothing for 3.0 s (at 5.0 s)"]
 
 
-@pytest.mark.parametrize(("said", "blind"), [((), Gap(0.0, 10.0)), ((-2.0,), Gap(-2.0, 12.0)), (steps(0, 4), Gap(4.0, 6.0))])
-def test_a_silence_at_the_start_or_at_the_end_is_one_too(said: tuple[float, ...], blind: Gap) -> None:
+@pytest.mark.parametrize(
+    ("said", "blind"), [((), BlindSpot(0.0, 10.0)), ((-2.0,), BlindSpot(-2.0, 12.0)), (steps(0, 4), BlindSpot(4.0, 6.0))]
+)
+def test_a_silence_at_the_start_or_at_the_end_is_one_too(said: tuple[float, ...], blind: BlindSpot) -> None:
     assert blind_spots(noted(*said)) == (blind,)
 
 
