@@ -119,7 +119,7 @@ def _cluster_status(stage: Stage, known: Known) -> ClusterStatus:
 
 
 def _node_state(word: dict[str, Any]) -> NodeState:
-    return NodeState(str(word["state"]), bool(word["well"]), bool(word["candidate"]), bool(word["voice"]))
+    return NodeState(str(word["state"]), bool(word["healthy"]), bool(word["promotable"]), bool(word["votes"]))
 
 
 def _view(stage: Stage, known: Known) -> ClusterView:

@@ -98,6 +98,6 @@ class Finding:
     at_ns: int
     """On the monotonic clock of the internet box. Where it is silence: when the question was put that found it."""
     kind: str
-    """database, balancer, route, statistics or monitor: apps/client/client/reserve.py says what each says."""
+    """database, balancer, route, statistics or monitor: apps/client/client/redundancy.py says what each says."""
     name: str
     said: dict[str, Any] | None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from client.survey import ROUTES
+from client.status import ROUTES
 from watch import targets
 from watch.targets import Target
 

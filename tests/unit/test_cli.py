@@ -314,7 +314,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
 
 def sees(plays: PlayedEngine, **changes: Any) -> PlayedEngine:
     """The survey finds two databases that are well, unless changed."""
-    found = {"sight": asdict(view()), "databases": {}, "backends": {}, "monitor": None, **changes}
+    found = {"view": asdict(view()), "databases": {}, "backends": {}, "monitor": None, **changes}
     plays.answer = lambda _box, _command: ExecResult(0, json.dumps(found))
     return plays
 

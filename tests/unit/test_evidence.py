@@ -75,7 +75,7 @@ def test_what_a_line_proves(text: str, names: list[str]) -> None:
         # The balancer's own side of it.
         ROUTER_LOST.replace("lb1", "internet"),
         LAST_RESORT.replace("the last resort", "a way in"),
-        "2026-01-31T12:00:00.468504Z entry 198.18.0.10: nobody from now on",
+        "2026-01-31T12:00:00.468504Z entry 198.18.0.10: no balancer from now on",
         "",
     ],
 )

@@ -23,7 +23,7 @@ from tests.unit.helpers import EVENTS, cluster_status_of, databases_seen, record
 WEB, BALANCER, DATABASE, MONITOR, ZONE, REGION = Tier.WEB, Tier.BALANCER, Tier.DATABASE, Tier.MONITOR, Tier.ZONE, Tier.REGION
 PAIR = find("5")
 START_NS = 5_000_000_000
-NODES = {"primary": {"candidate": False, "voice": False}, "secondary": {"candidate": True, "voice": True}}
+NODES = {"primary": {"promotable": False, "votes": False}, "secondary": {"promotable": True, "votes": True}}
 DATA = {
     name: next(each for each in spec.addresses if each.startswith("198.18.2."))
     for spec in PAIR.services
@@ -46,7 +46,7 @@ def database(at_s: float, name: str, state: str, *followers: str) -> Finding:
 
 def monitor(at_s: float, **states: str) -> Finding:
     nodes = {
-        name: {"state": state, "well": True, **NODES.get(state, {"candidate": False, "voice": False})}
+        name: {"state": state, "healthy": True, **NODES.get(state, {"promotable": False, "votes": False})}
         for name, state in states.items()
     }
     return said(at_s, "monitor", "monitor", {"needed": 0, "nodes": nodes})
@@ -163,7 +163,7 @@ def heard(of: Stage) -> list[Finding]:
     ]
     states = {name: cluster_status.view.databases[name].value for name in of.databases}
     nodes = {
-        name: {"state": each.state, "well": each.is_healthy, "candidate": each.is_promotable, "voice": each.votes}
+        name: {"state": each.state, "healthy": each.is_healthy, "promotable": each.is_promotable, "votes": each.votes}
         for name, each in (cluster_status.node_states or {}).items()
     }
     return [

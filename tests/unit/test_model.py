@@ -91,7 +91,7 @@ def test_watched_where_something_can_move() -> None:
     assert is_redundant(stage(balancers=BALANCERS), view())
 
 
-def test_sights_are_alike_whatever_the_time() -> None:
+def test_views_are_alike_whatever_the_time() -> None:
     assert view(clock_ns=5).is_like(view(clock_ns=7))
     for other in (view(db2="unreachable"), view(standbys=0), view(synchronous=0), view(vip_claimants=()), view(vip_owner="lb2")):
         assert not view().is_like(other)
@@ -108,11 +108,11 @@ def time_to_redundancy_s(**phases: float) -> float | None:
 
 
 def test_rejoining_is_counted_from_the_healing() -> None:
-    assert time_to_redundancy_s(inject_s=2.0, heal_s=8.0, redundant_s=12.0) == 4.0
+    assert time_to_redundancy_s(inject_s=2.0, heal_s=8.0, redundancy_restored_s=12.0) == 4.0
     # Back before the lab healed: there was nothing to wait for.
-    assert time_to_redundancy_s(inject_s=2.0, heal_s=8.0, redundant_s=7.5) == 0.0
+    assert time_to_redundancy_s(inject_s=2.0, heal_s=8.0, redundancy_restored_s=7.5) == 0.0
     assert (
-        time_to_redundancy_s(inject_s=2.0, redundant_s=5.0)
+        time_to_redundancy_s(inject_s=2.0, redundancy_restored_s=5.0)
         is time_to_redundancy_s(inject_s=2.0, heal_s=8.0)
         is time_to_redundancy_s()
         is None
@@ -124,14 +124,14 @@ def missing_s(*spans: tuple[float, float], censored: bool = False, **instants: f
 
 
 def test_time_without_redundancy_is_that_in_which_users_were_served() -> None:
-    assert missing_s((2.0, 3.0), inject_s=2.0, redundant_s=12.0) == 9.0
-    assert missing_s((2.0, 3.0), (5.0, 6.5), (11.5, 13.0), inject_s=2.0, redundant_s=12.0) == 7.0
-    assert missing_s(inject_s=2.0, redundant_s=12.0) == 10.0
-    assert missing_s((1.5, 12.5), inject_s=2.0, redundant_s=12.0) == 0.0
+    assert missing_s((2.0, 3.0), inject_s=2.0, redundancy_restored_s=12.0) == 9.0
+    assert missing_s((2.0, 3.0), (5.0, 6.5), (11.5, 13.0), inject_s=2.0, redundancy_restored_s=12.0) == 7.0
+    assert missing_s(inject_s=2.0, redundancy_restored_s=12.0) == 10.0
+    assert missing_s((1.5, 12.5), inject_s=2.0, redundancy_restored_s=12.0) == 0.0
 
 
 def test_time_without_redundancy_is_unknown_where_an_end_was_not_seen() -> None:
-    assert missing_s((2.0, 9.0), censored=True, inject_s=2.0, redundant_s=12.0) is None
+    assert missing_s((2.0, 9.0), censored=True, inject_s=2.0, redundancy_restored_s=12.0) is None
     assert missing_s((2.0, 3.0), inject_s=2.0) is None
     assert missing_s() is None
 

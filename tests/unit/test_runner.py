@@ -85,7 +85,7 @@ while True:
             known[kind, name] = said
             at_ns = time.monotonic_ns()
             say(event="finding", clock_ns=at_ns, at_ns=at_ns, kind=kind, name=name, said=said)
-    say(event="sight", clock_ns=time.monotonic_ns(), databases={}, standbys=0, synchronous=0, vip_claimants=[], serving=[], vip_owner="")
+    say(event="view", clock_ns=time.monotonic_ns(), databases={}, standbys=0, synchronous=0, vip_claimants=[], serving=[], vip_owner="")
     time.sleep(0.05)
 """
 
