@@ -52,7 +52,8 @@ def redundancy_seen(at_s: float, *idle: str, period_s: float = 0.1, **counts: tu
 def alert(at_s: float, words: str, name: str = "alert") -> Event:
     """An alert as the monitoring box delivers it: its name, and what it says."""
     which, _, said = words.partition(" ")
-    return Event(at_s, name, f"watch: {words}", AlertNotice(which, said))
+    verb = "firing" if name == "alert" else name
+    return Event(at_s, name, f"watch: alert {verb} (message 1): {words}", AlertNotice(which, said))
 
 
 def redundant_before(at_s: float, restored: bool) -> Event:
