@@ -133,7 +133,7 @@ def _view(stage: Stage, known: Known) -> ClusterView:
 
 
 def _replicas(stage: Stage, known: Known) -> dict[str, ReplicaStatus]:
-    """Whom the one primary sends to and waits for; nobody follows where there is none, or more than one."""
+    """The replicas of the one primary; where there is no primary, or more than one, none follows."""
     leaders = [name for name in stage.databases if _state(known, name) in (DatabaseState.PRIMARY, DatabaseState.SYNC_BLOCKED)]
     at = {address: spec.name for spec in stage.services for address in spec.addresses}
     followers = _said(known, "database", leaders[0]).get("followers", []) if len(leaders) == 1 else []
@@ -173,9 +173,9 @@ def period_s(events: Iterable[Event]) -> float | None:
 
 
 def measure(events: Sequence[Event], since_s: float | None, until_s: float | None) -> tuple[TierExposure, ...]:
-    """For how long each tier had nothing in reserve, from the fault (or the start of the load) to the end of the load.
+    """For how long each tier tolerated no failure, from the fault (or the start of the load) to the end of the load.
 
-    Empty where nobody looked, or nobody knows when the load ended.
+    Empty where that was not observed, or the end of the load is not known.
     """
     seen = read(events)
     if not seen or until_s is None:
@@ -259,7 +259,7 @@ class ExposureSummary:
     """How many of them worked during the fault, in the worst trial."""
     failures_tolerated: int
     without_redundancy_s: float | None
-    """The median; None where it never had anything in reserve."""
+    """The median; None where it never tolerated any failure."""
     least_s: float
     most_s: float
     censored: bool
@@ -267,7 +267,7 @@ class ExposureSummary:
 
 
 def over_trials(trials: Iterable[TrialResult]) -> tuple[ExposureSummary, ...]:
-    """Each tier over the valid trials; empty where nobody looked."""
+    """Each tier over the valid trials; empty where that was not observed."""
     found: dict[str, list[TierExposure]] = {}
     for trial in trials:
         for each in trial.exposure if trial.valid else ():

@@ -1,6 +1,6 @@
 """Since when nothing was missing: not when the lab looked, but the earliest instant that all that was seen allows. Pure.
 
-When the lab looks, every box that was broken is well, users are served and the observer sees nothing missing. That was so earlier:
+When the lab looks, every box that was broken is healthy, users are served and the observer sees nothing missing. That was so earlier:
 since the latest of the instants at which each part of it came true for good. A part that is not known to have been so
 earlier counts from the look. How many failures each tier survives the lab does not ask when it looks: that may come back only after it.
 """
@@ -29,7 +29,7 @@ class Broken:
     fault: FaultKind
     since_s: float
     is_checked: bool = False
-    """Whether it is well only when Docker's health check says so: somebody else's box, of which nothing better is known."""
+    """Whether it is healthy only when Docker's health check says so: a foreign box, of which nothing better is known."""
 
 
 @dataclass(frozen=True)

@@ -66,16 +66,16 @@ class SystemState:
     databases: tuple[Database, ...]
     monitors: Group
     automatic: bool
-    """Failovers of databases need nobody but a monitor."""
+    """A monitor alone makes failovers of databases."""
     synchronous: Group = frozenset()
-    """The databases that a commit waits for, any one of them (or any `acknowledgers`), whether they are there or not; nobody:
-    the primary acknowledges alone, and what it has nobody else need have."""
+    """The databases that a commit waits for, any one of them (or any `acknowledgers`), whether they are there or not; none:
+    the primary acknowledges alone, and no other need have what it has."""
     voices: Group = frozenset()
     """The databases that an election waits for, all of them, whether they are there or not."""
     acknowledgers: int = 0
     """How many of them must acknowledge a commit whatever becomes of them; 0: the monitor lets it wait for those that are left."""
     announced: bool = False
-    """A balancer that can serve nobody leaves the address to the others; else it keeps it for as long as it lives."""
+    """A balancer that cannot serve leaves the VIP to the others; else it keeps it for as long as it lives."""
     durability: str = ""
     """In several regions, whom a commit waits for first: region (another one) or local (the neighbours)."""
     home: str = ""
@@ -164,7 +164,7 @@ def _database(stage: Stage, box: Box, cluster_status: ClusterStatus) -> Database
         return Database(box.service, refuses=True)
     follows = state is DatabaseState.STANDBY and copy is not None and copy.streams
     if judgement and state is DatabaseState.STANDBY and _is_between_primaries(cluster_status):
-        # There is nobody to follow. What it was until now, and what is being made of it, the monitor knows.
+        # There is no primary to follow. What it was until now, and what is being made of it, the monitor knows.
         leads, follows = judgement.state in WON, judgement.state in VOTING
     return Database(box.service, leads, follows, follows and judgement is not None and judgement.is_promotable)
 
@@ -187,7 +187,7 @@ def _voices(cluster_status: ClusterStatus) -> Group:
 
 
 def _awaited(cluster_status: ClusterStatus, leaders: Group) -> Group:
-    """The databases that commits wait for; where they wait for somebody who is not there, those that are missing."""
+    """The databases that commits wait for; where they wait for one that is not there, those that are missing."""
     if _is_between_primaries(cluster_status):
         return frozenset() if leaders else _voices(cluster_status)
     waits_in_vain = bool(cluster_status.view.named(DatabaseState.SYNC_BLOCKED))
@@ -231,7 +231,7 @@ def serves(seen: SystemState) -> bool:
 
 
 def _acknowledges(seen: SystemState) -> bool:
-    """Whether enough are there of those whom a commit waits for. One that was just promoted waits for nobody yet."""
+    """Whether enough are there of those for which a commit waits. One that was just promoted waits for none yet."""
     return not seen.synchronous or len(seen.synchronous & seen.followers) >= max(seen.acknowledgers, 1)
 
 

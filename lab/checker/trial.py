@@ -102,7 +102,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
 
 
 def _notes(events: Sequence[Event]) -> tuple[str, ...]:
-    """What the run did not do, and what somebody was told before it did anything."""
+    """What the run did not do, and the alerts that were delivered before it did anything."""
     since_s = event_at(events, "inject")
     early = [event for event in events if event.name == "alert" and since_s is not None and event.at_s < since_s]
     noted = [(event.at_s, event.detail) for event in events if event.name == "note"]

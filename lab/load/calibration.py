@@ -23,7 +23,7 @@ from lab.model.topology import Box
 
 PORT = 9000
 OUTAGES: tuple[tuple[str, float], ...] = (("refused", 0.4), ("closed", 1.0), ("frozen", 2.0), ("frozen", 0.6))
-"""The last is shorter than the deadline: nobody fails, so it is a gap and no outage."""
+"""The last is shorter than the deadline: no request fails, so it is a gap and no outage."""
 LENGTH_LIMIT_MS = {100.0: 15.0, 500.0: 5.0}
 SHARE_LIMIT_POINTS = 0.5
 BEFORE_S, COOLDOWN_S = 1.5, 2.5

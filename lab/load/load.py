@@ -78,7 +78,7 @@ def drift(first: Clock, last: Clock) -> Drift:
 
 
 def page_config(page: Page) -> dict[str, str]:
-    """What to read, as the client is told."""
+    """What to read, as the client gets it."""
     return {"path": page.path, "host": page.authority, "contains": page.contains}
 
 
@@ -125,7 +125,7 @@ class Load:
         self.clock = Clock(0.0, 0.0)
         """As it was found out at the start: what is noted meanwhile goes by it."""
         self.clock_at_end = Clock(0.0, 0.0)
-        """The same again, just before it was told to stop."""
+        """The same again, just before it was asked to stop."""
         self.start_ns = 0
         """When the load started, on the monotonic clock of its box."""
 

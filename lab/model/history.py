@@ -179,7 +179,7 @@ class RunInfo:
     has_fault: bool
     started_at: str
     url: str = ""
-    """What was read, where the system is somebody else's."""
+    """What was read, where the system is foreign."""
     contains: str = ""
     """The text that a good answer had to have, where one was asked for."""
     repair: str = RepairPolicy.NONE.value

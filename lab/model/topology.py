@@ -12,7 +12,7 @@ WAN_ROLE = "wan"
 WATCH_ROLE = "watch"
 HTTP_PORT = 80
 FOREIGN = 0
-"""The number of what is no stage of the lab's: a project of somebody else, which is only visited."""
+"""The number of what is no stage of the lab's: a foreign project, to which the lab only attaches."""
 FOREIGN_FOLDER = "own-"
 """What the folder of such a project's results begins with."""
 
@@ -35,7 +35,7 @@ def is_system(roles: Iterable[str]) -> bool:
 
 
 def place(number: int, folder: str) -> str:
-    """What messages call a stage, or a project of somebody else."""
+    """What messages call a stage, or a foreign project."""
     return folder if number == FOREIGN else f"stage {number}"
 
 
@@ -85,7 +85,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as its file describes it; or a project of somebody else, as it was found."""
+    """A stage as its file describes it; or a foreign project, as it was found."""
 
     number: int
     folder: str
@@ -117,7 +117,7 @@ class Stage:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it is somebody else's: never started, stopped or changed but by a fault that was asked for."""
+        """Whether it is a foreign project: never started, stopped or changed but by a fault that was asked for."""
         return self.number == FOREIGN
 
     @property

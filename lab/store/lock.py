@@ -81,7 +81,7 @@ def _opened(path: Path, is_everybodys: bool) -> int | None:
     refused: OSError | None = None
     for flags in (os.O_RDWR, create, os.O_RDWR, os.O_RDONLY):
         try:
-            # Where everybody may write, somebody may have put a link to a file of ours.
+            # Where everybody may write, another user may have put a link to a file of ours.
             descriptor = os.open(path, flags | (os.O_NOFOLLOW if is_everybodys else 0), 0o666)
         except OSError as error:
             refused = error
