@@ -30,7 +30,7 @@ from lab.engine.engine import Engine
 from lab.errors import UsageError, shown
 from lab.model.experiment import RATE_MAX_PER_S, Experiment, LoadPlan, Repair
 from lab.model.measures import Verdict
-from lab.model.result import MonkeyOutcome, RunResult
+from lab.model.result import RoundOutcome, RunResult
 from lab.model.topology import Stage
 from lab.spec import experiments, kept
 from lab.spec.located_yaml import place
@@ -204,11 +204,11 @@ class Kept:
         jsonl.write_whole(self.folder / "schedule.json", planned.to_document())
         self._lines = jsonl.Lines(self.folder / PROGRESS_NAME)
 
-    def outcomes(self) -> list[MonkeyOutcome]:
+    def outcomes(self) -> list[RoundOutcome]:
         """The rounds that are through. A half-written last line (a kill) is passed over: that round is done again."""
-        return self._lines.of(MonkeyOutcome)
+        return self._lines.of(RoundOutcome)
 
-    def append(self, outcome: MonkeyOutcome) -> None:
+    def append(self, outcome: RoundOutcome) -> None:
         """Note a round that is through; on return it is on the disk."""
         self._lines.append(asdict(outcome))
 
@@ -217,18 +217,18 @@ class Kept:
         return soak.keep_evidence(self.folder, engine, stage)
 
 
-def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> MonkeyOutcome:
+def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> RoundOutcome:
     """What a run of one trial says about a round; is_replicated: whether the stage has a second database."""
     [trial] = result.trials
     fault = soak.outcome_of(soak.Fault(each.number, result.info.experiment, each.seed), result, is_replicated)
     since_s, until_s = trial.phases.get("inject_s"), trial.phases.get("redundancy_restored_s")
-    return MonkeyOutcome(
+    return RoundOutcome(
         fault=fault,
         intended=trial.total.intended,
         good=trial.total.good,
         downtime_s=trial.downtime_total_s,
         healed="heal_s" in trial.phases,
-        redundancy_restored_after_s=None if since_s is None or until_s is None else until_s - since_s,
+        redundancy_restored_s=None if since_s is None or until_s is None else until_s - since_s,
     )
 
 
@@ -240,12 +240,12 @@ def abort_rule(planned: Schedule, floor_ratio: float) -> AbortRule:
     return AbortRule(len(planned.rounds), planned.rate_per_s * planned.every_s, floor_ratio)
 
 
-def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> StopReason | None:
+def stop_reason(outcomes: Sequence[RoundOutcome], floor_ratio: float, planned: Schedule) -> StopReason | None:
     """Why it must not go on; None where it may."""
     return error_budget.stop_reason(outcomes, abort_rule(planned, floor_ratio))
 
 
-def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> Verdict:
+def verdict(outcomes: Sequence[RoundOutcome], floor_ratio: float, planned: Schedule) -> Verdict:
     """Refuted by a loss, valid or not; inconclusive where fewer than half of the rounds were measured well, or the databases
     watched, and read afterwards, in fewer than half of them."""
     if any(error_budget.harm(outcomes)):
@@ -260,8 +260,8 @@ def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Sche
 
 
 def play(
-    planned: Schedule, kept: Kept, floor_ratio: float, run: Callable[[Round], RunResult], say: Callable[[MonkeyOutcome], None]
-) -> list[MonkeyOutcome]:
+    planned: Schedule, kept: Kept, floor_ratio: float, run: Callable[[Round], RunResult], say: Callable[[RoundOutcome], None]
+) -> list[RoundOutcome]:
     """Go on from the first round that is not through, up to the last or to a stop condition; returns all that are through."""
     outcomes = kept.outcomes()
     for each in planned.rounds[len(outcomes) :]:

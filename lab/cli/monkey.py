@@ -19,7 +19,7 @@ from lab.engine.engine import Engine
 from lab.errors import HealError
 from lab.faults.repair import STAND_IN
 from lab.model.experiment import RATE_MAX_PER_S, LoadPlan, Repair, RepairPolicy
-from lab.model.result import MonkeyOutcome, RunResult
+from lab.model.result import RoundOutcome, RunResult
 from lab.model.topology import Stage
 from lab.process import wait_until
 from lab.report import monkey_report
@@ -119,7 +119,7 @@ def monkey_(
     sys.exit(EXIT_OF_VERDICT[found])
 
 
-def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[MonkeyOutcome], Path]:
+def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[RoundOutcome], Path]:
     """Begin or go on, to the end; returns all rounds that are through, and where they are kept."""
     engine, ledger = Engine(), UndoLedger()
     with lifecycle.alone(engine, f"lab monkey {stage.number}"):

@@ -366,8 +366,8 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class SoakOutcome:
-    """What became of a fault of a soak."""
+class FaultOutcome:
+    """What became of the fault of a round: the figures of its trial."""
 
     number: int
     experiment: str
@@ -385,7 +385,7 @@ class SoakOutcome:
     audit_complete: bool = False
     """Whether every database could be read afterwards: without that, `lost` is only what is known to be lost."""
     downtime_s: float | None = None
-    """The longest outage of the service, which is down while reads or writes are; None in a line of an older version."""
+    """The longest outage of the service, which is down while reads or writes are; None where that is not known."""
     downtime_censored: bool = True
     """Whether it may have been longer."""
 
@@ -407,15 +407,15 @@ class SoakOutcome:
 
 
 @dataclass(frozen=True)
-class MonkeyOutcome:
-    """What became of a round of a monkey."""
+class RoundOutcome:
+    """What became of a round of `lab monkey`: a fault, whoever repaired it, and what users saw of the whole round."""
 
-    fault: SoakOutcome
+    fault: FaultOutcome
     intended: int
     good: int
     downtime_s: float
     """All outages of the round together."""
     healed: bool
     """Whether the lab had to heal what the repair policy could not."""
-    redundancy_restored_after_s: float | None = None
-    """From the (first) fault until all was in reserve again; None where that is not known."""
+    redundancy_restored_s: float | None = None
+    """From the (first) fault until redundancy was restored; None where that is not known."""

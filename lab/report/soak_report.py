@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lab.analysis.summary import sample_median
 from lab.model.measures import Verdict
-from lab.model.result import SoakOutcome
+from lab.model.result import FaultOutcome
 from lab.plaintext import one_line
 from lab.report import monkey_report, words
 from lab.report.terminal import VERDICT_STYLES
@@ -23,7 +23,7 @@ SOAK_LEGEND = (
 )
 
 
-def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:
+def show_soak(console: Console, outcomes: Sequence[FaultOutcome], faults: int, verdict: Verdict) -> None:
     """The figures of a soak: by experiment, and what did not hold."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in SOAK_TITLES:
@@ -46,7 +46,7 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
     )
 
 
-def _soak_row(outcomes: Sequence[SoakOutcome]) -> list[str]:
+def _soak_row(outcomes: Sequence[FaultOutcome]) -> list[str]:
     rejoins = [outcome.time_to_redundancy_s for outcome in outcomes if outcome.time_to_redundancy_s is not None]
     found = sample_median([outcome.outage for outcome in outcomes])
     return [
