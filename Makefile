@@ -21,35 +21,35 @@ build: setup ## build the images that are missing or outdated
 	@$(LAB) build
 
 stage-1: setup ## a single server: start it, kill it, see what a user saw
-	@$(LAB) up 1 --replace
+	@$(LAB) up 1 --stop-others
 	@$(LAB) run 1 kill-box $(LESSON)
 
 stage-2: setup ## the database on its own box: start it, kill the web box
-	@$(LAB) up 2 --replace
+	@$(LAB) up 2 --stop-others
 	@$(LAB) run 2 kill-web $(LESSON)
 
 stage-3: setup ## two web boxes behind a balancer: start it, kill a web box
-	@$(LAB) up 3 --replace
+	@$(LAB) up 3 --stop-others
 	@$(LAB) run 3 kill-web $(LESSON)
 
 stage-4: setup ## a standby database: start it, kill the primary, an operator promotes the standby
-	@$(LAB) up 4 --replace
+	@$(LAB) up 4 --stop-others
 	@$(LAB) run 4 kill-primary-operator $(LESSON)
 
 stage-4-automatic: setup ## the same with a monitor: kill the primary, and nobody is needed
-	@$(LAB) up 4 --failover automatic --replace
+	@$(LAB) up 4 --failover automatic --stop-others
 	@$(LAB) run 4 kill-primary --failover automatic $(LESSON)
 
 stage-5: setup ## a second balancer: start it, kill the one that has the address
-	@$(LAB) up 5 --replace
+	@$(LAB) up 5 --stop-others
 	@$(LAB) run 5 kill-lb-active $(LESSON)
 
 stage-6: setup ## three zones: start it, kill the zone that has the primary database
-	@$(LAB) up 6 --replace
+	@$(LAB) up 6 --stop-others
 	@$(LAB) run 6 kill-zone-a $(LESSON)
 
 stage-7: setup ## two regions and a witness: start it, kill the region that serves everybody
-	@$(LAB) up 7 --replace
+	@$(LAB) up 7 --stop-others
 	@$(LAB) run 7 kill-region-eu $(LESSON)
 
 test: setup check ## run every test: static checks, unit, stages on real Docker

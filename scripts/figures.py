@@ -25,7 +25,7 @@ import click
 from lab.analysis import matrix as matrices
 from lab.analysis import run_document as run_documents
 from lab.analysis.matrix import Cell
-from lab.campaign.campaign import RESULT_NAME
+from lab.campaign.store import RESULT_NAME
 from lab.errors import LabError, UsageError
 from lab.spec import located_yaml
 from lab.spec.stages import ROOT, find

@@ -159,10 +159,10 @@ def heal(output: Output) -> None:
 
 @click.command("repair")
 @click.argument("stage_name", metavar="STAGE")
-@click.option("--replace", "new", is_flag=True, help="New boxes with empty disks, where the data is elsewhere too.")
+@click.option("--fresh-disks", is_flag=True, help="New boxes with empty disks, where the data is elsewhere too.")
 @with_failover
 @pass_output
-def repair_(output: Output, stage_name: str, new: bool, failover: str | None) -> None:
+def repair_(output: Output, stage_name: str, fresh_disks: bool, failover: str | None) -> None:
     """On-call repair: bring back every box of a stage that is lost, until redundancy is restored.
 
     Boxes that run are left alone; what the network lost is for 'lab heal'. A disk whose content is nowhere else is never
@@ -176,6 +176,6 @@ def repair_(output: Output, stage_name: str, new: bool, failover: str | None) ->
         lifecycle.alone(engine, f"lab repair {stage.number}"),
         signals.Deferred(lambda: output.say("repairing first, then the end")),
     ):
-        policy = RepairPolicy.REPLACE if new else RepairPolicy.RESTART
+        policy = RepairPolicy.REPLACE if fresh_disks else RepairPolicy.RESTART
         mended = repairs.by_hand(engine, UndoLedger(), stage, policy, output.say)
     output.say(f"repaired: {mended} boxes, nothing is missing" if mended else "no box was lost")

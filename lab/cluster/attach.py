@@ -86,7 +86,7 @@ def visiting(engine: Engine, stage: Stage, network: str, say: Say) -> Iterator[E
 
     Raises PreflightError where the page does not answer. The box is removed whatever happens, an interrupt waits for that.
     """
-    images.build(engine, say, among=IMAGES)
+    images.build(engine, say, IMAGES)
     engine.end_visits(stage.project)  # one that a killed controller has left
     try:
         with signals.Deferred(lambda: say("one moment, please")):

@@ -46,7 +46,7 @@ def ensure_up(engine: Engine, stage: Stage, say: Callable[[str], None]) -> None:
         preflight.check_other_stages(engine.boxes(), stage)
     else:
         preflight.check_start(engine, stage)
-    images.build(engine, say)
+    images.build(engine, say, images.needed_by(stage))
     say(f"starting stage {stage.number}: {stage.title}")
     try:
         engine.up(stage)

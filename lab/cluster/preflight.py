@@ -74,7 +74,7 @@ def check_other_stages(boxes: Sequence[Box], stage: Stage) -> None:
         names = ", ".join(map(str, others)) if others != [stage.number] else f"{stage.number}, from its other file,"
         raise PreflightError(
             f"stage {names} is up, and stages share their addresses",
-            f"'lab down {others[0]}' first, or 'lab up' with --replace",
+            f"'lab down {others[0]}' first, or 'lab up' with --stop-others",
         )
 
 

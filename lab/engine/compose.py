@@ -21,12 +21,6 @@ def _without(stage: Stage) -> list[str]:
     return [word for name in stage.left_out for word in ("--scale", f"{name}=0")]
 
 
-def _context() -> str:
-    """The CLI's context; the engine's own builder has its name."""
-    done = subprocess.run(["docker", "context", "show"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "default"
-
-
 def ca_bundle() -> Path | None:
     """The certificates that a build needs behind a proxy that signs with its own, where one is set."""
     for variable in ("LAB_CA_BUNDLE", "PIP_CERT", "REQUESTS_CA_BUNDLE"):

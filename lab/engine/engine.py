@@ -18,7 +18,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
 
-from lab.engine.compose import _context, _without
+from lab.engine.compose import _without
 from lab.engine.inspect import WATCHED, EngineEvent, _box, _event, _link, _nanoseconds
 from lab.engine.scope import FOREIGN_LABEL, PROJECT_LABEL, ROLE_LABEL, SERVICE_LABEL, STAGE_LABEL, ForeignScope, Scope, is_ours
 from lab.engine.sidecar import SHELL, Helper
@@ -448,33 +448,6 @@ class Engine:
             except NotFound:
                 return None
         return str(labels.get(SOURCE_LABEL, ""))
-
-    def build_image(self, name: str, source: str, ca_bundle: Path | None) -> None:
-        """Build an image of compose/NAME/Dockerfile. Raises LabError with the builder's last words."""
-        command = [
-            "docker",
-            "buildx",
-            "build",
-            "--load",
-            # The engine's own builder: others (docker-container) do not see images that are only here.
-            "--builder",
-            _context(),
-            "--quiet",
-            "--tag",
-            IMAGE_PREFIX + name,
-            "--label",
-            f"{SOURCE_LABEL}={source}",
-        ]
-        command += ["--file", str(ROOT / "compose" / name / "Dockerfile")]
-        # An option, not a must: only who sits behind a proxy with its own certificate has one.
-        command += ["--secret", f"id=ca,src={ca_bundle}"] if ca_bundle else []
-        done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            tail = " / ".join(line.strip() for line in done.stderr.strip().splitlines()[-3:])
-            raise LabError(
-                f"building the image {name} failed: {tail}",
-                "is there a network? behind a company proxy, set LAB_CA_BUNDLE to its certificate file",
-            )
 
     def ensure_base_image(self) -> None:
         """Pull or make the base image. Raises LabError."""

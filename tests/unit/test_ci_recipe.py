@@ -71,10 +71,10 @@ CALLS = [*commands(lines_of_workflow(), "lab"), *commands(lines_of_guide(), "lab
 def test_something_is_called() -> None:
     called = [arguments[0] for arguments in CALLS]
     assert called.count("compare") >= 5
-    assert {"sweep", "selftest", "down", "compare"} <= set(called)
+    assert {"spof", "selftest", "down", "compare"} <= set(called)
     assert [
-        word for word in commands(lines_of_workflow(), "lab")[1] if word in ("compare", "--against", "baseline/result.json")
-    ] == ["compare", "--against", "baseline/result.json"]
+        word for word in commands(lines_of_workflow(), "lab")[1] if word in ("compare", "--baseline", "baseline/result.json")
+    ] == ["compare", "--baseline", "baseline/result.json"]
 
 
 @pytest.mark.parametrize("arguments", CALLS, ids=" ".join)
@@ -149,14 +149,14 @@ def test_commands_are_found_and_a_wrong_one_is_not_taken() -> None:
         "chaos",
         "status",
         "compare",
-        "sweep",
+        "spof",
         "doctor",
         "build",
     }
     for wrong in (
         ["explode", "3"],
         ["run", "3", "kill-web", "--loudly"],
-        ["up", "3", "--replace=7"],
+        ["up", "3", "--stop-others=7"],
         ["run", "3", "kill-nothing"],
     ):
         with pytest.raises((KeyError, click.ClickException, UsageError)):
