@@ -9,10 +9,17 @@ LESSON := || [ $$? -eq 1 ]
 help: ## print this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-setup: .venv/.ready engine ## make the virtual environment, and a Docker Engine where none answers
+# First what may need apt, one after the other; then the two at once: one waits for the network, the other for dpkg.
+setup: ## make the virtual environment, and a Docker Engine where none answers
+	@scripts/ensure-venv python
+	@$(MAKE) --no-print-directory -j 2 .venv/.ready engine
 
+# What the lab needs to run; what its tests need comes with the first target that needs it.
 .venv/.ready: pyproject.toml scripts/ensure-venv
 	@scripts/ensure-venv
+
+.venv/.dev: pyproject.toml scripts/ensure-venv
+	@scripts/ensure-venv dev
 
 engine:
 	@scripts/ensure-engine
@@ -36,7 +43,7 @@ stage-4: setup ## a standby database: start it, kill the primary, an operator pr
 	@$(LAB) up 4 --stop-others
 	@$(LAB) run 4 kill-primary-operator $(LESSON)
 
-stage-4-automatic: setup ## the same with a monitor: kill the primary, and nobody is needed
+stage-4-automatic: setup ## the same with a monitor: kill the primary, and no operator is needed
 	@$(LAB) up 4 --failover automatic --stop-others
 	@$(LAB) run 4 kill-primary --failover automatic $(LESSON)
 
@@ -48,25 +55,25 @@ stage-6: setup ## three zones: start it, kill the zone that has the primary data
 	@$(LAB) up 6 --stop-others
 	@$(LAB) run 6 kill-zone-a $(LESSON)
 
-stage-7: setup ## two regions and a witness: start it, kill the region that serves everybody
+stage-7: setup ## two regions and a witness: start it, kill the region that serves all users
 	@$(LAB) up 7 --stop-others
 	@$(LAB) run 7 kill-region-eu $(LESSON)
 
 test: setup check ## run every test: static checks, unit, stages on real Docker
 	@.venv/bin/pytest
 
-check: .venv/.ready ## lint and types only
+check: .venv/.dev ## lint and types only
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
-unit: .venv/.ready ## the tests that need no Docker
+unit: .venv/.dev ## the tests that need no Docker
 	@.venv/bin/pytest -m 'not docker'
 
-integration: setup ## the tests on real Docker only
+integration: setup .venv/.dev ## the tests on real Docker only
 	@.venv/bin/pytest -m docker
 
-schemas: .venv/.ready ## write docs/schemas/ again, from what files may hold
+schemas: .venv/.dev ## write docs/schemas/ again, from what files may hold
 	@.venv/bin/python -m lab.spec.schemas
 
 selftest: build ## measure outages of known length
@@ -81,16 +88,16 @@ heal: ## take back every fault
 down: ## remove everything that the lab has started
 	@$(LAB) down --all
 
-figures: .venv/.ready ## fill the figures of the documents from docs/measured, and say which are old
+figures: .venv/.dev ## fill the figures of the documents from docs/measured, and say which are old
 	@.venv/bin/python -m scripts.figures fill
 
-measured: .venv/.ready ## keep the figures of a run for the documents: RUN=latest [NAME=...]
+measured: .venv/.dev ## keep the figures of a run for the documents: RUN=latest [NAME=...]
 	@.venv/bin/python -m scripts.figures add "$(or $(RUN),latest)" $(if $(NAME),--name "$(NAME)")
 
-measured-compare: .venv/.ready ## the same of a comparison: COMPARISON=compare/latest [NAME=...]
+measured-compare: .venv/.dev ## the same of a comparison: COMPARISON=compare/latest [NAME=...]
 	@.venv/bin/python -m scripts.figures add-compare "$(or $(COMPARISON),compare/latest)" $(if $(NAME),--name "$(NAME)")
 
-pictures: .venv/.ready ## make the pictures of docs/images again from kept runs (needs Chromium)
+pictures: .venv/.dev ## make the pictures of docs/images again from kept runs (needs Chromium)
 	@.venv/bin/python -m scripts.pictures
 
 clean: ## remove the virtual environment and the caches (results stay)

@@ -345,7 +345,7 @@ def test_a_full_disk_ends_it_and_leaves_no_file(tmp_path: Path, docker: Callable
 
 def test_an_engine_whose_disk_is_full_says_so(tmp_path: Path, docker: Callable[[str], None]) -> None:
     docker("echo 'write /layer.tar: no space left on device' >&2; exit 1")
-    with pytest.raises(LabError, match="could not be loaded: write /layer.tar: no space left") as error:
+    with pytest.raises(LabError, match=r"could not be loaded: write /layer\.tar: no space left") as error:
         image_tools.load(tmp_path / "lab.tar")
     assert "engine's disk" in error.value.hint
 
@@ -356,7 +356,7 @@ def test_an_engine_whose_disk_is_full_says_so(tmp_path: Path, docker: Callable[[
 def test_a_build_tells_its_steps_and_ends_with_the_last_words(docker: Callable[[str], None]) -> None:
     docker('[ "$1" = context ] && exit; echo "#7 [3/5] RUN  apt-get update" >&2; echo "#8 0.1 E: no network" >&2; exit 1')
     steps: list[str] = []
-    with pytest.raises(LabError, match="building the image web failed: .*E: no network"):
+    with pytest.raises(LabError, match=r"building the image web failed: .*E: no network"):
         image_tools.ImageBuild("web", "1").run(steps.append)
     assert steps == ["3/5 RUN apt-get update"]
 
