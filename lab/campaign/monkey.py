@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.analysis import error_budget
+from lab.analysis.cell import split_brain
 from lab.analysis.error_budget import AbortRule, StopReason
-from lab.analysis.matrix import split_brain
 from lab.campaign import resume
 from lab.campaign.schedule import Round, Schedule, experiment_of
 from lab.engine.engine import Engine

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lab.analysis import design, run_document
+from lab.analysis.cell import Targets, cell_of, not_applicable
 from lab.analysis.design import CellPlan
-from lab.analysis.matrix import Cell, Column, Matrix, Row, cell_of, not_applicable
+from lab.analysis.matrix import Cell, Column, Matrix, Row
 from lab.campaign.plan import Campaign, StagePlan
 from lab.campaign.store import Attempt, CampaignStore
 from lab.errors import UsageError
@@ -58,9 +59,9 @@ def _cell(cell_plan: CellPlan, attempts: Sequence[Attempt], store: CampaignStore
     result = _run(store, attempts[0].folder, cell_plan)
     broken_off = [f"trial {each.number} was broken off: {each.broken_off}" for each in attempts if each.broken_off]
     hit = {each.number: cell_plan.targets[each.variant] if cell_plan.targets else "" for each in attempts}
-    cell = cell_of(cell_plan.column, result, hit, cell_plan.targets, is_replicated)
+    cell = cell_of(cell_plan.column, result, Targets(tuple(cell_plan.targets), hit), is_replicated)
     measured = {trial.number for trial in result.trials}
-    unaudited = (cell.audits_incomplete or 0) + sum(each.is_unaudited for each in attempts if each.number not in measured)
+    unaudited = cell.audits_incomplete + sum(each.is_unaudited for each in attempts if each.number not in measured)
     return replace(cell, why=(*cell.why, *broken_off), folder=attempts[0].folder, audits_incomplete=unaudited)
 
 

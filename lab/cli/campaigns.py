@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from lab.analysis import design
-from lab.analysis import matrix as matrices
+from lab.analysis import design, matrix_file
 from lab.analysis.conclusion import Conclusion
 from lab.campaign import campaign as campaigns
 from lab.campaign import outcome, store
@@ -22,7 +21,8 @@ from lab.engine.engine import Engine
 from lab.errors import HealError, UsageError
 from lab.model.experiment import RATE_MAX_PER_S
 from lab.model.result import TrialResult
-from lab.report import tables
+from lab.report import comparison_document, comparison_terminal
+from lab.report.comparison_terminal import TrialPlace
 from lab.store import jsonl
 from lab.store.undo_log import UndoLedger
 
@@ -136,8 +136,8 @@ def _trial_reporter(output: Output, campaign: Campaign, kept: CampaignStore, dur
     def report(attempt: Attempt, result: TrialResult | None) -> None:
         done, left = len(kept.attempts), outcome.trials_left(campaign, kept)
         left_s = outcome.seconds_left(campaign, kept, duration_s + OVERHEAD_S)
-        name = names[attempt.stage]
-        output.say(tables.trial_line(done, done + left, name, attempt.column, result, attempt.broken_off, left_s))
+        place = TrialPlace(done, done + left, names[attempt.stage], attempt.column, left_s)
+        output.say(comparison_terminal.trial_line(place, result, attempt.broken_off))
 
     return report
 
@@ -164,13 +164,13 @@ def _steps_of(cell_plan: design.CellPlan, trials: int) -> str:
 
 def keep(kept: CampaignStore, found: Conclusion) -> None:
     """Write it down; result.json last, for with it the campaign is through."""
-    matrices.write(found.matrix, kept.folder / matrices.FILE_NAME)
-    jsonl.write_whole(kept.folder / store.RESULT_NAME, found.to_document())
+    matrix_file.write(found.matrix, kept.folder / matrix_file.FILE_NAME)
+    jsonl.write_whole(kept.folder / store.RESULT_NAME, comparison_document.as_document(found))
 
 
 def show_document(output: Output, kept: CampaignStore, found: Conclusion) -> None:
     """Print it as one JSON document."""
-    output.document({**found.to_document(), "folder": str(kept.folder)})
+    output.document({**comparison_document.as_document(found), "folder": str(kept.folder)})
 
 
 def show_folder(output: Output, kept: CampaignStore) -> None:

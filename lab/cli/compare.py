@@ -11,6 +11,7 @@ import click
 
 from lab.analysis import budget, conclusion, design, reliability
 from lab.analysis import compare as compare_
+from lab.analysis.conclusion import Gate
 from lab.analysis.matrix import Matrix
 from lab.analysis.reliability import Assumptions
 from lab.analysis.stats import SHIFT_MIN_S
@@ -25,7 +26,7 @@ from lab.cluster import images
 from lab.errors import UsageError
 from lab.model.experiment import LoadPlan
 from lab.model.topology import Stage
-from lab.report import tables
+from lab.report import comparison_terminal
 from lab.spec import stages
 from lab.spec.located_yaml import place
 
@@ -157,10 +158,8 @@ def _conclude(
         outcome.outcome(campaign, kept),
         given.stages,
         given.assumed,
-        given.limits,
-        given.old,
+        Gate(given.limits, given.old, chosen.shift_min_s),
         outcome.spent(kept),
-        chosen.shift_min_s,
     )
     campaigns.keep(kept, found)
     return kept, found
@@ -172,7 +171,7 @@ def _show(output: Output, concluded: tuple[CampaignStore, conclusion.Conclusion]
     if as_json:
         campaigns.show_document(output, kept, found)
     else:
-        tables.show_comparison(output.data, found)
+        comparison_terminal.show_comparison(output.data, found)
         campaigns.show_folder(output, kept)
     sys.exit(EXIT_OF_VERDICT[found.verdict])
 

@@ -33,7 +33,7 @@ from lab.model.experiment import RATE_MAX_PER_S, LoadPlan, Repair
 from lab.model.result import RoundOutcome, RunResult
 from lab.model.topology import Stage
 from lab.process import wait_until
-from lab.report import monkey_report, soak_report
+from lab.report import fault_table, monkey_report
 from lab.report.progress import NoProgress
 from lab.spec import stages
 from lab.store.undo_log import UndoLedger
@@ -166,7 +166,7 @@ def monkey(output: Output, stage_name: str, options: MonkeyOptions, failover: st
         output.document({"verdict": found.value, "report": lines, "schedule": schedule_, "rounds": rounds, "folder": str(folder)})
     else:
         if planned.repair.heals:
-            soak_report.show_soak(output.data, [each.fault for each in outcomes], len(planned.rounds), found)
+            fault_table.show_faults(output.data, [each.fault for each in outcomes], len(planned.rounds), found)
         monkey_report.show_monkey(output.data, found, lines, str(folder))
     sys.exit(EXIT_OF_VERDICT[found])
 
@@ -204,7 +204,7 @@ def _announce(output: Output, planned: Schedule, store: MonkeyStore, through: in
 def _line(outcome: RoundOutcome, planned: Schedule) -> str:
     """A round in a line."""
     of = len(planned.rounds)
-    return monkey_report.soak_line(outcome.fault, of) if planned.repair.heals else monkey_report.monkey_line(outcome, of)
+    return monkey_report.healed_line(outcome.fault, of) if planned.repair.heals else monkey_report.monkey_line(outcome, of)
 
 
 def _paced(engine: Engine, ledger: UndoLedger, stage: Stage, planned: Schedule) -> Callable[[Round], RunResult]:

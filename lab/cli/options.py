@@ -149,6 +149,12 @@ def chosen_seed(seed: int | None) -> int:
 
 pass_output = click.make_pass_decorator(Output)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and nothing else.")
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="All that is known: redundancy, alerts, phases, conditions, each trial."
+)
+model_option = click.option(
+    "--model", is_flag=True, help="What the time without redundancy costs a month: a model, not measured."
+)
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), help="Decides everything random; shown, and random without it."
 )

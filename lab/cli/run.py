@@ -20,8 +20,10 @@ from lab.cli.options import (
     chosen_seed,
     gathered,
     json_option,
+    model_option,
     pass_output,
     seed_option,
+    verbose_option,
     with_failover,
 )
 from lab.cli.own_stack import Ground, OwnStackSpec, check_alone, prepare, with_own_stack
@@ -62,6 +64,8 @@ class RunOptions:
     web_ui: bool
     dry_run: bool
     as_json: bool
+    verbose: bool
+    model: bool
     failover: str | None
 
     def applied_to(self, experiment: Experiment) -> Experiment:
@@ -87,6 +91,8 @@ class RunOptions:
 @click.option("--web-ui", is_flag=True, help="Show Locust's own page on loopback while it runs.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, and do nothing.")
 @json_option
+@verbose_option
+@model_option
 @with_failover
 @with_own_stack
 @pass_output
@@ -123,7 +129,8 @@ def run(
         output.document(run_document.as_document(result))
     else:
         assert result.folder is not None
-        terminal.show(output.data, result, run_document.rebuild(result.folder)[1])
+        records = run_document.rebuild(result.folder)[1]
+        terminal.show_run(output.data, result, records, options.verbose, options.model)
     sys.exit(EXIT_OF_VERDICT[result.verdict])
 
 

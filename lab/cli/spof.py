@@ -19,7 +19,7 @@ from lab.errors import UsageError
 from lab.model.experiment import LoadPlan
 from lab.model.fault import FaultKind
 from lab.model.topology import Stage
-from lab.report import tables
+from lab.report import spof_terminal
 from lab.spec import stages
 
 DURATION_S = 7.0
@@ -74,12 +74,12 @@ def spof(output: Output, stage_name: str, chosen: SpofOptions, options: Campaign
         return
     campaign, kept = campaigns.carry_out(output, make, "spof", options, terms.fault_duration_s)
     matrix, spent_s = outcome.outcome(campaign, kept), outcome.spent(kept)
-    found = conclusion.of_sweep(matrix, stage, campaign.stages[0].cell_plans, terms.tolerance_s, spent_s)
+    found = conclusion.of_spof(matrix, stage, campaign.stages[0].cell_plans, terms.tolerance_s, spent_s)
     campaigns.keep(kept, found)
     if options.as_json:
         campaigns.show_document(output, kept, found)
     else:
-        tables.show_sweep(output.data, found, terms.tolerance_s)
+        spof_terminal.show_spof(output.data, found, terms.tolerance_s)
         campaigns.show_folder(output, kept)
     sys.exit(EXIT_OF_VERDICT[found.verdict])
 

@@ -20,8 +20,8 @@ from lab.analysis.summary import sample_median
 from lab.model.measures import Verdict
 from lab.model.result import MONTH_S, FaultOutcome, RoundOutcome
 from lab.plaintext import one_line
-from lab.report import words
-from lab.report.terminal import VERDICT_STYLES
+from lab.report import matrix_words, words
+from lab.report.console import VERDICT_STYLES
 
 ROUNDING = 1e-6
 """What a whole number may be short of one by, as it was calculated."""
@@ -36,7 +36,7 @@ def monkey_line(outcome: RoundOutcome, rounds: int) -> str:
     return line + (" (healed by the lab)" if outcome.healed else "") + _reasons(fault)
 
 
-def soak_line(outcome: FaultOutcome, faults: int) -> str:
+def healed_line(outcome: FaultOutcome, faults: int) -> str:
     """One fault of so many, each healed by the lab."""
     restored_s = outcome.time_to_redundancy_s
     restored = "redundancy was kept" if restored_s is None else f"redundancy restored after {restored_s:.1f} s"
@@ -51,7 +51,7 @@ def _head(fault: FaultOutcome, of: int) -> str:
 
 
 def _safety_of(fault: FaultOutcome) -> str:
-    split = f", split brain {words.split_text(fault.split_brain_s)}" if fault.split_brain_s != 0 else ""
+    split = f", split brain {matrix_words.split_text(fault.split_brain_s)}" if fault.split_brain_s != 0 else ""
     return f"lost {total_lost([fault])}{split}"
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from lab.analysis import design
-from lab.analysis import matrix as matrices
+from lab.analysis import design, matrix_file
 from lab.analysis.design import EXTRA_TRIALS, TestTerms
-from lab.analysis.matrix import Cell, Matrix, from_document
+from lab.analysis.matrix import Cell, Matrix
+from lab.analysis.matrix_file import from_document
 from lab.campaign import campaign, outcome, store
 from lab.campaign.campaign import Stopwatch
 from lab.campaign.plan import Campaign, StagePlan
@@ -24,7 +24,7 @@ from lab.model.experiment import LoadPlan
 from lab.model.fault import FaultKind
 from lab.model.measures import Verdict
 from lab.model.result import TrialResult
-from lab.report import words
+from lab.report import matrix_words
 from lab.signals import Deferred
 from lab.spec import stages
 from lab.store import runs
@@ -118,14 +118,14 @@ def test_the_matrix_has_what_was_measured_and_what_does_not_apply(tmp_path: Path
     assert web
     assert web.downtimes_s == pytest.approx((0.1, 0.2), abs=0.04)  # until the first write is answered: every 31 ms there is one
     assert (web.verdict, web.trials, web.trials_valid, web.writes_lost) == (Verdict.HELD, 2, 2, 0)
-    assert web.without_redundancy_s == pytest.approx(3.5 - 0.15, abs=0.04)
+    assert web.time_without_redundancy_s == pytest.approx(3.5 - 0.15, abs=0.04)
     assert [column.name for column in matrix.columns] == COLUMNS.split(",")
 
 
 def test_a_row_says_what_its_figures_stand_on(tmp_path: Path) -> None:
     _, matrix = whole(tmp_path)
     assert [row.conditions for row in matrix.rows] == [CONDITIONS] * len(matrix.rows)
-    assert matrices.from_document(json.loads(json.dumps(matrix.to_document()))) == matrix
+    assert matrix_file.from_document(json.loads(json.dumps(matrix.to_document()))) == matrix
     assert matrix.rows[0].conditions is not None
 
 
@@ -351,8 +351,8 @@ def test_the_figure_of_a_cell_is_that_of_its_worst_target(tmp_path: Path) -> Non
     assert (found.worst, found.trials, found.trials_valid, len(found.downtimes_s)) == ("region:eu", 3, 3, 3)
     assert found.downtime_median_s == pytest.approx(1.0, abs=0.02)
     assert [each.downtime_median_s for each in found.members[1:]] == [0.0, 0.0]
-    assert words.cell_members(found) == "eu 1.02 s (us 0 s, witness 0 s)"
-    assert words.cell_sentence(found).startswith("longest outage eu 1.02 s (us 0 s, witness 0 s); 75% interval ")
+    assert matrix_words.cell_members(found) == "eu 1.02 s (us 0 s, witness 0 s)"
+    assert matrix_words.cell_sentence(found).startswith("longest outage eu 1.02 s (us 0 s, witness 0 s); 75% interval ")
     assert (found.verdict, found.audits_incomplete) == (Verdict.HELD, 0)
 
 
@@ -367,7 +367,7 @@ def test_a_target_without_a_valid_trial_leaves_the_cell_open(tmp_path: Path) -> 
     assert (found.verdict, found.unmeasured, found.trials_fewest) == (Verdict.INCONCLUSIVE, ("region:us",), 0)
     assert "region:us: no valid trial" in found.why
     assert found.worst in ("region:eu", "region:witness")
-    assert "us no valid trial" in words.cell_members(found)
+    assert "us no valid trial" in matrix_words.cell_members(found)
 
 
 def test_cells_of_several_targets_survive_their_json(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.analysis import conclusion
-from lab.analysis import matrix as matrices
+from lab.analysis import conclusion, matrix_file
 from lab.cli.main import main
 from lab.errors import EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, PreflightError
 from lab.model.fault import Undo, UndoAction
@@ -86,7 +85,7 @@ def test_a_comparison_sets_stages_side_by_side(lab: Lab, tmp_path: Path) -> None
     assert "kept in" in done.out
     assert "15 of 15  3-load-balancer" in done.err
     kept = results(tmp_path)
-    assert matrices.read(kept / "matrix.json").rows[1].cell("kill-lb")
+    assert matrix_file.read(kept / "matrix.json").rows[1].cell("kill-lb")
     assert json.loads((kept / "result.json").read_text())["verdict"] == "held"
 
 
@@ -192,7 +191,7 @@ def test_a_budget_of_which_nothing_can_be_said_is_open(lab: Lab, tmp_path: Path)
 def test_an_older_comparison_is_found_in_its_folder_or_its_files(lab: Lab, tmp_path: Path, name: str) -> None:
     lab("compare", "3", "--faults", "kill-web", "--trials", "1", *SHORT)
     folder = results(tmp_path)
-    assert conclusion.read_old(folder / name, 100.0, 1.0) == matrices.read(folder / "matrix.json")
+    assert conclusion.read_old(folder / name, 100.0, 1.0) == matrix_file.read(folder / "matrix.json")
 
 
 def test_a_regression_is_told_from_noise(lab: Lab, tmp_path: Path) -> None:

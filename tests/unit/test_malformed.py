@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lab.analysis import conclusion, matrix
+from lab.analysis import conclusion, matrix_file
 from lab.analysis.run_document import rebuild
 from lab.campaign.store import CampaignStore
 from lab.cli.main import main
@@ -585,7 +585,7 @@ def test_anything_in_the_frame_of_a_run(tmp_path: Path, path: tuple[Any, ...], v
 def test_anything_in_an_older_comparison(tmp_path: Path, path: tuple[Any, ...], value: Any) -> None:
     file = written(tmp_path, "older.json", json.dumps(put(GOOD, path, value)))
     check_one_line(lambda: conclusion.read_old(file, 100.0, 1.0))
-    check_one_line(lambda: matrix.read(file))
+    check_one_line(lambda: matrix_file.read(file))
 
 
 @ANYWHERE

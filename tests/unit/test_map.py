@@ -16,7 +16,7 @@ from lab.checker.redundancy import Tier
 from lab.model.observation import ClusterStatus, DatabaseState, ReplicaStatus
 from lab.model.topology import Box, ServiceSpec, Stage
 from lab.probe import roles
-from lab.report.topology_map import GONE, WIDTH, Chart, as_document, behind, box_document, lines, show
+from lab.report.topology_map import GONE, WIDTH, Chart, as_document, box_document, lag, lines, show
 from lab.spec.stages import ROOT, all_stages, find
 from tests.unit.helpers import COPY, NODE, cluster_status_of, stage, started
 
@@ -59,7 +59,7 @@ def test_every_line_of_a_box_says_role_condition_and_what_else_there_is() -> Non
     assert row("lb2", found) == "lb2 lb.passive running ready; 3 of 3 web boxes"
     assert row("web1", found) == "web1 web running"
     assert row("db1", found) == "db1 db.primary running takes orders; 2 follow, 2 awaited"
-    assert row("db2", found) == "db2 db.standby running awaited, 0 B behind"
+    assert row("db2", found) == "db2 db.standby running awaited, 0 B lag"
     assert row("monitor", found) == "monitor monitor running finds 3 of 3 databases well"
 
 
@@ -140,8 +140,8 @@ def test_databases_say_what_they_are_and_how_far_they_are_behind() -> None:
     frozen = ReplicaStatus(streams=True, synchronous=True, lag_bytes=2048, replay_lag_s=None)
     found = of_databases("primary", "standby", "unreachable", db2=lost, db3=frozen)
     assert row("db1", found).endswith("takes orders; 1 follow, 1 awaited")
-    assert row("db2", found).endswith("does not follow, 3.0 MiB, 42 s behind")
-    assert row("db3", found).endswith("does not answer, 2.0 KiB behind")
+    assert row("db2", found).endswith("does not follow, 3.0 MiB, 42 s lag")
+    assert row("db3", found).endswith("does not answer, 2.0 KiB lag")
     found = of_databases("sync_blocked", "unreachable", "unreachable", db2=ReplicaStatus(False, False, None, None))
     assert row("db1", found).endswith("db.primary running takes orders, acknowledges none")
     assert row("db2", found) == "db2 db running does not answer"
@@ -150,17 +150,17 @@ def test_databases_say_what_they_are_and_how_far_they_are_behind() -> None:
 @pytest.mark.parametrize(
     ("count", "age_s", "words"),
     [
-        (0, 0.0, "0 B behind"),
-        (1023, None, "1023 B behind"),
-        (1536, 0.25, "1.5 KiB, 0.2 s behind"),
-        (0, 4.0, "0 B, 4.0 s behind"),
-        (300, 0.02, "300 B behind"),
-        (500 * 2**20, 75.4, "500 MiB, 75 s behind"),
-        (5000 * 2**30, 7200.0, "5000 GiB, 7200 s behind"),
+        (0, 0.0, "0 B lag"),
+        (1023, None, "1023 B lag"),
+        (1536, 0.25, "1.5 KiB, 0.2 s lag"),
+        (0, 4.0, "0 B, 4.0 s lag"),
+        (300, 0.02, "300 B lag"),
+        (500 * 2**20, 75.4, "500 MiB, 75 s lag"),
+        (5000 * 2**30, 7200.0, "5000 GiB, 7200 s lag"),
     ],
 )
 def test_how_far_is_behind(count: int, age_s: float | None, words: str) -> None:
-    assert behind(count, age_s) == words
+    assert lag(count, age_s) == words
 
 
 @pytest.mark.parametrize(
