@@ -1,6 +1,6 @@
 # The Redundancy Lab. `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test check unit integration schemas selftest status heal down figures measured measured-compare pictures clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test check unit integration schemas docs selftest status heal down figures measured measured-compare pictures clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
@@ -75,6 +75,9 @@ integration: setup .venv/.dev ## the tests on real Docker only
 
 schemas: .venv/.dev ## write docs/schemas/ again, from what files may hold
 	@.venv/bin/python -m lab.spec.schemas
+
+docs: .venv/.dev ## write docs/commands.md again, from the help of the commands
+	@.venv/bin/python -m scripts.commands
 
 selftest: build ## measure outages of known length
 	@$(LAB) selftest

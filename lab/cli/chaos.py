@@ -64,7 +64,7 @@ def chaos(
     FAULT is kill, crash, stop, pause, restart, disconnect, wipe, isolate, partition, delay, loss or bandwidth.
 
     TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
-    random:ROLE,ROLE. A role that several boxes play means one of them, by chance; a zone or a region all boxes in it.
+    random:ROLE,ROLE. A role that several boxes play means one of them, at random; a zone or a region all boxes in it.
     """
     step = _step(FaultKind(fault_name), target, given)
     engine = Engine()
@@ -103,7 +103,7 @@ def _strike(output: Output, engine: Engine, injection: Injection, for_s: float |
                 output.say(verification.evidence)
                 if not verification.proved:
                     raise InconclusiveError(
-                        f"{injection.step.fault} of {victim.box.service} did not bite: {verification.evidence}"
+                        f"{injection.step.fault} of {victim.box.service} was not verified: {verification.evidence}"
                     )
             with interrupts.open():
                 wait_until(lambda: False, for_s or 0.0)
@@ -126,9 +126,9 @@ def _await_boxes(engine: Engine, boxes: Iterable[Box]) -> None:
 @click.option("--fence", is_flag=True, help="Kill a database that still accepts writes first.")
 @pass_output
 def promote_(output: Output, fence: bool) -> None:
-    """Be the operator: make the standby of the stage that is up the primary.
+    """Promote the standby database of the stage that is up.
 
-    Where a monitor decides who is the primary, it is asked to change them over, in order.
+    Where a monitor decides who is the primary, it is asked for a graceful switchover.
     """
     engine = Engine()
     replicated = [stage for stage in readiness.stages_up(engine) if stage.is_replicated]
@@ -154,7 +154,7 @@ def heal(output: Output) -> None:
         ledger = UndoLedger()
         mended = heal_.heal(engine, ledger, output.say)
         ledger.settle()
-    output.say(f"healed: {mended} things mended, everything runs and answers" if mended else "nothing was broken")
+    output.say(f"healed: {mended} things restored, everything runs and answers" if mended else "nothing was broken")
 
 
 @click.command("repair")

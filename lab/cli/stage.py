@@ -58,8 +58,8 @@ def status(output: Output, stage_name: str | None, as_json: bool) -> None:
     """Show a map of the stage that is up: every box where it stands, how it is, and the role that it plays now.
 
     A block for each region and for each zone, where a stage has them. Of a standby database it says how far it is
-    behind, of a balancer whether users come to it, and below, how many more failures each tier survives. Nobody is
-    waited for: who does not answer in half a second is shown as not answering.
+    behind, of a balancer whether users come to it, and below, how many more failures each tier survives. It waits
+    for nothing: a box that does not answer in half a second is shown as not answering.
     """
     number = stages.find(stage_name).number if stage_name else None
     engine = Engine()

@@ -126,7 +126,7 @@ def check_no_other_load(engine: Engine) -> None:
         if not wait_until(partial(_is_idle, engine, box), LOAD_ENDS_S):
             raise PreflightError(
                 "a load is running on this engine that is not of this command",
-                "is somebody else using it? wait for the end; 'lab heal' ends a load that was left behind",
+                "does another user measure on it? wait for the end; 'lab heal' ends a load that was left behind",
             )
 
 

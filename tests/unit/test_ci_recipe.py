@@ -122,7 +122,8 @@ def parsed(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_command_of_a_document_is_one(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
+    # The glossary ends with words that are not used any more.
+    text = path.read_text(encoding="utf-8").partition("## Words we do not use")[0]
     for line in of_blocks(text):
         if arguments := arguments_of(line):
             parsed(arguments)
@@ -140,7 +141,7 @@ def test_commands_are_found_and_a_wrong_one_is_not_taken() -> None:
         for line in of_blocks(path.read_text(encoding="utf-8"))
         if (arguments := arguments_of(line))
     ]
-    assert len(found) > 100
+    assert len(found) > 80
     assert {arguments[0] for arguments in found} >= {
         "run",
         "up",
@@ -224,7 +225,8 @@ def test_every_variable_that_is_read_is_in_the_table() -> None:
     assert read - set(re.findall(r"`(\w+)`", table)) == set()
 
 
-def test_every_image_goes_to_a_room_without_a_network() -> None:
-    said = (ROOT / "docs" / "workshop.md").read_text(encoding="utf-8")
-    assert "docker image ls --format '{{.Repository}}:{{.Tag}}' 'redundancy-lab/*'" in said
+def test_images_go_to_a_room_without_a_network() -> None:
+    page = (ROOT / "docs" / "workshop.md").read_text(encoding="utf-8")
+    assert "lab images save" in page
+    assert "lab images load" in page
     assert len(images.SOURCES) == 10, "workshop.md says ten"
