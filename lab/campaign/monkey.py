@@ -29,7 +29,7 @@ from lab.analysis.cell import split_brain
 from lab.analysis.error_budget import AbortRule, StopReason
 from lab.campaign import resume
 from lab.campaign.schedule import Round, Schedule, experiment_of
-from lab.engine.engine import Engine
+from lab.cluster.system import RunningSystem
 from lab.errors import LabError
 from lab.model.experiment import LoadPlan
 from lab.model.measures import Verdict
@@ -70,15 +70,15 @@ class MonkeyStore:
         """Note a round that is through; on return it is on the disk."""
         self._lines.append(asdict(outcome))
 
-    def keep_logs(self, engine: Engine, stage: Stage) -> str:
+    def keep_logs(self, cluster: RunningSystem) -> str:
         """Keep the last lines of every box; returns where, in words, or why not, which hides nothing that is worse."""
-        return keep_what_can_be(lambda: self._keep_logs(engine, stage))
+        return keep_what_can_be(lambda: self._keep_logs(cluster))
 
-    def _keep_logs(self, engine: Engine, stage: Stage) -> Path:
+    def _keep_logs(self, cluster: RunningSystem) -> Path:
         folder = self.folder / "evidence"
         folder.mkdir(parents=True, exist_ok=True)
-        for box in engine.boxes(stage.number):
-            (folder / f"{box.service}.log").write_text(engine.logs(box, LOG_LINES) + "\n", encoding="utf-8")
+        for box in cluster.boxes():
+            (folder / f"{box.service}.log").write_text(cluster.engine.logs(box, LOG_LINES) + "\n", encoding="utf-8")
         return folder
 
 

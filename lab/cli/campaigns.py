@@ -17,7 +17,7 @@ from lab.campaign.plan import Campaign
 from lab.campaign.store import Attempt, CampaignStore
 from lab.cli.options import Duration, Output, chosen_seed, seed_option, with_options
 from lab.cluster import images, lifecycle, preflight
-from lab.engine.engine import Engine
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import HealError, UsageError
 from lab.model.experiment import RATE_MAX_PER_S
 from lab.model.result import TrialResult
@@ -96,7 +96,7 @@ def carry_out(
     output: Output, make: Make, kind: str, options: CampaignOptions, duration_s: float
 ) -> tuple[Campaign, CampaignStore]:
     """Begin or continue, to the end; what is through at an interrupt is kept. Raises LabError, KeyboardInterrupt."""
-    engine, ledger = Engine(), UndoLedger()
+    engine, ledger = DockerEngine(), UndoLedger()
     with lifecycle.alone(engine, f"lab {kind}"):
         preflight.check_no_open_faults(ledger)
         campaign, kept = _begin(output, make, kind, options)

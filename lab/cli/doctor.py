@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lab.cli.options import Output, json_option, pass_output
 from lab.cluster import images, preflight
+from lab.engine.docker_engine import DockerEngine
 from lab.engine.engine import Engine, EngineInfo
 from lab.errors import LabError, PreflightError
 from lab.model.topology import Stage
@@ -44,7 +45,7 @@ def doctor(output: Output, stage_name: str | None, as_json: bool) -> None:
 def _diagnose(stage: Stage | None) -> Iterable[Check]:
     yield "python", sys.version_info >= (3, 11), sys.version.split()[0]
     try:
-        engine = Engine()
+        engine = DockerEngine()
     except PreflightError as error:
         yield "engine", False, error.message
         return

@@ -9,7 +9,7 @@ import click
 from lab.cli.options import Output, pass_output
 from lab.cluster import images as images_
 from lab.cluster import lifecycle, preflight
-from lab.engine.engine import Engine
+from lab.engine.docker_engine import DockerEngine
 from lab.spec import stages
 
 stage_option = click.option("--stage", "stage_name", metavar="STAGE", help="Only the images of this stage (3, 4:automatic).")
@@ -26,7 +26,7 @@ def _chosen(stage_name: str | None) -> tuple[str, ...]:
 @pass_output
 def build(output: Output, everything: bool, stage_name: str | None) -> None:
     """Build the images that are missing or older than their files."""
-    chosen, engine = _chosen(stage_name), Engine()
+    chosen, engine = _chosen(stage_name), DockerEngine()
     preflight.check_tools(engine.info())
     with lifecycle.alone(engine, "lab build"):
         built = images_.build(engine, output.say, chosen, everything)
@@ -45,7 +45,7 @@ def images() -> None:
 @pass_output
 def save(output: Output, file: Path, stage_name: str | None) -> None:
     """Write the images to FILE; compressed if it ends in .gz or .tgz."""
-    chosen, engine = _chosen(stage_name), Engine()
+    chosen, engine = _chosen(stage_name), DockerEngine()
     saved = images_.save(engine, file, output.say, chosen)
     output.say(f"saved {len(saved)} images in {file}; on the other machine: lab images load {file.name}")
 
@@ -56,7 +56,7 @@ def save(output: Output, file: Path, stage_name: str | None) -> None:
 @pass_output
 def load(output: Output, file: Path, stage_name: str | None) -> None:
     """Load the images that 'lab images save' wrote to FILE."""
-    chosen, engine = _chosen(stage_name), Engine()
+    chosen, engine = _chosen(stage_name), DockerEngine()
     with lifecycle.alone(engine, "lab images load"):
         loaded = images_.load(engine, file, output.say, chosen)
     output.say(f"loaded {len(loaded)} images; they are those of the files that are here")

@@ -26,7 +26,8 @@ from lab.cli.options import (
     with_failover,
 )
 from lab.cluster import lifecycle, preflight
-from lab.engine.engine import Engine
+from lab.cluster.cluster import Cluster
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import HealError, UsageError
 from lab.faults.repair import STAND_IN
 from lab.model.experiment import RATE_MAX_PER_S, LoadPlan, Repair
@@ -173,24 +174,25 @@ def monkey(output: Output, stage_name: str, options: MonkeyOptions, failover: st
 
 def _play(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[RoundOutcome], Path]:
     """Begin or continue, to the end; returns all rounds that are through, and where they are kept."""
-    engine, ledger = Engine(), UndoLedger()
+    engine = DockerEngine()
+    cluster = Cluster(engine, stage, UndoLedger())
     with lifecycle.alone(engine, f"lab monkey {stage.number}"):
-        preflight.check_no_open_faults(ledger)
-        lifecycle.ensure_up(engine, stage, output.say)
+        preflight.check_no_open_faults(cluster.undo_log)
+        lifecycle.ensure_up(cluster, output.say)
         store = MonkeyStore(stage, planned, monkey_.conditions(stage, planned))
         through = len(store.outcomes())
         _announce(output, planned, store, through)
-        run_one = _paced(engine, ledger, stage, planned)
+        run_one = _paced(cluster, planned)
         try:
             outcomes = monkey_.play(planned, store, floor_ratio, run_one, lambda each: output.say(_line(each, planned)))
         except HealError:
-            output.say(f"not healed: {store.keep_logs(engine, stage)}")
+            output.say(f"not healed: {store.keep_logs(cluster)}")
             raise
         if len(outcomes) == through:
             output.say(f"nothing was left to do; remove {store.folder} to do it all again")
         elif monkey_.stop_reason(outcomes, floor_ratio, planned):
             # Only now: the logs of a loss are not to be written over by those of a later day.
-            output.say(f"stopped, and everything is healed; {store.keep_logs(engine, stage)}")
+            output.say(f"stopped, and everything is healed; {store.keep_logs(cluster)}")
     return outcomes, store.folder
 
 
@@ -207,15 +209,15 @@ def _line(outcome: RoundOutcome, planned: Schedule) -> str:
     return monkey_report.healed_line(outcome.fault, of) if planned.repair.heals else monkey_report.monkey_line(outcome, of)
 
 
-def _paced(engine: Engine, ledger: UndoLedger, stage: Stage, planned: Schedule) -> Callable[[Round], RunResult]:
+def _paced(cluster: Cluster, planned: Schedule) -> Callable[[Round], RunResult]:
     """Runs a round, no sooner than the interval of the schedule after the one before began."""
     next_at = [monotonic()]
 
     def run_one(each: Round) -> RunResult:
         wait_until(lambda: monotonic() >= next_at[0], planned.interval_s)
         next_at[0] = monotonic() + planned.interval_s
-        config = RunConfig(stage, experiment_of(each, planned), LoadPlan(rate_per_s=planned.rate_per_s), each.seed)
-        return run_experiment(engine, ledger, config, info_of(config), NoProgress())
+        config = RunConfig(cluster.stage, experiment_of(each, planned), LoadPlan(rate_per_s=planned.rate_per_s), each.seed)
+        return run_experiment(cluster, config, info_of(config), NoProgress())
 
     return run_one
 

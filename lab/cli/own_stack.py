@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from lab.cluster import attach, lifecycle, preflight
+from lab.cluster.system import RunningSystem
 from lab.engine.compose import compose_config
-from lab.engine.engine import Engine
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import UsageError
 from lab.model.experiment import Experiment
 from lab.model.fault import Step
@@ -23,8 +24,8 @@ from lab.spec.experiments import lasting
 from lab.spec.located_yaml import place
 from lab.store.undo_log import UndoLedger
 
-Ground = Callable[[Callable[[str], None]], AbstractContextManager[Engine]]
-"""Makes sure that what is measured runs (saying what it does), and yields the engine in which it does."""
+Ground = Callable[[Callable[[str], None]], AbstractContextManager[RunningSystem]]
+"""Makes sure that what is measured runs (saying what it does), and yields it."""
 NEEDED = "--compose compose.yaml --url http://SERVICE:PORT/path --kill SERVICE"
 
 
@@ -105,7 +106,7 @@ def prepare(spec: OwnStackSpec, fault_duration_s: float | None) -> tuple[Stage, 
         own_stack.check_target(step.target, project, settings)
     # First: what a fault has left of the project is not what it is.
     preflight.check_no_open_faults(UndoLedger())
-    engine = Engine().visiting(project.name, settings.roles_of)
+    engine = DockerEngine().visiting(project.name, settings.roles_of)
     boxes = attach.boxes_of(engine, project, is_named=bool(spec.project))
     for step in spec.steps:
         own_stack.check_runs(step.target, project, boxes)
@@ -113,12 +114,12 @@ def prepare(spec: OwnStackSpec, fault_duration_s: float | None) -> tuple[Stage, 
     stage = own_stack.stage_of(project, page, boxes)
 
     @contextmanager
-    def ground(say: Callable[[str], None]) -> Iterator[Engine]:
+    def ground(say: Callable[[str], None]) -> Iterator[RunningSystem]:
         say(f"visiting the network {network} of {project.name}; nothing of it is started or changed but what you named")
         with (
             lifecycle.alone_on_engine(engine, f"lab run --compose {spec.compose}"),
-            attach.visiting(engine, stage, network, say),
+            attach.attached(attach.ForeignProject(engine, stage, UndoLedger()), network, say) as project_,
         ):
-            yield engine
+            yield project_
 
     return stage, lasting(own_stack.experiment_of(spec.steps[0] if spec.steps else None, settings), fault_duration_s), ground

@@ -28,7 +28,9 @@ from lab.cli.options import (
 )
 from lab.cli.own_stack import Ground, OwnStackSpec, check_alone, prepare, with_own_stack
 from lab.cluster import lifecycle, preflight
-from lab.engine.engine import Engine
+from lab.cluster.cluster import Cluster
+from lab.cluster.system import RunningSystem
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import (
     UsageError,
 )
@@ -136,18 +138,18 @@ def run(
 
 def _measure(output: Output, config: RunConfig, ground: Ground, as_json: bool) -> RunResult:
     """Run it, where nothing else of the lab runs. Raises LabError."""
-    ledger, experiment = UndoLedger(), config.experiment
+    experiment = config.experiment
     with lock.exclusive(f"lab run {config.stage.number or config.stage.place} {experiment.name}"):
-        preflight.check_no_open_faults(ledger)
-        with ground(output.say) as engine:
+        preflight.check_no_open_faults(UndoLedger())
+        with ground(output.say) as system:
             if config.web_ui:
                 output.say(f"Locust's page while it runs: {preflight.locust_page()}")
             if experiment.overload:
-                config = _overloading(engine, ledger, config, experiment.overload, output.say)
+                config = _overloading(system, config, experiment.overload, output.say)
             if as_json or output.quiet:
-                return run_experiment(engine, ledger, config, info_of(config), NoProgress())
+                return run_experiment(system, config, info_of(config), NoProgress())
             with ConsoleProgress(output.messages, config.trials, config.plan.deadline_s) as progress:
-                return run_experiment(engine, ledger, config, info_of(config), progress)
+                return run_experiment(system, config, info_of(config), progress)
 
 
 def _of_the_lab(stage_name: str | None, experiment_name: str | None, options: RunOptions) -> tuple[Stage, Experiment, Ground]:
@@ -161,19 +163,20 @@ def _of_the_lab(stage_name: str | None, experiment_name: str | None, options: Ru
     experiments.check_targets(experiment, stage)
 
     @contextmanager
-    def ground(say: Say) -> Iterator[Engine]:
-        engine = Engine()
+    def ground(say: Say) -> Iterator[RunningSystem]:
+        engine = DockerEngine()
         with lifecycle.alone_on_engine(engine, f"lab run {stage.number} {experiment.name}"):
-            lifecycle.ensure_up(engine, stage, say)
-            yield engine
+            cluster = Cluster(engine, stage, UndoLedger())
+            lifecycle.ensure_up(cluster, say)
+            yield cluster
 
     return stage, experiment, ground
 
 
-def _overloading(engine: Engine, ledger: UndoLedger, config: RunConfig, wanted: Overload, say: Say) -> RunConfig:
+def _overloading(system: RunningSystem, config: RunConfig, wanted: Overload, say: Say) -> RunConfig:
     """The same at the rate that an overload asks for, once it is known what one web box can carry."""
     with signals.Deferred(lambda: say("interrupted: putting everything back first")) as interrupts:
-        capacity_per_s = capacity.measure(engine, ledger, config.stage, wanted, say, interrupts.open)
+        capacity_per_s = capacity.measure(system, wanted, say, interrupts.open)
     rate_per_s = round(wanted.rate_ratio * capacity_per_s, 1)
     say(
         f"one web box can carry {capacity_per_s:.0f} requests a second; the load is {wanted.rate_ratio:g} times that, {rate_per_s:g}"

@@ -9,6 +9,8 @@ import click
 
 from lab.cli.options import Output, json_option, pass_output, with_failover
 from lab.cluster import lifecycle, preflight, readiness
+from lab.cluster.cluster import Cluster
+from lab.engine.docker_engine import DockerEngine
 from lab.engine.engine import Engine
 from lab.errors import (
     LabError,
@@ -32,13 +34,12 @@ from lab.store.undo_log import UndoLedger
 def up(output: Output, stage_name: str, stop_others: bool, failover: str | None) -> None:
     """Start a stage and wait until it serves."""
     stage = stages.find(stage_name, failover)
-    engine = Engine()
+    engine = DockerEngine()
     with lifecycle.alone(engine, f"lab up {stage.number}"):
         if stop_others:
-            lifecycle.take_down(
-                engine, [other for other in readiness.stages_up(engine) if other.project != stage.project], output.say
-            )
-        lifecycle.ensure_up(engine, stage, output.say)
+            others = [other for other in readiness.stages_up(engine) if other.project != stage.project]
+            lifecycle.take_down([Cluster(engine, other, UndoLedger()) for other in others], output.say)
+        lifecycle.ensure_up(Cluster(engine, stage, UndoLedger()), output.say)
     output.say(f"stage {stage.number} serves at {preflight.front_door()}; next: lab run {_first_experiment(stage)}")
 
 
@@ -62,7 +63,7 @@ def status(output: Output, stage_name: str | None, as_json: bool) -> None:
     for nothing: a box that does not answer in half a second is shown as not answering.
     """
     number = stages.find(stage_name).number if stage_name else None
-    engine = Engine()
+    engine = DockerEngine()
     boxes = [box for box in engine.boxes(number) if box.stage]
     charts, strays = _charts(engine, boxes)
     if as_json:
@@ -85,16 +86,19 @@ def _charts(engine: Engine, boxes: list[Box]) -> tuple[list[map_.Chart], list[Bo
     """A map of each stage that is up, and the boxes whose stage's file is gone."""
     known = {stage.project: stage for stage in stages.all_stages()}
     up_now = [known[project] for project in sorted({box.project for box in boxes} & set(known))]
-    charts = [_chart(engine, stage, [box for box in boxes if box.project == stage.project]) for stage in up_now]
+    charts = [
+        _chart(Cluster(engine, stage, UndoLedger()), [box for box in boxes if box.project == stage.project]) for stage in up_now
+    ]
     return charts, [box for box in boxes if box.project not in known]
 
 
-def _chart(engine: Engine, stage: Stage, boxes: list[Box]) -> map_.Chart:
+def _chart(cluster: Cluster, boxes: list[Box]) -> map_.Chart:
+    stage = cluster.stage
     with ThreadPoolExecutor(max_workers=2) as threads:
-        examined = threads.submit(status_.examined, engine, boxes)
-        heard = threads.submit(bgp.announcements, engine, stage)
+        examined = threads.submit(status_.examined, cluster, boxes)
+        heard = threads.submit(bgp.announcements, cluster)
         try:
-            seen = status_.cluster_status(engine, stage, boxes)
+            seen = status_.cluster_status(cluster, boxes)
         except LabError as error:
             return map_.Chart(stage, tuple(examined.result()), None, error.message, heard.result())
         live = tuple(roles.with_live_roles(examined.result(), stage, seen.view))
@@ -121,16 +125,15 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
     if not stage_name and not everything:
         raise UsageError("which stage?", "'lab down 3', or 'lab down --all'")
     chosen = _chosen(stages.find(stage_name, failover), failover) if stage_name else []
-    engine = Engine()
+    engine = DockerEngine()
     # What is left behind, a load too, is what --all is for.
     with lifecycle.alone(engine, "lab down", despite_load=everything):
         # With --all also what is up and was made from files that are here; the rest goes by its labels below.
         known = {stage.project for stage in stages.all_stages()}
         up_now = {box.project for box in engine.boxes()} & known if everything else set()
         try:
-            lifecycle.take_down(
-                engine, [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)], output.say
-            )
+            to_remove = [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)]
+            lifecycle.take_down([Cluster(engine, stage, UndoLedger()) for stage in to_remove], output.say)
         finally:
             if everything:
                 _remove_all(engine, UndoLedger())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lab.engine.compose import ca_bundle
+from lab.engine.compose import builder_name, ca_bundle
 from lab.engine.engine import IMAGE_PREFIX, SOURCE_LABEL
 from lab.errors import DiskError, LabError, UsageError
 from lab.process import last_line
@@ -75,17 +75,11 @@ class ImageBuild:
     def _command(self) -> list[str]:
         command = ["docker", "buildx", "build", "--load", "--progress", "plain"]
         # The engine's own builder: others (docker-container) do not see images that are only here.
-        command += ["--builder", _context(), "--tag", IMAGE_PREFIX + self._name]
+        command += ["--builder", builder_name(), "--tag", IMAGE_PREFIX + self._name]
         command += ["--label", f"{SOURCE_LABEL}={self._source}", "--file", str(ROOT / "compose" / self._name / "Dockerfile")]
         # An option, not a must: only who is behind a proxy with its own certificate has one.
         bundle = ca_bundle()
         return [*command, *(["--secret", f"id=ca,src={bundle}"] if bundle else []), str(ROOT)]
-
-
-def _context() -> str:
-    """The CLI's context; the engine's own builder has its name."""
-    done = subprocess.run(["docker", "context", "show"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "default"
 
 
 def step_of(line: str) -> str:

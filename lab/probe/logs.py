@@ -1,4 +1,4 @@
-"""What the parts of a system say in their logs about a failure: who noticed it, who decided, who took over. Pure."""
+"""What the parts of a system log about a failure: detected, new primary elected, traffic rerouted, alert delivered. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DETECT, ELECT, REROUTE, ALERT, RESOLVED = "detect", "elect", "reroute", "alert",
 
 
 # Which words prove what. The monitor: a health check failed for good; it has chosen a new primary. HAProxy: a
-# server has failed its checks, and gets no more requests from then on (of `ready` it only knows; nobody is sent there).
+# server has failed its checks, and gets no more requests from then on (of `ready` it only knows; no request goes there).
 # keepalived: the address moves here. The router has lost a balancer, or a balancer says that its region cannot serve;
 # the router's kernel sends new connections another way. The monitoring box: an alert was delivered, or that it is over.
 PROOFS = (

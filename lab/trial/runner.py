@@ -18,27 +18,26 @@ from lab.checker.outages import quiet_in_s
 from lab.checker.trial import measure_trial
 from lab.checker.validity import generator_report
 from lab.checker.verdict import decide
-from lab.cluster import conditions, database, readiness
-from lab.engine.engine import Engine
+from lab.cluster import readiness
+from lab.cluster.system import RunningSystem
 from lab.engine.inspect import EngineEvent
 from lab.errors import DiskError, HealError, InconclusiveError, LabError, UsageError
 from lab.faults import InjectionTarget, heal, limits
 from lab.faults.injection import Injection
-from lab.faults.repair import Repairs, Reserve, wait_for
+from lab.faults.redundancy_watch import RedundancyWatch, is_served, wait_for
+from lab.faults.repair import Repairs
 from lab.load.load import Load, drift
 from lab.model.experiment import Experiment, LoadPlan, Operator
 from lab.model.fault import FaultKind, Step
 from lab.model.history import Arrival, DatabaseAudit, Event, GeneratorReport, RunInfo, TrialRecord
-from lab.model.observation import DatabaseState
 from lab.model.result import RunResult, TrialResult
 from lab.model.topology import WATCH_ROLE, Box, Stage
-from lab.probe import logs, roles
+from lab.probe import logs
 from lab.probe.observer import Observer
 from lab.process import POLL_S, wait_until
 from lab.spec.targets import plays_somebody
 from lab.store.paths import utc_now
 from lab.store.runs import RunJournal, TrialJournal
-from lab.store.undo_log import UndoLedger
 from lab.trial import placement
 
 JITTER_S = 1.0
@@ -126,25 +125,23 @@ def info_of(order: RunConfig) -> RunInfo:
     )
 
 
-def run(engine: Engine, ledger: UndoLedger, order: RunConfig, info: RunInfo, progress: Progress) -> RunResult:
+def run(system: RunningSystem, order: RunConfig, info: RunInfo, progress: Progress) -> RunResult:
     """Run every trial, write the journal, return the result.
 
     Raises InconclusiveError when the stage does not settle or the load breaks off, HealError when a fault
     could not be undone, KeyboardInterrupt (healed) when interrupted.
     """
-    noted = replace(info, conditions=conditions.look(engine, order.stage))
+    noted = replace(info, conditions=system.conditions())
     journal = RunJournal(noted)
-    results = [run_trial(engine, ledger, order, number, journal, progress) for number in range(1, order.trials + 1)]
+    results = [run_trial(system, order, number, journal, progress) for number in range(1, order.trials + 1)]
     return conclude(noted, results, journal)
 
 
-def run_trial(
-    engine: Engine, ledger: UndoLedger, order: RunConfig, number: int, journal: RunJournal, progress: Progress
-) -> TrialResult:
+def run_trial(system: RunningSystem, order: RunConfig, number: int, journal: RunJournal, progress: Progress) -> TrialResult:
     """Run one trial of a run and write its journal. Raises what `run` does."""
     seed = trial_seed(order.seed, number)
     progress.trial(number, seed)
-    record = _Trial(engine, ledger, order, progress, number, seed, journal.trial(number)).run()
+    record = _Trial(system, order, progress, number, seed, journal.trial(number)).run()
     result = measure_trial(record, order.experiment.expectations, order.experiment.breaks)
     progress.done(result, record)
     return result
@@ -159,8 +156,7 @@ def conclude(info: RunInfo, trials: Sequence[TrialResult], journal: RunJournal) 
 
 @dataclass
 class _Trial:
-    engine: Engine
-    ledger: UndoLedger
+    system: RunningSystem
     order: RunConfig
     progress: Progress
     number: int
@@ -179,7 +175,7 @@ class _Trial:
     """When the lab found that nothing is missing: the name of the event, its words, seconds on the clock of the load."""
     noting: Lock = field(default_factory=Lock)
     """Repairs note things too, from threads of their own."""
-    reserve: Reserve | None = None
+    reserve: RedundancyWatch | None = None
     repairs: Repairs | None = None
 
     failure: HealError | None = None
@@ -193,7 +189,7 @@ class _Trial:
             self.journal.abandon()
             if self.failure:
                 raise self.failure from error
-            self.ledger.check_noted()
+            self.system.undo_log.check_noted()
             raise
         try:
             self.journal.close(record)
@@ -209,36 +205,34 @@ class _Trial:
         if self.failure:
             self.progress.notice(f"what was measured is kept in {self.journal.folder.parent}; 'lab report' shows it")
             raise self.failure
-        self.ledger.check_noted()
+        self.system.undo_log.check_noted()
 
     def _run(self) -> TrialRecord:
         stage, experiment = self.order.stage, self.order.experiment
         self.random = Random(self.seed)
         self.progress.phase("settle", "waiting until every box is well")
         try:
-            readiness.await_whole(self.engine, stage, SETTLE_TIMEOUT_S)
+            readiness.await_recovered(self.system, SETTLE_TIMEOUT_S)
         except HealError as error:
             raise InconclusiveError(f"{stage.place} does not settle: {error.message}", error.hint) from error
-        placement.bring_about(
-            self.engine, stage, experiment.preconditions, lambda text: self.progress.phase("preconditions", text)
-        )
+        placement.bring_about(self.system, experiment.preconditions, lambda text: self.progress.phase("preconditions", text))
         try:
             if experiment.overload:
                 if not self.order.capacity_per_s:
                     raise UsageError(f"{experiment.name} needs to know what a web box carries", "'lab run' measures that first")
-                limits.impose(self.engine, self.ledger, stage, experiment.overload)
+                limits.impose(self.system, experiment.overload)
             self._break_before()
             return self._under_load()
         finally:
             # Every open fault is of this trial: a run does not begin while there is one.
-            if self.ledger.entries():
+            if self.system.undo_log.entries():
                 with signals.Deferred(lambda: self.progress.notice("interrupted: healing first")):
                     self._undo_the_rest()
 
     def _undo_the_rest(self) -> None:
         """What an earlier attempt left. That it fails once more is no reason to lose what was measured."""
         try:
-            heal.undo_all(self.engine, self.ledger)
+            heal.undo_all(self.system.engine, self.system.undo_log)
         except HealError:
             if not self.failure:
                 raise
@@ -248,15 +242,15 @@ class _Trial:
         if not self.order.experiment.initial_faults:
             return
         stage = self.order.stage
-        with Observer(self.engine, stage) as self.observer, signals.Deferred(lambda: self.progress.notice("interrupted")):
+        with self.system.observer() as self.observer, signals.Deferred(lambda: self.progress.notice("interrupted")):
             for step in self.order.experiment.initial_faults:
-                with Injection.prepare(self.engine, step, self._boxes(), stage, self.random) as injection:
+                with Injection.prepare(self.system, step, self._boxes(), self.random) as injection:
                     self.progress.phase(
                         "initial-faults", f"{step.fault} {injection.names}, and waiting until users are served without"
                     )
-                    injection.note(self.ledger)
-                    self.victims += injection.victims
-                    self.struck += [(step, victim, 0.0) for victim in injection.victims]
+                    injection.note()
+                    self.victims += injection.targets
+                    self.struck += [(step, victim, 0.0) for victim in injection.targets]
                     self.broken.append(f"{step.fault} {injection.names}")
                     injection.inject()
                     injection.verify()
@@ -264,9 +258,7 @@ class _Trial:
                 raise InconclusiveError(f"stage {stage.number} does not serve without {', '.join(self._names())}")
 
     def _is_served(self) -> bool:
-        view = self.observer.latest()
-        writable = not view.databases or len(view.named(DatabaseState.PRIMARY)) == 1
-        return writable and readiness.service_answers(self.engine, self.order.stage)
+        return is_served(self.system, self.observer)
 
     def _names(self) -> list[str]:
         return [victim.box.service for victim in self.victims]
@@ -275,13 +267,13 @@ class _Trial:
         stage, experiment = self.order.stage, self.order.experiment
         self.progress.phase("start", "the load")
         prefix = f"{self.seed:08x}{Random().randrange(16**6):06x}"
-        internet = self.engine.internet_box(stage)
-        stop_watching = self.engine.watch(self.heard.append)
+        internet = self.system.internet
+        stop_watching = self.system.engine.watch(self.heard.append)
         try:
             with (
-                Observer(self.engine, stage, reserve=not stage.is_foreign) as observer,
+                self.system.observer(self.system.measures_redundancy) as observer,
                 Load(
-                    self.engine,
+                    self.system.engine,
                     internet,
                     stage.entry,
                     prefix,
@@ -401,17 +393,17 @@ class _Trial:
                     self._await_repairs()
             finally:
                 self._end_repairs()
-                if self.ledger.entries():
+                if self.system.undo_log.entries():
                     self._heal()
                 elif experiment.operator or self.repairs:
                     self._await_whole()
 
     def _get_repairs_ready(self, observer: Observer) -> None:
-        experiment, stage = self.order.experiment, self.order.stage
+        experiment = self.order.experiment
         if experiment.repair.acts or len(experiment.faults) > 1:
-            self.reserve = Reserve(self.engine, stage, observer)
+            self.reserve = RedundancyWatch(self.system, observer)
         if experiment.repair.acts and self.reserve:
-            self.repairs = Repairs(self.engine, self.ledger, stage, experiment.repair, observer, self.reserve, self._note)
+            self.repairs = Repairs(self.reserve, experiment.repair, self._note)
 
     def _await_turn(self, step: Step, interrupts: signals.Deferred) -> None:
         """Wait for what a step waits for, and note whether it strikes a system that has all in reserve."""
@@ -451,7 +443,7 @@ class _Trial:
         self.repairs.stop()
         if self.repairs.is_awaited and self.repairs.is_through:
             self.repairs.settle()
-            if not self.ledger.entries():
+            if not self.system.undo_log.entries():
                 self.load.show_fault("")
 
     def _call(self, operator: Operator, interrupts: signals.Deferred) -> None:
@@ -467,11 +459,11 @@ class _Trial:
             # Part of what the operator does, and no rescue by the lab: nothing that comes after is cut off by it.
             self._heal(HEALED_BY_OPERATOR, WHOLE_BEFORE)
         if operator.action == "promote":
-            database.promote(self.engine, self.ledger, self.order.stage, fence=True, say=self._say_promoted)
+            self.system.promote(fence=True, say=self._say_promoted)
         elif operator.target:
-            placement.move_primary(self.engine, self.order.stage, self.observer, operator.target, self._say_promoted)
+            placement.move_primary(self.system, self.observer, operator.target, self._say_promoted)
         else:
-            database.switchover(self.engine, self.order.stage, self._say_promoted, self.observer)
+            self.system.switchover(self.observer, self._say_promoted)
         if not breaks:
             self._note("fault-verified", "the primary is another one")
 
@@ -480,10 +472,10 @@ class _Trial:
         self._note("promoted", text)
 
     def _strike(self, step: Step) -> None:
-        with Injection.prepare(self.engine, step, self._boxes(), self.order.stage, self.random) as injection:
+        with Injection.prepare(self.system, step, self._boxes(), self.random) as injection:
             self.progress.phase("inject", f"{step.fault} {injection.names}")
-            injection.note(self.ledger)
-            self.victims += injection.victims
+            injection.note()
+            self.victims += injection.targets
             since = monotonic()
             self._note("inject", f"{step.fault} {injection.names}", since)
             self.broken.append(f"{step.fault} {injection.names}")
@@ -491,23 +483,22 @@ class _Trial:
             injection.inject()
             for verification in injection.verify():
                 self._note("fault-verified" if verification.proved else "fault-unverified", verification.evidence)
-            self.struck += [(step, victim, self.load.clock.at(since)) for victim in injection.victims]
+            self.struck += [(step, victim, self.load.clock.at(since)) for victim in injection.targets]
             if step.fault is FaultKind.RESTART:  # no other fault starts a box
-                self.acts += [self._act(victim.box.service, since, monotonic()) for victim in injection.victims]
+                self.acts += [self._act(victim.box.service, since, monotonic()) for victim in injection.targets]
             if self.repairs:
-                self.repairs.struck(step, [victim.box.service for victim in injection.victims])
+                self.repairs.struck(step, [victim.box.service for victim in injection.targets])
 
     def _boxes(self) -> list[Box]:
         """The boxes with the roles that they play at this instant."""
-        stage = self.order.stage
-        return roles.boxes_in_roles(self.engine, stage, self.observer.latest() if stage.is_watched else None)
+        return self.system.live_boxes(self.observer.latest() if self.order.stage.is_watched else None)
 
     def _heal(self, event: str = "heal", whole: str = "recovered") -> None:
         """Take back every fault of this trial, the last one first, and wait until users are served again."""
         # First of all, before a word is said: a terminal or a disk that is gone must not keep anything broken.
         healing_since = monotonic()
         try:
-            heal.undo_all(self.engine, self.ledger)
+            heal.undo_all(self.system.engine, self.system.undo_log)
         finally:
             self._note(event, at=healing_since)
             self.load.show_fault("")
@@ -527,11 +518,11 @@ class _Trial:
             raise HealError(f"it is not known whether the stage is well again: {error.message}", error.hint) from error
 
     def _look_until_whole(self, event: str) -> None:
-        readiness.await_well(self.engine, self.order.stage.number, self._names())
-        readiness.await_service(self.engine, self.order.stage)
-        readiness.await_view(self.engine, self.order.stage, self.observer, say=lambda text: self._note("note", text))
+        readiness.await_healthy(self.system, self._names())
+        readiness.await_service(self.system)
+        readiness.await_view(self.system, self.observer, say=lambda text: self._note("note", text))
         # Where repairs went before, since when nothing is missing is known better than by this look.
-        since = self.repairs.whole_at if self.repairs and self.repairs.is_through else None
+        since = self.repairs.restored_at if self.repairs and self.repairs.is_through else None
         looked_s = self.load.clock.at(monotonic() if since is None else since)
         self.looks.append((event, "every box that was broken is well again, the service answers, nothing is missing", looked_s))
 
@@ -608,7 +599,7 @@ class _Trial:
                 arrivals=self.load.arrivals,
                 deadline_s=self.order.plan.deadline_s,
                 views=seen_s if stage.is_watched else None,
-                reserves=None if stage.is_foreign or exposure.without_reserve(stage) else reserves,
+                reserves=reserves if self.system.measures_redundancy and not exposure.without_reserve(stage) else None,
                 # What was broken before the load began was missing in its calm times, too. A silence is dated when the question
                 # was put, which may have been before the fault.
                 calm_s=None if experiment.initial_faults or injected_s is None else injected_s - exposure.BACK_LATE_S,
@@ -651,9 +642,9 @@ class _Trial:
     def _note_reserves(self, observer: Observer) -> list[exposure.Reserve]:
         """How many more failures each tier survives: worked out only now, for that takes time which the load may need.
 
-        Of somebody else's project nobody was asked.
+        Of a foreign project nothing was asked.
         """
-        if self.order.stage.is_foreign:
+        if not self.system.measures_redundancy:
             return []
         found = exposure.replay(self.order.stage, list(observer.findings), self.load.start_ns)
         for reserve in found:
@@ -665,14 +656,9 @@ class _Trial:
         if not observer.realtime_offset_ns:
             return
         start_realtime_ns = self.load.start_ns + observer.realtime_offset_ns
-        for box in self.engine.boxes(self.order.stage.number):
+        for box in self.system.boxes():
             if {"lb", "monitor", WATCH_ROLE} & set(box.roles):
-                try:
-                    lines = self.engine.log_lines(box, start_realtime_ns / 1e9)
-                except LabError:
-                    if not box.is_foreign:
-                        raise
-                    continue  # somebody else's box need not keep a log that can be read
+                lines = self.system.log_lines(box, start_realtime_ns / 1e9)
                 for event in logs.events_in(lines, start_realtime_ns):
                     self._note_event(event)
 
@@ -684,7 +670,7 @@ class _Trial:
     def _audit(self, internet: Box, prefix: str) -> dict[str, dict[str, Any]]:
         """What the audit says of each database. Raises InconclusiveError where it says nothing."""
         addresses = self.order.stage.databases
-        done = self.engine.run_in(internet, ["python", "-m", "client.audit", prefix, json.dumps(addresses)], AUDIT_TIMEOUT_S)
+        done = self.system.run_in(internet, ["python", "-m", "client.audit", prefix, json.dumps(addresses)], AUDIT_TIMEOUT_S)
         try:
             found = json.loads(done.output)
             return {name: dict(found[name]) for name in addresses}

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.cluster.readiness import await_whole
+from lab.engine.docker_engine import DockerEngine
 from lab.engine.engine import Engine
 from lab.spec import stages
+from tests.integration.clusters import await_recovered
 from tests.integration.driver import Lab
 
 
@@ -35,12 +36,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.must("down", "--all", timeout_s=120)
     yield lab
     lab.must("down", "--all", timeout_s=120)
-    assert Engine().leftovers() == []
+    assert DockerEngine().leftovers() == []
 
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    return Engine()
+    return DockerEngine()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def stage_5(lab: Lab) -> Iterator[Lab]:
 
 @pytest.fixture
 def redundant(stage_5: Lab, engine: Engine) -> Lab:
-    await_whole(engine, stages.find("5"))
+    await_recovered(engine, stages.find("5"))
     return stage_5
 
 

@@ -15,7 +15,7 @@ import pytest
 from lab.engine.engine import Engine
 from lab.model.observation import DatabaseState
 from lab.model.topology import Stage
-from lab.probe.observer import look
+from tests.integration.clusters import look
 
 RUN_TIMEOUT_S = 150.0
 TRIES = 3

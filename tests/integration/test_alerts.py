@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from lab.cluster.readiness import await_well, await_whole
+from lab.cluster.readiness import await_healthy
 from lab.engine.engine import Engine
 from lab.process import wait_until
 from lab.spec import stages
+from tests.integration.clusters import await_recovered, cluster
 from tests.integration.driver import Lab, container, docker
 from tests.integration.prober import Prober
 
@@ -42,7 +43,7 @@ EXPECTED = {
 
 @pytest.fixture
 def calm(stage_5: Lab, engine: Engine) -> Lab:
-    await_whole(engine, STAGE)
+    await_recovered(engine, STAGE)
     assert wait_until(lambda: firing(stage_5) == 0, RESOLVED_WITHIN_S), "alerts of the last test are not over"
     return stage_5
 
@@ -100,7 +101,7 @@ def missed(lab: Lab, engine: Engine) -> tuple[list[str], list[str]]:
         docker("kill", container(5, "watch"))
         assert wait_until(lambda: docker("inspect", "-f", "{{.State.Running}}", container(5, "watch")) == "false", 10)
         docker("start", container(5, "watch"))
-        await_well(engine, 5, ["watch"])
+        await_healthy(cluster(engine, STAGE), ["watch"])
     return reads.faults(), writes.faults()
 
 

@@ -12,11 +12,10 @@ from time import time
 import pytest
 from client.observer import PERIOD_S
 
-from lab.cluster.readiness import await_whole
 from lab.engine.engine import Engine
 from lab.model.observation import DatabaseState
-from lab.probe.observer import look
 from lab.spec import stages
+from tests.integration.clusters import await_recovered, look
 from tests.integration.driver import Lab, container, docker
 
 pytestmark = pytest.mark.docker
@@ -71,7 +70,7 @@ def killed_at(service: str, since_s: float) -> float:
 @pytest.fixture
 def redundant(lab: Lab, engine: Engine) -> Iterator[Lab]:
     lab.must("up", "5", "--replace", timeout_s=180)
-    await_whole(engine, STAGE)
+    await_recovered(engine, STAGE)
     yield lab
     lab.must("down", "5")
 

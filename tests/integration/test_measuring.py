@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from lab.cluster.readiness import await_well
+from lab.cluster.readiness import await_healthy
 from lab.engine.engine import Engine
+from lab.spec import stages
+from tests.integration.clusters import cluster
 from tests.integration.driver import ROUNDING_S, Lab, container, docker, longest, until_valid
 from tests.integration.prober import Prober, killed_beside
 
@@ -33,7 +35,7 @@ def test_the_containers_come_before_the_engine_that_setup_started() -> None:
 def test_an_independent_prober_agrees_on_an_outage(stage_2: Lab, engine: Engine) -> None:
     def measure() -> tuple[Prober, dict[str, Any]]:
         measured = killed_beside(stage_2, 2, "web1", back_after_s=2)
-        await_well(engine, 2, ["web1"], 30)
+        await_healthy(cluster(engine, stages.find("2")), ["web1"], 30)
         return measured
 
     prober, document = until_valid(measure)
@@ -49,7 +51,7 @@ def test_an_independent_prober_agrees_that_nothing_happened(stage_3: Lab, engine
     def measure() -> tuple[Prober, dict[str, Any]]:
         measured = killed_beside(stage_3, 3, "web1")
         docker("start", container(3, "web1"))
-        await_well(engine, 3, ["web1"], 30)
+        await_healthy(cluster(engine, stages.find("3")), ["web1"], 30)
         return measured
 
     prober, document = until_valid(measure)

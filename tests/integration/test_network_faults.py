@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from lab.cluster import images
+from lab.cluster.cluster import Cluster
 from lab.engine.engine import Engine
 from lab.engine.scope import STAGE_LABEL
 from lab.errors import PreflightError, UsageError
@@ -26,6 +27,7 @@ from lab.model.topology import Box
 from lab.process import wait_until
 from lab.spec import stages
 from lab.store.undo_log import UndoLedger
+from tests.integration.clusters import cluster
 from tests.integration.driver import container, docker, left_over
 
 pytestmark = pytest.mark.docker
@@ -59,19 +61,20 @@ CONTROLLER = """
 import sys, time
 from random import Random
 from pathlib import Path
-from lab.engine import Engine
-from lab.faults.strike import Strike
-from lab.journal import UndoLedger
-from lab.model import FaultKind, How, Step
-from lab.scope import STAGE_LABEL
+from lab.cluster.cluster import Cluster
+from lab.engine.docker_engine import DockerEngine
+from lab.faults.injection import Injection
+from lab.model.fault import FaultKind, FaultParameters, Step
+from lab.store.undo_log import UndoLedger
 from tests.integration.test_network_faults import NUMBER, STAGE
-engine = Engine()
-step = Step(FaultKind.PARTITION, "zone:a", how=How(source="zone:b"))
-with Strike.prepare(engine, step, engine.boxes(NUMBER), STAGE, Random(1)) as strike:
+engine = DockerEngine()
+step = Step(FaultKind.PARTITION, "zone:a", how=FaultParameters(source="zone:b"))
+system = Cluster(engine, STAGE, UndoLedger(Path(sys.argv[1])))
+with Injection.prepare(system, step, system.boxes(), Random(1)) as injection:
     if sys.argv[2] == "prepared":
         print("now", flush=True); time.sleep(60)
-    strike.note(UndoLedger(Path(sys.argv[1])))
-    strike.inject()
+    injection.note()
+    injection.inject()
     print("now", flush=True); time.sleep(60)
 """
 
@@ -125,7 +128,7 @@ def ledger(tmp_path: Path) -> UndoLedger:
 def whole(tiny: Engine) -> Iterator[Engine]:
     assert severed(tiny) == set()
     yield tiny
-    network_cleanup.sweep(tiny, tiny.boxes(NUMBER))
+    network_cleanup.sweep(cluster(tiny, STAGE))
 
 
 def boxes(engine: Engine) -> dict[str, Box]:
@@ -147,13 +150,14 @@ def between(*sides: set[str]) -> set[tuple[str, str]]:
     return {way for way in ALL_WAYS if (way[0] in one and way[1] in other) or (way[0] in other and way[1] in one)}
 
 
-def prepare(engine: Engine, kind: FaultKind, target: str, **how: Any) -> Injection:
-    return Injection.prepare(engine, Step(kind, target, how=FaultParameters(**how)), engine.boxes(NUMBER), STAGE, Random(1))
+def prepare(engine: Engine, kind: FaultKind, target: str, ledger: UndoLedger | None = None, **how: Any) -> Injection:
+    system = Cluster(engine, STAGE, ledger or UndoLedger())
+    return Injection.prepare(system, Step(kind, target, how=FaultParameters(**how)), system.boxes(), Random(1))
 
 
 def injection(engine: Engine, ledger: UndoLedger, kind: FaultKind, target: str, **how: Any) -> list[Verification]:
-    with prepare(engine, kind, target, **how) as prepared:
-        prepared.note(ledger)
+    with prepare(engine, kind, target, ledger, **how) as prepared:
+        prepared.note()
         prepared.inject()
         verify = prepared.verify()
         assert prepared.spread_s < SPREAD_CEILING_S
@@ -280,10 +284,10 @@ def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLedger) -> No
     injection(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=50)
     injection(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=5000)
     ledger.clear()
-    found = network_cleanup.sweep(whole, whole.boxes(NUMBER))
+    found = network_cleanup.sweep(cluster(whole, STAGE))
     assert len(found) == 3
     assert all("in the network of a1" in line for line in found)
-    assert network_cleanup.sweep(whole, whole.boxes(NUMBER)) == []
+    assert network_cleanup.sweep(cluster(whole, STAGE)) == []
     assert left_over(container(NUMBER, "a1")) == ""
 
 
@@ -292,7 +296,7 @@ def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLedge
     try:
         injection(whole, ledger, FaultKind.ISOLATE, "service:a1")
         heal.undo_all(whole, ledger)
-        assert network_cleanup.sweep(whole, whole.boxes(NUMBER)) == []
+        assert network_cleanup.sweep(cluster(whole, STAGE)) == []
         assert left_over(container(NUMBER, "a1")) == "table netdev labour"
     finally:
         beside("a1", "nft", "delete table netdev labour")

@@ -8,9 +8,9 @@ import pytest
 
 from lab.engine.engine import Engine
 from lab.errors import EXIT_REFUTED
-from lab.probe.observer import look
 from lab.spec import stages
 from lab.store.undo_log import UndoLedger
+from tests.integration.clusters import look
 from tests.integration.driver import Lab, container, docker, longest, primary
 
 pytestmark = pytest.mark.docker

@@ -10,8 +10,8 @@ import pytest
 from lab.engine.engine import Engine
 from lab.errors import EXIT_HELD, EXIT_REFUTED, EXIT_USAGE
 from lab.model.observation import DatabaseState
-from lab.probe.observer import look
 from lab.spec import stages
+from tests.integration.clusters import look
 from tests.integration.driver import Lab, not_held, until_valid
 
 pytestmark = pytest.mark.docker

@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 
-from lab.cluster.readiness import await_redundant, await_whole
+from lab.cluster.cluster import Cluster
+from lab.cluster.readiness import await_redundant
 from lab.engine.engine import Engine
 from lab.errors import EXIT_HELD
 from lab.faults import limits
 from lab.faults.heal import undo_all
 from lab.model.experiment import Overload
 from lab.model.observation import ClusterView, DatabaseState
-from lab.probe.observer import Observer, look
+from lab.probe.observer import Observer
 from lab.process import wait_until
 from lab.spec import stages
 from lab.store.undo_log import UndoLedger
+from tests.integration.clusters import await_recovered, cluster, look
 from tests.integration.driver import ROUNDING_S, Lab, container, docker, ended, goes_on, longest, primary, until_valid
 from tests.integration.prober import Prober, killed_beside
 
@@ -137,7 +139,7 @@ def test_a_box_that_was_cut_off_is_connected_as_before(redundant: Lab, engine: E
     redundant.must("heal")
     assert connections(service) == before
     assert names(service) == known
-    await_redundant(engine, STAGE)
+    await_redundant(cluster(engine, STAGE))
 
 
 def test_the_databases_change_over_on_request(redundant: Lab, engine: Engine) -> None:
@@ -147,7 +149,7 @@ def test_the_databases_change_over_on_request(redundant: Lab, engine: Engine) ->
     assert primary(engine, STAGE) == other(before)
     done = redundant.must("promote")
     assert f"{before} is the primary now" in done.err
-    await_redundant(engine, STAGE)
+    await_redundant(cluster(engine, STAGE))
 
 
 def test_what_only_the_old_primary_had_is_rewound(redundant: Lab, engine: Engine) -> None:
@@ -160,7 +162,7 @@ def test_what_only_the_old_primary_had_is_rewound(redundant: Lab, engine: Engine
     def is_taken_over(observer: Observer) -> bool:
         return observer.latest().named(DatabaseState.PRIMARY) == [other(old)]
 
-    with Observer(engine, STAGE) as observer:
+    with cluster(engine, STAGE).observer() as observer:
         assert wait_until(lambda: is_taken_over(observer), 20), observer.latest()
     redundant.must("heal")
     view: ClusterView = look(engine, STAGE)
@@ -192,14 +194,15 @@ def test_the_monitor_refuses_a_promotion_that_could_lose(redundant: Lab, engine:
 
 def test_both_balancers_take_a_limit_and_lose_it(redundant: Lab, engine: Engine, tmp_path: Path) -> None:
     ledger = UndoLedger(tmp_path / "undo.jsonl")
+    of = Cluster(engine, STAGE, ledger)
 
     def imposed() -> list[dict[str, int]]:
-        said = [limits.tell(engine, box, "show stat") for box in limits.in_role(engine, STAGE, "lb")]
+        said = [limits.command(of, box, "show stat") for box in limits.in_role(of, "lb")]
         return [dict(limits.limits(each, ["web1", "web2"])) for each in said]
 
     before = imposed()
     assert len(before) == 2
-    limits.impose(engine, ledger, STAGE, Overload(cpus=1.0, rate_ratio=1.5, maxconn=1))
+    limits.impose(of, Overload(cpus=1.0, rate_ratio=1.5, maxconn=1))
     assert [set(each.values()) for each in imposed()] == [{1}, {1}]
     undo_all(engine, ledger)
     assert imposed() == before
@@ -209,7 +212,7 @@ def test_both_balancers_take_a_limit_and_lose_it(redundant: Lab, engine: Engine,
 def test_an_independent_prober_agrees_on_the_outage_of_writes(redundant: Lab, engine: Engine) -> None:
     def measure() -> tuple[Prober, dict[str, Any]]:
         measured = killed_beside(redundant, STAGE.number, primary(engine, STAGE), back_after_s=4, writes=True)
-        await_whole(engine, STAGE)
+        await_recovered(engine, STAGE)
         return measured
 
     prober, document = until_valid(measure)

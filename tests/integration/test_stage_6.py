@@ -11,9 +11,9 @@ import pytest
 
 from lab.engine.engine import Engine
 from lab.model.observation import DatabaseState
-from lab.probe.observer import look
 from lab.spec import stages
 from lab.spec.stages import ROOT
+from tests.integration.clusters import look
 from tests.integration.driver import Lab, asked_of_monitor, container, docker, longest, primary
 
 pytestmark = pytest.mark.docker

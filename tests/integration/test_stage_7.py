@@ -9,9 +9,9 @@ import pytest
 from lab.engine.engine import Engine
 from lab.model.observation import DatabaseState
 from lab.probe.bgp import announcements
-from lab.probe.observer import look
 from lab.process import wait_until
 from lab.spec import stages
+from tests.integration.clusters import cluster, look
 from tests.integration.driver import Lab, asked_of_monitor, container, docker, longest, primary
 
 pytestmark = pytest.mark.docker
@@ -94,5 +94,5 @@ def test_a_commit_waits_for_the_other_region_and_the_map_shows_them(lab: Lab, en
     assert synchronous == {name for region, names in stage.regions.items() for name in names if region != home}
     assert {box["region"] for box in boxes.values() if box["region"]} == {"eu", "us", "witness"}
     # Each proves itself for half a second before it is more than the last resort.
-    assert wait_until(lambda: announcements(engine, stage) == {"lb1": 1, "lb2": 2, "lb3": 3, "lb4": 4}, 10)
+    assert wait_until(lambda: announcements(cluster(engine, stage)) == {"lb1": 1, "lb2": 2, "lb3": 3, "lb4": 4}, 10)
     assert [boxes[name]["announces"] for name in ("lb1", "lb2", "lb3", "lb4")].count(None) == 0

@@ -219,4 +219,4 @@ COMMANDS_OF_AN_ENGINE = ("campaigns", "chaos", "doctor", "images", "monkey", "ow
 def use_engine(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]) -> None:
     """Have every command find this engine."""
     for name in COMMANDS_OF_AN_ENGINE:
-        monkeypatch.setattr(f"lab.cli.{name}.Engine", make)
+        monkeypatch.setattr(f"lab.cli.{name}.DockerEngine", make)

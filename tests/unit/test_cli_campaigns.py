@@ -38,7 +38,7 @@ def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """Runs a command on a bench that is only played; results and state are kept elsewhere."""
     monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path / "state")
     monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
-    monkeypatch.setattr("lab.cli.campaigns.Engine", PlayedEngine)
+    monkeypatch.setattr("lab.cli.campaigns.DockerEngine", PlayedEngine)
     monkeypatch.setattr("lab.cluster.images.build", lambda *_: [])
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")

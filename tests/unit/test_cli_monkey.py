@@ -121,7 +121,7 @@ def heals(up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch, tmp_
     up(box("web1", stage=5, project="redundancy-lab-5"))
     writes = {"lost": 0}
 
-    def run(_engine: object, _ledger: object, config: RunConfig, info: RunInfo, _progress: object) -> RunResult:
+    def run(_system: object, config: RunConfig, info: RunInfo, _progress: object) -> RunResult:
         trial = result(seed=config.seed, writable={"none_s": 0.0, "multiple_s": 0.0})
         trial = replace(trial, audit=replace(trial.audit, lost=writes["lost"]))
         return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))

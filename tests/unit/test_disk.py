@@ -77,7 +77,7 @@ def mended(plays: Living) -> list[str]:
 
 
 def heal(plays: Living, ledger: UndoLedger) -> int:
-    return heal_.heal(plays.as_engine, ledger, lambda _: None)
+    return heal_.heal(plays, ledger, lambda _: None)
 
 
 # Healing

@@ -118,7 +118,7 @@ class Starting(PlayedEngine):
 
 
 def loading() -> Load:
-    return Load(Starting().as_engine, box("internet", ("internet",)), ("198.18.0.10", 80), "k", LoadPlan(), seed=1)
+    return Load(Starting(), box("internet", ("internet",)), ("198.18.0.10", 80), "k", LoadPlan(), seed=1)
 
 
 def test_load_that_says_a_lot_on_stderr_is_not_blocked_by_it() -> None:

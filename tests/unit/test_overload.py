@@ -83,7 +83,7 @@ class Played(PlayedEngine):
         self.users.add(user)
         return super().run_in(box, command, timeout_s, user)
 
-    def cpus(self, _box: Box) -> float:
+    def cpus(self, box: Box) -> float:
         return 1.0
 
     def resize(self, box: Box, cpus: float) -> None:
@@ -97,7 +97,7 @@ def playing() -> Played:
 
 def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
     ledger, plays = UndoLedger(tmp_path / "undo.jsonl"), playing()
-    entries = limits.impose(plays.as_engine, ledger, stage(), Overload(0.15, 1.5, 9))
+    entries = limits.impose(plays.cluster(stage(), ledger), Overload(0.15, 1.5, 9))
     assert [(each.undo.action, each.undo.service, each.undo.setting) for each in entries] == [
         (UndoAction.RESIZE, "web1", "1"),
         (UndoAction.RESIZE, "web2", "1"),
@@ -106,7 +106,7 @@ def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
     assert plays.done[:2] == ["web1 has 0.15", "web2 has 0.15"]
     assert "in lb: set maxconn server writes/web2 9" in plays.done
     plays.done.clear()
-    heal.undo_all(plays.as_engine, ledger)
+    heal.undo_all(plays, ledger)
     assert plays.done == [
         *(f"in lb: set maxconn server {words}" for words in ("reads/web1 6", "writes/web1 0", "writes/web2 0")),
         "web2 has 1",
@@ -119,14 +119,14 @@ def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
 
 def test_without_a_limit_the_balancers_are_left_alone(tmp_path: Path) -> None:
     plays = playing()
-    entries = limits.impose(plays.as_engine, UndoLedger(tmp_path / "undo.jsonl"), stage(), Overload(0.15, 1.5))
+    entries = limits.impose(plays.cluster(stage(), UndoLedger(tmp_path / "undo.jsonl")), Overload(0.15, 1.5))
     assert {each.undo.action for each in entries} == {UndoAction.RESIZE}
 
 
 def test_a_balancer_that_refuses_a_limit_is_an_error() -> None:
     plays = Played([box("lb", ("lb",))], answer=lambda *_: ExecResult(0, "No such server.\n"))
     with pytest.raises(LabError, match=r"lb refuses the limit of reads/web1: No such server\."):
-        limits.set_limits(plays.as_engine, plays.present[0], "reads/web1=6")
+        limits.set_limits(plays.cluster(stage()), plays.present[0], "reads/web1=6")
 
 
 def test_what_was_served_is_held_against_what_one_box_carries() -> None:

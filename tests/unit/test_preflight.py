@@ -180,10 +180,10 @@ def test_load_of_another_lab_is_waited_for_and_then_refused(monkeypatch: pytest.
         return PlayedEngine([internet, box(), box("internet", ("internet",), stage=4, status="exited")], answer=answer)
 
     with pytest.raises(PreflightError, match="a load is running on this engine") as caught:
-        check_no_other_load(playing("41").as_engine)
+        check_no_other_load(playing("41"))
     assert "'lab heal'" in caught.value.hint
-    check_no_other_load(playing("41", "41", "").as_engine)
-    check_no_other_load(playing("").as_engine)
-    check_no_other_load(PlayedEngine([box()]).as_engine)
+    check_no_other_load(playing("41", "41", ""))
+    check_no_other_load(playing(""))
+    check_no_other_load(PlayedEngine([box()]))
     # Not the command that asks.
     assert set(seen) == {"client[.]generator"}

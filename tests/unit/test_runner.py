@@ -141,7 +141,7 @@ class World(PlayedEngine):
         self.hearers.append(heard)
         return self.hearers.clear
 
-    def log_lines(self, _box: Box, _since_s: float) -> list[Any]:
+    def log_lines(self, box: Box, since_s: float) -> list[Any]:
         return []
 
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30, user: str = "") -> ExecResult:
@@ -151,7 +151,7 @@ class World(PlayedEngine):
             return ExecResult(0, json.dumps(dict.fromkeys(hosts, audited)))
         return ExecResult(0 if json.loads(self.file.read_text())["served"] else 1, "")
 
-    def talk_to(self, _box: Box, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    def talk_to(self, box: Box, command: Sequence[str]) -> subprocess.Popen[bytes]:
         script = GENERATOR if "client.generator" in command else OBSERVER
         pipe = subprocess.PIPE
         process = subprocess.Popen([sys.executable, "-c", script, str(self.file)], stdin=pipe, stdout=pipe, stderr=pipe)
@@ -214,7 +214,7 @@ def trial(
     """Run a trial; its record as its journal has it, and its figures."""
     ledger, watcher = UndoLedger(tmp_path / "undo.jsonl"), Watcher(on)
     journal = RunJournal(run_info(), tmp_path / "results")
-    result = run_trial(world.as_engine, ledger, RunConfig(stage, experiment, LoadPlan(), seed=1), 1, journal, watcher)
+    result = run_trial(world.cluster(stage, ledger), RunConfig(stage, experiment, LoadPlan(), seed=1), 1, journal, watcher)
     [kept] = read_run(journal.folder)[1]
     assert sorted(kept.events, key=lambda event: event.at_s) == list(watcher.records[0].events)
     assert ledger.entries() == []

@@ -15,12 +15,13 @@ from lab.analysis import run_document
 from lab.checker import exposure
 from lab.checker.validity import generator_report
 from lab.cluster import readiness
+from lab.cluster.system import RunningSystem
 from lab.engine.engine import ExecResult
 from lab.engine.inspect import EngineEvent
 from lab.errors import EXIT_HEAL_FAILED, DiskError, HealError, InconclusiveError, LabError
 from lab.load.load import Clock
 from lab.model.experiment import LoadPlan
-from lab.model.history import Arrival, GeneratorReport, RunInfo
+from lab.model.history import Arrival, GeneratorReport, LogLine, RunInfo
 from lab.model.measures import Verdict
 from lab.model.topology import Box
 from lab.report.progress import NoProgress
@@ -56,7 +57,7 @@ class Stage3(Living):
     def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
         return lambda: self.done.append("stop watching")
 
-    def log_lines(self, box: Box, since_s: float) -> list[object]:
+    def log_lines(self, box: Box, since_s: float) -> list[LogLine]:
         if self.log_is_gone:
             raise LabError(f"Docker could not read the log of {box.service}")
         return []
@@ -127,9 +128,9 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
             played.told.append("the observer has ended")
 
     monkeypatch.setattr(runner, "Load", Load)
-    monkeypatch.setattr(runner, "Observer", Observer)
+    monkeypatch.setattr("lab.cluster.cluster.Observer", Observer)
     monkeypatch.setattr(exposure, "replay", lambda *_: ())
-    monkeypatch.setattr("lab.cluster.conditions.look", lambda *_: None)
+    monkeypatch.setattr("lab.cluster.conditions.of_stage", lambda *_: None)
     # This observer says nothing at all: what that means is tested in test_runner.
     monkeypatch.setattr("lab.checker.blind_spots.as_events", lambda *_: [])
 
@@ -145,7 +146,7 @@ class Executor:
         experiment = experiments.lasting(experiments.find("kill-web"), WATCHED_S)
         order = RunConfig(stage(), experiment, LoadPlan(), 7, trials)
         info = info_of(order)
-        runner.run(engine.as_engine, self.ledger, order, info, NoProgress())
+        runner.run(engine.cluster(order.stage, self.ledger), order, info, NoProgress())
         return info
 
     @property
@@ -195,14 +196,15 @@ def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Executor,
 
 def test_box_that_starts_and_is_not_well_is_no_stage_that_came_back(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, Played())
-    whole = readiness.await_well
+    await_healthy = readiness.await_healthy
 
-    def await_well(engine: Stage3, number: int, services: Sequence[str], timeout_s: float = 60.0) -> None:
-        if engine.done.count("kill web1"):
+    def fails_after_the_kill(cluster: RunningSystem, services: Sequence[str], timeout_s: float = 60.0) -> None:
+        assert isinstance(cluster.engine, Stage3)
+        if cluster.engine.done.count("kill web1"):
             raise HealError("web1 is running, unhealthy after 60 s")
-        whole(engine.as_engine, number, services, timeout_s)
+        await_healthy(cluster, services, timeout_s)
 
-    monkeypatch.setattr(readiness, "await_well", await_well)
+    monkeypatch.setattr(readiness, "await_healthy", fails_after_the_kill)
     with pytest.raises(HealError, match="unhealthy after 60 s"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
@@ -217,7 +219,7 @@ def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(
     def await_view(*_: object, **__: object) -> None:
         raise InconclusiveError("the observer has gone silent")
 
-    monkeypatch.setattr(readiness, "await_sight", await_view)
+    monkeypatch.setattr(readiness, "await_view", await_view)
     with pytest.raises(HealError, match="it is not known whether the stage is well again: the observer has gone silent"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()

@@ -13,7 +13,7 @@ from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError
 from lab.model.observation import ClusterStatus, ClusterView, DatabaseState, NodeState, ReplicaStatus
 from lab.model.topology import Box, Stage
-from lab.probe.status import SURVEY_TIMEOUT_S, cluster_status, examined, replicas
+from lab.probe.status import STATUS_TIMEOUT_S, cluster_status, examined, replicas
 from lab.spec.stages import find
 from tests.unit.helpers import box, db, stage, view
 from tests.unit.played import PlayedEngine
@@ -64,13 +64,13 @@ class Asked(PlayedEngine):
         return ExecResult(0, self.output)
 
     def cluster_status(self, of: Stage = PAIR) -> ClusterStatus:
-        return cluster_status(self.as_engine, of, self.present)
+        return cluster_status(self.cluster(of), self.present)
 
 
 def test_everything_is_asked_in_one_question_with_a_deadline() -> None:
     engine = Asked(json.dumps(said()))
     engine.cluster_status()
-    assert engine.timeouts_s == [SURVEY_TIMEOUT_S]
+    assert engine.timeouts_s == [STATUS_TIMEOUT_S]
     assert engine.orders == [
         {
             "databases": PAIR.databases,
@@ -122,7 +122,7 @@ def test_internet_box_that_does_not_run_is_not_asked(status: str) -> None:
     with pytest.raises(InconclusiveError, match=r"could not be asked: the internet box is (paused|dead)"):
         engine.cluster_status()
     assert engine.orders == []
-    with pytest.raises(InconclusiveError, match="the internet box is gone"):
+    with pytest.raises(InconclusiveError, match="the internet box is missing"):
         Asked("", []).cluster_status()
 
 
@@ -220,7 +220,7 @@ def test_box_that_docker_calls_unhealthy_is_examined_now() -> None:
     ill = [box("web1", health="unhealthy"), box("web2", health="unhealthy"), box("web3", health="starting"), box("lb", ("lb",))]
     frozen = box("db", ("db",), status="paused", health="unhealthy")
     engine = Examining()
-    found = examined(engine.as_engine, [*ill, frozen])
+    found = examined(engine.cluster(PAIR), [*ill, frozen])
     assert [each.condition for each in found] == ["running", "unhealthy", "starting", "running", "paused"]
     assert sorted(engine.done) == ["examine web1 within 1 s", "examine web2 within 1 s"]
-    assert examined(engine.as_engine, []) == []
+    assert examined(engine.cluster(PAIR), []) == []
