@@ -62,7 +62,7 @@ def of_comparison(
     """What a comparison came to."""
     findings = budget.check(gate.limits, matrix) if gate.limits else None
     changes = compare.regressions(matrix, gate.baseline, gate.shift_min_s) if gate.baseline else None
-    verdicts = [each.verdict for each in (*(findings or ()), *(changes or ()))]
+    verdicts = [each.verdict for each in findings or ()] + [each.verdict for each in changes or ()]
     unmeasured = () if verdicts else compare.unmeasured(matrix)
     if unmeasured or changes == ():
         verdicts.append(Verdict.INCONCLUSIVE)

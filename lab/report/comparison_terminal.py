@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab.analysis.compare import OBJECTIVES, AllowedIncidents, RegressionCheck
+from lab.analysis.budget import Finding
+from lab.analysis.compare import OBJECTIVES, AllowedIncidents
 from lab.analysis.conclusion import Conclusion
 from lab.analysis.matrix import Cell, Matrix, Row
 from lab.analysis.reliability import Prediction
@@ -133,7 +134,7 @@ def _members(cell: Cell) -> list[str]:
     if not cell.worst:
         return []
     others = [each for each in cell.members if each.target != cell.worst]
-    return [f"worst: {cell.worst}", *(f"{each.name}: {matrix_words.memberdowntime(each)}" for each in others)]
+    return [f"worst: {cell.worst}", *(f"{each.name}: {matrix_words.member_downtime(each)}" for each in others)]
 
 
 def redundancy(cell: Cell) -> str:
@@ -222,8 +223,7 @@ def _gates(console: Console, found: Conclusion) -> None:
             continue
         heading(console, title)
         for each in gates:
-            is_regression = isinstance(each, RegressionCheck)
-            why = gate_words.regression_why(each) if is_regression else "; ".join(gate_words.budget_why(each))
+            why = "; ".join(gate_words.budget_why(each) if isinstance(each, Finding) else [gate_words.regression_why(each)])
             console.print(
                 Text.assemble(
                     "  ", (f"{each.verdict.value:<13}", VERDICT_STYLES[each.verdict]), f"{each.row}, {each.column}  {why}"

@@ -103,12 +103,13 @@ def operations_table(trial: TrialResult) -> Table:
     """What users saw in a trial: of the service, of reads, of writes."""
     table = Table(box=None, padding=(0, 3, 0, 0))
     table.add_column("")
-    for title in ("longest outage", "longest gap", "failed requests", "availability", "lost writes"):
+    lost = [run_words.lost_of(trial)] if trial.has_writes else []
+    for title in ("longest outage", "longest gap", "failed requests", "availability", *(["lost writes"] if lost else [])):
         table.add_column(title, justify="right")
-    rows = [("service", trial.total), ("reads", trial.reads), *([("writes", trial.writes)] if trial.has_writes else [])]
-    for name, of in rows:
-        lost = run_words.lost_of(trial) if name == "writes" else ""
-        table.add_row(name, *_operation(of), lost)
+    table.add_row("service", *_operation(trial.total))
+    table.add_row("reads", *_operation(trial.reads))
+    if lost:
+        table.add_row("writes", *_operation(trial.writes), *lost)
     return table
 
 

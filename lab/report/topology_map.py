@@ -149,7 +149,7 @@ def _tier(box: Box) -> int:
 
 def _row(chart: Chart, box: Box, width: int, columns: tuple[int, int, int]) -> Text:
     name, played, condition = columns
-    words = f"{' ' if box.is_healthy else '!'} {box.service:<{name}}  {role(box):<{played}}  {box.condition:<{condition}}  {note(chart, box)}"
+    words = f"{' ' if box.is_healthy else '!'} {box.service:<{name}}  {role(box):<{played}} {box.condition:<{condition}}  {note(chart, box)}"
     row = Text(words.rstrip(), style="" if box.is_healthy else UNHEALTHY_STYLE)
     row.truncate(width, overflow="ellipsis")
     return row
@@ -175,7 +175,7 @@ def _of_database(cluster_status: ClusterStatus, name: str) -> str:
     if state is DatabaseState.PRIMARY:
         return f"primary; {_replicas(cluster_status)}"
     if state is DatabaseState.SYNC_BLOCKED:
-        return "primary; acknowledges no write: its synchronous replica is missing"
+        return "primary; sync-blocked, acknowledges none"
     if state is DatabaseState.READ_ONLY:
         return "primary; read-only, refuses writes"
     words = ["does not answer"] if state is DatabaseState.UNREACHABLE else []

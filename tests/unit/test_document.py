@@ -113,7 +113,7 @@ PHASES = {"inject_s", "verified_s", "impact_s", "recover_s", "heal_s", "redundan
 # Those that only some stages and experiments have.
 MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "alert_s", "operator_s", "promoted_s", "repair_s"}
 ALERT = {"name", "words", "fired_s", "resolved_s"}
-AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"} | {
+AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "indeterminate_committed", "lost_keys", "complete"} | {
     "why_incomplete",
     "served_by",
     "differing",
@@ -207,7 +207,7 @@ def test_every_fault_is_described() -> None:
 
 def test_document_says_what_was_measured() -> None:
     content = document(result((2.0, 3.0)))
-    assert (content["schema_version"], content["stage"], content["experiment"]) == (1, 3, "kill-web")
+    assert (content["schema_version"], content["stage"], content["experiment"]) == (2, 3, "kill-web")
     assert (content["failover"], content["verdict"], content["seed"]) == ("none", "refuted", 7)
     assert (content["rate_per_s"], content["deadline_s"]) == (100.0, 1.0)
     (trial,) = content["trials"]
