@@ -22,10 +22,10 @@ from typing import Any
 
 import click
 
-from lab.analysis import matrix as matrices
+from lab.analysis import matrix_file
 from lab.analysis import run_document as run_documents
 from lab.analysis.matrix import Cell
-from lab.campaign.campaign import RESULT_NAME
+from lab.campaign.store import RESULT_NAME
 from lab.errors import LabError, UsageError
 from lab.spec import located_yaml
 from lab.spec.stages import ROOT, find
@@ -274,12 +274,12 @@ def run_document(folder: Path) -> dict[str, Any]:
 
 def comparison_runs(folder: Path) -> dict[str, dict[str, Any]]:
     """The documents of a comparison's runs, by STAGE/COLUMN. Raises UsageError."""
-    file = matrices.find(str(folder))
+    file = matrix_file.find(str(folder))
     if file is None:
         raise UsageError(
-            f"{folder} is no comparison", f"a folder with {matrices.FILE_NAME} and {RESULT_NAME}, such as compare/latest"
+            f"{folder} is no comparison", f"a folder with {matrix_file.FILE_NAME} and {RESULT_NAME}, such as compare/latest"
         )
-    matrix = matrices.read(file)
+    matrix = matrix_file.read(file)
     return {
         f"{measured.selector(find(str(row.stage), row.failover))}/{cell.column}": _of_cell(
             cell, run_document(file.parent / cell.folder)

@@ -215,9 +215,9 @@ READERS: dict[str, Reader] = {
     "failed_reads": _failed("reads"),
     "failed_writes": _failed("writes"),
     "availability_ratio": _plain("availability_ratio"),
-    "detected_after_s": _since_fault("detect_s"),
-    "elected_after_s": _since_fault("elect_s"),
-    "rerouted_after_s": _since_fault("reroute_s"),
+    "time_to_detect_s": _since_fault("detect_s"),
+    "time_to_elect_s": _since_fault("elect_s"),
+    "time_to_failover_s": _since_fault("reroute_s"),
     "alert_delay_s": _plain("alert_delay_s"),
     "time_to_redundancy_s": _plain("time_to_redundancy_s"),
     "time_without_redundancy_s": _plain("time_without_redundancy_s"),
@@ -229,7 +229,7 @@ READERS: dict[str, Reader] = {
 def of_run(name: str, document: Mapping[str, Any], commit: str | None) -> Measured:
     """What a run's document says, with the files of the lab as they are now. Raises UsageError for a stack that is not the lab's."""
     if not document["stage"]:
-        raise UsageError("a run of somebody else's stack says nothing of the lab's stages")
+        raise UsageError("a run of a foreign stack says nothing of the lab's stages")
     stage = stages.find(str(document["stage"]), document["failover"])
     return Measured(
         name=name,

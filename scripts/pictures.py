@@ -17,8 +17,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from lab.analysis import matrix as matrices
-from lab.analysis import run_document
+from lab.analysis import matrix_file, run_document
 from lab.errors import EXIT_PREFLIGHT, LabError, PreflightError, UsageError
 from lab.report import files
 from lab.spec import located_yaml
@@ -77,7 +76,7 @@ def drawn(picture: Picture) -> str:
         result, records = run_document.rebuild(picture.run)
         return files.OF_RUN[kind](result, records)
     assert picture.comparison
-    return files.OF_MATRIX[kind](matrices.read(picture.comparison))
+    return files.OF_MATRIX[kind](matrix_file.read(picture.comparison))
 
 
 def find_browser() -> str:

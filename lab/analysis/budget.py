@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.analysis import design
@@ -23,18 +23,10 @@ BOUNDS: dict[str, Callable[[Cell], Measured | None]] = {
     "downtime_median_s": lambda cell: Measured(cell.median_at_least_s, cell.median_at_most_s) if cell.trials_valid else None,
     "writes_lost": lambda cell: at_least(cell.writes_lost, not cell.losses_known),
     "split_brain_s": lambda cell: _known(cell.split_brain_s),
-    "without_redundancy_s": lambda cell: (
-        _known(cell.without_redundancy_s) if cell.trials_valid and cell.degraded_unknown == 0 else None
+    "time_without_redundancy_s": lambda cell: (
+        _known(cell.time_without_redundancy_s) if cell.trials_valid and not cell.time_without_redundancy_unknown else None
     ),
 }
-UNKNOWN = {
-    "writes_lost": "whether a write was lost is not known: not every database could be read after each trial",
-    "split_brain_s": "whether two databases took writes at once is not known: not every trial was watched",
-    "without_redundancy_s": "degraded_s is not known of every trial",
-}
-HEALED = "healed too soon to say whether the downtime keeps within its bound (--observe for longer)"
-
-
 KEYS = (*BOUNDS, TRIALS)
 
 
@@ -78,7 +70,19 @@ class Finding:
     row: str
     column: str
     verdict: Verdict
-    why: tuple[str, ...]
+    broken: tuple[Check, ...] = ()
+    """The bounds that are exceeded."""
+    undecided: tuple[str, ...] = ()
+    """Where none is: the measures of which it is not known whether they keep within their bounds."""
+    trials_needed: int = 0
+    """Valid trials; fewer were measured where this is more than those of the cell."""
+    cell: Cell | None = None
+    """None where it was not measured."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there are too few valid trials."""
+        return self.cell is not None and self.cell.trials_fewest < self.trials_needed
 
 
 def read(file: Path) -> Budget:
@@ -123,31 +127,20 @@ def _check(limit: Limit, matrix: Matrix) -> Finding:
     row = next((row for row in matrix.rows if row.name == limit.stage.name), None)
     cell = row.cell(limit.fault_spec.name) if row else None
     if cell is None:
-        return Finding(limit.stage.name, limit.fault_spec.name, Verdict.INCONCLUSIVE, ("it was not measured",))
-    judged = {key: _expected(key, most).judge(BOUNDS[key](cell)) for key, most in limit.at_most.items()}
-    over = tuple(_over(key, limit.at_most[key], cell) for key, found in judged.items() if found is Outcome.FAILS)
-    if over:
-        return Finding(limit.stage.name, cell.column, Verdict.REFUTED, over)
-    open_questions = tuple(_open(limit, cell, [key for key, found in judged.items() if found is Outcome.UNDECIDED]))
-    return Finding(limit.stage.name, cell.column, Verdict.INCONCLUSIVE if open_questions else Verdict.HELD, open_questions)
+        return Finding(limit.stage.name, limit.fault_spec.name, Verdict.INCONCLUSIVE)
+    checks = [_checked(key, most, cell) for key, most in limit.at_most.items()]
+    broken = tuple(check for check in checks if check.outcome is Outcome.FAILS)
+    undecided = tuple(check.expectation.measure for check in checks if check.outcome is Outcome.UNDECIDED)
+    found = Finding(limit.stage.name, cell.column, Verdict.HELD, broken, undecided, limit.trials, cell)
+    if broken:
+        return replace(found, verdict=Verdict.REFUTED)
+    return replace(found, verdict=Verdict.INCONCLUSIVE) if undecided or found.is_short else found
+
+
+def _checked(key: str, most: float, cell: Cell) -> Check:
+    expected, measured = Expectation(key, at_most=most, at_least=None), BOUNDS[key](cell)
+    return Check(expected, measured, expected.judge(measured))
 
 
 def _known(value: float | None) -> Measured | None:
     return None if value is None else Measured.exactly(value)
-
-
-def _expected(key: str, most: float) -> Expectation:
-    return Expectation(key, at_most=most, at_least=None)
-
-
-def _over(key: str, most: float, cell: Cell) -> str:
-    return str(Check(_expected(key, most), BOUNDS[key](cell), Outcome.FAILS))
-
-
-def _open(limit: Limit, cell: Cell, undecided: Sequence[str]) -> Iterator[str]:
-    """Why a limit that is not broken is not kept either."""
-    if cell.trials_fewest < limit.trials:
-        yield f"{cell.trials_fewest} valid trials of {limit.trials}" + (f": {'; '.join(cell.why)}" if cell.why else "")
-    if cell.trials_fewest and any(key.startswith("downtime") for key in undecided):
-        yield HEALED
-    yield from (UNKNOWN[key] for key in undecided if key in UNKNOWN)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import combinations, count
 
 from lab.analysis.design import CellPlan
-from lab.analysis.matrix import Cell, Matrix, Row, outages_of
+from lab.analysis.matrix import Cell, Matrix, Row
 from lab.analysis.stats import CHANCE_MAX, SHIFT_MIN_S, TRIALS_MIN, Change, Downtime, Shift, attainable_p, decide, holm, shift
 from lab.model.measures import Verdict
 from lab.model.result import MONTH_S
@@ -19,7 +20,7 @@ OBJECTIVES = (0.999, 0.9999, 0.99999)
 
 def downtimes(cell: Cell) -> list[Downtime]:
     """What the valid trials of a cell measured."""
-    return [Downtime(each.low, not each.is_exact) for each in outages_of(cell)]
+    return [Downtime(each.low, not each.is_exact) for each in cell.outages]
 
 
 # Stages against each other
@@ -40,7 +41,7 @@ class Difference:
 
 
 def differences(matrix: Matrix) -> tuple[Difference, ...]:
-    """Every two stages of each column, each by itself: of twenty that do not differ, one may seem to by chance."""
+    """Every two stages of each column, each by itself: of twenty that do not differ, one may seem to."""
     return tuple(
         _difference(column.name, first, second)
         for column in matrix.columns
@@ -98,25 +99,56 @@ def _allowed_incidents(downtime_s: float, objective: float) -> int | None:
 # Now and then
 
 
+class Reason(StrEnum):
+    """What a verdict on a regression rests on."""
+
+    SHIFT = "shift"
+    """The shift of the outage, or that there are too few trials for one."""
+    LOSS = "loss"
+    """Acknowledged writes lost, and none before: what no number of trials excuses."""
+    SPLIT_BRAIN = "split brain"
+    """Two writable databases, and none known of before."""
+    OTHER_TARGETS = "other targets"
+    """The two cells are not about the same targets."""
+    TARGET_UNMEASURED = "target unmeasured"
+    """A target without a valid trial may be the worst."""
+    TARGET_UNMEASURED_BEFORE = "target unmeasured before"
+    LOSSES_UNKNOWN = "losses unknown"
+    SPLIT_BRAIN_UNKNOWN = "split brain unknown"
+
+
 @dataclass(frozen=True)
 class RegressionCheck:
     """A cell, now and in an older comparison."""
 
-    column: str
     row: str
+    cell: Cell
+    before: Cell
+    judged: JudgedCells
     verdict: Verdict
     """Refuted: worse than it was. Inconclusive: too few trials to say."""
-    change: Change
-    shift: Shift | None
-    p_adjusted: float | None
-    """The shift's p-value for being asked of so many cells at once (Holm)."""
-    why: str
+    reason: Reason
+
+    @property
+    def column(self) -> str:
+        """The fault."""
+        return self.cell.column
+
+    @property
+    def change(self) -> Change:
+        """What the difference is called."""
+        return self.judged.change
+
+    @property
+    def shift(self) -> Shift | None:
+        """By how much the outages are longer than before; None where there are too few trials to say."""
+        return self.judged.shift
 
 
 def regressions(new: Matrix, old: Matrix, shift_min_s: float = SHIFT_MIN_S) -> tuple[RegressionCheck, ...]:
     """Every cell that both have, measured or not. What only one of them has is passed over.
 
-    A shift under shift_min_s (seconds) is not called a change, however little it looks like chance.
+    A shift under shift_min_s (seconds) is not called a change, however significant it is.
     """
     pairs = [
         (row.name, cell, before)
@@ -132,14 +164,14 @@ def regressions(new: Matrix, old: Matrix, shift_min_s: float = SHIFT_MIN_S) -> t
     found = []
     for at, (row, cell, before) in enumerate(pairs):
         others = [p for other, p in p_values.items() if other != at]
-        told = at in p_values and could_tell(len(before.downtimes_s), len(cell.downtimes_s), others)
-        judged = JudgedCells(shifts[at], adjusted[at] if told else None, trials_needed(others), shift_min_s)
+        is_enough = at in p_values and could_tell(len(before.downtimes_s), len(cell.downtimes_s), others)
+        judged = JudgedCells(shifts[at], adjusted[at] if is_enough else None, trials_needed(others), shift_min_s)
         found.append(_regression(row, cell, before, judged))
     return tuple(found)
 
 
 def are_alike(cell: Cell, before: Cell) -> bool:
-    """Whether both are about the same targets. Files of an older version have the trials of several targets in one sample."""
+    """Whether both are about the same targets."""
     return {each.target for each in cell.members} == {each.target for each in before.members}
 
 
@@ -182,71 +214,43 @@ class JudgedCells:
         """What it is called."""
         return Change.TOO_FEW if self.p_adjusted is None else decide(self.shift, self.p_adjusted, self.shift_min_s)
 
-    def why(self, trials: str) -> str:
-        """In words, with how many trials there were."""
-        found, p, change = self.shift, self.p_adjusted, self.change
-        if found is None or p is None:
-            return f"{change}: {trials}, {self.trials_needed} of each are needed"
-        bound = f"{found.bound} " if found.bound else ""
-        small = f", under the {self.shift_min_s:g} s that count" if p < CHANCE_MAX and change is Change.NONE else ""
-        return (
-            f"{change}: by {bound}{found.estimate_s:+.2f} s ({found.coverage_ratio:.0%} interval {found.low_s:+.2f} to "
-            f"{found.high_s:+.2f} s), p = {p:.2g}, {trials}{small}"
-        )
-
 
 def _regression(row: str, cell: Cell, before: Cell, judged: JudgedCells) -> RegressionCheck:
-    verdict, why = _judge(cell, before, judged)
-    return RegressionCheck(cell.column, row, verdict, judged.change, judged.shift, judged.p_adjusted, why)
+    verdict, reason = _judge(cell, before, judged)
+    return RegressionCheck(row, cell, before, judged, verdict, reason)
 
 
-def _judge(cell: Cell, before: Cell, judged: JudgedCells) -> tuple[Verdict, str]:
-    worse = _broken_promise(cell, before)
-    if worse:
+def _judge(cell: Cell, before: Cell, judged: JudgedCells) -> tuple[Verdict, Reason]:
+    if worse := _broken_promise(cell, before):
         return Verdict.REFUTED, worse
     if not are_alike(cell, before):
-        return Verdict.INCONCLUSIVE, f"not the same targets: {_targets(before)} before, {_targets(cell)} now"
-    why = judged.why(f"{before.trials_valid} and {cell.trials_valid} valid trials") + _of_which(cell, before)
+        return Verdict.INCONCLUSIVE, Reason.OTHER_TARGETS
     verdict = {Change.LONGER: Verdict.REFUTED, Change.TOO_FEW: Verdict.INCONCLUSIVE}.get(judged.change, Verdict.HELD)
     unknown = _unknown(cell, before, verdict)
-    return (Verdict.INCONCLUSIVE, unknown) if unknown else (verdict, why)
+    return (Verdict.INCONCLUSIVE, unknown) if unknown else (verdict, Reason.SHIFT)
 
 
-def _targets(cell: Cell) -> str:
-    return ", ".join(each.target for each in cell.members) or "all in one sample"
-
-
-def _of_which(cell: Cell, before: Cell) -> str:
-    """Which targets the samples are of."""
-    if not cell.worst:
-        return ""
-    return f" ({cell.worst})" if cell.worst == before.worst else f" ({before.worst} before, {cell.worst} now)"
-
-
-def _unknown(cell: Cell, before: Cell, verdict: Verdict) -> str:
-    """Why the verdict may be another one all the same; empty where nothing that is missing could change it.
+def _unknown(cell: Cell, before: Cell, verdict: Verdict) -> Reason | None:
+    """Why the verdict may be another one all the same; None where nothing that is missing could change it.
 
     A target without a valid trial may be the worst: then the cell's downtime is at least what it seems.
     """
-    if verdict is Verdict.HELD and cell.unmeasured:
-        return f"no valid trial of {', '.join(cell.unmeasured)}"
     if verdict is Verdict.REFUTED and before.unmeasured:
-        return f"no valid trial of {', '.join(before.unmeasured)} before"
-    if verdict is Verdict.HELD and not cell.losses_known:
-        return "whether a write was lost is not known: not every database could be read after each trial"
-    if verdict is Verdict.HELD and cell.split_brain_s is None:
-        return "whether two databases took writes at once is not known: not every trial was watched"
-    return ""
+        return Reason.TARGET_UNMEASURED_BEFORE
+    if verdict is not Verdict.HELD:
+        return None
+    if cell.unmeasured:
+        return Reason.TARGET_UNMEASURED
+    if not cell.losses_known:
+        return Reason.LOSSES_UNKNOWN
+    return Reason.SPLIT_BRAIN_UNKNOWN if cell.split_brain_s is None else None
 
 
-def _broken_promise(cell: Cell, before: Cell) -> str:
-    """What no number of trials excuses: a loss where there was none."""
+def _broken_promise(cell: Cell, before: Cell) -> Reason | None:
+    """A loss where there was none."""
     if cell.writes_lost > 0 and before.writes_lost == 0:
-        return f"{cell.writes_lost} acknowledged writes lost, and none before"
-    if cell.split_brain_s and not before.split_brain_s:
-        never = "never before" if before.split_brain_s == 0 else "none is known of before"
-        return f"two writable databases for {cell.split_brain_s:.1f} s, and {never}"
-    return ""
+        return Reason.LOSS
+    return Reason.SPLIT_BRAIN if cell.split_brain_s and not before.split_brain_s else None
 
 
 def verdict_of(found: Sequence[Verdict]) -> Verdict:
@@ -257,10 +261,10 @@ def verdict_of(found: Sequence[Verdict]) -> Verdict:
     return Verdict.HELD
 
 
-def unmeasured(matrix: Matrix) -> tuple[str, ...]:
-    """The cells of which nothing can be said: no valid trial, of the fault or of one of its targets."""
+def unmeasured(matrix: Matrix) -> tuple[tuple[str, Cell], ...]:
+    """The cells of which nothing can be said, with their rows: no valid trial, of the fault or of one of its targets."""
     return tuple(
-        f"{row.name}, {cell.column}: {'; '.join(cell.why) or 'no valid trial'}"
+        (row.name, cell)
         for row in matrix.rows
         for cell in row.cells
         if cell.applicable and (not cell.trials_valid or cell.unmeasured)

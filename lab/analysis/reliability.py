@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from statistics import fmean
 
 from lab.analysis import design
-from lab.analysis.matrix import Cell, Member, Row, outages_of
+from lab.analysis.matrix import Cell, CellFigures, Row
 from lab.checker import exposure
 from lab.model.result import MONTH_S
 from lab.model.topology import Stage, Tier
@@ -187,6 +188,17 @@ def _of_place(kind: str, count: int, assumed: Assumptions, seconds: Mapping[str,
 # Predicted, and beside it observed
 
 
+class Disagreement(StrEnum):
+    """In what a measurement is not what the model takes for granted."""
+
+    LENGTH = "length"
+    """By a factor of two and more: shorter, or longer."""
+    NOT_BY_ITSELF = "not by itself"
+    """The median: the service did not come back by itself in the time that it is given."""
+    SOMETIMES_NOT = "sometimes not"
+    """The same of some trials, which no median shows."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """One failure: what the model takes it to cost, and what it cost."""
@@ -196,8 +208,11 @@ class Observation:
     predicted_s: float
     observed_s: float
     censored: bool
-    disagreement: str
-    """What to say about it; empty where they agree."""
+    disagreement: Disagreement | None
+    """None where they agree."""
+    healed: int = 0
+    """In how many of the trials it took the lab's healing for longer than predicted."""
+    trials: int = 0
 
 
 @dataclass(frozen=True)
@@ -244,58 +259,52 @@ def _cost_s(column: str, cell: Cell, parts: Sequence[Part]) -> float:
     return fmean(_sample_cost_s(column, each, parts) for each in _samples(cell))
 
 
-def _samples(cell: Cell) -> list[Cell | Member]:
+def _samples(cell: Cell) -> list[CellFigures]:
     """What was measured of each target, or of the only one."""
     return [each for each in cell.members if each.downtime_median_s is not None] or [cell]
 
 
-def _sample_cost_s(column: str, sample: Cell | Member, parts: Sequence[Part]) -> float:
-    """The mean over its trials. One that only the lab's healing ended would have lasted until somebody came to repair it;
-    the others cost what they did."""
+def _sample_cost_s(column: str, sample: CellFigures, parts: Sequence[Part]) -> float:
+    """The mean over its trials. One that only the lab's healing ended would have lasted until a repair; the others cost what they
+    did."""
     repair_s = max((part.rate.repair_h * 3600 for part in parts if column in part.predicted_s), default=0.0)
-    return fmean(each.low if each.is_exact else max(each.low, repair_s) for each in outages_of(sample))
+    return fmean(each.low if each.is_exact else max(each.low, repair_s) for each in sample.outages)
 
 
 def _observe(part: Part, column: str, predicted_s: float, cell: Cell) -> Observation:
     samples = _samples(cell)
-    observed_s = fmean(each.downtime_median_s or 0.0 for each in samples)
-    censored = any(each.downtime_censored for each in samples)
-    said = _disagreement(part, predicted_s, observed_s, censored) or _stayed_away(part, predicted_s, samples)
-    return Observation(column, part.name, predicted_s, observed_s, censored, said)
+    every = [each for sample in samples for each in sample.outages]
+    seen = Observation(
+        column,
+        part.name,
+        predicted_s,
+        observed_s=fmean(each.downtime_median_s or 0.0 for each in samples),
+        censored=any(each.downtime_censored for each in samples),
+        disagreement=None,
+        healed=sum(not each.is_exact and each.low > predicted_s for each in every),
+        trials=len(every),
+    )
+    sometimes = Disagreement.SOMETIMES_NOT if seen.healed and part.is_redundant else None
+    return replace(seen, disagreement=_disagreement(seen, part.is_redundant) or sometimes)
 
 
-def _disagreement(part: Part, predicted_s: float, observed_s: float, censored: bool) -> str:
-    if censored and predicted_s > observed_s:  # it was healed before the model says it would have ended
-        return ""
-    if censored and part.is_redundant:
-        return (
-            f"the model says back after {predicted_s:.2f} s; measured, the service stayed away (healed after {observed_s:.2f} s)"
-        )
-    far = abs(observed_s - predicted_s) > DISAGREE_MIN_S
-    if far and not predicted_s / DISAGREE_RATIO <= observed_s <= predicted_s * DISAGREE_RATIO:
-        return f"the model says {_seconds(predicted_s)}, measured were {_seconds(observed_s)}"
-    return ""
+def _disagreement(seen: Observation, is_redundant: bool) -> Disagreement | None:
+    """Of the medians."""
+    if seen.censored and seen.predicted_s > seen.observed_s:  # it was healed before the model says it would have ended
+        return None
+    if seen.censored and is_redundant:
+        return Disagreement.NOT_BY_ITSELF
+    is_far = abs(seen.observed_s - seen.predicted_s) > DISAGREE_MIN_S
+    is_near = seen.predicted_s / DISAGREE_RATIO <= seen.observed_s <= seen.predicted_s * DISAGREE_RATIO
+    return Disagreement.LENGTH if is_far and not is_near else None
 
 
-def _stayed_away(part: Part, predicted_s: float, samples: Sequence[Cell | Member]) -> str:
-    """Trials that no median shows, in which what is redundant did not come back by itself in the time that it is given."""
-    every = [each for sample in samples for each in outages_of(sample)]
-    away = sum(not each.is_exact and each.low > predicted_s for each in every)
-    if not away or not part.is_redundant:
-        return ""
-    return f"the model says back after {_seconds(predicted_s)}; in {away} of {len(every)} trials it took the lab's healing"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
-
-
-# What nothing in reserve costs
+# What a time without redundancy costs
 
 
 @dataclass(frozen=True)
 class ExposureCost:
-    """What it costs in a month that a tier has nothing in reserve after each failure. A model: no second failure was seen."""
+    """What it costs in a month that a tier has no redundancy after each failure. A model: no second failure was seen."""
 
     tier: str
     failures_per_month: float

@@ -16,7 +16,8 @@ from lab.model.measures import Check
 from lab.model.result import Gap, Operation, Outage, RunResult, SampleMedian, Summary, TrialResult
 from lab.store import runs
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+LOST_KEYS_MAX = 100
 
 
 def as_document(result: RunResult) -> dict[str, Any]:
@@ -64,14 +65,19 @@ NEEDS_WRITES = (
 
 
 def _measured(content: dict[str, Any], has_writes: bool) -> dict[str, Any]:
-    """What was measured; null for what nobody looked at, where only a page was read."""
+    """What was measured; null for what was not observed, where only a page was read."""
     return content if has_writes else {key: None if key in NEEDS_WRITES else value for key, value in content.items()}
 
 
 def _trial(trial: TrialResult) -> dict[str, Any]:
-    audit = asdict(trial.audit)
-    audit["lost_keys"] = audit["lost_keys"][:100]
-    found = {
+    found = {**_course(trial), **_served(trial), **_safety(trial), **_expectations(trial)}
+    return _measured(found, trial.has_writes)
+
+
+def _course(trial: TrialResult) -> dict[str, Any]:
+    """What was broken, and what users saw of it."""
+    gap = trial.total.gap
+    return {
         "number": trial.number,
         "seed": trial.seed,
         "valid": trial.valid,
@@ -90,34 +96,52 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
         "downtime_longest_s": _rounded(trial.downtime_longest_s),
         "downtime_total_s": _rounded(trial.downtime_total_s),
         "downtime_censored": trial.censored,
-        "gap_s": _rounded(trial.total.gap.length_s) if trial.total.gap else None,
-        "gap_censored": bool(trial.total.gap and trial.total.gap.censored),
+        "gap_s": _rounded(gap.length_s) if gap else None,
+        "gap_censored": bool(gap and gap.censored),
         "phases": _rounded(trial.phases),
+        "faults": [_rounded(asdict(impact)) for impact in trial.fault_impacts],
+    }
+
+
+def _served(trial: TrialResult) -> dict[str, Any]:
+    """How and by which boxes requests were answered, and how well the load kept time."""
+    return {
         "errors": trial.errors,
         "served_by": trial.served_by,
         "latency_ms": _rounded(trial.latency_ms),
         "reads_latency_ms": _rounded(trial.reads_latency_ms),
         "writes_latency_ms": _rounded(trial.writes_latency_ms),
         "undisturbed_writes_latency_ms": _undisturbed(trial),
-        "writes_audit": audit,
+        "served": _rounded(trial.served) if trial.served else None,
         "generator": _rounded(asdict(trial.generator)),
-        "failed_expectations": [str(check) for check in trial.failures],
-        "undecided_expectations": [str(check) for check in trial.undecided],
-        "checks": [_check(check) for check in trial.checks],
-        "time_without_redundancy_s": _rounded(trial.time_without_redundancy_s),
-        "time_to_redundancy_s": _rounded(trial.time_to_redundancy_s),
+    }
+
+
+def _safety(trial: TrialResult) -> dict[str, Any]:
+    """What databases, balancers and tiers did, and what was reported of it."""
+    audit = asdict(trial.audit)
+    audit["lost_keys"] = audit["lost_keys"][:LOST_KEYS_MAX]
+    return {
+        "writes_audit": audit,
         "writable_databases": _rounded(trial.writable),
         "vip_owners": _rounded(trial.vip_owners),
+        "time_without_redundancy_s": _rounded(trial.time_without_redundancy_s),
+        "time_to_redundancy_s": _rounded(trial.time_to_redundancy_s),
         "without_redundancy_s": {each.tier: _rounded(each.without_redundancy_s) for each in trial.exposure},
         "exposure": [_rounded(asdict(each)) for each in trial.exposure],
         "exposure_period_s": trial.exposure_period_s,
-        "notes": list(trial.notes),
         "alert_delay_s": _rounded(trial.alert_delay_s),
         "alerts": [_rounded(asdict(alert)) for alert in trial.alerts],
-        "served": _rounded(trial.served) if trial.served else None,
-        "faults": [_rounded(asdict(impact)) for impact in trial.fault_impacts],
+        "notes": list(trial.notes),
     }
-    return _measured(found, trial.has_writes)
+
+
+def _expectations(trial: TrialResult) -> dict[str, Any]:
+    return {
+        "failed_expectations": [str(check) for check in trial.failures],
+        "undecided_expectations": [str(check) for check in trial.undecided],
+        "checks": [_check(check) for check in trial.checks],
+    }
 
 
 def _undisturbed(trial: TrialResult) -> dict[str, Any]:

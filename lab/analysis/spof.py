@@ -1,27 +1,37 @@
-"""Single points of failure: found by a sweep, held against those that the stage file declares. Pure."""
+"""Single points of failure: every part fails in turn, held against those that the stage file declares. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from lab.analysis.design import CellPlan
 from lab.analysis.matrix import Cell, Row
 from lab.model.fault import FaultKind
-from lab.model.measures import Verdict
+from lab.model.measures import Measured, Verdict
 from lab.model.topology import Stage
 
 
 class Fate(StrEnum):
     """What became of the service when a part failed."""
 
-    SURVIVED = "stayed"
+    SURVIVED = "survived"
     """Its outage was no longer than is tolerated, if there was any."""
-    FAILED = "went"
+    FAILED = "failed"
     """It was longer."""
     UNKNOWN = "unknown"
-    """No valid trial, or none that was watched for long enough to say."""
+    """No valid trial, none that was observed for long enough to say, or survived in some trials only."""
+
+
+@dataclass(frozen=True)
+class TrialFates:
+    """How many valid trials, of any target, ended how."""
+
+    survived: int
+    failed: int
+    undecided: int
+    """Healed too soon to say for how long the outage would have lasted."""
 
 
 @dataclass(frozen=True)
@@ -31,45 +41,62 @@ class SweepResult:
     members: tuple[str, ...]
     fault: str
     fate: Fate
+    trials: TrialFates
     cell: Cell
     hidden: bool = False
     """Two that take the service down together, play different roles, and neither of which does alone."""
 
+    @property
+    def name(self) -> str:
+        """kill db1; kill db1 and lb1."""
+        return f"{self.fault} {' and '.join(self.members)}"
+
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep found."""
+    """What became of every part that was made to fail."""
 
-    failings: tuple[SweepResult, ...]
+    results: tuple[SweepResult, ...]
     found: tuple[str, ...]
     """The single points of failure, in the order of the stage file."""
     declared: tuple[str, ...]
     """Those that the stage file declares (x-lab.spof)."""
+    refuted: tuple[str, ...]
+    """Declared, and survived. What a gentler fault than a kill does not show is not missed."""
     verdict: Verdict
-    why: tuple[str, ...]
+
+    @property
+    def undeclared(self) -> tuple[str, ...]:
+        """Found, and not declared."""
+        return tuple(name for name in self.found if name not in self.declared)
+
+    @property
+    def unknown(self) -> tuple[SweepResult, ...]:
+        """The parts of which nothing is known."""
+        return tuple(each for each in self.results if each.fate is Fate.UNKNOWN)
 
 
 def judge(stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: float) -> Sweep:
     """Which parts are single points of failure, and whether these are the ones that are declared."""
-    cells = {cell_plan.column: row.cell(cell_plan.column) for cell_plan in cell_plans}
-    failings = [_failing(cell_plan, cell, tolerance_s) for cell_plan in cell_plans if (cell := cells[cell_plan.column])]
-    found = tuple(dict.fromkeys(each.members[0] for each in failings if len(each.members) == 1 and each.fate is Fate.FAILED))
-    failings = [_with_hidden(each, found, stage) for each in failings]
-    why = _why(
-        failings,
-        found,
-        stage.spof,
-        {str(cell_plan.experiments[0].faults[0].fault) for cell_plan in cell_plans if cell_plan.experiments},
-    )
-    unknown = [
-        f"{_name(each)}: {'; '.join(each.cell.why) or _unknown(each.cell)}" for each in failings if each.fate is Fate.UNKNOWN
-    ]
-    verdict = Verdict.REFUTED if why else Verdict.INCONCLUSIVE if unknown or len(failings) < len(cell_plans) else Verdict.HELD
-    return Sweep(tuple(failings), found, stage.spof, verdict, (*why, *unknown))
+    cells = [(cell_plan, row.cell(cell_plan.column)) for cell_plan in cell_plans]
+    results = [_result(cell_plan, cell, tolerance_s) for cell_plan, cell in cells if cell]
+    found = tuple(dict.fromkeys(each.members[0] for each in _single(results) if each.fate is Fate.FAILED))
+    results = [_with_hidden(each, found, stage) for each in results]
+    faults = {str(cell_plan.experiments[0].faults[0].fault) for cell_plan in cell_plans if cell_plan.experiments}
+    refuted = _refuted(results, found, stage.spof) if FaultKind.KILL in faults else ()
+    is_refuted = bool(refuted or set(found) - set(stage.spof))
+    is_open = len(results) < len(cell_plans) or any(each.fate is Fate.UNKNOWN for each in results)
+    verdict = Verdict.REFUTED if is_refuted else Verdict.INCONCLUSIVE if is_open else Verdict.HELD
+    return Sweep(tuple(results), found, stage.spof, refuted, verdict)
 
 
-def _failing(cell_plan: CellPlan, cell: Cell, tolerance_s: float) -> SweepResult:
-    return SweepResult(cell_plan.members, str(cell_plan.experiments[0].faults[0].fault), fate(cell, tolerance_s), cell)
+def _single(results: Sequence[SweepResult]) -> list[SweepResult]:
+    return [each for each in results if len(each.members) == 1]
+
+
+def _result(cell_plan: CellPlan, cell: Cell, tolerance_s: float) -> SweepResult:
+    fault = str(cell_plan.experiments[0].faults[0].fault)
+    return SweepResult(cell_plan.members, fault, fate(cell, tolerance_s), trial_fates(cell, tolerance_s), cell)
 
 
 def fate(cell: Cell, tolerance_s: float) -> Fate:
@@ -83,28 +110,25 @@ def fate(cell: Cell, tolerance_s: float) -> Fate:
     return Fate.SURVIVED if cell.longest is not None and cell.longest.high <= tolerance_s else Fate.UNKNOWN
 
 
+def trial_fates(cell: Cell, tolerance_s: float) -> TrialFates:
+    """How many trials survived, and how many did not."""
+    found = [_fate_of(each, tolerance_s) for each in cell.every_outage]
+    return TrialFates(*(found.count(each) for each in (Fate.SURVIVED, Fate.FAILED, Fate.UNKNOWN)))
+
+
+def _fate_of(outage: Measured, tolerance_s: float) -> Fate:
+    if outage.low > tolerance_s:
+        return Fate.FAILED
+    return Fate.SURVIVED if outage.high <= tolerance_s else Fate.UNKNOWN
+
+
 def _with_hidden(each: SweepResult, found: Sequence[str], stage: Stage) -> SweepResult:
     roles = [set(spec.roles) for spec in stage.services if spec.name in each.members]
     hidden = len(roles) == 2 and each.fate is Fate.FAILED and not set(each.members) & set(found) and not roles[0] & roles[1]
-    return SweepResult(each.members, each.fault, each.fate, each.cell, hidden)
+    return replace(each, hidden=hidden)
 
 
-def _why(failings: Sequence[SweepResult], found: Sequence[str], declared: Sequence[str], faults: set[str]) -> list[str]:
-    """Where found and declared differ. What a gentler fault than a kill does not show is not missed."""
-    why = [f"{name} is a single point of failure, and not declared" for name in found if name not in declared]
-    if FaultKind.KILL in faults:
-        known = {each.members[0] for each in failings if len(each.members) == 1 and each.fate is not Fate.UNKNOWN}
-        why += [f"{name} is declared, and the service did without it" for name in declared if name in known - set(found)]
-    return why
-
-
-def _unknown(cell: Cell) -> str:
-    if not cell.trials_fewest:
-        return "no valid trial"
-    return (
-        "healed too soon to say for how long it would have lasted" if cell.is_cut else "survived in some trials, and in some not"
-    )
-
-
-def _name(each: SweepResult) -> str:
-    return f"{each.fault} {' and '.join(each.members)}"
+def _refuted(results: Sequence[SweepResult], found: Sequence[str], declared: Sequence[str]) -> tuple[str, ...]:
+    """Declared parts that are known to be none."""
+    known = {each.members[0] for each in _single(results) if each.fate is not Fate.UNKNOWN}
+    return tuple(name for name in declared if name in known - set(found))

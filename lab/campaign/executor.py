@@ -1,4 +1,4 @@
-"""The bench on which a campaign works: stages and trials on real Docker."""
+"""Stages and trials of a campaign on real Docker."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class DockerExecutor:
         self._projects = projects
         self._say = say
 
-    def start(self, stage: Stage, anew: bool) -> None:
-        """See that a stage is up and whole; anew: whatever of it is there is removed first. Raises LabError."""
+    def start(self, stage: Stage, fresh: bool) -> None:
+        """See that a stage is up and whole; fresh: whatever of it is there is removed first. Raises LabError."""
         in_the_way = [
             self._cluster(each)
             for each in readiness.stages_up(self._engine)
-            if each.project in self._projects and (anew or each.project != stage.project)
+            if each.project in self._projects and (fresh or each.project != stage.project)
         ]
         lifecycle.take_down(in_the_way, self._say)
         lifecycle.ensure_up(self._cluster(stage), self._say)
@@ -42,9 +42,9 @@ class DockerExecutor:
         """What the figures of a stage that is up will stand on."""
         return self._cluster(stage).conditions()
 
-    def trial(self, order: RunConfig, number: int, run: RunJournal, progress: Progress) -> TrialResult:
+    def trial(self, config: RunConfig, number: int, run: RunJournal, progress: Progress) -> TrialResult:
         """One trial, with its journal. Raises LabError where it comes to nothing."""
-        return run_trial(self._cluster(order.stage), order, number, run, progress)
+        return run_trial(self._cluster(config.stage), config, number, run, progress)
 
     def _cluster(self, stage: Stage) -> Cluster:
         return Cluster(self._engine, stage, self._ledger)

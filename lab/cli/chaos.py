@@ -62,7 +62,7 @@ def chaos(
     FAULT is kill, crash, stop, pause, restart, disconnect, wipe, isolate, partition, delay, loss or bandwidth.
 
     TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
-    random:ROLE,ROLE. A role that several boxes play means one of them, by chance; a zone or a region all boxes in it.
+    random:ROLE,ROLE. A role that several boxes play means one of them, at random; a zone or a region all boxes in it.
     """
     step = _step(FaultKind(fault_name), target, given)
     engine = DockerEngine()
@@ -120,9 +120,9 @@ def _inject(output: Output, cluster: Cluster, injection: Injection, for_s: float
 @click.option("--fence", is_flag=True, help="Kill a database that still accepts writes first.")
 @pass_output
 def promote_(output: Output, fence: bool) -> None:
-    """Be the operator: make the standby of the stage that is up the primary.
+    """Promote the standby database of the stage that is up.
 
-    Where a monitor decides who is the primary, it is asked to change them over, in order.
+    Where a monitor decides who is the primary, it is asked for a graceful switchover.
     """
     engine = DockerEngine()
     replicated = [Cluster(engine, stage, UndoLedger()) for stage in readiness.stages_up(engine) if stage.is_replicated]
@@ -148,15 +148,15 @@ def heal(output: Output) -> None:
         ledger = UndoLedger()
         mended = heal_.heal(engine, ledger, output.say)
         ledger.settle()
-    output.say(f"healed: {mended} things mended, everything runs and answers" if mended else "nothing was broken")
+    output.say(f"healed: {mended} things restored, everything runs and answers" if mended else "nothing was broken")
 
 
 @click.command("repair")
 @click.argument("stage_name", metavar="STAGE")
-@click.option("--replace", "new", is_flag=True, help="New boxes with empty disks, where the data is elsewhere too.")
+@click.option("--fresh-disks", is_flag=True, help="New boxes with empty disks, where the data is elsewhere too.")
 @with_failover
 @pass_output
-def repair_(output: Output, stage_name: str, new: bool, failover: str | None) -> None:
+def repair_(output: Output, stage_name: str, fresh_disks: bool, failover: str | None) -> None:
     """On-call repair: bring back every box of a stage that is lost, until redundancy is restored.
 
     Boxes that run are left alone; what the network lost is for 'lab heal'. A disk whose content is nowhere else is never
@@ -170,6 +170,6 @@ def repair_(output: Output, stage_name: str, new: bool, failover: str | None) ->
         lifecycle.alone(engine, f"lab repair {stage.number}"),
         signals.Deferred(lambda: output.say("repairing first, then the end")),
     ):
-        policy = RepairPolicy.REPLACE if new else RepairPolicy.RESTART
+        policy = RepairPolicy.REPLACE if fresh_disks else RepairPolicy.RESTART
         mended = repairs.by_hand(Cluster(engine, stage, UndoLedger()), policy, output.say)
     output.say(f"repaired: {mended} boxes, nothing is missing" if mended else "no box was lost")

@@ -8,16 +8,18 @@ import traceback
 import click
 
 from lab import signals
-from lab.cli.campaigns import compare, sweep
 from lab.cli.chaos import chaos, heal, promote_, repair_
+from lab.cli.compare import compare
 from lab.cli.diff import diff
-from lab.cli.monkey import monkey_
+from lab.cli.doctor import doctor
+from lab.cli.images import build, images
+from lab.cli.monkey import monkey
 from lab.cli.options import Output
 from lab.cli.report import report
 from lab.cli.run import run
 from lab.cli.selftest import selftest_
-from lab.cli.soak import soak_
-from lab.cli.stage import build, doctor, down, list_, status, up
+from lab.cli.spof import spof
+from lab.cli.stage import down, list_, status, up
 from lab.errors import (
     DISK_ERRORS,
     EXIT_BROKEN_PIPE,
@@ -40,7 +42,7 @@ from lab.store.undo_log import UndoLedger
 @click.version_option(package_name="redundancy-lab", prog_name="lab")
 @click.pass_context
 def cli(context: click.Context, quiet: bool, debug: bool) -> None:
-    """The Redundancy Lab: break a thing, and see what a user saw.
+    """The Redundancy Lab: break something, and see what users saw.
 
     STAGE is a number or a folder name below stages/. Try: lab up 3, then lab run 3 kill-web.
 
@@ -55,8 +57,8 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
 
 
 COMMANDS: tuple[click.Command, ...] = (
-    *(doctor, build, up, status, down, list_, diff),
-    *(run, soak_, monkey_, sweep, compare),
+    *(doctor, build, images, up, status, down, list_, diff),
+    *(run, spof, compare, monkey),
     *(chaos, promote_, heal, repair_),
     *(report, selftest_),
 )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lab.analysis import matrix, run_document
-from lab.cli.options import Output, json_option, pass_output
+from lab.analysis import matrix_file, run_document
+from lab.cli.options import Output, json_option, model_option, pass_output, verbose_option
 from lab.errors import (
     UsageError,
 )
-from lab.report import files, terminal
+from lab.report import comparison_terminal, files, terminal
 from lab.store import runs
 
 REPORTS = {
@@ -32,13 +33,24 @@ def _with_reports(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+@dataclass(frozen=True)
+class Shown:
+    """How a run is shown on standard output."""
+
+    as_json: bool
+    verbose: bool
+    model: bool
+
+
 @click.command()
 @click.argument("run_name", metavar="RUN", default="latest")
 @json_option
+@verbose_option
+@model_option
 @_with_reports
 @pass_output
-def report(output: Output, /, run_name: str, as_json: bool, **asked: str | None) -> None:
-    """Show a run or a comparison again, computed anew from what is kept of it; needs no Docker.
+def report(output: Output, /, run_name: str, as_json: bool, verbose: bool, model: bool, **asked: str | None) -> None:
+    """Show a run or a comparison again, computed from its journal; needs no Docker.
 
     RUN is a folder, a path below results/ (3-load-balancer/kill-web/latest), or latest. Without an option it is shown
     here; with one or more, it is written to these files (- is standard output).
@@ -46,29 +58,32 @@ def report(output: Output, /, run_name: str, as_json: bool, **asked: str | None)
     paths = {name: path for name, path in asked.items() if path is not None}
     if as_json + sum(path == files.STANDARD_OUTPUT for path in paths.values()) > 1:
         raise UsageError("only one report fits on standard output", "name a file for the others")
-    found = matrix.find(run_name)
-    texts = _matrix_report(output, found, as_json, paths) if found else _run_report(output, run_name, as_json, paths)
+    found = matrix_file.find(run_name)
+    if found:
+        texts = _matrix_report(output, found, as_json, paths)
+    else:
+        texts = _run_report(output, run_name, Shown(as_json, verbose, model), paths)
     for name, text in texts.items():
         files.write(text, paths[name], append=name in files.APPENDED, is_markup=name in files.MARKUP)
         if paths[name] != files.STANDARD_OUTPUT:
             output.say(f"{name}: {paths[name]}")
 
 
-def _run_report(output: Output, run_name: str, as_json: bool, asked: Iterable[str]) -> dict[str, str]:
+def _run_report(output: Output, run_name: str, shown: Shown, asked: Iterable[str]) -> dict[str, str]:
     """Show a run, where no file was asked for; otherwise the text of each file by its name."""
     result, records = run_document.rebuild(runs.find_run(run_name))
-    if as_json:
+    if shown.as_json:
         output.document(run_document.as_document(result))
     elif not asked:
-        terminal.show(output.data, result, records)
+        terminal.show_run(output.data, result, records, shown.verbose, shown.model)
     return {name: files.OF_RUN[name](result, records) for name in asked}
 
 
 def _matrix_report(output: Output, file: Path, as_json: bool, asked: Iterable[str]) -> dict[str, str]:
     """The same of a comparison."""
-    found = matrix.read(file)
+    found = matrix_file.read(file)
     if as_json:
         output.document(found.to_document())
     elif not asked:
-        terminal.show_matrix(output.data, found)
+        comparison_terminal.show_matrix(output.data, found)
     return {name: files.OF_MATRIX[name](found) for name in asked}

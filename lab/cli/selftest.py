@@ -17,6 +17,8 @@ from lab.errors import (
 from lab.load import calibration
 from lab.model.experiment import RATE_MAX_PER_S
 
+IMAGES = ("base", "internet")
+
 
 @click.command("selftest")
 @click.option(
@@ -39,7 +41,7 @@ def selftest_(output: Output, rates: tuple[float, ...], repeats: int, seed: int 
     engine = DockerEngine()
     seed = SystemRandom().randrange(2**31) if seed is None else seed
     with lifecycle.alone(engine, "lab selftest"):
-        images.build(engine, output.say)
+        images.build(engine, output.say, IMAGES)
         lines, closed_loop = calibration.run(engine, rates, repeats, seed, output.say)
     passed = all(line.passed for line in lines)
     if as_json:

@@ -199,7 +199,7 @@ def attached(project: ForeignProject, network: str, say: Say) -> Iterator[Foreig
     Raises PreflightError where the page does not answer. The box is removed whatever happens, an interrupt waits for that.
     """
     engine, name = project.engine, project.stage.project
-    images.build(engine, say, among=IMAGES)
+    images.build(engine, say, IMAGES)
     engine.end_visits(name)  # one that a killed controller has left
     try:
         with signals.Deferred(lambda: say("one moment, please")):

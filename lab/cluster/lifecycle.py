@@ -43,7 +43,7 @@ def ensure_up(cluster: Cluster, say: Say) -> None:
     if _is_up(cluster, present):
         return
     _check_start(cluster, is_fresh=not present)
-    images.build(cluster.engine, say)
+    images.build(cluster.engine, say, images.needed_by(stage))
     say(f"starting stage {stage.number}: {stage.title}")
     try:
         cluster.engine.up(stage)

@@ -74,7 +74,7 @@ def check_other_stages(boxes: Sequence[Box], stage: Stage) -> None:
         names = ", ".join(map(str, others)) if others != [stage.number] else f"{stage.number}, from its other file,"
         raise PreflightError(
             f"stage {names} is up, and stages share their addresses",
-            f"'lab down {others[0]}' first, or 'lab up' with --replace",
+            f"'lab down {others[0]}' first, or 'lab up' with --stop-others",
         )
 
 
@@ -126,7 +126,7 @@ def check_no_other_load(engine: Engine) -> None:
         if not wait_until(partial(_is_idle, engine, box), LOAD_ENDS_S):
             raise PreflightError(
                 "a load is running on this engine that is not of this command",
-                "is somebody else using it? wait for the end; 'lab heal' ends a load that was left behind",
+                "does another user measure on it? wait for the end; 'lab heal' ends a load that was left behind",
             )
 
 

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from lab.engine.inspect import EngineEvent
@@ -153,9 +152,6 @@ class Images(Protocol):
 
     def image_source(self, name: str) -> str | None:
         """The digest of the files that an image of ours was built from; None where there is no such image."""
-
-    def build_image(self, name: str, source: str, ca_bundle: Path | None) -> None:
-        """Build an image of compose/NAME/Dockerfile. Raises LabError with the builder's last lines."""
 
     def ensure_base_image(self) -> None:
         """Pull or build the base image. Raises LabError."""

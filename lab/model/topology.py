@@ -48,6 +48,8 @@ class ServiceSpec:
     labels: dict[str, str]
     links: tuple[Link, ...] = ()
     """To every network that its file puts it on."""
+    image: str = ""
+    """The name of the image that its box is made from."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

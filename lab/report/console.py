@@ -10,9 +10,11 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from lab.errors import DiskError
+from lab.model.measures import Verdict
 from lab.plaintext import clean
 
 PLAIN_WIDTH = 120
+VERDICT_STYLES = {Verdict.HELD: "bold green", Verdict.REFUTED: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
 class SafeConsole(Console):

@@ -9,7 +9,7 @@ from statistics import median
 from lab.analysis.summary import sample_median
 from lab.checker.outages import total
 from lab.model.result import OperationSummary, RunResult, SampleMedian, TrialResult
-from lab.report import words
+from lab.report import run_words, words
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Figure:
 
 def figures(result: RunResult) -> tuple[Figure, ...]:
     """The numbers of a run: medians over its valid trials, sums and maxima over all where one is too many."""
-    good = words.valid(result.trials)
+    good = run_words.valid(result.trials)
     summary = result.summary
     writes = result.info.plan.has_writes
     return (
@@ -42,11 +42,11 @@ def figures(result: RunResult) -> tuple[Figure, ...]:
     )
 
 
-UNMEASURED = Figure("writes, losses, split brain", words.NOT_MEASURED, "a page was read, and nothing written")
+UNMEASURED = Figure("writes, losses, split brain", run_words.NOT_MEASURED, "a page was read, and nothing written")
 
 
 def _lost_figure(trials: Sequence[TrialResult]) -> Figure:
-    lost, acknowledged = words.lost_writes(trials)
+    lost, acknowledged = run_words.lost_writes(trials)
     audited = all(trial.audit.complete for trial in trials)
     return Figure(
         "acknowledged writes lost", f"{lost:,}" if audited or lost else "unknown", f"of {acknowledged:,}", alarm=lost > 0
@@ -85,7 +85,7 @@ def _share_figure(name: str, shares: Sequence[tuple[int, int]]) -> Figure:
     good, intended = sum(each[0] for each in shares), sum(each[1] for each in shares)
     if not intended:
         return Figure(name, "none", "none was made" if shares else "no valid trial")
-    return Figure(name, words.percent(good / intended), f"{intended - good:,} of {intended:,} were not")
+    return Figure(name, words.percent(good / intended), f"{intended - good:,} of {intended:,} failed")
 
 
 def _total_figure(good: Sequence[TrialResult]) -> Figure:
@@ -98,11 +98,11 @@ def _total_figure(good: Sequence[TrialResult]) -> Figure:
 
 
 def _split_figure(trials: Sequence[TrialResult]) -> Figure:
-    watched = [trial.writable["multiple_writers_s"] for trial in trials if "multiple_writers_s" in trial.writable]
-    if not watched:
-        return Figure("split brain", words.NOT_MEASURED, "it is observed where there are two databases")
-    detail = "two databases took writes at once" if max(watched) else "never two databases took writes"
-    return Figure("split brain", words.seconds(max(watched)), detail, alarm=max(watched) > 0)
+    observed = [each for trial in trials if (each := run_words.multiple_writers_s(trial)) is not None]
+    if not observed:
+        return Figure("split brain", run_words.NOT_MEASURED, "it is observed where there are two databases")
+    detail = "two databases accepted writes at once" if max(observed) else "never two writable databases"
+    return Figure("split brain", words.seconds(max(observed)), detail, alarm=max(observed) > 0)
 
 
 def _degraded_figure(good: Sequence[TrialResult], has_fault: bool) -> Figure:

@@ -11,7 +11,7 @@ from lab.errors import DISK_ERRORS, DiskError, UsageError
 from lab.model.history import TrialRecord
 from lab.model.result import RunResult
 from lab.plaintext import clean_file, is_utf8
-from lab.report import html_page, junit, markdown, strip, table
+from lab.report import csv_table, html_page, junit, markdown, svg_strip
 from lab.report.console import close_output
 
 STANDARD_OUTPUT = "-"
@@ -25,16 +25,16 @@ OF_RUN: dict[str, Callable[[RunResult, Sequence[TrialRecord]], str]] = {
     "markdown": lambda result, _: markdown.run(result),
     "summary": markdown.summary,
     "junit": junit.run,
-    "csv": lambda result, _: table.run(result),
-    "svg": strip.run,
+    "csv": lambda result, _: csv_table.run(result),
+    "svg": svg_strip.run,
 }
 OF_MATRIX: dict[str, Callable[[Matrix], str]] = {
     "html": html_page.matrix_page,
     "markdown": markdown.comparison,
     "summary": markdown.comparison,
     "junit": junit.comparison,
-    "csv": table.comparison,
-    "svg": strip.comparison,
+    "csv": csv_table.comparison,
+    "svg": svg_strip.comparison,
 }
 
 

@@ -19,7 +19,7 @@ from lab.checker import exposure
 from lab.checker.verdict import measured
 from lab.model.history import RunInfo, TrialRecord
 from lab.model.result import RunResult, TrialResult
-from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
+from lab.report import heat, matrix_words, palette, redundancy_table, remarks, run_words, timeline, trialchart, words
 from lab.report.conditions import line as stands_on
 from lab.report.conditions import lines_of
 from lab.report.dots import Dot, DotRow, dots_chart
@@ -54,27 +54,44 @@ class TrialSection:
         return sum(len((each or "").encode(errors="replace")) for each in (self.chart, self.close_up, self.steps))
 
 
+@dataclass(frozen=True)
+class TierTable:
+    """A table with a line for each tier."""
+
+    heading: str
+    titles: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    note: str
+
+
 def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
     """The page of a run, at most SIZE_MAX_BYTES: of very many trials, those that tell most are drawn."""
     sections = _sections(result, records)
     return _render(
         "run.html.j2",
-        title=f"{result.info.experiment} on {words.stage_name(result.info)}",
+        title=f"{result.info.experiment} on {run_words.stage_name(result.info)}",
         result=result,
-        headline=words.headline(result),
+        headline=run_words.headline(result),
         verdict=result.verdict,
-        verdict_line=words.verdict_line(result),
-        conditions=terminal.conditions(result),
+        verdict_line=run_words.verdict_line(result),
+        conditions=remarks.conditions(result),
         stands_on=[stands_on(result.info.conditions)] if result.info.conditions else [],
         figures=figures(result),
         dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
         rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
-        reserve_titles=reserve.TITLES,
-        reserves=reserve.lines(exposure.over_trials(result.trials)),
-        reserve_note=reserve.note(result.trials),
+        redundancy=_redundancy(result),
         sections=sections,
         not_drawn=len(result.trials) - len(sections),
     )
+
+
+def _redundancy(result: RunResult) -> list[TierTable]:
+    """What was measured of each tier, and what a model makes of it."""
+    found = exposure.over_trials(result.trials)
+    measured = TierTable("", redundancy_table.TITLES, redundancy_table.lines(found), redundancy_table.note(result.trials))
+    modelled = redundancy_table.model_lines(found)
+    model = TierTable(redundancy_table.MODEL_HEADING, redundancy_table.MODEL_TITLES, modelled, redundancy_table.model_note(found))
+    return [each for each in (measured, model) if each.lines]
 
 
 def matrix_page(matrix: Matrix) -> str:
@@ -84,11 +101,11 @@ def matrix_page(matrix: Matrix) -> str:
         "matrix.html.j2",
         title=matrix.title,
         matrix=matrix,
-        headline=words.matrix_headline(matrix),
+        headline=matrix_words.matrix_headline(matrix),
         scale=list(enumerate(heat.STEP_WORDS)),
         lines=[(row, [_heat_cell(row.cell(column.name)) for column in matrix.columns]) for row in matrix.rows],
         charts=[(column, chart) for column, chart in charts if chart],
-        remarks=list(_told(matrix)),
+        remarks=list(_remarks(matrix)),
         stands_on=lines_of([(row.name, row.conditions) for row in matrix.rows]),
     )
 
@@ -109,7 +126,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "seconds": words.seconds,
         "percent": words.percent,
-        "memory": words.memory,
+        "memory": matrix_words.memory,
         "short": _short,
         "tied": _tied,
     }
@@ -169,14 +186,14 @@ def _standing(trial: TrialResult) -> str:
 def _cells(trial: TrialResult) -> dict[str, str]:
     return {
         "trial": f"{trial.number}" + _standing(trial),
-        "fault target": words.broken(trial) or "nothing",
+        "fault target": run_words.broken(trial) or "nothing",
         "longest outage": words.outage_text(trial.total),
         "of reads": words.outage_text(trial.reads),
-        "of writes": words.outage_text(trial.writes) if trial.has_writes else words.NOT_MEASURED,
+        "of writes": words.outage_text(trial.writes) if trial.has_writes else run_words.NOT_MEASURED,
         "longest gap": words.gap_text(trial.total.gap),
         "failed reads": words.failed_text(trial.reads),
-        "failed writes": words.failed_text(trial.writes) if trial.has_writes else words.NOT_MEASURED,
-        "lost writes": words.lost_of(trial),
+        "failed writes": words.failed_text(trial.writes) if trial.has_writes else run_words.NOT_MEASURED,
+        "lost writes": run_words.lost_of(trial),
         "p50": f"{trial.latency_ms['p50']:.1f} ms",
         "p99": f"{trial.latency_ms['p99']:.0f} ms",
         "without redundancy": words.seconds(trial.time_without_redundancy_s),
@@ -212,7 +229,7 @@ def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tu
     return TrialSection(
         trial=trial,
         said=_said(trial),
-        remarks=tuple(_in_words(line) for line in terminal.remarks(info, trial)[:REMARKS_MAX]),
+        remarks=tuple(remarks.remarks(info, trial)[:REMARKS_MAX]),
         chart=trialchart.trial_chart(record, trial, classes),
         bar=f"{bar_s * 1000:.0f} ms" if bar_s < 1 else f"{bar_s:.1f} s",
         close_up=close_up,
@@ -220,20 +237,14 @@ def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tu
     )
 
 
-def _in_words(remark: str) -> str:
-    """A remark, the measure of an expectation in words."""
-    mark = "undecided: "
-    return mark + words.measure_text(remark.removeprefix(mark)) if remark.startswith(mark) else words.measure_text(remark)
-
-
 def _said(trial: TrialResult) -> str:
     """A trial in half a line."""
-    nothing = words.NOBODY_NOTICED if trial.total.intended else "no request was made"
+    nothing = run_words.NOBODY_NOTICED if trial.total.intended else "no request was made"
     said = [f"longest outage {words.longest_text(trial.outages)}" if trial.outages else nothing]
     said += [f"{trial.audit.lost:,} lost writes"] if trial.audit.lost else []
     said += [] if trial.valid else ["not valid"]
     said += ["undecided"] if trial.valid and trial.undecided else []
-    return ", ".join([words.broken(trial) or "no fault", *said])
+    return ", ".join([run_words.broken(trial) or "no fault", *said])
 
 
 def _heat_cell(cell: Cell | None) -> dict[str, object]:
@@ -241,13 +252,13 @@ def _heat_cell(cell: Cell | None) -> dict[str, object]:
     if cell is None:
         return {"class": "untried", "downtime": "", "lines": [], "title": "not tried", "mark": "", "verdict": "", "alarm": False}
     at = heat.level(cell)
-    lines = [words.cell_members(cell), words.cell_interval(cell), *words.cell_beside(cell)]
-    lines += words.cell_alarms(cell)
+    lines = [matrix_words.cell_members(cell), matrix_words.cell_interval(cell), *matrix_words.cell_beside(cell)]
+    lines += matrix_words.cell_alarms(cell)
     return {
         "class": "na" if not cell.applicable else "unknown" if at is None else f"heat-{at}",
-        "downtime": words.cell_downtime(cell),
+        "downtime": matrix_words.cell_downtime(cell),
         "lines": [line for line in lines if line],
-        "title": words.cell_sentence(cell),
+        "title": matrix_words.cell_sentence(cell),
         "mark": heat.mark(cell),
         "verdict": cell.verdict or "",
         "alarm": bool(cell.writes_lost or cell.split_brain_s),
@@ -261,18 +272,14 @@ def _column_chart(column: Column, rows: Sequence[Row]) -> Markup | None:
 
 
 def _cell_dots(name: str, cell: Cell) -> DotRow:
-    bounds = dict(enumerate(cell.downtimes_censored))
-    dots = tuple(
-        Dot(value_s, censored=bounds.get(at, False), name=f"{name}, trial {at + 1}")
-        for at, value_s in enumerate(cell.downtimes_s)
-    )
+    dots = tuple(Dot(each.low, censored=not each.is_exact, name=f"{name}, trial {at}") for at, each in enumerate(cell.outages, 1))
     return DotRow(name, dots, cell.median)
 
 
-def _told(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
+def _remarks(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
     """What is to be said of cells that did not hold or do not apply: row, column, why."""
     for row in matrix.rows:
         for column in matrix.columns:
             cell = row.cell(column.name)
-            if cell and cell.why:
-                yield row.name, column.title, "; ".join(words.grouped(cell.why)[:REMARKS_MAX])
+            if cell and (why := matrix_words.cell_why(cell)):
+                yield row.name, column.title, "; ".join(why[:REMARKS_MAX])

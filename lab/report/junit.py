@@ -14,7 +14,7 @@ from lab.analysis.matrix import Cell, Matrix, Row
 from lab.model.history import RunInfo, TrialRecord
 from lab.model.measures import SURE_WHEN_INVALID, Verdict
 from lab.model.result import RunResult, TrialResult
-from lab.report import terminal, timeline, words
+from lab.report import matrix_words, remarks, run_words, timeline, words
 from lab.report.svg import xml_text
 
 
@@ -55,13 +55,8 @@ def comparison(matrix: Matrix) -> str:
 
 def _trial_case(suite: str, info: RunInfo, record: TrialRecord, trial: TrialResult) -> Case:
     outcome, why = trial_outcome(trial)
-    said = "\n".join(
-        [
-            _seen(trial),
-            *terminal.remarks(info, trial),
-        ]
-    )
-    name = f"trial {trial.number}" + (f" ({words.broken(trial)})" if trial.targets else "")
+    said = "\n".join([_seen(trial), *remarks.remarks(info, trial)])
+    name = f"trial {trial.number}" + (f" ({run_words.broken(trial)})" if trial.targets else "")
     return Case(suite, name, outcome, "; ".join(why), "\n".join(why), timeline.length_s(record), said)
 
 
@@ -73,14 +68,14 @@ def _seen(trial: TrialResult) -> str:
 
 def trial_outcome(trial: TrialResult) -> tuple[str, tuple[str, ...]]:
     """What a trial is as a test, and why. A lost write refutes in an invalid trial too, as it does for the verdict."""
-    lost = tuple(str(check) for check in trial.failures if check.expectation.measure in SURE_WHEN_INVALID)
+    lost = tuple(run_words.check_text(check) for check in trial.failures if check.expectation.measure in SURE_WHEN_INVALID)
     if trial.valid and trial.failures:
-        return "failure", tuple(str(check) for check in trial.failures)
+        return "failure", tuple(run_words.check_text(check) for check in trial.failures)
     if lost:
         return "failure", (*lost, *trial.reasons)
     if not trial.valid:
         return "error", trial.reasons or ("not valid",)
-    undecided = tuple(f"undecided: {check}" for check in trial.undecided)
+    undecided = tuple(f"undecided: {run_words.check_text(check)}" for check in trial.undecided)
     return ("error", undecided) if undecided else ("", ())
 
 
@@ -92,8 +87,9 @@ def _row_cases(matrix: Matrix, row: Row) -> list[Case]:
 def _cell_case(row: Row, column: str, cell: Cell) -> Case:
     outcomes = {Verdict.HELD: "", Verdict.REFUTED: "failure", Verdict.INCONCLUSIVE: "error", None: "error"}
     outcome = outcomes[cell.verdict] if cell.applicable else "skipped"
-    message = "; ".join(cell.why) or (cell.verdict.value if cell.verdict else "not run") if outcome else ""
-    return Case(row.name, column, outcome, message, "\n".join(cell.why), said=words.cell_sentence(cell))
+    why = matrix_words.cell_why(cell)
+    message = "; ".join(why) or (cell.verdict.value if cell.verdict else "not run") if outcome else ""
+    return Case(row.name, column, outcome, message, "\n".join(why), said=matrix_words.cell_sentence(cell))
 
 
 def _document(name: str, suites: Sequence[ElementTree.Element]) -> str:

@@ -13,8 +13,7 @@ from lab.checker import exposure
 from lab.model.history import RunInfo, TrialRecord
 from lab.model.measures import Verdict
 from lab.model.result import RunResult, TrialResult
-from lab.report import heat, reserve, terminal, words
-from lab.report.bins import bins
+from lab.report import heat, matrix_words, redundancy_table, remarks, run_words, text_strip, words
 from lab.report.conditions import line as stands_on
 from lab.report.conditions import lines_of
 from lab.report.figures import figures
@@ -54,8 +53,8 @@ def summary(result: RunResult, records: Sequence[TrialRecord], limit_bytes: int 
     """A run for the summary of a CI step: the same, and each trial along its time."""
     whole = run(result, limit_bytes // 2)
     key = (
-        f"One character is 100 ms: `{terminal.GOOD}` good, `{terminal.SLOW}` slow, `{terminal.BAD}` failed, "
-        f"`{terminal.EXPOSED}` the tier has no redundancy left."
+        f"One character is 100 ms: `{text_strip.GOOD}` good, `{text_strip.SLOW}` slow, `{text_strip.BAD}` failed, "
+        f"`{text_strip.EXPOSED}` the tier has no redundancy left."
     )
     strips = [_strip(record, trial) for record, trial in zip(records, result.trials, strict=True)]
     return _fitted([whole, key], strips, limit_bytes)
@@ -68,14 +67,16 @@ def comparison(matrix: Matrix, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str
     head = [
         f"### {plain(matrix.title)}",
         "",
-        plain(words.matrix_headline(matrix), SENTENCE_MAX_CHARACTERS),
+        plain(matrix_words.matrix_headline(matrix), SENTENCE_MAX_CHARACTERS),
         "",
         *([f"{more} more faults are left out.", ""] if more else []),
         *_stands_on(matrix),
         _row(["stage", *(column.title for column in columns), "costs"]),
         _rule(len(columns) + 2),
     ]
-    rows = [_row([row.name, *(_cell(row.cell(column.name)) for column in columns), words.cost(row)]) for row in matrix.rows]
+    rows = [
+        _row([row.name, *(_cell(row.cell(column.name)) for column in columns), matrix_words.cost(row)]) for row in matrix.rows
+    ]
     return _fitted(head, rows, limit_bytes)
 
 
@@ -100,38 +101,41 @@ def _spelled(match: re.Match[str]) -> str:
 
 
 def _run_head(result: RunResult) -> list[str]:
-    title = f"{result.verdict.value}: {result.info.experiment} on {words.stage_name(result.info)}"
+    title = f"{result.verdict.value}: {result.info.experiment} on {run_words.stage_name(result.info)}"
     return [
         f"### {SIGNS[result.verdict]} {plain(title)}",
         "",
-        plain(words.headline(result), SENTENCE_MAX_CHARACTERS),
+        plain(run_words.headline(result), SENTENCE_MAX_CHARACTERS),
         "",
-        plain(words.verdict_line(result), SENTENCE_MAX_CHARACTERS),
-        *(line for said in terminal.conditions(result) for line in ("", plain(said))),
+        plain(run_words.verdict_line(result), SENTENCE_MAX_CHARACTERS),
+        *(line for said in remarks.conditions(result) for line in ("", plain(said))),
         "",
         _row(("figure", "value", "")),
         _rule(3),
         *(_row((figure.name, figure.value, figure.detail)) for figure in figures(result)),
         "",
-        *_reserves(result),
+        *_redundancy(result),
         f"Seed {result.info.seed}, {result.info.plan.rate_per_s:g} requests a second, begun {plain(result.info.started_at)}.",
         *(["", f"_{plain(stands_on(result.info.conditions))}_"] if result.info.conditions else []),
     ]
 
 
-def _reserves(result: RunResult) -> list[str]:
+def _redundancy(result: RunResult) -> list[str]:
     """A row a tier: how many more failures it survives, and for how long none."""
-    rows = [_row(line) for line in reserve.lines(exposure.over_trials(result.trials))]
-    if not rows:
+    found = exposure.over_trials(result.trials)
+    if not found:
         return []
-    return [
-        _row(reserve.TITLES),
-        _rule(len(reserve.TITLES)),
-        *rows,
-        "",
-        plain(reserve.note(result.trials), SENTENCE_MAX_CHARACTERS),
-        "",
-    ]
+    measured = _table(redundancy_table.TITLES, redundancy_table.lines(found), redundancy_table.note(result.trials))
+    modelled = redundancy_table.model_lines(found)
+    if not modelled:
+        return measured
+    heading = f"**{redundancy_table.MODEL_HEADING}**"
+    return [*measured, heading, "", *_table(redundancy_table.MODEL_TITLES, modelled, redundancy_table.model_note(found))]
+
+
+def _table(titles: Sequence[str], lines: Sequence[Sequence[str]], note: str) -> list[str]:
+    rows = map(_row, lines)
+    return [_row(titles), _rule(len(titles)), *rows, "", plain(note, SENTENCE_MAX_CHARACTERS), ""]
 
 
 def _trial_row(info: RunInfo, trial: TrialResult) -> str:
@@ -143,19 +147,19 @@ def _trial_row(info: RunInfo, trial: TrialResult) -> str:
 def _trial_cells(info: RunInfo, trial: TrialResult) -> tuple[str, ...]:
     return (
         str(trial.number) if trial.valid else f"{trial.number} (not valid)",
-        words.broken(trial) or "-",
+        run_words.broken(trial) or "-",
         words.outage_text(trial.total),
         words.gap_text(trial.total.gap),
         words.failed_text(trial.reads),
-        words.failed_text(trial.writes) if trial.has_writes else words.NOT_MEASURED,
-        words.lost_of(trial),
+        words.failed_text(trial.writes) if trial.has_writes else run_words.NOT_MEASURED,
+        run_words.lost_of(trial),
         f"{trial.latency_ms['p99']:.0f} ms",
         "; ".join(
             [
                 *trial.reasons,
-                *(words.check_text(each) for each in trial.failures),
-                *(f"undecided: {words.check_text(each)}" for each in trial.undecided),
-                *terminal.each_fault(info, trial),
+                *(run_words.check_text(each) for each in trial.failures),
+                *(f"undecided: {run_words.check_text(each)}" for each in trial.undecided),
+                *remarks.each_fault(info, trial),
             ]
         ),
     )
@@ -164,8 +168,10 @@ def _trial_cells(info: RunInfo, trial: TrialResult) -> tuple[str, ...]:
 def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    beside = [each for each in (words.cell_members(cell), words.cell_apart(cell), words.cell_gap(cell)) if each]
-    return ", ".join([f"{words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *beside, *words.cell_alarms(cell)])
+    beside = [
+        each for each in (matrix_words.cell_members(cell), matrix_words.cell_apart(cell), matrix_words.cell_gap(cell)) if each
+    ]
+    return ", ".join([f"{matrix_words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *beside, *matrix_words.cell_alarms(cell)])
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -178,12 +184,7 @@ def _rule(columns: int) -> str:
 
 def _strip(record: TrialRecord, trial: TrialResult) -> str:
     """A trial as characters; of ours alone, so nothing in it needs escaping."""
-    characters = "".join(terminal.character(cell) for cell in bins(record.arrivals, record.plan.deadline_s, terminal.BIN_S))
-    lines = [characters[start : start + STRIP_CHARACTERS] for start in range(0, len(characters), STRIP_CHARACTERS)]
-    timed = []
-    for at, line in enumerate(lines):
-        timed.append(f"{at * STRIP_CHARACTERS * terminal.BIN_S:7.1f} s {line}")
-        timed += [f"{tier:>9} {band.rstrip()}" for tier, band in terminal.bands(trial, at * STRIP_CHARACTERS, len(line))]
+    timed = text_strip.lines(record, trial, STRIP_CHARACTERS)
     return "\n".join([f"\nTrial {record.number}:\n", "```text", *timed, "```"])
 
 

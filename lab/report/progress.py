@@ -11,9 +11,9 @@ from rich.text import Text
 
 from lab.model.history import Arrival, TrialRecord
 from lab.model.result import TrialResult
-from lab.report import words
+from lab.report import run_words, words
 from lab.report.bins import bins
-from lab.report.terminal import BIN_S, strip
+from lab.report.text_strip import BIN_S, strip
 
 TAIL_CHARACTERS = 60
 
@@ -61,7 +61,7 @@ class ConsoleProgress:
     def done(self, result: TrialResult, record: TrialRecord) -> None:
         """A trial has its figures."""
         valid = "" if result.valid else "  not valid: " + "; ".join(result.reasons)
-        lost = f", lost writes {words.lost_of(result)}" if result.has_writes else ""
+        lost = f", lost writes {run_words.lost_of(result)}" if result.has_writes else ""
         self._console.print(
             f"  {'outage':<9}{words.outage_text(result.total)}, longest gap {words.gap_text(result.total.gap)}{lost}{valid}",
             highlight=False,

@@ -17,9 +17,9 @@ from lab.probe.bgp import LAST_RESORT_MED
 WIDTH = 80
 # From the users inwards: what a request meets first stands first.
 TIERS = ("lb", "web", "db", "monitor")
-ILL_STYLE = "bold red"
+UNHEALTHY_STYLE = "bold red"
 SPENT_STYLE = "yellow"
-GONE = "gone"
+GONE = "missing"
 # What takes no time is on its way, and no lag.
 AGE_MIN_S = 0.1
 UNITS = ("B", "KiB", "MiB", "GiB")
@@ -34,13 +34,13 @@ class Chart:
     """In the roles that they play now."""
     cluster_status: ClusterStatus | None
     unasked: str = ""
-    """Why there is no survey."""
+    """Why it could not be observed."""
     announced: Mapping[str, int] | None = None
     """The MED with which each balancer announces the users' address; None where that is not how it is found, or unknown."""
 
     @property
     def evidence(self) -> redundancy.SystemState | None:
-        """What the survey shows to work; None without one."""
+        """What is observed to work; None where nothing is."""
         return redundancy.system_state(self.stage, self.boxes, self.cluster_status) if self.cluster_status else None
 
 
@@ -64,14 +64,14 @@ def _margins(chart: Chart) -> list[Text]:
     """How many more may fail, tier by tier."""
     evidence = chart.evidence
     if evidence is None:
-        return [Text(f"{chart.unasked}: roles, copies and margins are unknown", style=ILL_STYLE)]
+        return [Text(f"{chart.unasked}: roles, replicas and failures tolerated are unknown", style=UNHEALTHY_STYLE)]
     if not redundancy.outcomes(evidence):
-        return [Text("writes are gone, and nothing that can be seen brings them back by itself", style=ILL_STYLE)]
+        return [Text("no writes, and no failover that would restore them", style=UNHEALTHY_STYLE)]
     return [_margin(tier, count) for tier, count in redundancy.failures_tolerated(evidence).items()]
 
 
 def _margin(tier: Tier, count: int) -> Text:
-    return Text(f"{tier}: survives {count} more" if count else f"{tier}: survives none", style="" if count else SPENT_STYLE)
+    return Text(f"{tier}: failures tolerated {count or 'none'}", style="" if count else SPENT_STYLE)
 
 
 def _missing(chart: Chart) -> list[Box]:
@@ -82,15 +82,16 @@ def _missing(chart: Chart) -> list[Box]:
 
 
 def _address(chart: Chart) -> str:
-    """Where the address that users know leads."""
+    """Which box owns the address that users know."""
     entry = chart.stage.entry[0]
     if not chart.stage.balancers:
         found = [box.service for box in chart.boxes if entry in box.addresses.values()]
     elif chart.cluster_status:
         found = list(chart.cluster_status.view.vip_claimants)
     else:
-        return f"users' address {entry}"
-    return f"users' address {entry} leads to {' and to '.join(found)}" if found else f"users' address {entry} leads nowhere"
+        return f"VIP {entry}"
+    name = "VIP" if chart.stage.balancers else "entry"
+    return f"{name} {entry}: {' and '.join(found) or 'no owner'}"
 
 
 # Places
@@ -148,14 +149,14 @@ def _tier(box: Box) -> int:
 
 def _row(chart: Chart, box: Box, width: int, columns: tuple[int, int, int]) -> Text:
     name, played, condition = columns
-    words = f"{' ' if box.is_healthy else '!'} {box.service:<{name}}  {role(box):<{played}}  {box.condition:<{condition}}  {note(chart, box)}"
-    row = Text(words.rstrip(), style="" if box.is_healthy else ILL_STYLE)
+    words = f"{' ' if box.is_healthy else '!'} {box.service:<{name}}  {role(box):<{played}} {box.condition:<{condition}}  {note(chart, box)}"
+    row = Text(words.rstrip(), style="" if box.is_healthy else UNHEALTHY_STYLE)
     row.truncate(width, overflow="ellipsis")
     return row
 
 
 def note(chart: Chart, box: Box) -> str:
-    """What else there is to say of a box: of a database its copy, of a balancer whom it serves with."""
+    """What else there is to say of a box: of a database its replication, of a balancer its backends."""
     cluster_status, roles = chart.cluster_status, set(box.roles)
     if cluster_status is None or not box.is_system:
         return ""
@@ -166,65 +167,66 @@ def note(chart: Chart, box: Box) -> str:
     if "monitor" in roles:
         return _of_monitor(cluster_status.node_states)
     unused = sorted(name for name, known in cluster_status.backends.items() if known.get(box.service) is False)
-    return f"gets no requests from {', '.join(unused)}" if unused else ""
+    return f"down for {', '.join(unused)}" if unused else ""
 
 
 def _of_database(cluster_status: ClusterStatus, name: str) -> str:
     state, copy = cluster_status.view.databases[name], cluster_status.replicas.get(name)
     if state is DatabaseState.PRIMARY:
-        return f"takes orders; {_copies(cluster_status)}"
+        return f"primary; {_replicas(cluster_status)}"
     if state is DatabaseState.SYNC_BLOCKED:
-        return "takes orders, acknowledges none"
+        return "primary; sync-blocked, acknowledges none"
     if state is DatabaseState.READ_ONLY:
-        return "primary, read-only: refuses orders"
+        return "primary; read-only, refuses writes"
     words = ["does not answer"] if state is DatabaseState.UNREACHABLE else []
     if copy:
-        follows = "awaited" if copy.synchronous else "follows" if copy.streams else "does not follow"
+        follows = "synchronous" if copy.synchronous else "streaming" if copy.streams else "not streaming"
         words += [] if words else [follows]
-        words += [behind(copy.lag_bytes, copy.replay_lag_s)] if copy.lag_bytes is not None else []
+        words += [lag(copy.lag_bytes, copy.replay_lag_s)] if copy.lag_bytes is not None else []
     return ", ".join(words)
 
 
-def _copies(cluster_status: ClusterStatus) -> str:
-    synchronous = sum(copy.synchronous for copy in cluster_status.replicas.values())
-    return f"{sum(copy.streams for copy in cluster_status.replicas.values())} follow, {synchronous} awaited"
+def _replicas(cluster_status: ClusterStatus) -> str:
+    replicas = cluster_status.replicas.values()
+    streaming, synchronous = sum(each.streams for each in replicas), sum(each.synchronous for each in replicas)
+    return f"{streaming} {'replica' if streaming == 1 else 'replicas'} streaming, {synchronous} synchronous"
 
 
-def behind(count: int, age_s: float | None) -> str:
-    """How far a copy is behind: 0 B behind; 1.5 MiB, 12 s behind."""
+def lag(count: int, age_s: float | None) -> str:
+    """How far a replica is behind: lag 0 B; lag 1.5 MiB, 12 s."""
     size, unit = float(count), 0
     while size >= 1024 and unit < len(UNITS) - 1:
         size, unit = size / 1024, unit + 1
     age = f", {age_s:.{0 if age_s >= 10 else 1}f} s" if age_s and age_s >= AGE_MIN_S else ""
-    return f"{size:.{1 if unit and size < 100 else 0}f} {UNITS[unit]}{age} behind"
+    return f"lag {size:.{1 if unit and size < 100 else 0}f} {UNITS[unit]}{age}"
 
 
 def _of_balancer(chart: Chart, cluster_status: ClusterStatus, name: str) -> str:
     known = cluster_status.backends.get(name)
     if known is None:
         return "does not answer"
-    used = f"{sum(known.values())} of {len(known)} web boxes"
+    used = f"{sum(known.values())}/{len(known)} backends up"
     if not chart.stage.balancers:
         return used
     if chart.announced is not None:
         here = name in cluster_status.view.vip_claimants
         return f"{_announcement(chart.announced.get(name), here)}; {used}"
     if name in cluster_status.view.vip_claimants:
-        return f"users come here; {used}"
-    return f"{'ready' if name in cluster_status.view.serving else 'not ready'}; {used}"
+        return f"VIP owner; {used}"
+    return f"{'passive' if name in cluster_status.view.serving else 'passive, not ready'}; {used}"
 
 
 def _announcement(med: int | None, here: bool) -> str:
     if med is None:
-        return "users come here" if here else "announces nothing"
+        return "VIP owner" if here else "announces nothing"
     called = "last resort" if med > LAST_RESORT_MED else "" if here else "announces"
-    return f"{', '.join(filter(None, ('users come here' if here else '', called)))}, MED {med}"
+    return f"{', '.join(filter(None, ('VIP owner' if here else '', called)))}, MED {med}"
 
 
 def _of_monitor(node_states: dict[str, NodeState] | None) -> str:
     if node_states is None:
         return "does not answer"
-    return f"finds {sum(word.is_healthy for word in node_states.values())} of {len(node_states)} databases well"
+    return f"reports {sum(each.is_healthy for each in node_states.values())}/{len(node_states)} databases healthy"
 
 
 # JSON
@@ -239,17 +241,19 @@ def as_document(chart: Chart) -> dict[str, Any]:
         "failover": chart.stage.failover,
         "title": chart.stage.title,
         "entry": chart.stage.entry[0],
-        "holders": list(view.vip_claimants) if view else [],
-        "wire": view.vip_owner if view else "",
+        "vip_claimants": list(view.vip_claimants) if view else [],
+        "vip_owner": view.vip_owner if view else "",
         "missing": [box.service for box in _missing(chart)],
         "serves": bool(redundancy.outcomes(evidence)) if evidence else None,
-        "survives": {tier.value: count for tier, count in redundancy.failures_tolerated(evidence).items()} if evidence else None,
+        "failures_tolerated": {tier.value: count for tier, count in redundancy.failures_tolerated(evidence).items()}
+        if evidence
+        else None,
         "unasked": chart.unasked or None,
     }
 
 
 def box_document(box: Box, chart: Chart | None = None) -> dict[str, Any]:
-    """A box as JSON-ready data; what only some boxes have is null for the others, and where nobody could be asked."""
+    """A box as JSON-ready data; what only some boxes have is null for the others, and where it could not be observed."""
     cluster_status = chart.cluster_status if chart else None
     copy = cluster_status.replicas.get(box.service) if cluster_status else None
     judged = (cluster_status.node_states or {}).get(box.service) if cluster_status else None
@@ -262,11 +266,21 @@ def box_document(box: Box, chart: Chart | None = None) -> dict[str, Any]:
         "roles": list(box.roles),
         "status": box.status,
         "health": box.health,
-        "well": box.is_healthy,
+        "healthy": box.is_healthy,
         "condition": box.condition,
         "database": cluster_status.view.databases.get(box.service) if cluster_status else None,
-        "copy": asdict(copy) if copy else None,
-        "judged": asdict(judged) if judged else None,
+        "replica": asdict(copy) if copy else None,
+        "node_state": _node_state(judged) if judged else None,
         "backends": known,
         "announces": chart.announced.get(box.service) if chart and chart.announced else None,
+    }
+
+
+def _node_state(found: NodeState) -> dict[str, Any]:
+    """The monitor's view of a database."""
+    return {
+        "state": found.state,
+        "healthy": found.is_healthy,
+        "promotable": found.is_promotable,
+        "votes": found.votes,
     }

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from lab.checker.latency import SLOW_S
 from lab.model.history import Arrival, TrialRecord
 from lab.model.result import TrialResult
-from lab.report import svg, timeline, words
+from lab.report import run_words, svg, timeline, words
 from lab.report.timeline import BIN_S, OTHER, Cell, Lane, Span
 
 WIDTH = 1000.0
@@ -304,7 +304,7 @@ def _marks(trial: TrialResult, frame: Frame) -> Panel:
     since_s = trial.phases.get("inject_s", 0.0)
     labels = []
     for name, at_s in _shown(trial, frame):
-        what = f"{words.broken(trial)}:" if name == "inject_s" and trial.targets else ""
+        what = f"{run_words.broken(trial)}:" if name == "inject_s" and trial.targets else ""
         after = "" if name == "inject_s" else f" +{at_s - since_s:.2f} s" if at_s >= since_s else f" {at_s - since_s:.2f} s"
         labels.append(
             svg.Label(

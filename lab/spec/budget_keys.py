@@ -20,7 +20,7 @@ class LimitKeys(Strict):
     downtime_median_s: Bound | None = None
     writes_lost: Bound | None = None
     split_brain_s: Bound | None = None
-    without_redundancy_s: Bound | None = None
+    time_without_redundancy_s: Bound | None = None
     trials: Annotated[int, Field(ge=1, le=TRIALS_MAX), Must(f"a whole number from 1 to {TRIALS_MAX}", "trials: 5")] = 1
 
     @model_validator(mode="after")

@@ -17,7 +17,6 @@ import pytest
 
 from lab.cluster import images
 from lab.cluster.cluster import Cluster
-from lab.engine.compose import ca_bundle
 from lab.engine.engine import Engine
 from lab.engine.scope import STAGE_LABEL
 from lab.errors import PreflightError, UsageError
@@ -110,9 +109,7 @@ def remove() -> None:
 
 @pytest.fixture(scope="module")
 def tiny(engine: Engine) -> Iterator[Engine]:
-    for name in ("base", "network"):
-        if engine.image_source(name) != images.source_digest(name):
-            engine.build_image(name, images.source_digest(name), ca_bundle())
+    images.build(engine, print, ("base", "network"))
     remove()
     for network, subnet in SUBNETS.items():
         docker("network", "create", "--internal", "--subnet", subnet, "--label", f"{STAGE_LABEL}={NUMBER}", network)

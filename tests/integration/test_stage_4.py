@@ -61,7 +61,7 @@ def test_without_an_operator_nothing_happens(stage_4: Lab, engine: Engine) -> No
     [trial] = document["trials"]
     assert code == EXIT_REFUTED
     assert trial["downtime_censored"]
-    assert trial["writable_databases"]["none_s"] > 3
+    assert trial["writable_databases"]["no_writer_s"] > 3
     assert trial["writes_audit"]["lost"] == 0
     assert_redundant(engine)
 

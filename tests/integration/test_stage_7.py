@@ -32,7 +32,7 @@ def test_one_region_goes_on_without_the_other(lab: Lab, engine: Engine, experime
     _, document = lab.run(7, experiment, "--observe", "8s")
     [trial] = document["trials"]
     assert trial["writes_audit"]["lost"] == 0
-    assert trial["writable_databases"]["multiple_s"] == 0
+    assert trial["writable_databases"]["multiple_writers_s"] == 0
     assert longest(trial, "write_outages") < WRITES_CEILING_S
     assert longest(trial, "read_outages") < READS_CEILING_S
     stage = stages.find("7")

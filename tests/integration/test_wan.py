@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from lab.cluster import images
-from lab.engine.compose import ca_bundle
 from lab.engine.engine import Engine
 from lab.process import wait_until
 from tests.integration.driver import TRIES, docker
@@ -43,9 +42,7 @@ def remove() -> None:
 
 @pytest.fixture(scope="module")
 def networks(engine: Engine) -> Iterator[None]:
-    for name in ("base", "wan"):
-        if engine.image_source(name) != images.source_digest(name):
-            engine.build_image(name, images.source_digest(name), ca_bundle())
+    images.build(engine, print, ("base", "wan"))
     remove()
     options = [flag for name, value in OPTIONS.items() for flag in ("-o", f"com.docker.network.bridge.{name}={value}")]
     for region, subnet in SUBNETS.items():

@@ -45,8 +45,8 @@ class PlayedBench:
     unknown: LabError | None = None
     """Why the conditions cannot be found out."""
 
-    def start(self, stage: Stage, anew: bool) -> None:
-        self._do(f"start {stage.project}{' anew' if anew else ''}")
+    def start(self, stage: Stage, fresh: bool) -> None:
+        self._do(f"start {stage.project}{' fresh' if fresh else ''}")
 
     def stop(self, stage: Stage) -> None:
         self._do(f"stop {stage.project}")

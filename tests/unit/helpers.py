@@ -243,7 +243,7 @@ def cluster_status_of(of: Stage, **changes: Any) -> ClusterStatus:
     return replace(whole, **changes)
 
 
-COMMANDS_OF_AN_ENGINE = ("campaigns", "chaos", "monkey", "own_stack", "run", "selftest", "soak", "stage")
+COMMANDS_OF_AN_ENGINE = ("campaigns", "chaos", "doctor", "images", "monkey", "own_stack", "run", "selftest", "stage")
 """The modules of the command line that ask for an engine."""
 
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from lab.analysis.matrix import Cell, Column, Matrix, Row, not_applicable
-from lab.analysis.summary import median_interval
+from lab.analysis.cell import not_applicable
+from lab.analysis.matrix import Cell, Column, Matrix, Member, Row
+from lab.analysis.summary import median_interval, sample_median
+from lab.checker.outages import at_least
 from lab.model.measures import Verdict
 
 __all__ = ["cell", "matrix", "not_applicable", "row"]
@@ -31,7 +33,7 @@ def cell(column: str = "kill-web", *downtimes_s: float, censored: bool = False, 
         downtime_coverage_ratio=coverage,
         downtime_censored=censored,
         availability_ratio=0.99 if downtimes_s else None,
-        without_redundancy_s=2.0 if downtimes_s else None,
+        time_without_redundancy_s=2.0 if downtimes_s else None,
     )
     return replace(measured, **changes)
 
@@ -48,3 +50,18 @@ def matrix(*rows: Row, **changes: Any) -> Matrix:
     names = dict.fromkeys(cell.column for row in rows for cell in row.cells)
     columns = tuple(Column(name, f"{name} happens") for name in names)
     return replace(Matrix("Stages", "2026-01-31T12:00:00Z", 7, 100.0, 1.0, columns, rows), **changes)
+
+
+def member(target: str, *downtimes_s: float, censored: bool | tuple[bool, ...] = False, **changes: Any) -> Member:
+    """A target whose trials were all valid and measured these downtimes."""
+    bounds = censored if isinstance(censored, tuple) else (censored,) * len(downtimes_s)
+    known = sample_median([at_least(*each) for each in zip(downtimes_s, bounds, strict=True)]) if downtimes_s else None
+    figures: dict[str, Any] = {
+        "trials": len(downtimes_s),
+        "trials_valid": len(downtimes_s),
+        "downtimes_s": downtimes_s,
+        "downtimes_censored": bounds,
+        "downtime_median_s": known.low if known else None,
+        "downtime_censored": bool(known and known.is_bound),
+    }
+    return Member(target=target, **figures | changes)

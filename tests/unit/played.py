@@ -171,9 +171,6 @@ class PlayedEngine:
     def image_source(self, name: str) -> str | None:
         return None
 
-    def build_image(self, name: str, source: str, ca_bundle: Path | None) -> None:
-        self.done.append(f"build {name}")
-
     def ensure_base_image(self) -> None:
         self.done.append("ensure base image")
 

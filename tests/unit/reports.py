@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lab.analysis.matrix import Cell, Column, Matrix, Row, not_applicable
+from lab.analysis.cell import not_applicable
+from lab.analysis.matrix import Cell, Column, Matrix, Row
 from lab.analysis.summary import summarise
 from lab.checker.trial import measure_trial
 from lab.checker.validity import generator_report
@@ -103,7 +104,7 @@ def cell(column: str, downtimes_s: Sequence[float], **changes: Any) -> Cell:
         downtime_high_s=ordered[-1] if ordered else None,
         downtime_coverage_ratio=0.75 if ordered else None,
         availability_ratio=0.9 if ordered else None,
-        without_redundancy_s=4.0,
+        time_without_redundancy_s=4.0,
     )
     return replace(found, **changes)
 

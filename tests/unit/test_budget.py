@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.analysis import budget
-from lab.analysis.matrix import Member
 from lab.errors import UsageError
 from lab.model.measures import Verdict
-from tests.unit.matrices import cell, matrix, row
+from lab.report.gate_words import budget_why
+from tests.unit.matrices import cell, matrix, member, row
 
 GOOD = """\
 # What a commit may cost.
@@ -122,25 +122,25 @@ def verdicts(tmp_path: Path, *cells: Any, bounds: str = "{downtime_longest_s: 1.
     ("measured", "expected", "said"),
     [
         (cell("kill-web", 0.1, 0.2, 1.0), Verdict.HELD, ()),
-        (cell("kill-web", 0.1, 0.2, 1.01), Verdict.REFUTED, ("downtime_longest_s at most 1: was 1.01",)),
-        (cell("kill-web", 0.1, 0.2, 0.3, writes_lost=2), Verdict.REFUTED, ("writes_lost at most 0: was 2",)),
+        (cell("kill-web", 0.1, 0.2, 1.01), Verdict.REFUTED, ("longest outage at most 1 s: was 1.01 s",)),
+        (cell("kill-web", 0.1, 0.2, 0.3, writes_lost=2), Verdict.REFUTED, ("lost writes at most 0: was 2",)),
         (cell("kill-web", 0.1, 0.2), Verdict.INCONCLUSIVE, ("2 valid trials of 3",)),
         # A broken limit is broken, however few the trials.
-        (cell("kill-web", 5.0), Verdict.REFUTED, ("downtime_longest_s at most 1: was 5",)),
-        (cell("kill-web", 5.0, censored=True), Verdict.REFUTED, ("downtime_longest_s at most 1: was at least 5",)),
-        (cell("kill-web", writes_lost=1), Verdict.REFUTED, ("writes_lost at most 0: was 1",)),
-        (cell("kill-web", why=("fault-unverified",)), Verdict.INCONCLUSIVE, ("0 valid trials of 3: no-bite",)),
+        (cell("kill-web", 5.0), Verdict.REFUTED, ("longest outage at most 1 s: was 5 s",)),
+        (cell("kill-web", 5.0, censored=True), Verdict.REFUTED, ("longest outage at most 1 s: was at least 5 s",)),
+        (cell("kill-web", writes_lost=1), Verdict.REFUTED, ("lost writes at most 0: was 1",)),
+        (cell("kill-web", why=("fault-unverified",)), Verdict.INCONCLUSIVE, ("0 valid trials of 3: fault-unverified",)),
     ],
 )
 def test_the_gate(tmp_path: Path, measured: Any, expected: Verdict, said: tuple[str, ...]) -> None:
     found = verdicts(tmp_path, measured)
-    assert (found.verdict, found.why) == (expected, said)
+    assert (found.verdict, tuple(budget_why(found))) == (expected, said)
 
 
 def test_a_lower_bound_within_the_limit_proves_nothing(tmp_path: Path) -> None:
     found = verdicts(tmp_path, cell("kill-web", 0.5, 0.5, 0.5, censored=True))
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "healed too soon" in found.why[0]
+    assert "healed too soon" in budget_why(found)[0]
     # Of writes it proves as much as any.
     assert verdicts(tmp_path, cell("kill-web", 0.5, censored=True), bounds="{writes_lost: 0}").verdict is Verdict.HELD
 
@@ -159,42 +159,50 @@ def test_one_trial_that_was_healed_leaves_open_only_what_it_could_change(
 
 def test_a_median_of_some_trials_only_keeps_no_limit(tmp_path: Path) -> None:
     """Those in which redundancy was not seen to be restored are the longest, not none."""
-    found = verdicts(tmp_path, cell("kill-web", 0.1, without_redundancy_s=2.0, degraded_unknown=4), bounds="{degraded_s: 5}")
-    assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, ("degraded_s is not known of every trial",))
+    found = verdicts(
+        tmp_path,
+        cell("kill-web", 0.1, time_without_redundancy_s=2.0, time_without_redundancy_unknown=4),
+        bounds="{time_without_redundancy_s: 5}",
+    )
+    assert (found.verdict, tuple(budget_why(found))) == (
+        Verdict.INCONCLUSIVE,
+        ("the time without redundancy is not known of every trial",),
+    )
 
 
 def test_a_split_brain_that_nothing_watched_keeps_no_limit(tmp_path: Path) -> None:
     found = verdicts(tmp_path, cell("kill-web", 0.1, split_brain_s=None), bounds="{split_brain_s: 0}")
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert found.why == ("whether two databases took writes at once is not known: not every trial was watched",)
+    assert budget_why(found) == ["whether there was a split brain is not known: the databases were not observed in each trial"]
     assert verdicts(tmp_path, cell("kill-web", 0.1), bounds="{split_brain_s: 0}").verdict is Verdict.HELD
     assert verdicts(tmp_path, cell("kill-web", 0.1, split_brain_s=0.2), bounds="{split_brain_s: 0}").verdict is Verdict.REFUTED
 
 
 def test_what_was_not_measured_is_not_held(tmp_path: Path) -> None:
-    assert verdicts(tmp_path).why == ("it was not measured",)
+    assert budget_why(verdicts(tmp_path)) == ["it was not measured"]
     assert (
-        verdicts(tmp_path, cell("kill-web", 1.0, without_redundancy_s=None), bounds="{degraded_s: 5}").verdict
+        verdicts(tmp_path, cell("kill-web", 1.0, time_without_redundancy_s=None), bounds="{time_without_redundancy_s: 5}").verdict
         is Verdict.INCONCLUSIVE
     )
     assert (
-        verdicts(tmp_path, cell("kill-web", 1.0, without_redundancy_s=5.5), bounds="{degraded_s: 5}").verdict is Verdict.REFUTED
+        verdicts(tmp_path, cell("kill-web", 1.0, time_without_redundancy_s=5.5), bounds="{time_without_redundancy_s: 5}").verdict
+        is Verdict.REFUTED
     )
 
 
 def test_a_budget_is_about_every_target(tmp_path: Path) -> None:
     """The longest outage may be that of a target whose median is not the worst."""
-    a = Member("zone:a", 3, 3, (0.6, 0.6, 0.6), (False,) * 3, 0.6)
-    b = Member("zone:b", 3, 3, (0.1, 0.1, 1.4), (False,) * 3, 0.1)
+    a = member("zone:a", 0.6, 0.6, 0.6)
+    b = member("zone:b", 0.1, 0.1, 1.4)
     found = verdicts(tmp_path, cell("kill-web", *a.downtimes_s, members=(a, b), worst="zone:a"))
-    assert (found.verdict, found.why) == (Verdict.REFUTED, ("downtime_longest_s at most 1: was 1.40",))
+    assert (found.verdict, tuple(budget_why(found))) == (Verdict.REFUTED, ("longest outage at most 1 s: was 1.40 s",))
     few = replace(b, trials_valid=2, downtimes_s=(0.1, 0.1), downtimes_censored=(False,) * 2)
     found = verdicts(tmp_path, cell("kill-web", *a.downtimes_s, members=(a, few), worst="zone:a"))
-    assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, ("2 valid trials of 3",))
+    assert (found.verdict, tuple(budget_why(found))) == (Verdict.INCONCLUSIVE, ("2 valid trials of 3",))
 
 
 @pytest.mark.parametrize("unknown", [1, None])
 def test_losses_that_would_not_have_shown_keep_no_limit(tmp_path: Path, unknown: int | None) -> None:
     found = verdicts(tmp_path, cell("kill-web", 0.1, 0.1, 0.1, audits_incomplete=unknown))
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "whether a write was lost is not known" in found.why[0]
+    assert "whether a write was lost is not known" in budget_why(found)[0]

@@ -102,7 +102,7 @@ def test_open_fault_comes_before_what_it_has_left_of_the_project(
 
 def test_plan_is_shown_and_nothing_done(lab: Lab, runs: Callable[..., PlayedVisit], compose: str) -> None:  # noqa: F811
     plays = runs()
-    arguments = ("run", "--compose", compose, "--url", "http://lb:8080/", "--pause", "app", "--observe", "3s", "--seed", "1")
+    arguments = ("run", "--compose", compose, "--url", "http://lb:8080/", "--pause", "app", "--duration", "3s", "--seed", "1")
     done = lab(*arguments, "--dry-run", "--json")
     assert (done.code, done.errors) == (EXIT_HELD, [])
     plan: dict[str, Any] = json.loads(done.out)
@@ -167,7 +167,7 @@ def test_example_is_what_the_guide_says() -> None:
 
 def test_guide_names_every_option_and_every_key() -> None:
     options = [name for each in cli.commands["run"].params for name in each.opts if name.startswith("--")]
-    rest = {"--web-ui", "--failover", "--repair", "--repair-after"}
+    rest = {"--web-ui", "--failover", "--repair", "--repair-delay"}
     assert [name for name in options if name not in rest and f"`{name}" not in GUIDE] == []
     assert [key for key in OwnFile.model_fields if not re.search(rf"`{key}`", GUIDE)] == []
 

@@ -18,7 +18,7 @@ from lab.engine.engine import EngineInfo, ExecResult
 from lab.errors import UsageError
 from lab.model.history import Conditions, Machine, Timer
 from lab.model.topology import Box, Stage
-from lab.report import files, strip
+from lab.report import files, svg_strip
 from lab.report.conditions import line, lines_of
 from lab.spec import conditions, located_yaml, stages
 from lab.spec.conditions import from_document, of, timers
@@ -244,7 +244,7 @@ def test_a_run_from_before_it_was_noted(tmp_path: Path) -> None:
     result, records = rebuild(kept.folder)
     assert result.info.conditions is None
     assert as_document(result)["conditions"] is None
-    assert "conditions:" not in strip.run(result, records)
+    assert "conditions:" not in svg_strip.run(result, records)
     assert runs.read_conditions(kept.folder) is runs.read_conditions(tmp_path / "nowhere") is None
 
 

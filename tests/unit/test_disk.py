@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.campaign import soak
+from lab.campaign import monkey
 from lab.errors import EXIT_HEAL_FAILED, DiskError, HealError, LabError, PreflightError
 from lab.faults import heal as heal_
 from lab.model.fault import Undo, UndoAction
@@ -212,8 +212,8 @@ def test_logs_that_cannot_be_kept_hide_nothing_worse(error: Exception) -> None:
     def keep() -> Path:
         raise error
 
-    assert soak.keep_what_can_be(keep) == f"the logs of the boxes could not be kept: {FULL}"
-    assert soak.keep_what_can_be(lambda: Path("x")) == "the logs of all boxes are in x"
+    assert monkey.keep_what_can_be(keep) == f"the logs of the boxes could not be kept: {FULL}"
+    assert monkey.keep_what_can_be(lambda: Path("x")) == "the logs of all boxes are in x"
 
 
 # Breaking
@@ -381,11 +381,11 @@ def test_every_command_that_changes_something_is_alone_on_its_engine(
     use_engine(monkeypatch, lambda: plays)
     monkeypatch.setattr(paths, "STATE_FOLDER", tmp_path / "mine")
     monkeypatch.setattr(lock, "ENGINE_LOCKS", tmp_path)
-    with lock.alone_on(plays.identity, "lab soak 5"):
+    with lock.alone_on(plays.identity, "lab monkey 5"):
         done = lab(*arguments)
     assert done.code == PreflightError.exit_code
     assert done.errors == [
-        f"error: the lab is busy on this engine, with another state folder: lab soak 5 (process {os.getpid()})"
+        f"error: the lab is busy on this engine, with another state folder: lab monkey 5 (process {os.getpid()})"
     ]
     assert plays.done == []
     assert len(plays.present) == len(started(stage()))

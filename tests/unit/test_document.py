@@ -24,7 +24,7 @@ from lab.model.history import Event
 from lab.model.measures import MEASURES, Verdict
 from lab.model.result import RunResult, TrialResult
 from lab.probe.logs import RESOLVED
-from lab.report import html_page, markdown, table, terminal, words
+from lab.report import csv_table, html_page, markdown, run_words, terminal
 from lab.report.figures import figures
 from lab.spec.experiments import OPERATOR_ACTS
 from lab.spec.stages import ROOT
@@ -113,7 +113,7 @@ PHASES = {"inject_s", "verified_s", "impact_s", "recover_s", "heal_s", "redundan
 # Those that only some stages and experiments have.
 MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "alert_s", "operator_s", "promoted_s", "repair_s"}
 ALERT = {"name", "words", "fired_s", "resolved_s"}
-AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "recovered", "lost_keys", "complete"} | {
+AUDIT = {"attempted", "acknowledged", "lost", "unexpected", "duplicate", "indeterminate_committed", "lost_keys", "complete"} | {
     "why_incomplete",
     "served_by",
     "differing",
@@ -207,7 +207,7 @@ def test_every_fault_is_described() -> None:
 
 def test_document_says_what_was_measured() -> None:
     content = document(result((2.0, 3.0)))
-    assert (content["schema_version"], content["stage"], content["experiment"]) == (1, 3, "kill-web")
+    assert (content["schema_version"], content["stage"], content["experiment"]) == (2, 3, "kill-web")
     assert (content["failover"], content["verdict"], content["seed"]) == ("none", "refuted", 7)
     assert (content["rate_per_s"], content["deadline_s"]) == (100.0, 1.0)
     (trial,) = content["trials"]
@@ -348,20 +348,20 @@ def test_what_nobody_looked_at_is_null_and_not_zero() -> None:
 def test_every_report_says_that_it_is_not_measured() -> None:
     result_ = visited()
     assert [each.value for each in figures(result_) if "losses" in each.name] == ["not measured"]
-    assert "the longest outage was 2.01 s, the longest gap between two successes 2.02 s" in words.headline(result_)
-    assert "write" not in words.headline(result_)
+    assert "the longest outage was 2.01 s, the longest gap between two successes 2.02 s" in run_words.headline(result_)
+    assert "write" not in run_words.headline(result_)
     page = html_page.run_page(result_, [replace(record(), plan=READ)])
     assert "not measured" in page
     assert "all of them reads of http://lb/" in page
     assert "longest outage of writes" not in page
     rows = markdown.run(result_)
     assert rows.count("not measured") >= 3
-    line = dict(zip(*list(csv.reader(table.run(result_).splitlines()))[:2], strict=True))
+    line = dict(zip(*list(csv.reader(csv_table.run(result_).splitlines()))[:2], strict=True))
     assert {name: line[name] for name in line if name.startswith("writes_")} == dict.fromkeys(
         [name for name in line if name.startswith("writes_")], ""
     )
     console = Console(width=160, record=True, file=io.StringIO())
-    terminal.show(console, result_, [replace(record(), plan=READ)])
+    terminal.show_run(console, result_, [replace(record(), plan=READ)])
     said = console.export_text()
     assert "own-shop · kill-web" in said
     assert "only http://lb/ is read: writes, losses and databases are not measured" in said

@@ -14,7 +14,7 @@ from docker.errors import NotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.engine.compose import _unreadable
+from lab.engine.compose import unreadable
 from lab.engine.docker_engine import DockerEngine
 from lab.engine.engine import ExecResult
 from lab.engine.inspect import WATCHED, EngineEvent, nanoseconds
@@ -363,4 +363,4 @@ def test_a_box_with_a_restart_policy_restarts_itself(policy: str, expected: bool
     ],
 )
 def test_a_file_that_compose_cannot_read_is_named_with_its_line_where_compose_says_one(said: str, place: str, why: str) -> None:
-    assert _unreadable(Path("shop.yaml"), said) == f"{place}Docker Compose cannot read it: {why}"
+    assert unreadable(Path("shop.yaml"), said) == f"{place}Docker Compose cannot read it: {why}"

@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.analysis import matrix as matrices
+from lab.analysis import matrix_file
+from lab.analysis.cell import cell_of, not_applicable
 from lab.analysis.run_document import as_document
 from lab.errors import UsageError
 from lab.model.history import RunInfo, TrialRecord
@@ -122,7 +124,7 @@ def test_what_is_not_measured_is_no_figure() -> None:
     wanted = {
         "3-pause-web.outage_s": "not measured yet",
         "3-pause-web.trials": "not measured yet",
-        "3-kill-web.rerouted_after_s": "-",
+        "3-kill-web.time_to_failover_s": "-",
         "3-kill-web.trials": "6 (5 valid)",
     }
     for what, said in wanted.items():
@@ -311,18 +313,18 @@ def test_add_names_the_second_file_of_a_stage_and_refuses_what_is_not_the_labs(t
     CliRunner().invoke(figures.cli, ["add", str(run)], catch_exceptions=False)
     assert set(measured.read(folder / "4-automatic-kill-primary.json").stage_fingerprint) == {"4:automatic"}
     foreign = kept(tmp_path / "b", record(), stage=0, stage_folder="own-x", url="http://x/")
-    with pytest.raises(UsageError, match="somebody else's stack"):
+    with pytest.raises(UsageError, match="foreign stack"):
         CliRunner().invoke(figures.cli, ["add", str(foreign), "--name", "x"], catch_exceptions=False)
 
 
 def test_add_compare_reads_the_runs_of_the_cells(tmp_path: Path, folder: Path) -> None:
     compared = tmp_path / "compare"
     run = kept(compared, record((2.0, 3.0)))
-    cell = replace(matrices.cell_of("kill-web", a_run(record((2.0, 3.0)))[0]), folder=str(run.relative_to(compared)))
-    row = matrices.Row(3, "3-load-balancer", "none", 4, 400, (cell, matrices.not_applicable("kill-zone", "there are no zones")))
+    cell = replace(cell_of("kill-web", a_run(record((2.0, 3.0)))[0]), folder=str(run.relative_to(compared)))
+    row = matrices.Row(3, "3-load-balancer", "none", 4, 400, (cell, not_applicable("kill-zone", "there are no zones")))
     columns = (matrices.Column("kill-web", "a"), matrices.Column("kill-zone", "b"))
-    matrices.write(
-        matrices.Matrix("Stages", "2026-01-31T12:00:00Z", 7, 100.0, 1.0, columns, (row,)), compared / matrices.FILE_NAME
+    matrix_file.write(
+        matrices.Matrix("Stages", "2026-01-31T12:00:00Z", 7, 100.0, 1.0, columns, (row,)), compared / matrix_file.FILE_NAME
     )
     CliRunner().invoke(figures.cli, ["add-compare", str(compared)], catch_exceptions=False)
     found = measured.read(folder / "compare.json")

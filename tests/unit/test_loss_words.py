@@ -10,8 +10,8 @@ from rich.console import Console
 
 from lab.model.result import TrialResult
 from lab.report import files
+from lab.report.run_words import lost_trials
 from lab.report.terminal import trials_table
-from lab.report.words import lost_trials
 from tests.unit.helpers import record, result
 from tests.unit.reports import a_run, invalid
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lab.analysis import conclusion, matrix
+from lab.analysis import conclusion, matrix_file
 from lab.analysis.run_document import rebuild
-from lab.campaign.campaign import Kept
+from lab.campaign.store import CampaignStore
 from lab.cli.main import main
 from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE, LabError, UsageError, is_harmless
 from lab.spec import experiments, own_stack, stages
@@ -598,7 +598,7 @@ def test_anything_in_the_frame_of_a_run(tmp_path: Path, path: tuple[Any, ...], v
 def test_anything_in_an_older_comparison(tmp_path: Path, path: tuple[Any, ...], value: Any) -> None:
     file = written(tmp_path, "older.json", json.dumps(put(GOOD, path, value)))
     check_one_line(lambda: conclusion.read_old(file, 100.0, 1.0))
-    check_one_line(lambda: matrix.read(file))
+    check_one_line(lambda: matrix_file.read(file))
 
 
 @ANYWHERE
@@ -661,9 +661,9 @@ def test_progress_of_a_campaign_names_its_line(tmp_path: Path, line: Any, said: 
     good = {"attempt": {"stage": "p", "column": "kill-web", "number": 1, "valid": True, "folder": "f", "mood": "new"}}
     file = tmp_path / "progress.jsonl"
     file.write_text(json.dumps(good) + "\n" + json.dumps(line)[:-3] + "\n" + json.dumps({"span": 1}) + "\n")
-    assert [each.column for each in Kept(tmp_path).attempts] == ["kill-web"]
+    assert [each.column for each in CampaignStore(tmp_path).attempts] == ["kill-web"]
     file.write_text(json.dumps(good) + "\n" + json.dumps(line) + "\n")
-    assert f"progress.jsonl:2: {said}" in check_one_line(lambda: Kept(tmp_path).attempts)
+    assert f"progress.jsonl:2: {said}" in check_one_line(lambda: CampaignStore(tmp_path).attempts)
 
 
 def test_what_a_stage_was_started_from_may_be_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from rich.console import Console
 from lab.model.observation import ClusterStatus, DatabaseState, ReplicaStatus
 from lab.model.topology import Box, ServiceSpec, Stage, Tier
 from lab.probe import roles
-from lab.report.topology_map import GONE, WIDTH, Chart, as_document, behind, box_document, lines, show
+from lab.report.topology_map import GONE, WIDTH, Chart, as_document, box_document, lag, lines, show
 from lab.spec.stages import ROOT, all_stages, find
-from tests.unit.helpers import COPY, NODE, cluster_status_of, stage, started
+from tests.unit.helpers import COPY, cluster_status_of, stage, started
 
 ZONES = find("6")
 
@@ -34,13 +34,13 @@ def drawn(of: Stage, seen: ClusterStatus | None = None, boxes: Sequence[Box] | N
 
 def row(name: str, found: Sequence[str]) -> str:
     """The words of a box's line, without frames and columns."""
-    [line] = [line for line in found if f" {name} " in line and "leads" not in line and "no requests" not in line]
+    [line] = [line for line in found if f" {name} " in line and not line.startswith(("VIP", "entry")) and "down for" not in line]
     return " ".join(line.strip("│ ").split())
 
 
 def test_zones_are_blocks_with_their_boxes_in_them() -> None:
     found = drawn(ZONES, cluster_status_of(ZONES))
-    assert found[:3] == ["stage 6 · Multi availability zone", "users' address 198.18.0.10 leads to lb1", ""]
+    assert found[:3] == ["stage 6 · Multi availability zone", "VIP 198.18.0.10: lb1", ""]
     tops = [number for number, line in enumerate(found) if line.startswith("┌")]
     assert [found[number].strip("┌─┐ ") for number in tops] == ["zone a", "zone b", "zone c"]
     blocks = [found[start:end] for start, end in zip(tops, [*tops[1:], None], strict=True)]
@@ -54,12 +54,12 @@ def test_zones_are_blocks_with_their_boxes_in_them() -> None:
 
 def test_every_line_of_a_box_says_role_condition_and_what_else_there_is() -> None:
     found = drawn(ZONES, cluster_status_of(ZONES))
-    assert row("lb1", found) == "lb1 lb.active running users come here; 3 of 3 web boxes"
-    assert row("lb2", found) == "lb2 lb.passive running ready; 3 of 3 web boxes"
+    assert row("lb1", found) == "lb1 lb.active running VIP owner; 3/3 backends up"
+    assert row("lb2", found) == "lb2 lb.passive running passive; 3/3 backends up"
     assert row("web1", found) == "web1 web running"
-    assert row("db1", found) == "db1 db.primary running takes orders; 2 follow, 2 awaited"
-    assert row("db2", found) == "db2 db.standby running awaited, 0 B behind"
-    assert row("monitor", found) == "monitor monitor running finds 3 of 3 databases well"
+    assert row("db1", found) == "db1 db.primary running primary; 2 replicas streaming, 2 synchronous"
+    assert row("db2", found) == "db2 db.standby running synchronous, lag 0 B"
+    assert row("monitor", found) == "monitor monitor running reports 3/3 databases healthy"
 
 
 def test_regions_hold_zones_and_the_witness_has_none() -> None:
@@ -96,7 +96,7 @@ def test_stage_without_zones_is_a_list_from_the_users_inwards() -> None:
     found = drawn(stage(), cluster_status_of(stage()))
     assert not any("─" in line for line in found)
     assert [line.split()[0] for line in found[3:8]] == ["lb", "web1", "web2", "db", "internet"]
-    assert row("lb", found) == "lb lb running 2 of 2 web boxes"
+    assert row("lb", found) == "lb lb running 2/2 backends up"
     assert row("db", found) == "db db.primary running"
 
 
@@ -138,65 +138,65 @@ def test_databases_say_what_they_are_and_how_far_they_are_behind() -> None:
     lost = ReplicaStatus(streams=False, synchronous=False, lag_bytes=3 * 2**20, replay_lag_s=42.2)
     frozen = ReplicaStatus(streams=True, synchronous=True, lag_bytes=2048, replay_lag_s=None)
     found = of_databases("primary", "standby", "unreachable", db2=lost, db3=frozen)
-    assert row("db1", found).endswith("takes orders; 1 follow, 1 awaited")
-    assert row("db2", found).endswith("does not follow, 3.0 MiB, 42 s behind")
-    assert row("db3", found).endswith("does not answer, 2.0 KiB behind")
+    assert row("db1", found).endswith("primary; 1 replica streaming, 1 synchronous")
+    assert row("db2", found).endswith("not streaming, lag 3.0 MiB, 42 s")
+    assert row("db3", found).endswith("does not answer, lag 2.0 KiB")
     found = of_databases("sync_blocked", "unreachable", "unreachable", db2=ReplicaStatus(False, False, None, None))
-    assert row("db1", found).endswith("db.primary running takes orders, acknowledges none")
+    assert row("db1", found).endswith("db.primary running primary; sync-blocked, acknowledges none")
     assert row("db2", found) == "db2 db running does not answer"
 
 
 @pytest.mark.parametrize(
     ("count", "age_s", "words"),
     [
-        (0, 0.0, "0 B behind"),
-        (1023, None, "1023 B behind"),
-        (1536, 0.25, "1.5 KiB, 0.2 s behind"),
-        (0, 4.0, "0 B, 4.0 s behind"),
-        (300, 0.02, "300 B behind"),
-        (500 * 2**20, 75.4, "500 MiB, 75 s behind"),
-        (5000 * 2**30, 7200.0, "5000 GiB, 7200 s behind"),
+        (0, 0.0, "lag 0 B"),
+        (1023, None, "lag 1023 B"),
+        (1536, 0.25, "lag 1.5 KiB, 0.2 s"),
+        (0, 4.0, "lag 0 B, 4.0 s"),
+        (300, 0.02, "lag 300 B"),
+        (500 * 2**20, 75.4, "lag 500 MiB, 75 s"),
+        (5000 * 2**30, 7200.0, "lag 5000 GiB, 7200 s"),
     ],
 )
 def test_how_far_is_behind(count: int, age_s: float | None, words: str) -> None:
-    assert behind(count, age_s) == words
+    assert lag(count, age_s) == words
 
 
 @pytest.mark.parametrize(
     ("holders", "words"),
     [
-        (("lb2",), "leads to lb2"),
-        (("lb1", "lb2"), "leads to lb1 and to lb2"),
-        ((), "leads nowhere"),
+        (("lb2",), "lb2"),
+        (("lb1", "lb2"), "lb1 and lb2"),
+        ((), "no owner"),
     ],
 )
 def test_where_the_address_of_the_users_leads(holders: tuple[str, ...], words: str) -> None:
     seen = cluster_status_of(ZONES)
-    assert drawn(ZONES, replace(seen, view=replace(seen.view, vip_claimants=holders)))[1] == f"users' address 198.18.0.10 {words}"
+    assert drawn(ZONES, replace(seen, view=replace(seen.view, vip_claimants=holders)))[1] == f"VIP 198.18.0.10: {words}"
 
 
 def test_address_that_does_not_move_leads_to_the_box_that_has_it() -> None:
     boxes = started(stage(), lb={"addresses": {"edge": "198.18.0.10"}})
-    assert drawn(stage(), cluster_status_of(stage()), boxes)[1] == "users' address 198.18.0.10 leads to lb"
-    assert drawn(stage(), cluster_status_of(stage()))[1] == "users' address 198.18.0.10 leads nowhere"
+    assert drawn(stage(), cluster_status_of(stage()), boxes)[1] == "entry 198.18.0.10: lb"
+    assert drawn(stage(), cluster_status_of(stage()))[1] == "entry 198.18.0.10: no owner"
 
 
 def test_who_uses_whom() -> None:
     seen = cluster_status_of(ZONES, backends={"lb2": {"web1": True, "web2": False, "web3": False}}, node_states=None)
     found = drawn(ZONES, replace(seen, view=replace(seen.view, vip_claimants=("lb2",), serving=("lb2",))))
     assert row("lb1", found).endswith("lb.passive running does not answer")
-    assert row("lb2", found).endswith("users come here; 1 of 3 web boxes")
-    assert any("web3" in line and "gets no requests from lb2" in line for line in found)
+    assert row("lb2", found).endswith("VIP owner; 1/3 backends up")
+    assert any("web3" in line and "down for lb2" in line for line in found)
     assert row("web1", found).endswith("running")
     assert row("monitor", found).endswith("does not answer")
     cut_off = replace(seen, view=replace(seen.view, serving=()))
-    assert row("lb2", drawn(ZONES, cut_off)).endswith("lb.passive running not ready; 1 of 3 web boxes")
+    assert row("lb2", drawn(ZONES, cut_off)).endswith("lb.passive running passive, not ready; 1/3 backends up")
 
 
 def test_where_nobody_can_be_asked_boxes_are_drawn_and_the_rest_is_said_to_be_unknown() -> None:
     found = drawn(ZONES, None, started(ZONES, internet={"status": "paused"}), "the boxes could not be asked")
-    assert found[-1] == "the boxes could not be asked: roles, copies and margins are unknown"
-    assert found[1] == "users' address 198.18.0.10"
+    assert found[-1] == "the boxes could not be asked: roles, replicas and failures tolerated are unknown"
+    assert found[1] == "VIP 198.18.0.10"
     assert row("db1", found) == "db1 db running"
     assert row("internet", found) == "! internet internet paused"
 
@@ -224,36 +224,36 @@ def test_map_of_every_stage_fits_80_columns_and_is_the_same_without_colour(of: S
 def test_each_tier_says_how_many_more_it_survives() -> None:
     assert drawn(ZONES, cluster_status_of(ZONES))[-6:] == [
         "",
-        "balancer: survives 1 more",
-        "web: survives 2 more",
-        "database: survives 1 more",
-        "monitor: survives 1 more",
-        "zone: survives 1 more",
+        "balancer: failures tolerated 1",
+        "web: failures tolerated 2",
+        "database: failures tolerated 1",
+        "monitor: failures tolerated 1",
+        "zone: failures tolerated 1",
     ]
     alone = cluster_status_of(ZONES, backends={name: {"web2": True, "web3": False} for name in ("lb1", "lb2")})
-    assert "web: survives none" in drawn(ZONES, alone)
+    assert "web: failures tolerated none" in drawn(ZONES, alone)
 
 
 def test_where_writes_are_gone_for_good_that_is_said_instead() -> None:
     nobody = cluster_status_of(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
-    assert drawn(ZONES, nobody)[-1] == "writes are gone, and nothing that can be seen brings them back by itself"
-    assert not any("survives" in line for line in drawn(ZONES, nobody))
+    assert drawn(ZONES, nobody)[-1] == "no writes, and no failover that would restore them"
+    assert not any("failures tolerated" in line for line in drawn(ZONES, nobody))
     content = as_document(chart(ZONES, nobody))
-    assert (content["serves"], set(content["survives"].values())) == (False, {0})
+    assert (content["serves"], set(content["failures_tolerated"].values())) == (False, {0})
 
 
 def test_who_announces_the_address_is_said_and_who_does_so_as_the_last_resort() -> None:
     regions = find("7")
     seen = replace(chart(regions, cluster_status_of(regions)), announced={"lb1": 1, "lb2": 102, "lb3": 3})
     found = [line.plain for line in lines(seen)]
-    assert row("lb1", found).endswith("users come here, MED 1; 2 of 2 web boxes")
-    assert row("lb2", found).endswith("last resort, MED 102; 2 of 2 web boxes")
-    assert row("lb4", found).endswith("announces nothing; 2 of 2 web boxes")
+    assert row("lb1", found).endswith("VIP owner, MED 1; 2/2 backends up")
+    assert row("lb2", found).endswith("last resort, MED 102; 2/2 backends up")
+    assert row("lb4", found).endswith("announces nothing; 2/2 backends up")
     assert [box_document(box, seen)["announces"] for box in seen.boxes if "lb" in box.roles] == [1, 102, 3, None]
     resort = [line.plain for line in lines(replace(seen, announced={"lb1": 101, "lb2": 102}))]
-    assert "users come here, last resort, MED 101;" in row("lb1", resort)
+    assert "VIP owner, last resort, MED 101;" in row("lb1", resort)
     # Where the router could not be asked, there is what the balancers say of themselves.
-    assert "ready" in row("lb3", [line.plain for line in lines(replace(seen, announced=None))])
+    assert "passive" in row("lb3", [line.plain for line in lines(replace(seen, announced=None))])
 
 
 # JSON
@@ -274,28 +274,31 @@ def test_document_of_the_map_and_its_boxes() -> None:
         "missing": ["internet"],
         "serves": True,
         # Commits do not wait for db2 yet, and db3 is never promoted.
-        "survives": {"balancer": 1, "web": 2, "database": 0, "monitor": 1, "zone": 0},
+        "failures_tolerated": {"balancer": 1, "web": 2, "database": 0, "monitor": 1, "zone": 0},
         "unasked": None,
     }
     rows = {box.service: json.loads(json.dumps(box_document(box, drawn_from))) for box in drawn_from.boxes}
     assert (rows["db2"]["zone"], rows["db2"]["region"], rows["db2"]["condition"]) == ("b", None, "running")
-    assert (rows["db1"]["database"], rows["db1"]["copy"]) == ("primary", None)
-    assert rows["db2"]["copy"] == {"streams": True, "synchronous": False, "lag_bytes": 120, "behind_s": 0.5}
-    assert rows["db2"]["judged"] == {"state": "secondary", "is_well": True, "is_candidate": True, "has_voice": True}
+    assert (rows["db1"]["database"], rows["db1"]["replica"]) == ("primary", None)
+    assert rows["db2"]["replica"] == {"streams": True, "synchronous": False, "lag_bytes": 120, "replay_lag_s": 0.5}
+    assert rows["db2"]["node_state"] == {"state": "secondary", "healthy": True, "promotable": True, "votes": True}
     assert rows["lb2"]["backends"] == {"web1": True, "web2": True, "web3": True}
-    assert (rows["web1"]["database"], rows["web1"]["copy"], rows["web1"]["judged"], rows["web1"]["backends"]) == (None,) * 4
+    assert (rows["web1"]["database"], rows["web1"]["replica"], rows["web1"]["node_state"], rows["web1"]["backends"]) == (
+        None,
+    ) * 4
 
 
 def test_document_says_why_nobody_was_asked() -> None:
     silent = chart(ZONES, None, unasked="the internet box is paused")
     content = as_document(silent)
     assert (content["unasked"], content["vip_claimants"], content["vip_owner"]) == ("the internet box is paused", [], "")
-    assert (content["serves"], content["survives"]) == (None, None)
+    assert (content["serves"], content["failures_tolerated"]) == (None, None)
     assert box_document(silent.boxes[0], silent)["backends"] is None
 
 
 def test_every_key_is_described() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("### The map")[2]
     drawn_from = chart(ZONES, cluster_status_of(ZONES))
-    keys = {*as_document(drawn_from), *Tier, *box_document(drawn_from.boxes[0], drawn_from), *asdict(COPY), *asdict(NODE)}
+    keys = {*as_document(drawn_from), *Tier, *box_document(drawn_from.boxes[0], drawn_from), *asdict(COPY)}
+    keys |= {key for box in drawn_from.boxes for key in box_document(box, drawn_from)["node_state"] or ()}
     assert sorted(key for key in keys if not re.search(rf"`{key}(\[\])?`", text)) == []

@@ -18,29 +18,22 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lab.analysis import budget, compare, design, reliability, spof
-from lab.analysis.conclusion import of_comparison
-from lab.analysis.matrix import (
-    SINCE_OUTAGES_APART,
-    Cell,
-    Matrix,
-    Member,
-    cell_of,
-    from_document,
-    outages_of,
-    split_brain,
-    worst_of,
-)
+from lab.analysis.cell import cell_of, split_brain, worst_of
+from lab.analysis.conclusion import Gate, of_comparison
+from lab.analysis.matrix import Cell, Matrix, Member
+from lab.analysis.matrix_file import from_document
 from lab.analysis.run_document import rebuild
 from lab.analysis.spof import Fate
 from lab.analysis.summary import sample_median
 from lab.checker.outages import at_least
+from lab.errors import UsageError
 from lab.model.measures import Verdict
-from lab.report import heat, html_page, markdown, table, tables, terminal, words
+from lab.report import comparison_terminal, csv_table, heat, html_page, markdown, matrix_words
 from lab.spec import stages
 from tests.unit import matrices
 from tests.unit.helpers import EVENTS, record, result
 from tests.unit.matrices import matrix, row
-from tests.unit.reports import WATCHED, a_matrix, a_run, invalid
+from tests.unit.reports import WATCHED, a_run, invalid
 
 STAGE = stages.find("3")
 OUTAGES = st.lists(st.tuples(st.floats(0, 9), st.booleans()), min_size=1, max_size=9)
@@ -59,10 +52,7 @@ def sampled(column: str, found: Outages) -> Cell:
 
 
 def member(target: str, found: Outages) -> Member:
-    known = sample_median([at_least(*each) for each in found]) if found else None
-    seconds, bounds = tuple(each for each, _ in found), tuple(bound for _, bound in found)
-    median_s = known.low if known else None
-    return Member(target, len(found), len(found), seconds, bounds, median_s, downtime_censored=bool(known and known.is_bound))
+    return matrices.member(target, *(each for each, _ in found), censored=tuple(bound for _, bound in found))
 
 
 def nineteen(seconds: float = 1.01, cut_s: float = 3.0) -> Cell:
@@ -76,23 +66,23 @@ def nineteen(seconds: float = 1.01, cut_s: float = 3.0) -> Cell:
 def test_one_trial_of_twenty_that_is_a_bound_leaves_the_median_as_it_is() -> None:
     found = nineteen()
     assert (found.downtime_censored, found.median_at_least_s, found.median_at_most_s) == (False, 1.01, 1.01)
-    assert words.cell_downtime(found) == "1.01 s"
+    assert matrix_words.cell_downtime(found) == "1.01 s"
     assert heat.level(found) == 2
     (allowed,) = compare.allowed_incidents(matrix(row("5-x", found)))
     assert (allowed.faults[0], allowed.censored) == (2566, False)
     # What was seen of it is no more than was seen: the worst is a bound, and it is none that was survived.
     assert found.is_cut
-    assert not words.survived(found)
-    assert words.survived(nineteen(cut_s=0.5)) is False
-    assert words.survived(sampled("kill-primary", [(1.01, False)] * 20))
+    assert not matrix_words.survived(found)
+    assert matrix_words.survived(nineteen(cut_s=0.5)) is False
+    assert matrix_words.survived(sampled("kill-primary", [(1.01, False)] * 20))
 
 
 def test_bounds_that_could_move_the_median_are_shown_and_darken_the_cell() -> None:
     found = sampled("kill-primary", [(1.0, False), (1.2, False), (0.5, True)])
     assert (found.median_at_least_s, found.median_at_most_s) == (1.0, 1.2)
-    assert (words.cell_downtime(found), heat.level(found)) == ("≥ 1.00 s", 2)
+    assert (matrix_words.cell_downtime(found), heat.level(found)) == ("≥ 1.00 s", 2)
     most = sampled("kill-primary", [(0.4, True), (0.4, True), (0.3, False)])
-    assert (words.cell_downtime(most), heat.level(most)) == ("≥ 0.40 s", 4)
+    assert (matrix_words.cell_downtime(most), heat.level(most)) == ("≥ 0.40 s", 4)
 
 
 def test_cell_of_a_run_has_reads_writes_and_the_gap_apart() -> None:
@@ -114,20 +104,20 @@ def test_cell_of_a_run_has_reads_writes_and_the_gap_apart() -> None:
     # Of three, with the one that is not valid, the middle is one that ended by itself.
     assert found.downtime_median_all_s == run.trials[2].downtime_longest_s
     assert not found.downtime_median_all_censored
-    assert f"with those that are not valid {run.trials[2].downtime_longest_s:.2f} s" in words.cell_sentence(found)
+    assert f"invalid trials included {run.trials[2].downtime_longest_s:.2f} s" in matrix_words.cell_sentence(found)
 
 
 def test_trials_in_which_redundancy_was_not_seen_to_be_restored_are_counted() -> None:
     without = tuple(each for each in EVENTS if each.name != "recovered")
     found = cell_of("kill-web", a_run(record((2.0, 3.0)), record((2.0, 3.0), number=2, events=without))[0])
-    assert found.without_redundancy_s == pytest.approx(2.5, abs=0.02)
-    assert found.degraded_unknown == 1
-    assert "(1 unknown)" in words.cell_sentence(found)
+    assert found.time_without_redundancy_s == pytest.approx(2.5, abs=0.02)
+    assert found.time_without_redundancy_unknown == 1
+    assert "(1 unknown)" in matrix_words.cell_sentence(found)
 
 
 def test_a_cell_of_no_valid_trial_knows_nothing() -> None:
     found = cell_of("kill-web", a_run(invalid())[0])
-    assert {getattr(found, f"{name}_s") for name in SINCE_OUTAGES_APART if name != "downtime_median_all"} == {None}
+    assert {found.downtime_worst_s, found.reads_downtime_median_s, found.writes_downtime_median_s, found.gap_median_s} == {None}
     assert found.downtime_median_all_s == 0.0
     assert (found.median, found.longest, found.median_at_most_s) == (None, None, math.inf)
 
@@ -145,15 +135,15 @@ def test_reads_and_writes_stand_apart_where_they_differ(
     whole_s: float, reads_s: float | None, writes_s: float, said: str
 ) -> None:
     found = matrices.cell("kill-web", whole_s, reads_downtime_median_s=reads_s, writes_downtime_median_s=writes_s)
-    assert words.cell_apart(found) == said
-    assert words.cell_gap(replace(found, gap_median_s=0.82)) == "gap 0.82"
-    assert words.cell_gap(replace(found, gap_median_s=6.0, gap_median_censored=True)) == "gap ≥ 6.00"
-    assert words.cell_gap(found) == ""
+    assert matrix_words.cell_apart(found) == said
+    assert matrix_words.cell_gap(replace(found, gap_median_s=0.82)) == "gap 0.82"
+    assert matrix_words.cell_gap(replace(found, gap_median_s=6.0, gap_median_censored=True)) == "gap ≥ 6.00"
+    assert matrix_words.cell_gap(found) == ""
 
 
 def test_a_bound_of_one_of_the_two_is_shown() -> None:
     found = matrices.cell("kill-web", 3.0, reads_downtime_median_s=3.0, writes_downtime_median_s=3.0)
-    assert words.cell_apart(replace(found, writes_downtime_median_censored=True)) == "reads 3.00 · writes ≥ 3.00"
+    assert matrix_words.cell_apart(replace(found, writes_downtime_median_censored=True)) == "reads 3.00 · writes ≥ 3.00"
 
 
 # Properties
@@ -226,37 +216,31 @@ def test_what_was_not_watched_is_not_survived_and_is_said() -> None:
     run, _ = a_run(record())
     unseen, alone = cell_of("kill-web", run), cell_of("kill-web", run, is_replicated=False)
     assert (unseen.split_brain_s, alone.split_brain_s) == (None, 0.0)
-    assert (words.survived(unseen), words.survived(alone)) == (False, True)
-    assert "split brain not watched" in words.cell_sentence(unseen)
-    assert "split brain" not in words.cell_sentence(alone)
+    assert (matrix_words.survived(unseen), matrix_words.survived(alone)) == (False, True)
+    assert "split brain not observed" in matrix_words.cell_sentence(unseen)
+    assert "split brain" not in matrix_words.cell_sentence(alone)
 
 
-# Older files
+# Files
 
 
-def test_files_of_an_older_version_do_not_know_what_they_did_not_keep() -> None:
-    raw = json.loads(json.dumps(a_matrix().to_document()))
-    cells: list[dict[str, Any]] = [cell for line in raw["rows"] for cell in line["cells"]]
-    for cell in cells:
-        del cell["split_brain_s"]
-        for name in SINCE_OUTAGES_APART:
-            del cell[f"{name}_s"], cell[f"{name}_censored"]
-    found = [cell for line in from_document(raw).rows for cell in line.cells]
-    assert {getattr(cell, f"{name}_s") for cell in found for name in SINCE_OUTAGES_APART} == {None}
-    assert {cell.split_brain_s for cell in found} == {None}
-    assert not any(words.survived(cell) for cell in found)
-    assert not any(words.cell_apart(cell) or words.cell_gap(cell) for cell in found)
+def test_a_file_of_another_version_or_with_a_figure_missing_is_refused() -> None:
+    whole = json.loads(json.dumps(matrix(row("5-x", nineteen())).to_document()))
+    with pytest.raises(UsageError, match="schema_version is 1, not 2"):
+        from_document(whole | {"schema_version": 1})
+    for name in ("split_brain_s", "writes_lost", "downtimes_censored", "audits_incomplete", "time_without_redundancy_unknown"):
+        raw = json.loads(json.dumps(whole))
+        del raw["rows"][0]["cells"][0][name]
+        with pytest.raises(UsageError, match=f"{name} is missing"):
+            from_document(raw)
 
 
-def test_older_files_said_of_a_median_that_any_trial_is_a_bound() -> None:
-    whole = matrix(row("5-x", replace(nineteen(), downtime_censored=True)))
-    raw = json.loads(json.dumps(whole.to_document()))
-    (found,) = from_document(raw).rows[0].cells
-    assert not found.downtime_censored
-    raw["rows"][0]["cells"][0]["downtimes_censored"] = []
-    (found,) = from_document(raw).rows[0].cells
-    assert found.downtime_censored
-    assert not any(each.is_exact for each in outages_of(found))
+def test_what_a_trial_missed_is_kept_as_data_and_said_in_words() -> None:
+    found = cell_of("kill-web", a_run(record((2.0, 5.25)), record((2.0, 5.5), number=2))[0])
+    assert {(check.measure, check.at_most, check.high) for check in found.checks} == {("downtime_longest_s", 1.0, None)}
+    assert matrix_words.cell_why(found) == ["longest outage at most 1 s: was at least 3 s"]
+    whole = matrix(row("5-x", found))
+    assert from_document(json.loads(json.dumps(whole.to_document(), allow_nan=False))) == whole
 
 
 # As it is shown
@@ -284,35 +268,35 @@ def real() -> Matrix:
 
 def test_in_a_real_failover_writes_stand_beside_reads_that_went_on() -> None:
     frozen = replayed("pause-primary", "5-redundant-load-balancers/pause-primary")
-    assert words.cell_beside(frozen) == ["reads 0", "writes 1.36", "gap 1.45"]
-    assert words.cell_downtime(frozen) == "1.36 s"
+    assert matrix_words.cell_beside(frozen) == ["reads 0", "writes 1.36", "gap 1.45"]
+    assert matrix_words.cell_downtime(frozen) == "1.36 s"
     assert frozen.split_brain_s == 0.0
     zone = replayed("kill-zone", "6-multi-az/disconnect-zone-a")
-    assert words.cell_apart(zone) == "reads 0.39 · writes 3.76"
+    assert matrix_words.cell_apart(zone) == "reads 0.39 · writes 3.76"
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_no_figure_is_cut_in_a_narrow_terminal(width: int) -> None:
     found = real()
-    concluded = of_comparison(found, [stages.find("5"), stages.find("6")], reliability.read(), None, None, {})
+    concluded = of_comparison(found, [stages.find("5"), stages.find("6")], reliability.read(), Gate(), {})
     out = StringIO()
-    tables.show_comparison(Console(file=out, width=width), concluded)
+    comparison_terminal.show_comparison(Console(file=out, width=width), concluded)
     text = out.getvalue()
     assert "…" not in text
-    for said in ("reads 0", "writes 1.36", "gap 1.45", "1.18-1.42", "≥ 6.10 s", "gap ≥ 6.30", "split brain not watched"):
+    for said in ("reads 0", "writes 1.36", "gap 1.45", "1.18-1.42", "≥ 6.10 s", "gap ≥ 6.30", "split brain not observed"):
         assert said in text
-    assert "two writable databases at once: never, as far as is known" in " ".join(text.split())
+    assert "split brain: none, as far as is known" in " ".join(text.split())
 
 
 def test_every_rendering_has_reads_writes_and_the_gap() -> None:
     found, out = real(), StringIO()
-    terminal.show_matrix(Console(file=out, width=160), found)
+    comparison_terminal.show_matrix(Console(file=out, width=160), found)
     page = " ".join(re.sub(r"<[^>]+>", " ", html_page.matrix_page(found)).split())
     for text in (" ".join(out.getvalue().split()), page):
         for said in ("reads 0", "writes 1.36", "gap 1.45", "gap ≥ 6.30"):
             assert said in text
     assert "1.36 s ✓, reads 0 · writes 1.36, gap 1.45" in markdown.comparison(found)
-    lines = list(csv.DictReader(StringIO(table.comparison(found))))
+    lines = list(csv.DictReader(StringIO(csv_table.comparison(found))))
     frozen = next(line for line in lines if line["column"] == "pause-primary")
     assert (frozen["reads_downtime_median_s"], frozen["writes_downtime_median_censored"]) == ("0", "false")
     assert float(frozen["writes_downtime_median_s"]) == pytest.approx(1.356, abs=0.001)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.analysis import design
-from lab.campaign import soak
+from lab.campaign import eligible
 from lab.checker.trial import measure_trial
 from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError, LabError, UsageError
@@ -151,8 +151,8 @@ def test_an_overload_needs_two_web_boxes_behind_a_balancer() -> None:
             experiments.check_targets(experiment, stages.find(number))
 
 
-def test_a_soak_overloads_nobody() -> None:
-    assert not [name for name in soak.eligible(stages.find("5")) if experiments.find(name).overload]
+def test_a_monkey_overloads_nothing() -> None:
+    assert not [name for name in eligible.eligible(stages.find("5")) if experiments.find(name).overload]
 
 
 def test_a_comparison_leaves_an_overload_out() -> None:

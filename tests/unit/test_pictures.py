@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from lab.analysis import matrix as matrices
+from lab.analysis import matrix_file
 from lab.errors import PreflightError, UsageError
 from lab.spec.stages import ROOT
 from scripts import pictures
@@ -59,7 +59,7 @@ def test_a_drawing_needs_no_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_is_photographed(tmp_path: Path, browser: Path, scheme: str) -> None:
-    matrices.write(a_matrix(), tmp_path / "matrix.json")
+    matrix_file.write(a_matrix(), tmp_path / "matrix.json")
     make(Picture(tmp_path / "heat.png", None, tmp_path / "matrix.json", scheme, 1280, 1010))
     taken = (tmp_path / "heat.png").read_bytes()
     assert taken.startswith(PNG)

@@ -20,12 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.analysis import run_document
-from lab.analysis.matrix import not_applicable
+from lab.analysis.cell import not_applicable
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE
 from lab.plaintext import ENCODING_ERRORS, LINE_MAX, clean, one_line, readable_streams
-from lab.report import files, terminal
+from lab.report import files, text_strip
+from lab.report.comparison_terminal import show_matrix
 from lab.report.console import SafeConsole
-from lab.report.terminal import show, show_matrix
+from lab.report.terminal import show_run
 from lab.store.runs import RunJournal, find_run
 from tests.unit.helpers import EVENTS, alert, arrival, bad, record, redundancy_seen, run_info, vip_seen
 from tests.unit.reports import a_matrix, cell
@@ -77,7 +78,7 @@ def test_what_an_encoding_lacks_is_replaced_by_the_like() -> None:
     assert "≥ 3 s · ▁▄█ ▼▲ ✓ 水".encode("ascii", ENCODING_ERRORS).decode() == ">= 3 s - _+# v^ ok ?"
     assert "a · b".encode("latin-1", ENCODING_ERRORS) == b"a \xb7 b"
     # Who reads a strip without its characters can still tell them apart.
-    marks = (terminal.GOOD, terminal.SLOW, terminal.BAD, terminal.EXPOSED, *terminal.MARKS.values())
+    marks = (text_strip.GOOD, text_strip.SLOW, text_strip.BAD, text_strip.EXPOSED, *text_strip.MARKS.values())
     assert len({mark.encode("ascii", ENCODING_ERRORS) for mark in marks}) == len(marks)
 
 
@@ -156,7 +157,7 @@ def test_stored_run_commands_no_terminal_and_forges_no_line(stored: Path) -> Non
     result, records = run_document.rebuild(find_run(str(stored)))
     # Nothing is wrapped: every line that begins is one that somebody wanted.
     console = SafeConsole(file=StringIO(), width=5000, markup=False)
-    show(console, result, records)
+    show_run(console, result, records)
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
     assert "\\x1b]0;owned" in text

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.report import strip
+from lab.report import svg_strip
 from lab.report.html_page import matrix_page, run_page
 from lab.spec.stages import ROOT
 from scripts.pictures import BROWSERS
@@ -63,7 +63,7 @@ def test_page_prints_and_strip_draws(tmp_path: Path) -> None:
     paper, picture = tmp_path / "report.pdf", tmp_path / "strip.png"
     browse(written(tmp_path, run_page(*run)), f"--print-to-pdf={paper}")
     assert paper.read_bytes().startswith(b"%PDF-")
-    browse(written(tmp_path, strip.run(*run), "strip.svg"), f"--screenshot={picture}")
+    browse(written(tmp_path, svg_strip.run(*run), "strip.svg"), f"--screenshot={picture}")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

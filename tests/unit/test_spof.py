@@ -9,6 +9,7 @@ from lab.analysis.spof import Fate
 from lab.model.fault import FaultKind
 from lab.model.measures import Verdict
 from lab.model.topology import Stage
+from lab.report.gate_words import fate_counts, spof_why
 from lab.spec import stages
 from tests.unit.matrices import cell, row
 
@@ -37,18 +38,18 @@ def judge(stage: Stage, gone: set[str], cell_plans: tuple[CellPlan, ...] = (), u
 @pytest.mark.parametrize("stage", stages.all_stages(), ids=lambda stage: stage.name)
 def test_what_each_stage_declares_holds_where_exactly_that_is_found(stage: Stage) -> None:
     found = judge(stage, set(stage.spof))
-    assert (found.verdict, set(found.found), found.why) == (Verdict.HELD, set(stage.spof), ())
+    assert (found.verdict, set(found.found), spof_why(found)) == (Verdict.HELD, set(stage.spof), [])
 
 
 def test_what_is_found_and_not_declared_refutes() -> None:
     found = judge(stages.find("5"), {"monitor"})
     assert (found.verdict, found.found) == (Verdict.REFUTED, ("monitor",))
-    assert found.why == ("monitor is a single point of failure, and not declared",)
+    assert spof_why(found) == ["monitor is a single point of failure, and not declared"]
 
 
 def test_what_is_declared_and_not_found_refutes() -> None:
     found = judge(stages.find("3"), {"lb"})
-    assert found.why == ("db is declared, and the service did without it",)
+    assert spof_why(found) == ["db is declared, and was survived"]
     assert found.verdict is Verdict.REFUTED
 
 
@@ -66,8 +67,8 @@ def test_what_a_gentler_fault_does_not_show_is_not_missed() -> None:
 def test_what_could_not_be_measured_leaves_it_open(missing: str) -> None:
     found = judge(stages.find("3"), {"lb", "db"}, unknown=missing)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert found.why == (f"kill {missing}: the fault was not verified",)
-    assert {each.members: each.fate for each in found.failings}[missing,] is Fate.UNKNOWN
+    assert spof_why(found) == [f"kill {missing}: the fault was not verified"]
+    assert {each.members: each.fate for each in found.results}[missing,] is Fate.UNKNOWN
 
 
 def test_one_that_was_not_tried_leaves_it_open() -> None:
@@ -101,20 +102,43 @@ def test_survived_is_said_of_every_trial_and_down_of_the_median(
     assert spof.fate(cell("kill-web1", *seconds, downtimes_censored=bounds), 2.0) is fate
 
 
+@pytest.mark.parametrize(
+    ("seconds", "bounds", "said"),
+    [
+        ((1.0, 1.0, 4.9), (False, False, False), "2 survived, 1 failed"),
+        ((1.0, 3.0, 0.5), (False, False, True), "1 survived, 1 failed, 1 undecided: healed too soon"),
+        ((), (), ""),
+    ],
+)
+def test_trials_are_counted_where_nothing_is_known_of_all(
+    seconds: tuple[float, ...], bounds: tuple[bool, ...], said: str
+) -> None:
+    stage = stages.find("5")
+    cell_plans = jobs_of(stage)
+    cells = [
+        cell(each.column, *seconds, downtimes_censored=bounds) if each.members == ("web1",) else cell(each.column, 0.0)
+        for each in cell_plans
+    ]
+    found = spof.judge(stage, cell_plans, row(stage.name, *cells), 2.0)
+    (unknown,) = found.unknown
+    assert fate_counts(unknown) == said
+    assert spof_why(found) == [f"kill web1: {said or 'no valid trial'}"]
+
+
 def test_a_part_that_was_healed_too_soon_leaves_it_open_and_says_so() -> None:
     stage = stages.find("5")
     cell_plans = jobs_of(stage)
     cells = [cell(cell_plan.column, 1.0, censored=cell_plan.members == ("web1",)) for cell_plan in cell_plans]
     found = spof.judge(stage, cell_plans, row(stage.name, *cells), 2.0)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert found.why == ("kill web1: healed too soon to say for how long it would have lasted",)
+    assert spof_why(found) == ["kill web1: 1 undecided: healed too soon"]
 
 
 def test_pairs_show_what_hangs_together_and_what_nobody_would_think_of() -> None:
     stage = stages.find("5")
     found = judge(stage, {"web1+web2", "db1+monitor"}, jobs_of(stage, pairs=True))
     assert (found.verdict, found.found) == (Verdict.HELD, ())
-    down = {each.members: each.hidden for each in found.failings if each.fate is Fate.FAILED}
+    down = {each.members: each.hidden for each in found.results if each.fate is Fate.FAILED}
     # Two that do the same work may be expected; a database and who watches it may not.
     assert down == {("web1", "web2"): False, ("db1", "monitor"): True}
 
@@ -123,5 +147,5 @@ def test_a_pair_with_a_single_point_of_failure_hides_nothing() -> None:
     stage = stages.find("3")
     found = judge(stage, {"lb", "db"}, jobs_of(stage, pairs=True))
     assert found.verdict is Verdict.HELD
-    assert not any(each.hidden for each in found.failings)
-    assert sum(each.fate is Fate.FAILED for each in found.failings if len(each.members) == 2) == 5
+    assert not any(each.hidden for each in found.results)
+    assert sum(each.fate is Fate.FAILED for each in found.results if len(each.members) == 2) == 5

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from lab.analysis.matrix import Cell, Matrix, Row
 from lab.model.history import TrialRecord
 from lab.model.result import RunResult, TrialResult
-from lab.report import heat, palette, svg, timeline, words
+from lab.report import heat, matrix_words, palette, run_words, svg, timeline
 from lab.report.bins import Bin, bins
 from lab.report.conditions import line as stands_on
 from lab.report.conditions import lines_of
@@ -28,7 +28,7 @@ CLASSES = ("good", "slow", "fail-1", "fault", "healed", *(f"heat-{at}" for at in
 
 def run(result: RunResult, records: Sequence[TrialRecord]) -> str:
     """The trial that is most like the median, on one line."""
-    title = words.headline(result)
+    title = run_words.headline(result)
     heading, below = _heading(title)
     if not records:
         return _document(below + MARGIN, title, heading)
@@ -117,7 +117,7 @@ def _anchor(tick: float, axis: svg.Axis) -> str:
 
 def comparison(matrix: Matrix) -> str:
     """A row a stage, a square a fault, with the median of the downtime in it."""
-    title = words.matrix_headline(matrix)
+    title = matrix_words.matrix_headline(matrix)
     drawn, below = _heading(title)
     top = below + 12 + COLUMN_LINES * 12
     width = max(NAME_WIDTH + len(matrix.columns) * (SQUARE_WIDTH + 4) + MARGIN, WIDTH)
@@ -148,13 +148,13 @@ def _row(matrix: Matrix, row: Row, y: float) -> list[Markup]:
 def _square(cell: Cell, x: float, y: float) -> list[Markup]:
     at = heat.level(cell)
     middle = x + SQUARE_WIDTH / 2
-    said = f"{words.cell_downtime(cell)} {heat.mark(cell)}".strip()
+    said = f"{matrix_words.cell_downtime(cell)} {heat.mark(cell)}".strip()
     if at is None:
         return [svg.box(x, y, SQUARE_WIDTH, SQUARE_HEIGHT, "none"), svg.text(said, middle, y + 19, "middle", "small")]
     class_ = "on-heat-4" if at == len(heat.STEPS_S) else "on-heat"
     alarm = f"{cell.writes_lost:,} lost" if cell.writes_lost else "split brain" if cell.split_brain_s else ""
     beneath = svg.text(alarm, middle, y + 26, "middle", f"{class_} tiny") if alarm else Markup("")
-    square = svg.box(x, y, SQUARE_WIDTH, SQUARE_HEIGHT, f"heat-{at}", words.cell_sentence(cell))
+    square = svg.box(x, y, SQUARE_WIDTH, SQUARE_HEIGHT, f"heat-{at}", matrix_words.cell_sentence(cell))
     return [square, svg.text(said, middle, y + (15 if alarm else 19), "middle", class_), beneath]
 
 
