@@ -31,7 +31,8 @@ from lab.engine.docker_engine import DockerEngine
 from lab.errors import HealError, UsageError
 from lab.faults.repair import STAND_IN
 from lab.model.experiment import RATE_MAX_PER_S, LoadPlan, Repair
-from lab.model.result import RoundOutcome, RunResult
+from lab.model.result import RunResult
+from lab.model.round import RoundOutcome
 from lab.model.topology import Stage
 from lab.process import wait_until
 from lab.report import fault_table, monkey_report

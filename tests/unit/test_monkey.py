@@ -21,7 +21,8 @@ from lab.campaign.schedule import Repairer, RepairPlan, Round, Schedule, Schedul
 from lab.errors import HealError, UsageError
 from lab.model.experiment import Repair, RepairPolicy
 from lab.model.measures import Verdict
-from lab.model.result import FaultOutcome, Outage, RoundOutcome, RunResult
+from lab.model.result import Outage, RunResult
+from lab.model.round import FaultOutcome, RoundOutcome
 from lab.model.topology import Stage
 from lab.report import monkey_report
 from lab.spec import experiments, stages
