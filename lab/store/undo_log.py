@@ -29,7 +29,7 @@ class OpenFault:
     since: str
 
 
-class UndoLedger:
+class UndoLog:
     """Faults that are not yet undone, each on disk before it happens. Append-only until none is open.
 
     Where the disk takes no more, no fault may begin, and none stays for that: `close` passes over what it cannot note, and

@@ -7,12 +7,12 @@ from lab.cluster.cluster import Cluster
 from lab.engine.engine import Engine
 from lab.model.observation import ClusterView
 from lab.model.topology import Stage
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 
 def cluster(engine: Engine, stage: Stage) -> Cluster:
     """A stage, with the undo log of this state folder."""
-    return Cluster(engine, stage, UndoLedger())
+    return Cluster(engine, stage, UndoLog())
 
 
 def look(engine: Engine, stage: Stage) -> ClusterView:

@@ -10,7 +10,7 @@ from lab.checker.redundancy import is_redundant
 from lab.engine.engine import Engine
 from lab.errors import EXIT_REFUTED
 from lab.spec import stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.integration.clusters import look
 from tests.integration.driver import Lab, container, docker, longest, primary
 
@@ -47,7 +47,7 @@ def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(redunda
     # The same box, or another one with another disk.
     assert (machine(lost) == before) == (policy == "restart")
     assert (disk(lost) == disk_before) == (policy == "restart")
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
 
 
 @pytest.mark.parametrize("policy", ["restart", "replace"])
@@ -90,7 +90,7 @@ def test_a_human_repairs_what_nobody_else_did(redundant: Lab, engine: Engine) ->
     redundant.must("chaos", "kill", "web")
     done = redundant.must("repair", "5")
     assert "repaired: 2 boxes, nothing is missing" in done.err
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
     assert is_redundant(STAGE, look(engine, STAGE))
     assert "no box was lost" in redundant.must("repair", "5").err
 
@@ -116,5 +116,5 @@ def test_what_one_box_carries_is_served_in_an_overload_and_not_without_admission
     # Everything is as its file says again.
     for service in ("web1", "web2"):
         assert docker("inspect", container(3, service), "--format", "{{.HostConfig.NanoCpus}}") == "1000000000"
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
     lab.must("down", "3")

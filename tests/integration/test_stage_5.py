@@ -21,7 +21,7 @@ from lab.model.observation import ClusterView, DatabaseState
 from lab.probe.observer import Observer
 from lab.process import wait_until
 from lab.spec import stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.integration.clusters import await_recovered, cluster, look
 from tests.integration.driver import ROUNDING_S, Lab, container, docker, ended, goes_on, longest, primary, until_valid
 from tests.integration.prober import Prober, killed_beside
@@ -194,7 +194,7 @@ def test_the_monitor_refuses_a_promotion_that_could_lose(redundant: Lab, engine:
 
 
 def test_both_balancers_take_a_limit_and_lose_it(redundant: Lab, engine: Engine, tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    ledger = UndoLog(tmp_path / "undo.jsonl")
     of = Cluster(engine, STAGE, ledger)
 
     def imposed() -> list[dict[str, int]]:

@@ -13,7 +13,7 @@ from lab.analysis import conclusion, matrix_file
 from lab.cli.main import main
 from lab.errors import EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, PreflightError
 from lab.model.fault import Undo, UndoAction
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.benches import NOT_BITTEN, Gone, PlayedBench, breaking, cut_at
 from tests.unit.played import PlayedEngine
 
@@ -142,7 +142,7 @@ def test_fresh_begins_anew_and_resume_insists(lab: Lab) -> None:
 
 
 def test_a_fault_that_is_in_effect_is_not_measured_with(lab: Lab) -> None:
-    UndoLedger().open(Undo(UndoAction.START, "id", "db", 3), "kill")
+    UndoLog().open(Undo(UndoAction.START, "id", "db", 3), "kill")
     bench = PlayedBench()
     done = lab("compare", "3", *SHORT, bench=bench)
     assert (done.code, bench.done) == (EXIT_PREFLIGHT, [])

@@ -31,7 +31,7 @@ from lab.model.topology import Link, Tier
 from lab.spec.stages import ROOT
 from lab.store import lock, paths, runs
 from lab.store.runs import RunJournal, read_run
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import record, run_info
 
 HOLD = """
@@ -54,16 +54,16 @@ def undo(service: str, action: UndoAction = UndoAction.START) -> Undo:
 
 def test_open_fault_survives_the_controller(tmp_path: Path) -> None:
     file = tmp_path / "state" / "undo.jsonl"
-    opened = UndoLedger(file).open(undo("web1", UndoAction.UNPAUSE), "pause")
-    assert UndoLedger(file).entries() == [opened]
+    opened = UndoLog(file).open(undo("web1", UndoAction.UNPAUSE), "pause")
+    assert UndoLog(file).entries() == [opened]
     assert opened.undo.action is UndoAction.UNPAUSE
 
 
 def test_cables_that_were_pulled_survive_the_controller(tmp_path: Path) -> None:
     links = (Link("edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "balancer")), Link("app", "", "", ()))
     file = tmp_path / "undo.jsonl"
-    opened = UndoLedger(file).open(replace(undo("lb1", UndoAction.RECONNECT), links=links), "disconnect")
-    assert UndoLedger(file).entries() == [opened]
+    opened = UndoLog(file).open(replace(undo("lb1", UndoAction.RECONNECT), links=links), "disconnect")
+    assert UndoLog(file).entries() == [opened]
     assert opened.undo.links == links
 
 
@@ -71,15 +71,15 @@ def test_fault_noted_before_there_were_links_is_still_known(tmp_path: Path) -> N
     file = tmp_path / "undo.jsonl"
     old = {"action": "start", "box_id": "id-of-web1", "service": "web1", "stage": 3}
     file.write_text(json.dumps({"id": "a1", "fault": "kill", "since": "2026-01-31T12:00:00Z", "undo": old}) + "\n")
-    (entry,) = UndoLedger(file).entries()
+    (entry,) = UndoLog(file).entries()
     assert entry.undo == undo("web1")
-    UndoLedger(file).close(entry)
+    UndoLog(file).close(entry)
     assert not file.exists()
 
 
 def test_closing_the_last_fault_removes_the_file(tmp_path: Path) -> None:
     file = tmp_path / "undo.jsonl"
-    ledger = UndoLedger(file)
+    ledger = UndoLog(file)
     first, second = ledger.open(undo("web1"), "kill"), ledger.open(undo("db"), "stop")
     ledger.close(first)
     assert ledger.entries() == [second]
@@ -90,7 +90,7 @@ def test_closing_the_last_fault_removes_the_file(tmp_path: Path) -> None:
 
 
 def test_faults_are_in_the_order_of_opening(tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    ledger = UndoLog(tmp_path / "undo.jsonl")
     opened = [ledger.open(undo(f"box{number}"), "kill") for number in range(5)]
     ledger.close(opened.pop(2))
     assert ledger.entries() == opened
@@ -99,7 +99,7 @@ def test_faults_are_in_the_order_of_opening(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [1, 20, -2])
 def test_torn_last_line_is_passed_over_and_writing_goes_on(tmp_path: Path, kept: int) -> None:
     file = tmp_path / "undo.jsonl"
-    ledger = UndoLedger(file)
+    ledger = UndoLog(file)
     first = ledger.open(undo("web1"), "kill")
     whole = file.read_bytes()
     ledger.open(undo("db"), "kill")
@@ -113,7 +113,7 @@ def test_torn_last_line_is_passed_over_and_writing_goes_on(tmp_path: Path, kept:
 
 
 def test_no_file_is_no_fault(tmp_path: Path) -> None:
-    assert UndoLedger(tmp_path / "undo.jsonl").entries() == []
+    assert UndoLog(tmp_path / "undo.jsonl").entries() == []
 
 
 # The journal of a run

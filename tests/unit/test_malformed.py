@@ -24,7 +24,7 @@ from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE, 
 from lab.spec import experiments, own_stack, stages
 from lab.spec.stages import ROOT
 from lab.store import runs, started, undo_log
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import use_engine
 from tests.unit.played import PlayedEngine
 
@@ -429,8 +429,8 @@ def test_strange_note_does_not_stop_heal(lab: Lab, tmp_path: Path, monkeypatch: 
     noted(tmp_path, {**NOTE, "id": "another"}, strange)
     check_refused_with_words(lab("heal"), EXIT_HEAL_FAILED, "undo.jsonl:2 is no note")
     # What could be read is undone, and noted as that; what could not stays.
-    assert UndoLedger().entries() == []
-    assert len(UndoLedger().notes().strange) == 1
+    assert UndoLog().entries() == []
+    assert len(UndoLog().notes().strange) == 1
     check_refused_with_words(lab("heal"), EXIT_HEAL_FAILED, "undo.jsonl:2 is no note")
     done = lab("down", "--all")
     assert done.code == EXIT_HELD, done.err
@@ -467,7 +467,7 @@ def test_note_that_was_cut_short_is_told_and_passed_over(
 
 
 def test_note_of_another_version_that_was_closed_is_no_longer_strange(tmp_path: Path) -> None:
-    ledger = UndoLedger(noted(tmp_path, {**NOTE, "undo": {"action": "defrost"}}, {"id": NOTE["id"], "closed": True}))
+    ledger = UndoLog(noted(tmp_path, {**NOTE, "undo": {"action": "defrost"}}, {"id": NOTE["id"], "closed": True}))
     assert ledger.notes() == undo_log.Notes((), (), ())
 
 
@@ -604,7 +604,7 @@ def test_anything_in_an_older_comparison(tmp_path: Path, path: tuple[Any, ...], 
 @ANYWHERE
 @given(path=st.sampled_from(paths_of(NOTE)), value=JSON)
 def test_anything_in_a_note_is_read_or_strange(tmp_path: Path, path: tuple[Any, ...], value: Any) -> None:
-    ledger = UndoLedger(noted(tmp_path, put(NOTE, path, value)))
+    ledger = UndoLog(noted(tmp_path, put(NOTE, path, value)))
     notes = ledger.notes()
     assert len(notes.open) + len(notes.strange) + len(notes.cut) == 1 or value == {} or not path
     assert all(len(line) < LINE_MAX_CHARACTERS and is_harmless(line) for line in notes.strange)

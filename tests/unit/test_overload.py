@@ -23,7 +23,7 @@ from lab.model.measures import Expectation, Outcome
 from lab.model.payloads import Capacity
 from lab.model.topology import Box
 from lab.spec import experiments, stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial import capacity
 from lab.trial.capacity import Burst, capacity_per_s, next_rate
 from tests.unit.helpers import EVENTS, box, record, stage
@@ -97,7 +97,7 @@ def playing() -> Played:
 
 
 def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
-    ledger, plays = UndoLedger(tmp_path / "undo.jsonl"), playing()
+    ledger, plays = UndoLog(tmp_path / "undo.jsonl"), playing()
     entries = limits.impose(plays.cluster(stage(), ledger), Overload(0.15, 1.5, 9))
     assert [(each.undo.action, each.undo.service, each.undo.setting) for each in entries] == [
         (UndoAction.RESIZE, "web1", "1"),
@@ -120,7 +120,7 @@ def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
 
 def test_without_a_limit_the_balancers_are_left_alone(tmp_path: Path) -> None:
     plays = playing()
-    entries = limits.impose(plays.cluster(stage(), UndoLedger(tmp_path / "undo.jsonl")), Overload(0.15, 1.5))
+    entries = limits.impose(plays.cluster(stage(), UndoLog(tmp_path / "undo.jsonl")), Overload(0.15, 1.5))
     assert {each.undo.action for each in entries} == {UndoAction.RESIZE}
 
 

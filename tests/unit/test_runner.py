@@ -31,7 +31,7 @@ from lab.model.result import TrialResult
 from lab.model.topology import Box, Stage
 from lab.spec.stages import find
 from lab.store.runs import RunJournal, read_run
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial import preconditions
 from lab.trial.operator import HEALED_BY_OPERATOR, WHOLE_BEFORE
 from lab.trial.runner import RunConfig, run_trial
@@ -214,7 +214,7 @@ def trial(
     world: World, tmp_path: Path, stage: Stage, experiment: Experiment = KILL_WEB, **on: Callable[[], None]
 ) -> tuple[TrialRecord, TrialResult]:
     """Run a trial; its record as its journal has it, and its figures."""
-    ledger, watcher = UndoLedger(tmp_path / "undo.jsonl"), Watcher(on)
+    ledger, watcher = UndoLog(tmp_path / "undo.jsonl"), Watcher(on)
     journal = RunJournal(run_info(), tmp_path / "results")
     result = run_trial(world.cluster(stage, ledger), RunConfig(stage, experiment, LoadPlan(), seed=1), 1, journal, watcher)
     [kept] = read_run(journal.folder)[1]

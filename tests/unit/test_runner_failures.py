@@ -29,7 +29,7 @@ from lab.report.progress import NoProgress
 from lab.signals import was_interrupted
 from lab.spec import experiments
 from lab.store.runs import read_run
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial import runner
 from lab.trial.runner import RunConfig, info_of
 from tests.unit.disks import refuse
@@ -144,7 +144,7 @@ class Executor:
     """A run of kill-web on stage 3, in a folder of its own."""
 
     folder: Path
-    ledger: UndoLedger
+    ledger: UndoLog
 
     def run(self, engine: Stage3, trials: int = 1) -> RunInfo:
         experiment = experiments.lasting(experiments.find("kill-web"), WATCHED_S)
@@ -165,7 +165,7 @@ class Executor:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Executor:
     monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
-    return Executor(tmp_path, UndoLedger(tmp_path / "undo.jsonl"))
+    return Executor(tmp_path, UndoLog(tmp_path / "undo.jsonl"))
 
 
 def test_trial_of_a_stage_that_comes_back(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:

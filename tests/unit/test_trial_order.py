@@ -25,7 +25,7 @@ from lab.model.result import TrialResult
 from lab.model.topology import Box
 from lab.signals import termination_interrupts, was_interrupted
 from lab.store.runs import RunJournal, TrialJournal, read_run
-from lab.store.undo_log import OpenFault, UndoLedger
+from lab.store.undo_log import OpenFault, UndoLog
 from lab.trial import under_load
 from lab.trial.runner import RunConfig, run_trial
 from tests.unit.helpers import run_info, stage
@@ -66,7 +66,7 @@ class Trace:
         return [entry for entry in self.entries if entry in wanted]
 
 
-class TracedLog(UndoLedger):
+class TracedLog(UndoLog):
     """An undo log of which the trace knows when a fault is on the disk."""
 
     def __init__(self, file: Path, trace: Trace) -> None:
