@@ -10,6 +10,7 @@ import click
 from lab import signals
 from lab.cli.chaos import chaos, heal, promote_, repair_
 from lab.cli.compare import compare
+from lab.cli.diff import diff
 from lab.cli.doctor import doctor
 from lab.cli.images import build, images
 from lab.cli.monkey import monkey
@@ -49,14 +50,14 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
     the lab, 130 interrupted, 141 the reader of the output went away.
     """
     context.obj = Output(*consoles(), quiet)
-    if context.invoked_subcommand not in ("heal", "report", "list"):
+    if context.invoked_subcommand not in ("heal", "report", "list", "diff"):
         _note_what_is_in_effect(context.obj, UndoLedger())
         if context.invoked_subcommand != "down" and not {"-h", "--help"} & set(sys.argv):
             UndoLedger().check_understood()
 
 
 COMMANDS: tuple[click.Command, ...] = (
-    *(doctor, build, images, up, status, down, list_),
+    *(doctor, build, images, up, status, down, list_, diff),
     *(run, spof, compare, monkey),
     *(chaos, promote_, heal, repair_),
     *(report, selftest_),

@@ -55,7 +55,7 @@ def test_with_local_a_region_is_given_up_also_when_its_databases_died_one_after_
     local.must("down", "7")
 
 
-def test_nobody_is_still_joining_when_an_election_begins(lab: Lab, engine: Engine) -> None:
+def test_no_database_is_still_joining_when_an_election_begins(lab: Lab, engine: Engine) -> None:
     lab.must("up", "7", "--replace", timeout_s=UP_TIMEOUT_S)
     leader = primary(engine, stages.find("7"))
     other = "db1" if leader == "db2" else "db2"
