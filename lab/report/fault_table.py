@@ -34,8 +34,8 @@ def show_faults(console: Console, outcomes: Sequence[FaultOutcome], faults: int,
     console.print(LEGEND, style="dim")
     for outcome in outcomes:
         if outcome.why:
-            said = f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}"
-            console.print(one_line(said), markup=False, highlight=False)
+            text = f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}"
+            console.print(one_line(text), markup=False, highlight=False)
     console.print(
         Text.assemble(
             (verdict.value.upper(), VERDICT_STYLES[verdict]),

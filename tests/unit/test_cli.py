@@ -247,10 +247,10 @@ def test_promotion_is_asked_of_the_monitor_where_there_is_one(
     lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("lab.cluster.database.switchover", lambda _engine, stage, *_: asked.append(f"switchover {stage.project}"))
-    monkeypatch.setattr(
-        "lab.cluster.database.promote", lambda _engine, _ledger, stage, *_: asked.append(f"promote {stage.project}")
-    )
+    for name in ("switchover", "promote"):
+        monkeypatch.setattr(
+            f"lab.cluster.database.{name}", lambda cluster, *_, name=name: asked.append(f"{name} {cluster.stage.project}")
+        )
     internet = box("internet", ("internet",), stage=4)
     up(db("db1", project=AUTOMATIC), internet)
     lab("promote")
@@ -304,7 +304,7 @@ def test_status_where_nobody_can_be_asked_says_so_and_shows_the_boxes(lab: Lab, 
     plays = up(db("db1", project=AUTOMATIC), frozen)
     done = lab("status")
     assert done.code == EXIT_HELD
-    assert "the internet box is paused: roles, copies and margins are unknown" in done.out
+    assert "the internet box is paused: roles, replicas and failures tolerated are unknown" in done.out
     assert "! internet" in done.out
     assert plays.done == []
 

@@ -167,7 +167,7 @@ def test_example_is_what_the_guide_says() -> None:
 
 def test_guide_names_every_option_and_every_key() -> None:
     options = [name for each in cli.commands["run"].params for name in each.opts if name.startswith("--")]
-    rest = {"--web-ui", "--failover", "--repair", "--repair-delay"}
+    rest = {"--web-ui", "--failover", "--repair", "--repair-delay", "--verbose", "--model"}
     assert [name for name in options if name not in rest and f"`{name}" not in GUIDE] == []
     assert [key for key in OwnFile.model_fields if not re.search(rf"`{key}`", GUIDE)] == []
 

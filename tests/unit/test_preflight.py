@@ -130,7 +130,7 @@ def test_other_file_of_the_same_stage_is_in_the_way_too() -> None:
     for boxes, wanted in (([db("db1")], automatic()), ([db("db1", project="redundancy-lab-4-automatic")], replicated())):
         with pytest.raises(PreflightError, match="stage 4, from its other file, is up") as caught:
             check_other_stages(boxes, wanted)
-        assert "--replace" in caught.value.hint
+        assert "--stop-others" in caught.value.hint
 
 
 def test_open_fault_is_in_the_way(tmp_path: Path) -> None:
