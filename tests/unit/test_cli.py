@@ -252,10 +252,10 @@ def test_promotion_is_asked_of_the_monitor_where_there_is_one(
     lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("lab.cluster.database.switchover", lambda _engine, stage, *_: asked.append(f"switchover {stage.project}"))
     monkeypatch.setattr(
-        "lab.cluster.database.promote", lambda _engine, _ledger, stage, *_: asked.append(f"promote {stage.project}")
+        "lab.cluster.database.switchover", lambda cluster, *_: asked.append(f"switchover {cluster.stage.project}")
     )
+    monkeypatch.setattr("lab.cluster.database.promote", lambda cluster, *_: asked.append(f"promote {cluster.stage.project}"))
     internet = box("internet", ("internet",), stage=4)
     up(db("db1", project=AUTOMATIC), internet)
     lab("promote")
