@@ -291,7 +291,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
 ) -> None:
     up(box("web1", stage=5, project="redundancy-lab-5"))
 
-    def run(_engine: object, _ledger: object, order: RunConfig, info: RunInfo, _progress: object) -> RunResult:
+    def run(_cluster: object, order: RunConfig, info: RunInfo, _progress: object) -> RunResult:
         trial = result(seed=order.seed, writable={"none_s": 0.0, "multiple_s": 0.0})
         return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))
 
