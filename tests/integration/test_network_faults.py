@@ -25,6 +25,7 @@ from lab.scope import STAGE_LABEL
 from tests.integration.driver import container, docker, left_over
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 # No stage has this number, and no stage has these addresses.
 NUMBER = 77
@@ -186,7 +187,7 @@ def test_partition_cuts_two_sides_apart_and_leaves_both_their_users(whole: Engin
     assert severed(whole) == set()
 
 
-@pytest.mark.parametrize(("direction", "hears"), [(Direction.OUT, "a1"), (Direction.IN, "b1")])
+@pytest.mark.parametrize(("direction", "hears"), [(Direction.OUT, "a1"), pytest.param(Direction.IN, "b1", marks=night)])
 def test_partition_of_one_direction_lets_the_other_one_through(
     whole: Engine, ledger: UndoLedger, direction: Direction, hears: str
 ) -> None:
@@ -229,6 +230,7 @@ def test_an_isolated_box_does_not_even_claim_the_shared_address(whole: Engine, l
             beside(name, "ip", "address", "del", f"{SHARED}/32", "dev", device)
 
 
+@night
 def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine, ledger: UndoLedger) -> None:
     strike(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
     docker("restart", "--time", "0", container(NUMBER, "a1"))
@@ -238,6 +240,7 @@ def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine,
     assert severed(whole) == set()
 
 
+@night
 def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLedger) -> None:
     strike(whole, ledger, FaultKind.ISOLATE, "service:a1")
     docker("pause", container(NUMBER, "a1"))
@@ -247,6 +250,7 @@ def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLed
     assert severed(whole) == set()
 
 
+@night
 def test_faults_of_one_box_are_taken_away_one_by_one(whole: Engine, ledger: UndoLedger, tmp_path: Path) -> None:
     other = UndoLedger(tmp_path / "other.jsonl")
     strike(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
@@ -257,7 +261,7 @@ def test_faults_of_one_box_are_taken_away_one_by_one(whole: Engine, ledger: Undo
     assert severed(whole) == set()
 
 
-@pytest.mark.parametrize("instant", ["prepared", "injected"])
+@pytest.mark.parametrize("instant", [pytest.param("prepared", marks=night), "injected"])
 def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: UndoLedger, tmp_path: Path, instant: str) -> None:
     file = tmp_path / "undo.jsonl"
     controller = subprocess.Popen([sys.executable, "-c", CONTROLLER, str(file), instant], stdout=subprocess.PIPE)
@@ -274,6 +278,7 @@ def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: Un
     assert [left_over(container(NUMBER, name)) for name in ZONES] == [""] * len(ZONES)
 
 
+@night
 def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLedger) -> None:
     strike(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=50)
     strike(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=5000)
@@ -285,6 +290,7 @@ def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLedger) -> No
     assert left_over(container(NUMBER, "a1")) == ""
 
 
+@night
 def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLedger) -> None:
     beside("a1", "nft", f"table netdev labour {{ chain c {{ type filter hook ingress device {front('a1')} priority 0; }}; }}")
     try:
@@ -296,7 +302,7 @@ def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLedge
         beside("a1", "nft", "delete table netdev labour")
 
 
-@pytest.mark.parametrize("percent", [20.0, 60.0])
+@pytest.mark.parametrize("percent", [20.0, pytest.param(60.0, marks=night)])
 def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLedger, percent: float) -> None:
     strike(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=percent)
     send = f"for _ in {{1..2000}}; do echo >/dev/udp/{FRONTS['b1']}/9; done 2>/dev/null"
@@ -313,7 +319,7 @@ def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLedger
     healing.undo_all(whole, ledger)
 
 
-@pytest.mark.parametrize("rate_kbit", [200.0, 2_000.0, 20_000.0])
+@pytest.mark.parametrize("rate_kbit", [pytest.param(200.0, marks=night), 2_000.0, pytest.param(20_000.0, marks=night)])
 def test_only_so_much_gets_through(whole: Engine, ledger: UndoLedger, rate_kbit: float) -> None:
     [bite] = strike(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=rate_kbit)
     assert bite.proved, bite.evidence
