@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Timer
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -123,9 +123,14 @@ class Repeats:
     again: list[str] = field(default_factory=list)
     """Why, one line for each measurement that was thrown away."""
 
-    SHARE_MAX = 0.2
-    FEW = 3
+    SHARE_MAX: ClassVar[float] = 0.2
+    FEW: ClassVar[int] = 3
     """So few are no share of anything: a machine stalls now and then."""
+
+    def count(self, spoilt: str = "") -> None:
+        """Count a measurement, and where it was spoilt, by what."""
+        self.measured += 1
+        self.again += [spoilt] if spoilt else []
 
     @property
     def are_too_many(self) -> bool:
@@ -146,13 +151,13 @@ def until_valid(measure: Callable[[], tuple[Found, dict[str, Any]]]) -> tuple[Fo
     """
     for _ in range(TRIES):
         found, document = measure()
-        REPEATS.measured += 1
         reasons = [
             reason for trial in document["trials"] if not trial["valid"] for reason in trial["reasons"] or ["no reason given"]
         ]
-        if not reasons:
+        spoilt = f"{document['stage_folder']}, {document['experiment']}: {'; '.join(reasons)}" if reasons else ""
+        REPEATS.count(spoilt)
+        if not spoilt:
             return found, document
-        REPEATS.again.append(f"{document['stage_folder']}, {document['experiment']}: {'; '.join(reasons)}")
     raise AssertionError(f"not one valid measurement of {TRIES}: {REPEATS.again[-TRIES:]}")
 
 

@@ -69,6 +69,9 @@ def test_stage_3_reroutes_around_a_frozen_web_box(stage_3: Lab) -> None:
     trial = only(document)
     assert code == EXIT_HELD, not_held(trial)
     assert trial["downtime_longest_s"] < 1.0
+    # Until the balancer has noticed, half of the requests wait at the frozen box.
+    assert trial["phases"]["inject_s"] < trial["phases"]["reroute_s"]
+    assert trial["latency_ms"]["longest"] > 100
     nothing_lost(trial)
 
 

@@ -69,7 +69,8 @@ def test_the_operator_ends_the_outage(stage_4: Lab, engine: Engine, tmp_path: Pa
     assert code == EXIT_HELD, not_held(trial)
     phases = trial["phases"]
     assert phases["impact_s"] < phases["operator_s"] < phases["promoted_s"]
-    assert phases["recover_s"] - phases["operator_s"] < 3
+    # 1.1 to 2.4 s of the outage are the machines' (the lesson of stage 4), the rest is the operator's way.
+    assert 0.5 <= phases["recover_s"] - phases["operator_s"] <= 4.8
     assert trial["writable_databases"]["several_s"] == 0
     assert_redundant(engine)
     assert {name for name, state in before.items() if state is DatabaseState.PRIMARY} == set(trial["targets"])

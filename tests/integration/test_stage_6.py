@@ -22,8 +22,8 @@ night = pytest.mark.night
 
 # Both claim the address for as long as an outage is; measured 0.2 to 0.55 s.
 TWO_HOLDERS_CEILING_S = 1.1
-# 3 s on a machine that does nothing else.
-MAP_CEILING_S = 5.0
+# 3 s on a machine that does nothing else. Waiting for a frozen box would take half a minute.
+MAP_S = (1.0, 6.0)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_map_waits_for_no_frozen_box_and_says_what_stopped_answering(stage_6: La
         took_s = monotonic() - since
     finally:
         stage_6.must("heal")
-    assert took_s < MAP_CEILING_S
+    assert MAP_S[0] < took_s < MAP_S[1]
     boxes = {box["box"]: box for box in content["boxes"]}
     assert {name for name, box in boxes.items() if box["condition"] == "paused"} == {"web3", "db3", "monitor"}
     assert boxes["db3"]["database"] == "silent"
