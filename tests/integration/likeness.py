@@ -7,14 +7,18 @@ lab's own gate ('lab compare') needs five of each, so it stands in the tests of 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lab.statistics import Change, Downtime, decide, shift
 from scripts import figures, measured
 from scripts.measured import READERS, Sample
 
 OWN = Path(__file__).with_name("measured")
+GATE = Path(__file__).with_name("gate.json")
+"""The trials of some runs, each by itself: STAGE/EXPERIMENT, which figure, and its values."""
 FACTOR = 2.0
 """A busy machine may double a figure, and a lucky trial halve it; what is four times as long is another thing."""
 LEAST_S = 0.25
@@ -61,3 +65,11 @@ def value(trial: Mapping[str, Any], name: str) -> float:
     found = READERS[name](trial)
     assert found is not None, f"the trial has no {name}"
     return found[0]
+
+
+def change_of(document: Mapping[str, Any], of: str) -> Change:
+    """What the lab's gate says of a run's valid trials against those that are kept. Raises KeyError where none are."""
+    kept = json.loads(GATE.read_text(encoding="utf-8"))[of]
+    now = [Downtime(value(trial, kept["figure"])) for trial in document["trials"] if trial["valid"]]
+    found = shift([Downtime(seconds) for seconds in kept["trials"]], now)
+    return decide(found, found.p_value) if found else Change.TOO_FEW

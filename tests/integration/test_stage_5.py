@@ -15,8 +15,9 @@ from lab.healing import await_redundant, await_whole, undo_all
 from lab.journal import UndoLedger
 from lab.model import DatabaseState, Overload, Sight
 from lab.observer import Observer, look
+from lab.statistics import Change
 from tests.integration.driver import ROUNDING_S, Lab, container, docker, ended, goes_on, longest, primary, until_valid
-from tests.integration.likeness import assert_like
+from tests.integration.likeness import assert_like, change_of
 from tests.integration.prober import Prober, killed_beside
 
 pytestmark = pytest.mark.docker
@@ -246,3 +247,10 @@ def test_a_soak_goes_on_where_it_stopped(stage_5: Lab) -> None:
     assert sum(fault["lost"] for fault in first["faults"]) == 0
     again = stage_5.must(*options, timeout_s=20)
     assert json.loads(again.out) == first
+
+
+@night
+@pytest.mark.parametrize("experiment", ["kill-primary", "kill-lb-active"])
+def test_a_failover_takes_no_longer_than_it_did(stage_5: Lab, experiment: str) -> None:
+    _, document = stage_5.run(5, experiment, "--trials", "7", "--observe", "3s", timeout_s=300)
+    assert change_of(document, f"5/{experiment}") in (Change.NONE, Change.SHORTER)

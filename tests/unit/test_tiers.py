@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from lab.statistics import Change
 from scripts import figures, measured, night
 from scripts.measured import Sample
 from tests.integration.driver import TRIES, Repeats, until_valid
-from tests.integration.likeness import LEAST_S, OWN, assert_like, assert_no_longer, bounds, sample
+from tests.integration.likeness import GATE, LEAST_S, OWN, assert_like, assert_no_longer, bounds, change_of, sample
 
 FOLDER = Path(night.ROOT) / "tests" / "integration"
 # One test at least for each thing that the lab is about. A new mechanism gets a line here.
@@ -162,6 +163,17 @@ def test_no_longer_is_about_one_side_only() -> None:
 def test_what_was_not_measured_to_its_end_bounds_nothing() -> None:
     with pytest.raises(KeyError, match="no upper end"):
         sample("3/kill-lb", "outage_s")
+
+
+def with_gaps(*gaps_s: float) -> dict[str, Any]:
+    return {"trials": [{"valid": True, "service": {"gap": {"length_s": gap_s}}} for gap_s in gaps_s]}
+
+
+def test_the_gate_knows_the_same_from_another() -> None:
+    kept = json.loads(GATE.read_text(encoding="utf-8"))["5/kill-primary"]["trials"]
+    assert change_of(with_gaps(*kept[:7]), "5/kill-primary") is Change.NONE
+    assert change_of(with_gaps(*(gap_s + 1.0 for gap_s in kept[:7])), "5/kill-primary") is Change.LONGER
+    assert change_of(with_gaps(*kept[:4]), "5/kill-primary") is Change.TOO_FEW
 
 
 def run_of(*reasons: str) -> tuple[int, dict[str, Any]]:
