@@ -346,11 +346,11 @@ def warnings(source: Source) -> Iterator[str]:
 @click.argument("run_name", metavar="RUN")
 @click.option("--name", help="What the file is called (default: STAGE-EXPERIMENT).")
 @click.option("--commit", help="The state of the lab that measured it (default: this checkout's).")
-@click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, help="Where to (default: docs/measured).")
-def add(run_name: str, name: str | None, commit: str | None, folder: Path) -> None:
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to (default: docs/measured).")
+def add(run_name: str, name: str | None, commit: str | None, folder: Path | None) -> None:
     """Make or renew the file of a run."""
     found = run_document(journal.find_run(run_name))
-    click.echo(measured.write(measured.of_run(name or name_of(found), found, commit or commit_now()), folder))
+    click.echo(measured.write(measured.of_run(name or name_of(found), found, commit or commit_now()), folder or FOLDER))
 
 
 @cli.command("add-compare")
