@@ -70,7 +70,7 @@ integration: setup ## the tests on real Docker only: each mechanism once
 	@.venv/bin/pytest -m 'docker and not night'
 
 schemas: .venv/.ready ## write docs/schemas/ again, from what files may hold
-	@.venv/bin/python -m lab.schemas
+	@.venv/bin/python -m lab.spec.schemas
 
 selftest: build ## measure outages of known length
 	@$(LAB) selftest

@@ -24,13 +24,14 @@ from typing import Any
 
 import click
 
-from lab import journal, yamlfile
-from lab.campaign import RESULT_NAME
+from lab.analysis import matrix as matrices
+from lab.analysis import run_document as run_documents
+from lab.analysis.matrix import Cell
+from lab.campaign.campaign import RESULT_NAME
 from lab.errors import LabError, UsageError
-from lab.report import document
-from lab.report import matrix as matrices
-from lab.report.matrix import Cell
-from lab.stages import ROOT, find
+from lab.spec import located_yaml
+from lab.spec.stages import ROOT, find
+from lab.store import runs
 from scripts import measured
 from scripts.measured import Measured
 
@@ -78,7 +79,7 @@ class Source:
     @classmethod
     def read(cls, folder: Path = FOLDER) -> Source:
         """Every file of the folder. Raises UsageError for one that is malformed."""
-        tables = yamlfile.load(folder / TABLES.name) if (folder / TABLES.name).exists() else {}
+        tables = located_yaml.load(folder / TABLES.name) if (folder / TABLES.name).exists() else {}
         return cls(measured.read_all(folder), tables.get("tables") or {})
 
     def file(self, name: str) -> Measured:
@@ -283,7 +284,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def run_document(folder: Path) -> dict[str, Any]:
     """A run's document, every figure computed again. Raises UsageError."""
-    return document.as_document(document.rebuild(folder)[0])
+    return run_documents.as_document(run_documents.rebuild(folder)[0])
 
 
 def comparison_runs(folder: Path) -> dict[str, dict[str, Any]]:
@@ -349,7 +350,7 @@ def warnings(source: Source) -> Iterator[str]:
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to (default: docs/measured).")
 def add(run_name: str, name: str | None, commit: str | None, folder: Path | None) -> None:
     """Make or renew the file of a run."""
-    found = run_document(journal.find_run(run_name))
+    found = run_document(runs.find_run(run_name))
     click.echo(measured.write(measured.of_run(name or name_of(found), found, commit or commit_now()), folder or FOLDER))
 
 

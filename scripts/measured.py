@@ -15,11 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lab import images, stages, yamlfile
+from lab.cluster import images
 from lab.errors import UsageError
-from lab.journal import write_whole
-from lab.model import Stage
+from lab.model.topology import Stage
 from lab.report import words
+from lab.spec import located_yaml, stages
+from lab.store.jsonl import write_whole
 
 SCHEMA_VERSION = 1
 IMAGE_PREFIX = "redundancy-lab/"
@@ -220,8 +221,8 @@ READERS: dict[str, Reader] = {
     "elected_after_s": _since_fault("elect_s"),
     "rerouted_after_s": _since_fault("reroute_s"),
     "alert_delay_s": _plain("alert_delay_s"),
-    "rejoin_s": _plain("rejoin_s"),
-    "degraded_redundancy_s": _plain("degraded_redundancy_s"),
+    "time_to_redundancy_s": _plain("time_to_redundancy_s"),
+    "time_without_redundancy_s": _plain("time_without_redundancy_s"),
     "undisturbed_write_p50_ms": _plain("undisturbed_writes_latency_ms", "p50"),
     "undisturbed_write_p99_ms": _plain("undisturbed_writes_latency_ms", "p99"),
 }
@@ -292,7 +293,7 @@ def selector(stage: Stage) -> str:
 
 def fingerprint_of(stage: Stage) -> Fingerprint:
     """The fingerprint of a stage's files as they are now."""
-    content = yamlfile.load(stage.file)
+    content = located_yaml.load(stage.file)
     used = {str(body.get("image", "")).removeprefix(IMAGE_PREFIX) for body in content["services"].values()}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
     return Fingerprint(digest, {name: images.source_digest(name) for name in sorted(used & set(images.SOURCES))})

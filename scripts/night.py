@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lab.journal import write_whole
-from lab.stages import ROOT
+from lab.spec.stages import ROOT
+from lab.store.jsonl import write_whole
 from scripts.figures import FOLDER, commit_now
 from scripts.measured import TEST_RUN
 

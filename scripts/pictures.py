@@ -17,11 +17,12 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from lab import yamlfile
+from lab.analysis import matrix as matrices
+from lab.analysis import run_document
 from lab.errors import EXIT_PREFLIGHT, LabError, PreflightError, UsageError
-from lab.report import document, files
-from lab.report import matrix as matrices
-from lab.stages import ROOT
+from lab.report import files
+from lab.spec import located_yaml
+from lab.spec.stages import ROOT
 
 SPEC = ROOT / "docs" / "measured" / "pictures.yaml"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -46,14 +47,14 @@ class Picture:
 
 def read(spec: Path = SPEC, root: Path = ROOT) -> list[Picture]:
     """The pictures that a file names. Raises UsageError naming file and line for what is malformed."""
-    content = yamlfile.load(spec)
+    content = located_yaml.load(spec)
     pictures = content.get("pictures")
-    if not isinstance(pictures, yamlfile.Mapping):
+    if not isinstance(pictures, located_yaml.Mapping):
         raise content.error("pictures", "'pictures' must be a mapping of pictures to what they are made from")
     return [_picture(pictures, name, root) for name in pictures]
 
 
-def _picture(pictures: yamlfile.Mapping, name: str, root: Path) -> Picture:
+def _picture(pictures: located_yaml.Mapping, name: str, root: Path) -> Picture:
     body = pictures[name]
     if not isinstance(body, Mapping) or not set(body) <= KEYS or ("run" in body) == ("comparison" in body):
         raise pictures.error(name, f"'{name}' needs either run or comparison, and may have scheme, width and height")
@@ -73,7 +74,7 @@ def drawn(picture: Picture) -> str:
         raise UsageError(f"{kept.parent} is not kept here", "docs/measured/pictures.yaml names it; name another, or put it there")
     kind = "svg" if picture.path.suffix == ".svg" else "html"
     if picture.run:
-        result, records = document.rebuild(picture.run)
+        result, records = run_document.rebuild(picture.run)
         return files.OF_RUN[kind](result, records)
     assert picture.comparison
     return files.OF_MATRIX[kind](matrices.read(picture.comparison))

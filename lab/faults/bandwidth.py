@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lab import packets
 from lab.errors import PreflightError
-from lab.faults.base import Aim, Hands, Victim
+from lab.faults import packets
+from lab.faults.base import BlastRadius, BoxControl, InjectionTarget
 from lab.faults.network import Shaped, beside, first_line
-from lab.model import Bite, FaultKind
+from lab.model.fault import FaultKind, Verification
 
 # How far the measured rate may be off; a few packets more or less in half a second.
 HIGH_RATIO, LOW_RATIO = 1.25, 0.6
@@ -17,9 +17,9 @@ class Bandwidth(Shaped):
 
     kind = FaultKind.BANDWIDTH
 
-    def queue(self, aim: Aim) -> str:
+    def queue(self, blast_radius: BlastRadius) -> str:
         """What is too much waits, and what waits too long is lost."""
-        return packets.bandwidth(aim.how.rate_kbit)
+        return packets.bandwidth(blast_radius.how.rate_kbit)
 
     def cannot(self, said: str) -> PreflightError:
         """Hardly any kernel has no tbf."""
@@ -27,17 +27,17 @@ class Bandwidth(Shaped):
             f"this machine's kernel cannot limit a bandwidth (it has no tbf: {said})", "'modprobe sch_tbf' may help"
         )
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """For half a second more is sent to the witness than can get through: just as much as can gets through."""
         if victim.witness is None:
-            return Bite(False, f"no box could reach {victim.box.service} before: there is nothing to send to")
-        rate_kbit, own = victim.aim.how.rate_kbit, victim.box.addresses
+            return Verification(False, f"no box could reach {victim.box.service} before: there is nothing to send to")
+        rate_kbit, own = victim.blast_radius.how.rate_kbit, victim.box.addresses
         to = next((address for network, address in victim.witness.addresses.items() if network in own), victim.reached_at)
         reply = beside(victim).ask(f"lab-flood {to} {rate_kbit:g}")
         if reply.exit_code:
-            return Bite(False, f"{victim.box.service} could not send: {first_line(reply.output)}")
+            return Verification(False, f"{victim.box.service} could not send: {first_line(reply.output)}")
         passed = float(reply.output)
         held = LOW_RATIO * rate_kbit <= passed <= HIGH_RATIO * rate_kbit
-        return Bite(
+        return Verification(
             held, f"{passed:.0f} kbit/s of twice {rate_kbit:g} kbit/s get from {victim.box.service} to {victim.witness.service}"
         )

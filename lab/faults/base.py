@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from lab.engine import ExecResult, wait_until
+from lab.engine.engine import ExecResult
+from lab.engine.sidecar import Reply
 from lab.errors import UsageError
-from lab.helper import Reply
-from lab.model import LINE_FORM, Bite, Box, FaultKind, How, Link, Undo, UndoAction
+from lab.model.fault import LINE_FORM, FaultKind, FaultParameters, Undo, UndoAction, Verification
+from lab.model.topology import Box, Link
+from lab.process import wait_until
 
 PROOF_TIMEOUT_S = 3.0
 
@@ -24,7 +26,7 @@ class Beside(Protocol):
         """Let it end."""
 
 
-class Hands(Protocol):
+class BoxControl(Protocol):
     """The narrow part of the engine that faults need."""
 
     def box(self, box: Box) -> Box | None:
@@ -59,10 +61,10 @@ class Hands(Protocol):
 
 
 @dataclass(frozen=True)
-class Aim:
+class BlastRadius:
     """All that a strike is aimed at: what a fault of several boxes needs to know of the others."""
 
-    how: How = field(default_factory=How)
+    how: FaultParameters = field(default_factory=FaultParameters)
     members: tuple[Box, ...] = ()
     """The boxes that the target names."""
     others: tuple[Box, ...] = ()
@@ -76,7 +78,7 @@ class Aim:
 
 
 @dataclass(frozen=True)
-class Victim:
+class InjectionTarget:
     """A box that a fault is about to hit, as it was just before."""
 
     box: Box
@@ -86,7 +88,7 @@ class Victim:
     """Its process numbers inside the box."""
     links: tuple[Link, ...] = ()
     """The networks it was on."""
-    aim: Aim = Aim()
+    blast_radius: BlastRadius = BlastRadius()
     helper: Beside | None = None
     """Stands in its network, where the fault is one of the network."""
     witness: Box | None = None
@@ -103,17 +105,17 @@ class Victim:
     far: Box | None = None
     """The box that the witness reaches over it."""
 
-    def with_links(self, links: tuple[Link, ...]) -> Victim:
+    def with_links(self, links: tuple[Link, ...]) -> InjectionTarget:
         """The victim, with the networks it is on."""
         return replace(self, links=links)
 
     @classmethod
-    def of(cls, box: Box, target: str, aim: Aim | None = None) -> Victim:
+    def of(cls, box: Box, target: str, blast_radius: BlastRadius | None = None) -> InjectionTarget:
         """The victim that a target means: a box in several roles has a process for each."""
         role = target.rpartition(":")[2]
         process = box.labels.get(f"lab.process.{role}") or box.labels.get("lab.process", "")
         line = role if target.startswith(LINE_FORM) else ""
-        return cls(box, process=process, aim=aim or Aim(), line=line)
+        return cls(box, process=process, blast_radius=blast_radius or BlastRadius(), line=line)
 
 
 class Fault(Protocol):
@@ -121,31 +123,31 @@ class Fault(Protocol):
 
     kind: FaultKind
 
-    def check(self, hands: Hands, aim: Aim) -> None:
+    def check(self, control: BoxControl, blast_radius: BlastRadius) -> None:
         """See whether this machine can do it at all. Raises PreflightError."""
 
-    def prepare(self, hands: Hands, victim: Victim) -> Victim:
+    def prepare(self, control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
         """Look at the victim before anything is broken. Raises UsageError where the fault can't apply."""
 
-    def undo(self, victim: Victim) -> Undo:
+    def undo(self, victim: InjectionTarget) -> Undo:
         """How to take it back."""
 
-    def inject(self, hands: Hands, victim: Victim) -> float | None:
+    def inject(self, control: BoxControl, victim: InjectionTarget) -> float | None:
         """Break it; returns when that was done, on the wall clock of the boxes, where it is known so exactly."""
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """Whether it bit, from outside the box."""
 
 
-def proof(fault: Fault, hands: Hands, victim: Victim, timeout_s: float = PROOF_TIMEOUT_S) -> Bite:
+def proof(fault: Fault, control: BoxControl, victim: InjectionTarget, timeout_s: float = PROOF_TIMEOUT_S) -> Verification:
     """The proof that a fault bit, waiting for it for a while; the last look where there was none."""
-    looks: list[Bite] = []
+    looks: list[Verification] = []
 
-    def bitten() -> bool:
-        looks.append(fault.prove(hands, victim))
+    def verified() -> bool:
+        looks.append(fault.prove(control, victim))
         return looks[-1].proved
 
-    wait_until(bitten, timeout_s)
+    wait_until(verified, timeout_s)
     return looks[-1]
 
 
@@ -154,37 +156,37 @@ class BoxFault:
 
     action = UndoAction.START
 
-    def check(self, hands: Hands, aim: Aim) -> None:
+    def check(self, control: BoxControl, blast_radius: BlastRadius) -> None:
         """What Docker itself does to boxes, it can do everywhere."""
 
-    def prepare(self, hands: Hands, victim: Victim) -> Victim:
+    def prepare(self, control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
         """Only what runs can fail."""
         return must_run(victim)
 
-    def undo(self, victim: Victim) -> Undo:
+    def undo(self, victim: InjectionTarget) -> Undo:
         """Start it (or what `action` says)."""
         return Undo(self.action, victim.box.id, victim.box.service, victim.box.stage)
 
 
-def must_run(victim: Victim) -> Victim:
+def must_run(victim: InjectionTarget) -> InjectionTarget:
     """Raise UsageError unless the box is running: what is down already can't fail."""
     if victim.box.status != "running":
         raise UsageError(f"{victim.box.service} is {victim.box.status}, not running", "'lab heal' brings it back")
     return victim
 
 
-def is_down(hands: Hands, victim: Victim) -> Bite:
+def is_down(control: BoxControl, victim: InjectionTarget) -> Verification:
     """Proof for faults that take the box down."""
-    now = hands.box(victim.box)
+    now = control.box(victim.box)
     if now is None:
-        return Bite(False, f"{victim.box.service} has been removed")
-    return Bite(now.status == "exited", f"{now.service} is {now.status}, exit code {now.exit_code}")
+        return Verification(False, f"{victim.box.service} has been removed")
+    return Verification(now.status == "exited", f"{now.service} is {now.status}, exit code {now.exit_code}")
 
 
-def was_started_again(hands: Hands, victim: Victim) -> Bite:
+def was_started_again(control: BoxControl, victim: InjectionTarget) -> Verification:
     """Proof for faults after which the box runs again: it runs since a later instant."""
-    now = hands.box(victim.box)
+    now = control.box(victim.box)
     if now is None:
-        return Bite(False, f"{victim.box.service} has been removed")
+        return Verification(False, f"{victim.box.service} has been removed")
     again = now.status in ("exited", "restarting") or now.started_at != victim.box.started_at
-    return Bite(again, f"{now.service} is {now.status}, started at {now.started_at} (before: {victim.box.started_at})")
+    return Verification(again, f"{now.service} is {now.status}, started at {now.started_at} (before: {victim.box.started_at})")

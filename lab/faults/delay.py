@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lab import packets
 from lab.errors import PreflightError
-from lab.faults.base import Aim, Hands, Victim
+from lab.faults import packets
+from lab.faults.base import BlastRadius, BoxControl, InjectionTarget
 from lab.faults.network import ANSWER_S, SILENCE, Shaped, ask
-from lab.model import Bite, FaultKind
+from lab.model.fault import FaultKind, Verification
 
 # How much of the delay must be seen; a clock that ticks and a jitter leave a little out.
 SEEN_RATIO = 0.8
@@ -17,9 +17,9 @@ class Delay(Shaped):
 
     kind = FaultKind.DELAY
 
-    def queue(self, aim: Aim) -> str:
+    def queue(self, blast_radius: BlastRadius) -> str:
         """Each packet waits."""
-        return packets.delay(aim.how.delay_ms, aim.how.jitter_ms)
+        return packets.delay(blast_radius.how.delay_ms, blast_radius.how.jitter_ms)
 
     def cannot(self, said: str) -> PreflightError:
         """Many small kernels have no netem."""
@@ -28,16 +28,18 @@ class Delay(Shaped):
             "'modprobe sch_netem' where the engine runs may help; loss, bandwidth, isolate and partition do without it",
         )
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """The witness hears from it later than before."""
         if victim.witness is None:
-            return Bite(False, f"no box could reach {victim.box.service} before: how late its answers are cannot be measured")
-        how = victim.aim.how
+            return Verification(
+                False, f"no box could reach {victim.box.service} before: how late its answers are cannot be measured"
+            )
+        how = victim.blast_radius.how
         # Twice: the box may have to say where it is (ARP) before it answers, and that is late, too.
         patience_s = ANSWER_S + 2 * (how.delay_ms + how.jitter_ms) / 1000
-        now_ms = ask(hands, victim.witness, victim.reached_at, patience_s)
+        now_ms = ask(control, victim.witness, victim.reached_at, patience_s)
         if now_ms is None or now_ms == SILENCE:
-            return Bite(False, f"{victim.witness.service} gets no answer from {victim.box.service}")
+            return Verification(False, f"{victim.witness.service} gets no answer from {victim.box.service}")
         least_ms = (how.delay_ms - how.jitter_ms) * SEEN_RATIO
         seen = f"{victim.witness.service} hears from {victim.box.service} after {now_ms:.1f} ms, before: {victim.reached_in_ms:.1f} ms"
-        return Bite(now_ms - victim.reached_in_ms >= least_ms, seen)
+        return Verification(now_ms - victim.reached_in_ms >= least_ms, seen)

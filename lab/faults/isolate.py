@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lab import packets
-from lab.faults.base import Victim
+from lab.faults import packets
+from lab.faults.base import InjectionTarget
 from lab.faults.network import Severed, addresses
-from lab.model import FaultKind
+from lab.model.fault import FaultKind
 
 
 class Isolate(Severed):
@@ -13,7 +13,7 @@ class Isolate(Severed):
 
     kind = FaultKind.ISOLATE
 
-    def rules(self, victim: Victim) -> str:
+    def rules(self, victim: InjectionTarget) -> str:
         """Only what comes from a member or goes to one passes."""
-        shared = [victim.aim.shared] if victim.aim.shared else []
-        return packets.isolation(victim.aim.table, [*addresses(victim.aim.members), *shared])
+        shared = [victim.blast_radius.shared] if victim.blast_radius.shared else []
+        return packets.isolation(victim.blast_radius.table, [*addresses(victim.blast_radius.members), *shared])

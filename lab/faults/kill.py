@@ -6,8 +6,8 @@ is kinder than a power cut, which sends nothing and loses what was not flushed.
 
 from __future__ import annotations
 
-from lab.faults.base import BoxFault, Hands, Victim, is_down
-from lab.model import Bite, FaultKind
+from lab.faults.base import BoxControl, BoxFault, InjectionTarget, is_down
+from lab.model.fault import FaultKind, Verification
 
 
 class Kill(BoxFault):
@@ -15,12 +15,12 @@ class Kill(BoxFault):
 
     kind = FaultKind.KILL
 
-    def inject(self, hands: Hands, victim: Victim) -> float | None:
+    def inject(self, control: BoxControl, victim: InjectionTarget) -> float | None:
         """Kill it. Docker says when it saw the end."""
-        hands.kill(victim.box)
-        now = hands.box(victim.box)
+        control.kill(victim.box)
+        now = control.box(victim.box)
         return now.ended_at_s if now and now.ended_at_s > victim.box.ended_at_s else None
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """It is down."""
-        return is_down(hands, victim)
+        return is_down(control, victim)

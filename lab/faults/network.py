@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from lab import packets
 from lab.errors import LabError, PreflightError, UsageError
-from lab.faults.base import Aim, Beside, BoxFault, Hands, Victim
-from lab.model import Bite, Box, Undo, UndoAction
+from lab.faults import packets
+from lab.faults.base import Beside, BlastRadius, BoxControl, BoxFault, InjectionTarget
+from lab.model.fault import Undo, UndoAction, Verification
+from lab.model.topology import Box
 
 # Nothing listens there, and a box that is reached says so at once: "connection refused".
 CLOSED_PORT = 9
@@ -33,43 +34,43 @@ class NetworkFault(BoxFault):
 
     action = UndoAction.UNFILTER
 
-    def prepare(self, hands: Hands, victim: Victim) -> Victim:
+    def prepare(self, control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
         """Start the helper, see whether it could, and find a witness. Nothing is changed by that."""
-        victim = super().prepare(hands, victim)
-        helper = hands.beside(victim.box)
+        victim = super().prepare(control, victim)
+        helper = control.beside(victim.box)
         try:
             reply = helper.ask(self.rehearse(victim))
             if reply.exit_code:
                 raise self.refusal(victim, reply.output)
-            return replace(with_witness(hands, victim), helper=helper)
+            return replace(with_witness(control, victim), helper=helper)
         except BaseException:
             helper.close()
             raise
 
-    def undo(self, victim: Victim) -> Undo:
+    def undo(self, victim: InjectionTarget) -> Undo:
         """Take the rules, or the queues, away."""
-        return replace(super().undo(victim), table=victim.aim.table if self.action is UndoAction.UNFILTER else "")
+        return replace(super().undo(victim), table=victim.blast_radius.table if self.action is UndoAction.UNFILTER else "")
 
-    def inject(self, hands: Hands, victim: Victim) -> float:
+    def inject(self, control: BoxControl, victim: InjectionTarget) -> float:
         """Have the helper put it into force."""
         reply = beside(victim).ask(self.command(victim))
         if reply.exit_code:
             raise LabError(f"{victim.box.service} could not be hit: {first_line(reply.output)}", "'lab heal' clears up")
         return reply.at_s
 
-    def rehearse(self, victim: Victim) -> str:
+    def rehearse(self, victim: InjectionTarget) -> str:
         """What the helper does beforehand to see whether it could."""
         return packets.check_rules(self.rules(victim))
 
-    def command(self, victim: Victim) -> str:
+    def command(self, victim: InjectionTarget) -> str:
         """What the helper does."""
         return packets.add_rules(self.rules(victim))
 
-    def rules(self, victim: Victim) -> str:
+    def rules(self, victim: InjectionTarget) -> str:
         """The packet rules of a box."""
         raise NotImplementedError
 
-    def refusal(self, victim: Victim, said: str) -> LabError:
+    def refusal(self, victim: InjectionTarget, said: str) -> LabError:
         """Why the rehearsal failed."""
         if not said:
             return PreflightError(f"{victim.box.service} is on no network", "'lab heal' brings it back")
@@ -79,18 +80,18 @@ class NetworkFault(BoxFault):
 class Severed(NetworkFault):
     """What the faults share after which nobody on the other side is answered."""
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """The witness, who was answered before, is not any more; or, without a witness, packets were lost."""
         box, witness = victim.box.service, victim.witness
-        heard = ask(hands, witness, victim.reached_at) if witness else None
-        rules = beside(victim).ask(packets.show_table(victim.aim.table))
+        heard = ask(control, witness, victim.reached_at) if witness else None
+        rules = beside(victim).ask(packets.show_table(victim.blast_radius.table))
         lost = sum(packets.counted(rules.output))
         if witness is None:
-            return Bite(lost > 0, f"no box could reach {box} before either; {lost} packets lost there")
+            return Verification(lost > 0, f"no box could reach {box} before either; {lost} packets lost there")
         # What the witness sends may have been lost where it stands: the rules in the box need not have seen it.
         silent = heard == SILENCE and rules.exit_code == 0
         words = "gets no answer any more from" if heard == SILENCE else "could not ask" if heard is None else "still reaches"
-        return Bite(silent, f"{witness.service} {words} {box} ({victim.reached_at}); {lost} packets lost there")
+        return Verification(silent, f"{witness.service} {words} {box} ({victim.reached_at}); {lost} packets lost there")
 
 
 class Shaped(NetworkFault):
@@ -98,25 +99,25 @@ class Shaped(NetworkFault):
 
     action = UndoAction.UNSHAPE
 
-    def check(self, hands: Hands, aim: Aim) -> None:
+    def check(self, control: BoxControl, blast_radius: BlastRadius) -> None:
         """Try such a queue in a network of the helper's own: not every kernel has it."""
-        helper = hands.beside(None)
+        helper = control.beside(None)
         try:
-            reply = helper.ask(packets.try_queue(self.queue(aim)))
+            reply = helper.ask(packets.try_queue(self.queue(blast_radius)))
         finally:
             helper.close()
         if reply.exit_code:
             raise self.cannot(first_line(reply.output))
 
-    def rehearse(self, victim: Victim) -> str:
+    def rehearse(self, victim: InjectionTarget) -> str:
         """Another queue is not put aside for it."""
         return packets.check_room()
 
-    def command(self, victim: Victim) -> str:
+    def command(self, victim: InjectionTarget) -> str:
         """The same queue before each interface."""
-        return packets.add_queue(self.queue(victim.aim))
+        return packets.add_queue(self.queue(victim.blast_radius))
 
-    def refusal(self, victim: Victim, said: str) -> LabError:
+    def refusal(self, victim: InjectionTarget, said: str) -> LabError:
         """Why the rehearsal failed."""
         if said:
             return UsageError(
@@ -124,7 +125,7 @@ class Shaped(NetworkFault):
             )
         return super().refusal(victim, said)
 
-    def queue(self, aim: Aim) -> str:
+    def queue(self, blast_radius: BlastRadius) -> str:
         """The queue, as tc wants it told."""
         raise NotImplementedError
 
@@ -133,7 +134,7 @@ class Shaped(NetworkFault):
         raise NotImplementedError
 
 
-def beside(victim: Victim) -> Beside:
+def beside(victim: InjectionTarget) -> Beside:
     """The helper of a victim that was prepared."""
     if victim.helper is None:
         raise LabError(f"{victim.box.service} has no helper", "this is a bug in the lab")
@@ -145,44 +146,44 @@ def addresses(boxes: Iterable[Box]) -> list[str]:
     return [address for box in boxes for address in box.addresses.values()]
 
 
-def other_side(victim: Victim) -> tuple[Box, ...]:
+def other_side(victim: InjectionTarget) -> tuple[Box, ...]:
     """The boxes that a victim is to be separated from by a partition."""
-    aim = victim.aim
-    return aim.others if victim.box in aim.members else aim.members
+    blast_radius = victim.blast_radius
+    return blast_radius.others if victim.box in blast_radius.members else blast_radius.members
 
 
-def with_witness(hands: Hands, victim: Victim) -> Victim:
+def with_witness(control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
     """The victim with a box that reaches it now, and so can tell when it does not any more; without, where there is none."""
     for witness, address in ways(victim)[:WITNESSES_MAX]:
-        took_ms = ask(hands, witness, address)
+        took_ms = ask(control, witness, address)
         if took_ms is not None and took_ms < SILENCE:
             return replace(victim, witness=witness, reached_at=address, reached_in_ms=took_ms)
     return victim
 
 
-def ways(victim: Victim) -> list[tuple[Box, str]]:
+def ways(victim: InjectionTarget) -> list[tuple[Box, str]]:
     """Who might reach a victim and at which address, the likeliest first: who shares a network with it, users before all."""
-    aim, own = victim.aim, victim.box.addresses
-    candidates = other_side(victim) if aim.others else aim.outside or aim.members
+    blast_radius, own = victim.blast_radius, victim.box.addresses
+    candidates = other_side(victim) if blast_radius.others else blast_radius.outside or blast_radius.members
     running = [box for box in candidates if box.status == "running" and box.id != victim.box.id]
     near = [(box, own[network]) for box in running for network in own if network in box.addresses]
     far = [(box, address) for box in running for address in own.values() if (box, address) not in near]
     return sorted(near, key=lambda way: way[0].is_system) + far
 
 
-def ask(hands: Hands, witness: Box, address: str, patience_s: float = ANSWER_S) -> float | None:
+def ask(control: BoxControl, witness: Box, address: str, patience_s: float = ANSWER_S) -> float | None:
     """How many milliseconds it takes a box to hear from an address, SILENCE when it does not; None when it could not ask."""
     question = QUESTION.format(seconds=patience_s, address=address, port=CLOSED_PORT)
-    done = hands.run_in(witness, ["bash", "-c", question], timeout_s=ASK_TIMEOUT_S + 3 * patience_s)
+    done = control.run_in(witness, ["bash", "-c", question], timeout_s=ASK_TIMEOUT_S + 3 * patience_s)
     words = done.output.split() if done.exit_code == 0 else []
     times_ms = [SILENCE if word == "silence" else int(word) / 1000 for word in words if word == "silence" or word.isdigit()]
     return min(times_ms, default=None)
 
 
-def ask_often(hands: Hands, witness: Box, address: str) -> None:
+def ask_often(control: BoxControl, witness: Box, address: str) -> None:
     """Have a box ask an address many things at once, whatever becomes of the answers: packets that can be lost."""
     each = f"(timeout 0.2 bash -c '</dev/tcp/{address}/{CLOSED_PORT}' 2>/dev/null) &"
-    hands.run_in(witness, ["bash", "-c", f"for _ in {{1..{QUESTIONS}}}; do {each} done; wait"], timeout_s=ASK_TIMEOUT_S)
+    control.run_in(witness, ["bash", "-c", f"for _ in {{1..{QUESTIONS}}}; do {each} done; wait"], timeout_s=ASK_TIMEOUT_S)
 
 
 def first_line(text: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lab import packets
-from lab.faults.base import Hands, Victim
+from lab.faults import packets
+from lab.faults.base import BoxControl, InjectionTarget
 from lab.faults.network import Severed, addresses, other_side
-from lab.model import Bite, Direction, FaultKind
+from lab.model.fault import Direction, FaultKind, Verification
 
 OPPOSITE = {Direction.OUT: Direction.IN, Direction.IN: Direction.OUT, Direction.BOTH: Direction.BOTH}
 
@@ -17,13 +17,13 @@ class Partition(Severed):
 
     kind = FaultKind.PARTITION
 
-    def rules(self, victim: Victim) -> str:
+    def rules(self, victim: InjectionTarget) -> str:
         """Each side loses what it sends to the other and what it gets from there, so that one that starts anew is cut off too."""
-        wanted = victim.aim.how.direction
-        direction = wanted if victim.box in victim.aim.members else OPPOSITE[wanted]
-        return packets.partition(victim.aim.table, addresses(other_side(victim)), direction)
+        wanted = victim.blast_radius.how.direction
+        direction = wanted if victim.box in victim.blast_radius.members else OPPOSITE[wanted]
+        return packets.partition(victim.blast_radius.table, addresses(other_side(victim)), direction)
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """As for all of them. A box that the other side never had a way to has nothing to lose by it."""
-        bite = super().prove(hands, victim)
-        return replace(bite, moot=victim.witness is None and not bite.proved)
+        verification = super().prove(control, victim)
+        return replace(verification, moot=victim.witness is None and not verification.proved)

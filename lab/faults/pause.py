@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lab.faults.base import BoxFault, Hands, Victim
-from lab.model import Bite, FaultKind, UndoAction
+from lab.faults.base import BoxControl, BoxFault, InjectionTarget
+from lab.model.fault import FaultKind, UndoAction, Verification
 
 
 class Pause(BoxFault):
@@ -12,12 +12,12 @@ class Pause(BoxFault):
     kind = FaultKind.PAUSE
     action = UndoAction.UNPAUSE
 
-    def inject(self, hands: Hands, victim: Victim) -> None:
+    def inject(self, control: BoxControl, victim: InjectionTarget) -> None:
         """Freeze it."""
-        hands.pause(victim.box)
+        control.pause(victim.box)
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """Docker says that it is frozen."""
-        now = hands.box(victim.box)
+        now = control.box(victim.box)
         status = now.status if now else "removed"
-        return Bite(status == "paused", f"{victim.box.service} is {status}")
+        return Verification(status == "paused", f"{victim.box.service} is {status}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lab.faults.base import BoxFault, Hands, Victim, was_started_again
-from lab.model import Bite, FaultKind
+from lab.faults.base import BoxControl, BoxFault, InjectionTarget, was_started_again
+from lab.model.fault import FaultKind, Verification
 
 
 class Restart(BoxFault):
@@ -11,10 +11,10 @@ class Restart(BoxFault):
 
     kind = FaultKind.RESTART
 
-    def inject(self, hands: Hands, victim: Victim) -> None:
+    def inject(self, control: BoxControl, victim: InjectionTarget) -> None:
         """Restart it."""
-        hands.restart(victim.box)
+        control.restart(victim.box)
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """It runs since a later instant."""
-        return was_started_again(hands, victim)
+        return was_started_again(control, victim)

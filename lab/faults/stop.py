@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lab.faults.base import BoxFault, Hands, Victim, is_down
-from lab.model import Bite, FaultKind
+from lab.faults.base import BoxControl, BoxFault, InjectionTarget, is_down
+from lab.model.fault import FaultKind, Verification
 
 
 class Stop(BoxFault):
@@ -11,10 +11,10 @@ class Stop(BoxFault):
 
     kind = FaultKind.STOP
 
-    def inject(self, hands: Hands, victim: Victim) -> None:
+    def inject(self, control: BoxControl, victim: InjectionTarget) -> None:
         """Ask it to end; Docker kills it after its grace period."""
-        hands.stop(victim.box)
+        control.stop(victim.box)
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """It is down."""
-        return is_down(hands, victim)
+        return is_down(control, victim)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lab.faults.base import BoxFault, Hands, Victim
-from lab.model import Bite, FaultKind, UndoAction
+from lab.faults.base import BoxControl, BoxFault, InjectionTarget
+from lab.model.fault import FaultKind, UndoAction, Verification
 
 
 class Wipe(BoxFault):
@@ -12,12 +12,12 @@ class Wipe(BoxFault):
     kind = FaultKind.WIPE
     action = UndoAction.CREATE
 
-    def inject(self, hands: Hands, victim: Victim) -> None:
+    def inject(self, control: BoxControl, victim: InjectionTarget) -> None:
         """Kill it first, so that it fails at one instant; then remove what is left of it."""
-        hands.kill(victim.box)
-        hands.remove(victim.box)
+        control.kill(victim.box)
+        control.remove(victim.box)
 
-    def prove(self, hands: Hands, victim: Victim) -> Bite:
+    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
         """It is not there any more."""
-        now = hands.box(victim.box)
-        return Bite(now is None, f"{victim.box.service} is {now.status if now else 'gone, and so is its disk'}")
+        now = control.box(victim.box)
+        return Verification(now is None, f"{victim.box.service} is {now.status if now else 'gone, and so is its disk'}")

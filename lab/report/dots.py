@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lab.model import SampleMedian
+from lab.model.result import SampleMedian
 from lab.report import svg, words
 
 WIDTH, LEFT, RIGHT = 1000.0, 262.0, 760.0

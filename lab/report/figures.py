@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from lab.availability import sample_median
-from lab.model import OperationSummary, RunResult, SampleMedian, TrialResult
-from lab.outages import total
+from lab.analysis.summary import sample_median
+from lab.checker.outages import total
+from lab.model.result import OperationSummary, RunResult, SampleMedian, TrialResult
 from lab.report import words
 
 
@@ -98,7 +98,7 @@ def _total_figure(good: Sequence[TrialResult]) -> Figure:
 
 
 def _split_figure(trials: Sequence[TrialResult]) -> Figure:
-    watched = [trial.writable["several_s"] for trial in trials if "several_s" in trial.writable]
+    watched = [trial.writable["multiple_s"] for trial in trials if "multiple_s" in trial.writable]
     if not watched:
         return Figure("split brain", words.NOT_MEASURED, "it is observed where there are two databases")
     detail = "two databases took writes at once" if max(watched) else "never two databases took writes"
@@ -108,7 +108,7 @@ def _split_figure(trials: Sequence[TrialResult]) -> Figure:
 def _degraded_figure(good: Sequence[TrialResult], has_fault: bool) -> Figure:
     if not has_fault:
         return Figure("time without redundancy", "none", "no fault was injected")
-    known = [trial.degraded_redundancy_s for trial in good if trial.degraded_redundancy_s is not None]
+    known = [trial.time_without_redundancy_s for trial in good if trial.time_without_redundancy_s is not None]
     if not known:
         return Figure("time without redundancy", "unknown", "it was not seen to end" if good else "no valid trial")
     median_s = median(known)

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lab.analysis.matrix import Matrix
 from lab.errors import DISK_ERRORS, DiskError, UsageError
-from lab.model import RunResult, TrialRecord
+from lab.model.history import TrialRecord
+from lab.model.result import RunResult
 from lab.plaintext import clean_file, is_utf8
-from lab.report import html, junit, markdown, strip, table
+from lab.report import html_page, junit, markdown, strip, table
 from lab.report.console import close_output
-from lab.report.matrix import Matrix
 
 STANDARD_OUTPUT = "-"
 # A CI service gives the steps of a job one file to add to.
@@ -20,7 +21,7 @@ APPENDED = ("summary",)
 MARKUP = ("html", "junit", "svg")
 
 OF_RUN: dict[str, Callable[[RunResult, Sequence[TrialRecord]], str]] = {
-    "html": html.run_page,
+    "html": html_page.run_page,
     "markdown": lambda result, _: markdown.run(result),
     "summary": markdown.summary,
     "junit": junit.run,
@@ -28,7 +29,7 @@ OF_RUN: dict[str, Callable[[RunResult, Sequence[TrialRecord]], str]] = {
     "svg": strip.run,
 }
 OF_MATRIX: dict[str, Callable[[Matrix], str]] = {
-    "html": html.matrix_page,
+    "html": html_page.matrix_page,
     "markdown": markdown.comparison,
     "summary": markdown.comparison,
     "junit": junit.comparison,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lab.model import Verdict
-from lab.report.matrix import Cell
+from lab.analysis.matrix import Cell
+from lab.model.measures import Verdict
 
 # Up to and including each: no outage, a blink, a pause, a wait. Beyond: longer, or over only once it was healed.
 STEPS_S = (0.0, 0.5, 2.0, 5.0)

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from lab.model import RunInfo, RunResult, TrialRecord, TrialResult, Verdict
+from lab.analysis.matrix import Cell, Matrix, Row
+from lab.model.history import RunInfo, TrialRecord
+from lab.model.measures import SURE_WHEN_INVALID, Verdict
+from lab.model.result import RunResult, TrialResult
 from lab.report import terminal, timeline, words
-from lab.report.matrix import Cell, Matrix, Row
 from lab.report.svg import xml_text
-from lab.verdict import SURE_WHEN_INVALID
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lab import exposure
-from lab.availability import bins
-from lab.conditions import line as stands_on
-from lab.conditions import lines_of
-from lab.model import RunInfo, RunResult, TrialRecord, TrialResult, Verdict
+from lab.analysis.matrix import Cell, Matrix
+from lab.checker import exposure
+from lab.model.history import RunInfo, TrialRecord
+from lab.model.measures import Verdict
+from lab.model.result import RunResult, TrialResult
 from lab.report import heat, reserve, terminal, words
+from lab.report.bins import bins
+from lab.report.conditions import line as stands_on
+from lab.report.conditions import lines_of
 from lab.report.figures import figures
-from lab.report.matrix import Cell, Matrix
 
 PULL_REQUEST_MAX_BYTES = 64 * 1024
 SUMMARY_MAX_BYTES = 512 * 1024

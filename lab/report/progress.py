@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from lab.availability import bins
-from lab.model import Arrival, TrialRecord, TrialResult
+from lab.model.history import Arrival, TrialRecord
+from lab.model.result import TrialResult
 from lab.report import words
+from lab.report.bins import bins
 from lab.report.terminal import BIN_S, strip
 
 TAIL_CHARACTERS = 60

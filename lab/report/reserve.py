@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lab import exposure, reliability
-from lab.exposure import Summary
-from lab.model import TrialResult
-from lab.reliability import ExposureCost
+from lab.analysis import reliability
+from lab.analysis.reliability import ExposureCost
+from lab.checker import exposure
+from lab.checker.exposure import Summary
+from lab.model.result import TrialResult
 
 TITLES = (
     "tier",

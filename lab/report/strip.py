@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from lab.availability import Bin, bins
-from lab.conditions import line as stands_on
-from lab.conditions import lines_of
-from lab.model import RunResult, TrialRecord, TrialResult
+from lab.analysis.matrix import Cell, Matrix, Row
+from lab.model.history import TrialRecord
+from lab.model.result import RunResult, TrialResult
 from lab.report import heat, palette, svg, timeline, words
-from lab.report.matrix import Cell, Matrix, Row
+from lab.report.bins import Bin, bins
+from lab.report.conditions import line as stands_on
+from lab.report.conditions import lines_of
 
 WIDTH, MARGIN = 900.0, 8.0
 CELLS_MAX = 450

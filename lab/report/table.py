@@ -6,10 +6,10 @@ import csv
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
-from lab.model import Operation, RunResult, TrialResult, longest_s
-from lab.redundancy import Tier
+from lab.analysis.matrix import Cell, Column, Matrix, Row
+from lab.checker.redundancy import Tier
+from lab.model.result import Operation, RunResult, TrialResult, longest_s
 from lab.report import words
-from lab.report.matrix import Cell, Column, Matrix, Row
 
 Value = str | float | bool | None
 
@@ -70,17 +70,17 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "writes_differing": audit.writes_differing if writes else None,
         "writes_unexpected": audit.unexpected if audit.complete else None,
         "writes_duplicate": audit.duplicate if audit.complete else None,
-        "split_brain_s": trial.writable.get("several_s"),
-        "address_several_s": trial.address.get("several_s"),
-        "degraded_redundancy_s": trial.degraded_redundancy_s,
-        "rejoin_s": trial.rejoin_s,
+        "split_brain_s": trial.writable.get("multiple_s"),
+        "multiple_vip_owners_s": trial.vip_owners.get("multiple_s"),
+        "time_without_redundancy_s": trial.time_without_redundancy_s,
+        "time_to_redundancy_s": trial.time_to_redundancy_s,
         "served_of_capacity_ratio": trial.served_ratio,
         **{name: trial.phases.get(name) for name in words.PHASE_WORDS},
         **{f"latency_{name}_ms": trial.latency_ms[name] for name in ("p50", "p99", "max", "longest")},
         "generator_lag_p99_ms": trial.generator.lag_p99_ms,
         "generator_lag_max_ms": trial.generator.lag_max_ms,
         "generator_cpu_ratio": trial.generator.cpu_ratio,
-        **{_exposure(each.tier): each.exposed_s for each in trial.exposure},
+        **{_exposure(each.tier): each.without_redundancy_s for each in trial.exposure},
     }
 
 
@@ -116,7 +116,14 @@ TRIAL_COLUMNS = (
     *("fault_availability_ratio", "reads_fault_availability_ratio", "writes_fault_availability_ratio"),
     *("reads_downtime_longest_s", "reads_downtime_censored", "writes_downtime_longest_s", "writes_downtime_censored"),
     *("writes_acknowledged", "writes_lost", "writes_differing", "writes_unexpected"),
-    *("writes_duplicate", "split_brain_s", "address_several_s", "degraded_redundancy_s", "rejoin_s", "served_of_capacity_ratio"),
+    *(
+        "writes_duplicate",
+        "split_brain_s",
+        "multiple_vip_owners_s",
+        "time_without_redundancy_s",
+        "time_to_redundancy_s",
+        "served_of_capacity_ratio",
+    ),
     *words.PHASE_WORDS,
     *("latency_p50_ms", "latency_p99_ms", "latency_max_ms", "latency_longest_ms"),
     *("generator_lag_p99_ms", "generator_lag_max_ms", "generator_cpu_ratio"),
@@ -131,7 +138,7 @@ CELL_COLUMNS = (
         "availability_censored",
         "writes_lost",
         "split_brain_s",
-        "degraded_s",
+        "without_redundancy_s",
         "why",
         "seed",
         "started_at",

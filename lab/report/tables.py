@@ -8,20 +8,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab.comparison import OBJECTIVES, Affordable, Against
-from lab.conclusion import MODEL_NOTE, Conclusion
-from lab.model import TrialResult, Verdict
-from lab.reliability import Prediction
+from lab.analysis.compare import OBJECTIVES, AllowedIncidents, RegressionCheck
+from lab.analysis.conclusion import MODEL_NOTE, Conclusion
+from lab.analysis.matrix import Cell, Matrix, Row
+from lab.analysis.reliability import Prediction
+from lab.analysis.spof import Fate, Sweep, SweepResult
+from lab.analysis.stats import TRIALS_MIN, Change
+from lab.model.measures import Verdict
+from lab.model.result import TrialResult
 from lab.report import words
-from lab.report.matrix import Cell, Matrix, Row
 from lab.report.terminal import VERDICT_STYLES
-from lab.spof import Failing, Fate, Sweep
-from lab.statistics import TRIALS_MIN, Change
 
 NOT_APPLICABLE = "·"
 AS_FAR = ", as far as is known"
 OUTAGE = "OUTAGE"
-FATES = {Fate.STAYED: ("survived", "green"), Fate.WENT: (OUTAGE, "bold red"), Fate.UNKNOWN: ("unknown", "yellow")}
+FATES = {Fate.SURVIVED: ("survived", "green"), Fate.FAILED: (OUTAGE, "bold red"), Fate.UNKNOWN: ("unknown", "yellow")}
 
 
 def trial_line(done: int, total: int, stage: str, column: str, result: TrialResult | None, why: str, left_s: float) -> str:
@@ -50,7 +51,7 @@ def show_comparison(console: Console, found: Conclusion) -> None:
     _heading(console, "Time without redundancy: served, and the next fault would have been an outage (median)")
     console.print(_grid(matrix, _degraded))
     _heading(console, f"How many such faults a month allows at {', '.join(f'{each * 100:.5g} %' for each in OBJECTIVES)}")
-    console.print(_grid(matrix, lambda cell: _allowed(cell, found.affordable, matrix)))
+    console.print(_grid(matrix, lambda cell: _allowed(cell, found.allowed_incidents, matrix)))
     console.print(
         f"{NOT_APPLICABLE} not applicable: the stage has no such thing;  ≥ ≤ a bound: the lab healed too many trials before they ended",
         style="dim",
@@ -60,7 +61,7 @@ def show_comparison(console: Console, found: Conclusion) -> None:
     _model(console, found.predictions)
     _gates(console, found)
     _spent(console, found.spent_s)
-    gated = found.budget is not None or found.against is not None
+    gated = found.budget is not None or found.regressions is not None
     _closing(console, found, _comparison_closing(found), () if gated else found.why)  # each gate has said its own
 
 
@@ -120,16 +121,16 @@ def _members(cell: Cell) -> list[str]:
 
 
 def _degraded(cell: Cell) -> str:
-    return "unknown" if cell.degraded_s is None else f"{cell.degraded_s:.1f} s{words.degraded_unknown(cell)}"
+    return "unknown" if cell.without_redundancy_s is None else f"{cell.without_redundancy_s:.1f} s{words.degraded_unknown(cell)}"
 
 
 def _ratio(cell: Cell) -> str:
     return words.share_text(cell.availability_ratio, cell.availability_censored) if cell.availability_ratio is not None else "-"
 
 
-def _allowed(cell: Cell, affordable: Sequence[Affordable], matrix: Matrix) -> str:
+def _allowed(cell: Cell, allowed_incidents: Sequence[AllowedIncidents], matrix: Matrix) -> str:
     row = next(row.name for row in matrix.rows if cell in row.cells)
-    found = next((each for each in affordable if (each.row, each.column) == (row, cell.column)), None)
+    found = next((each for each in allowed_incidents if (each.row, each.column) == (row, cell.column)), None)
     if found is None:
         return "-"
     if None in found.faults:
@@ -199,12 +200,12 @@ def _model(console: Console, predictions: Sequence[Prediction]) -> None:
 
 
 def _gates(console: Console, found: Conclusion) -> None:
-    for title, gates in (("Budget", found.budget), ("Against the older comparison", found.against)):
+    for title, gates in (("Budget", found.budget), ("Against the older comparison", found.regressions)):
         if gates is None:
             continue
         _heading(console, title)
         for each in gates:
-            why = each.why if isinstance(each, Against) else "; ".join(each.why)
+            why = each.why if isinstance(each, RegressionCheck) else "; ".join(each.why)
             console.print(
                 Text.assemble(
                     "  ", (f"{each.verdict.value:<13}", VERDICT_STYLES[each.verdict]), f"{each.row}, {each.column}  {why}"
@@ -219,7 +220,7 @@ def _spent(console: Console, spent_s: dict[str, float]) -> None:
 
 
 def _comparison_closing(found: Conclusion) -> str:
-    if found.budget is None and found.against is None:
+    if found.budget is None and found.regressions is None:
         return "every cell was measured; nothing was claimed" if found.verdict is Verdict.HELD else "cells without a valid trial"
     return {Verdict.HELD: "the gate holds", Verdict.REFUTED: "the gate is broken"}.get(found.verdict, "too little to say")
 
@@ -253,7 +254,7 @@ def show_sweep(console: Console, found: Conclusion, tolerance_s: float) -> None:
     _closing(console, found, _spofs(sweep), found.why)
 
 
-def _failing(each: Failing) -> tuple[str | Text, ...]:
+def _failing(each: SweepResult) -> tuple[str | Text, ...]:
     cell = each.cell
     outage = _downtime(cell).replace("\n", " ") if cell.downtime_median_s is not None else "-"
     reserve = _degraded(cell)

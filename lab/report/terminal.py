@@ -10,28 +10,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab import cascade, exposure
-from lab.availability import Bin, bins, quantile, sample_median
-from lab.conditions import line as stands_on
-from lab.conditions import lines_of
-from lab.model import (
+from lab.analysis.matrix import Cell, Matrix
+from lab.analysis.summary import sample_median
+from lab.checker import exposure, per_fault
+from lab.checker.latency import quantile
+from lab.model.experiment import RepairPolicy
+from lab.model.history import RunInfo, TrialRecord
+from lab.model.measures import Verdict
+from lab.model.result import (
     MONTH_S,
     MonkeyOutcome,
     OperationSummary,
-    RepairPolicy,
-    RunInfo,
     RunResult,
     SoakOutcome,
     Summary,
     TierExposure,
-    TrialRecord,
     TrialResult,
-    Verdict,
     WritesAudit,
 )
 from lab.plaintext import one_line
 from lab.report import reserve, words
-from lab.report.matrix import Cell, Matrix
+from lab.report.bins import Bin, bins
+from lab.report.conditions import line as stands_on
+from lab.report.conditions import lines_of
 from lab.report.timeline import index_of
 
 BIN_S = 0.1
@@ -203,15 +204,15 @@ def explain(trial: TrialResult) -> list[str]:
     for count, what in (
         (audit.duplicate, "executed twice"),
         (audit.unexpected, "committed although the client got an error"),
-        (audit.recovered, "committed although no answer came"),
+        (audit.indeterminate_committed, "committed although no answer came"),
     ):
         if count:
             lines.append(f"{words.count(count, 'write')} {what}")
     lines += differences(audit)
-    if trial.writable.get("several_s"):
-        lines.append(f"split brain: two databases accepted writes for {trial.writable['several_s']:.1f} s")
-    if trial.address.get("several_s"):
-        lines.append(f"two balancers held the address for {trial.address['several_s']:.1f} s")
+    if trial.writable.get("multiple_s"):
+        lines.append(f"split brain: two databases accepted writes for {trial.writable['multiple_s']:.1f} s")
+    if trial.vip_owners.get("multiple_s"):
+        lines.append(f"two balancers held the address for {trial.vip_owners['multiple_s']:.1f} s")
     if trial.served:
         lines.append(overload(trial))
     lines += [*what_the_system_did(trial), *who_was_told(trial), *redundancy(trial)]
@@ -238,7 +239,7 @@ def remarks(info: RunInfo, trial: TrialResult) -> list[str]:
 
 def each_fault(info: RunInfo, trial: TrialResult) -> list[str]:
     """What each of several faults in a row did; nothing where there was one."""
-    return cascade.explain(trial.blows, tolerance_s(info))
+    return per_fault.explain(trial.fault_impacts, tolerance_s(info))
 
 
 def tolerance_s(info: RunInfo) -> float:
@@ -251,9 +252,11 @@ def under_repair(result: RunResult) -> list[str]:
     """The repair policy of a run, and whether the verdict is the one that the experiment's author expects under it."""
     info, said = result.info, []
     if info.repair != RepairPolicy.NONE:
-        said.append(f"repair: {info.repair} after {info.repair_after_s:g} s, by the lab in place of an orchestrator")
-    if info.foreseen and result.verdict is not Verdict.INCONCLUSIVE:
-        fits = "as was foreseen" if result.verdict.value == info.foreseen else f"where {info.foreseen} was foreseen"
+        said.append(f"repair: {info.repair} after {info.repair_delay_s:g} s, by the lab in place of an orchestrator")
+    if info.expected_verdict and result.verdict is not Verdict.INCONCLUSIVE:
+        fits = (
+            "as was foreseen" if result.verdict.value == info.expected_verdict else f"where {info.expected_verdict} was foreseen"
+        )
         said.append(f"under repair '{info.repair}': {result.verdict.value}, {fits}")
     return said
 
@@ -306,10 +309,10 @@ def who_was_told(trial: TrialResult) -> list[str]:
 
 def redundancy(trial: TrialResult) -> list[str]:
     """For how long one more failure would have been an outage."""
-    if not trial.degraded_redundancy_s:
+    if not trial.time_without_redundancy_s:
         return []
-    again = f", restored {trial.rejoin_s:.1f} s after the healing" if trial.rejoin_s is not None else ""
-    return [f"without redundancy for {trial.degraded_redundancy_s:.1f} s{again}"]
+    again = f", restored {trial.time_to_redundancy_s:.1f} s after the healing" if trial.time_to_redundancy_s is not None else ""
+    return [f"without redundancy for {trial.time_without_redundancy_s:.1f} s{again}"]
 
 
 def operators_share(phases: dict[str, float]) -> str:
@@ -398,7 +401,11 @@ def _members(cell: Cell) -> list[str]:
 
 def soak_line(outcome: SoakOutcome, faults: int) -> str:
     """One fault of a soak."""
-    rejoin = f"redundancy restored after {outcome.rejoin_s:.1f} s" if outcome.rejoin_s is not None else "nothing to rejoin"
+    rejoin = (
+        f"redundancy restored after {outcome.time_to_redundancy_s:.1f} s"
+        if outcome.time_to_redundancy_s is not None
+        else "nothing to rejoin"
+    )
     outage = words.measured_text(outcome.outage)
     line = (
         f"{outcome.number:4d} of {faults}  {outcome.experiment:<20} {', '.join(outcome.targets) or '-':<8} {outcome.verdict:<12} "
@@ -411,7 +418,11 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
 def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
     """One round of a monkey."""
     fault, bad = outcome.fault, outcome.intended - outcome.good
-    back = "" if outcome.reserve_back_s is None else f"; redundancy restored after {outcome.reserve_back_s:.1f} s"
+    back = (
+        ""
+        if outcome.redundancy_restored_after_s is None
+        else f"; redundancy restored after {outcome.redundancy_restored_after_s:.1f} s"
+    )
     line = (
         f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
         f"longest outage {words.measured_text(fault.outage)} (writes {fault.writes_downtime_s:.2f} s, reads {fault.reads_downtime_s:.2f} s), "
@@ -467,7 +478,7 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
 
 
 def _soak_row(outcomes: Sequence[SoakOutcome]) -> list[str]:
-    rejoins = [outcome.rejoin_s for outcome in outcomes if outcome.rejoin_s is not None]
+    rejoins = [outcome.time_to_redundancy_s for outcome in outcomes if outcome.time_to_redundancy_s is not None]
     found = sample_median([outcome.outage for outcome in outcomes])
     return [
         str(len(outcomes)),

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lab import exposure
-from lab.availability import SLOW_S
-from lab.model import Arrival, Event, TrialRecord
+from lab.checker import exposure
+from lab.checker.latency import SLOW_S
+from lab.model.history import Arrival, Event, TrialRecord
 
 BIN_S = 0.1
 CLASSES_SHOWN = 3
@@ -37,7 +37,7 @@ def failure(arrival: Arrival, deadline_s: float) -> str:
     """The class of an arrival's failure; empty for a good one. The right answer too late is `late`."""
     if arrival.is_good(deadline_s):
         return ""
-    return "late" if arrival.result == "ok" else arrival.result
+    return "late" if arrival.error_class == "ok" else arrival.error_class
 
 
 def cells(arrivals: Iterable[Arrival], deadline_s: float, width_s: float = BIN_S) -> tuple[Cell, ...]:
@@ -134,7 +134,7 @@ def database_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
 
 def address_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
     """Which balancer held the address, and answered there."""
-    return _spans(events, "address", _address_states, end_s)
+    return _spans(events, "vip", _address_states, end_s)
 
 
 def reserve_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
@@ -150,9 +150,9 @@ def survives(level: int) -> str:
 
 def _spans(events: Sequence[Event], name: str, states: Callable[[str], dict[str, str]], end_s: float) -> tuple[Span, ...]:
     named = sorted((event for event in events if event.name == name), key=lambda event: event.at_s)
-    sights = [(max(event.at_s, 0.0), states(event.detail)) for event in named]
+    views = [(max(event.at_s, 0.0), states(event.detail)) for event in named]
     found: dict[str, list[Span]] = {}
-    for (start_s, seen), (until_s, _) in pairwise([*sights, (end_s, {})]):
+    for (start_s, seen), (until_s, _) in pairwise([*views, (end_s, {})]):
         for box, state in seen.items():
             _extend(found.setdefault(box, []), Span(start_s, max(until_s, start_s), box, state))
     return tuple(span for box in sorted(found) for span in found[box] if span.end_s > span.start_s)
@@ -166,19 +166,19 @@ def _extend(before: list[Span], span: Span) -> None:
         before.append(span)
 
 
-def _fields(sight: str) -> dict[str, str]:
-    return dict(each.split("=", 1) for each in sight.split() if "=" in each)
+def _fields(view: str) -> dict[str, str]:
+    return dict(each.split("=", 1) for each in view.split() if "=" in each)
 
 
-def _database_states(sight: str) -> dict[str, str]:
-    return {name: state for name, state in _fields(sight).items() if name != "spare"}
+def _database_states(view: str) -> dict[str, str]:
+    return {name: state for name, state in _fields(view).items() if name != "promotable_standbys"}
 
 
-def _address_states(sight: str) -> dict[str, str]:
+def _address_states(view: str) -> dict[str, str]:
     """Balancers that hold it; one that holds it and answers there as `answers`."""
-    fields = _fields(sight)
-    holders = [name for name in fields.get("holders", "").split(",") if name]
-    wire = fields.get("wire", "")
+    fields = _fields(view)
+    holders = [name for name in fields.get("claimants", "").split(",") if name]
+    wire = fields.get("owner", "")
     return {name: "answers" if name == wire else "holds" for name in holders} | (
         {wire: "answers"} if wire and wire not in holders else {}
     )

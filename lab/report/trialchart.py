@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lab.availability import SLOW_S
-from lab.model import Arrival, TrialRecord, TrialResult
+from lab.checker.latency import SLOW_S
+from lab.model.history import Arrival, TrialRecord
+from lab.model.result import TrialResult
 from lab.report import svg, timeline, words
 from lab.report.timeline import BIN_S, OTHER, Cell, Lane, Span
 
@@ -20,13 +21,23 @@ BARS_HEIGHT, DOTS_HEIGHT, LANE_HEIGHT, GAP = 54.0, 84.0, 15.0, 14.0
 HEADING, LABEL_LINE, AXIS_HEIGHT = 18.0, 15.0, 34.0
 LATENCY_LOW_MS, DOT = 1.0, 2.0
 MANY = 4
-MARKED = ("impact_s", "detect_s", "elect_s", "reroute_s", "alert_s", "recover_s", "operator_s", "promoted_s", "redundant_s")
+MARKED = (
+    "impact_s",
+    "detect_s",
+    "elect_s",
+    "reroute_s",
+    "alert_s",
+    "recover_s",
+    "operator_s",
+    "promoted_s",
+    "redundancy_restored_s",
+)
 BOLD = ("inject_s", "heal_s")
 STATE_CLASSES = {
     "primary": "st-primary",
-    "waiting": "st-waiting",
+    "sync_blocked": "st-waiting",
     "standby": "st-standby",
-    "silent": "st-silent",
+    "unreachable": "st-silent",
     "read-only": "st-waiting",
 }
 STATE_CLASSES |= {"answers": "st-primary", "holds": "st-waiting"}
@@ -265,7 +276,7 @@ def _span(span: Span, y: float, frame: Frame) -> Markup:
 
 def _bands(trial: TrialResult, frame: Frame, top: float, bottom: float) -> Markup:
     """From the fault to the healing, and from there until redundancy was restored."""
-    inject_s, heal_s, redundant_s = (trial.phases.get(name) for name in ("inject_s", "heal_s", "redundant_s"))
+    inject_s, heal_s, redundant_s = (trial.phases.get(name) for name in ("inject_s", "heal_s", "redundancy_restored_s"))
     drawn = []
     if inject_s is not None:
         until_s = heal_s if heal_s is not None else frame.time.high

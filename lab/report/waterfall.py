@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lab.model import TrialResult
+from lab.model.result import TrialResult
 from lab.report import svg
 from lab.report.words import PHASE_WORDS
 

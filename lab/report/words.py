@@ -6,29 +6,17 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from lab.model import (
-    Check,
-    Gap,
-    Measured,
-    Operation,
-    OperationSummary,
-    Outage,
-    RunInfo,
-    RunResult,
-    SampleMedian,
-    SoakOutcome,
-    Summary,
-    TrialResult,
-    Verdict,
-)
-from lab.outages import longest
-from lab.report.matrix import Cell, Matrix, Member, Row
-from lab.statistics import loss_upper_bound
+from lab.analysis.matrix import Cell, Matrix, Member, Row
+from lab.analysis.stats import loss_upper_bound
+from lab.checker.outages import longest
+from lab.model.history import RunInfo
+from lab.model.measures import Check, Measured, Verdict
+from lab.model.result import Gap, Operation, OperationSummary, Outage, RunResult, SampleMedian, SoakOutcome, Summary, TrialResult
 
 NOBODY_NOTICED = "no user noticed"
 PHASE_WORDS = {
     "inject_s": "fault injected",
-    "bite_s": "fault confirmed",
+    "verified_s": "fault confirmed",
     "impact_s": "first request failed",
     "detect_s": "failure detected",
     "elect_s": "new primary elected",
@@ -39,7 +27,7 @@ PHASE_WORDS = {
     "heal_s": "healed by the lab",
     "operator_s": "operator acts",
     "promoted_s": "operator is done",
-    "redundant_s": "redundancy restored",
+    "redundancy_restored_s": "redundancy restored",
 }
 
 
@@ -202,7 +190,7 @@ def _long(found: SampleMedian) -> str:
 
 
 def _split(trials: Sequence[TrialResult]) -> list[str]:
-    longest = max((trial.writable.get("several_s", 0.0) for trial in trials), default=0.0)
+    longest = max((trial.writable.get("multiple_s", 0.0) for trial in trials), default=0.0)
     return [f"two databases accepted writes for {seconds(longest)}"] if longest else []
 
 
@@ -385,9 +373,9 @@ MEASURE_WORDS = {
     "writes_downtime_longest_s": "longest outage of writes in seconds",
     "outages": "outages",
     "split_brain_s": "seconds of split brain",
-    "address_several_s": "seconds with two holders of the address",
-    "degraded_redundancy_s": "seconds without redundancy",
-    "rejoin_s": "seconds from the healing until redundancy was restored",
+    "multiple_vip_owners_s": "seconds with two holders of the address",
+    "time_without_redundancy_s": "seconds without redundancy",
+    "time_to_redundancy_s": "seconds from the healing until redundancy was restored",
     "served_of_capacity_ratio": "share served in time of what one web box carries",
 }
 
@@ -553,8 +541,8 @@ def cell_sentence(cell: Cell) -> str:
     parts.append(f"{cell.writes_lost} writes lost" + ("" if cell.losses_known else ", as far as is known"))
     if cell.split_brain_s != 0:
         parts.append(f"split brain {split_text(cell.split_brain_s)}")
-    if cell.degraded_s is not None:
-        parts.append(f"without redundancy for {seconds(cell.degraded_s)}{degraded_unknown(cell)}")
+    if cell.without_redundancy_s is not None:
+        parts.append(f"without redundancy for {seconds(cell.without_redundancy_s)}{degraded_unknown(cell)}")
     return "; ".join([*parts, *grouped(cell.why)])
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
-from lab import yamlfile
 from lab.errors import UsageError, is_harmless, shown
+from lab.spec import located_yaml
 
 DURATION_MAX_S = 3600.0
 KNOWN_MAX_CHARACTERS = 300
@@ -92,7 +92,7 @@ Seconds = Annotated[
 """A duration of an experiment."""
 
 
-def read(model: type[Model], document: yamlfile.Mapping) -> Model:
+def read(model: type[Model], document: located_yaml.Mapping) -> Model:
     """A document as its model. Raises UsageError naming file and line for the first thing that is wrong."""
     try:
         return model.model_validate(document)
@@ -108,20 +108,20 @@ class _Found:
     """An error, and the entry that it is about."""
 
     details: ErrorDetails
-    mapping: yamlfile.Mapping
+    mapping: located_yaml.Mapping
     key: str
     name: str
 
     @classmethod
-    def of(cls, document: yamlfile.Mapping, details: ErrorDetails) -> _Found:
-        mapping, key, value = document, "", document  # type: yamlfile.Mapping, str, Any
+    def of(cls, document: located_yaml.Mapping, details: ErrorDetails) -> _Found:
+        mapping, key, value = document, "", document  # type: located_yaml.Mapping, str, Any
         for part in details["loc"]:
-            if isinstance(value, yamlfile.Mapping):
+            if isinstance(value, located_yaml.Mapping):
                 mapping, key, value = value, str(part), value.get(str(part))
             elif isinstance(value, list) and isinstance(part, int):
                 value = value[part]
         named = details.get("ctx", {}).get("key")
-        if named and isinstance(value, yamlfile.Mapping):
+        if named and isinstance(value, located_yaml.Mapping):
             mapping, key = value, str(named)
         in_a_list = isinstance(details["loc"][-1] if details["loc"] else "", int)
         return cls(details, mapping, key, f"each of {shown(key)}" if in_a_list else shown(key) or "this")
@@ -160,7 +160,7 @@ def _looks_like_a_number(text: str) -> bool:
     return bool(re.fullmatch(r"[\d.,:_eE+-]{1,400}", text)) and any(map(str.isdigit, text))
 
 
-def unknown(mapping: yamlfile.Mapping, key: str, known: Collection[str], what: str = "is not known here") -> UsageError:
+def unknown(mapping: located_yaml.Mapping, key: str, known: Collection[str], what: str = "is not known here") -> UsageError:
     """The error about a key that is none of those that are known."""
     close = get_close_matches(key[:100], known, 1)
     guess = f": did you mean '{close[0]}'?" if close else ""

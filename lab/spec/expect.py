@@ -7,11 +7,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from lab import yamlfile
 from lab.errors import UsageError
-from lab.model import Expectation
+from lab.model.measures import MEASURES, SERVED_RATIO, Expectation
+from lab.spec import located_yaml
 from lab.spec.base import Must, Strict, broken, unknown
-from lab.verdict import MEASURES, SERVED_RATIO
 
 BOUND_MAX = 1e9
 Bound = Annotated[float, Field(ge=0, le=BOUND_MAX), Must(f"a number from 0 to {BOUND_MAX:g}")]
@@ -39,7 +38,7 @@ class Bounds(Strict):
 
 
 def expectations(
-    mapping: yamlfile.Mapping, found: Mapping[str, Bounds], watched_s: float, measures: Collection[str] = MEASURES
+    mapping: located_yaml.Mapping, found: Mapping[str, Bounds], watched_s: float, measures: Collection[str] = MEASURES
 ) -> tuple[Expectation, ...]:
     """The expectations of the entry `expect` of a file, whose experiment is watched for so long.
 
@@ -47,14 +46,14 @@ def expectations(
     what is watched: nothing of the kind could ever be seen.
     """
     expect = mapping.get("expect")
-    if not isinstance(expect, yamlfile.Mapping) or not expect:
+    if not isinstance(expect, located_yaml.Mapping) or not expect:
         raise mapping.error("expect", "expect must name at least one measure with at_most or at_least", EXAMPLE)
     for measure, bounds in found.items():
         _check(expect, measure, bounds, watched_s, measures)
     return tuple(Expectation(measure, bounds.at_most, bounds.at_least) for measure, bounds in found.items())
 
 
-def _check(expect: yamlfile.Mapping, measure: str, bounds: Bounds, watched_s: float, measures: Collection[str]) -> None:
+def _check(expect: located_yaml.Mapping, measure: str, bounds: Bounds, watched_s: float, measures: Collection[str]) -> None:
     if measure not in measures:
         raise unknown(expect, measure, measures, "is not measured")
     if is_ratio(measure) and bounds.largest > 1:
@@ -66,13 +65,13 @@ def _check(expect: yamlfile.Mapping, measure: str, bounds: Bounds, watched_s: fl
             expect,
             measure,
             f"{measure} of {bounds.largest:g} s cannot be seen within the {watched_s:g} s that are watched",
-            f"observe_s: {bounds.largest + 1:g}, or a lower bound",
+            f"fault_duration_s: {bounds.largest + 1:g}, or a lower bound",
         )
 
 
-def _error(expect: yamlfile.Mapping, measure: str, message: str, hint: str) -> UsageError:
+def _error(expect: located_yaml.Mapping, measure: str, message: str, hint: str) -> UsageError:
     bounds = expect[measure]
-    return bounds.error("", message, hint) if isinstance(bounds, yamlfile.Mapping) else expect.error(measure, message, hint)
+    return bounds.error("", message, hint) if isinstance(bounds, located_yaml.Mapping) else expect.error(measure, message, hint)
 
 
 def unseen(found: Iterable[Expectation], watched_s: float) -> list[str]:

@@ -19,11 +19,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab import experiments, layout, stages
-from lab.engine import Engine, wait_until
-from lab.healing import await_whole
-from lab.model import Stage, is_system
-from lab.outages import union
+from lab.checker.outages import union
+from lab.cluster.readiness import await_whole
+from lab.engine.engine import Engine
+from lab.model.topology import Stage, is_system
+from lab.process import wait_until
+from lab.spec import experiments, stages
+from lab.trial import placement
 from tests.integration.driver import Lab, container, docker, ended, goes_on, primary
 from tests.integration.prober import ProberAmongUsers, windows
 
@@ -70,7 +72,7 @@ def breakage(engine: Engine, stage: Stage, experiment: str) -> Breakage:
     kind, _, place = where.partition("-")
     boxes = [spec.name for spec in stage.services if spec.labels.get(f"lab.{kind}") == place and is_system(spec.roles)]
     if what != "kill" or not boxes:
-        raise SystemExit(f"{experiment}: not known here; kill-primary, cutoff-primary, kill-zone-a, kill-region-eu are")
+        raise SystemExit(f"{experiment}: not known here; kill-primary, disconnect-primary, kill-zone-a, kill-region-eu are")
     return killed([container(stage.number, name) for name in boxes])
 
 
@@ -159,7 +161,9 @@ def main() -> None:
         for _ in range(asked.trials):
             await_whole(engine, stage)
             # As the experiment has it: a failover leaves the primary where it went.
-            layout.bring_about(engine, stage, experiments.find(experiment).given, lambda text: print(f"  {text}", flush=True))
+            placement.bring_about(
+                engine, stage, experiments.find(experiment).preconditions, lambda text: print(f"  {text}", flush=True)
+            )
             found = trial(lab, stage, breakage(engine, stage, experiment), asked.for_s)
             far += found.apart_s > AGREEMENT_S
             print(f"{each}: {found}", flush=True)

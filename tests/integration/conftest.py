@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab import stages
-from lab.engine import Engine
+from lab.cluster.readiness import await_whole
+from lab.engine.engine import Engine
 from lab.errors import HealError
-from lab.healing import await_whole
-from lab.journal import UndoLedger
-from lab.model import Stage
+from lab.model.topology import Stage
+from lab.spec import stages
+from lab.store.undo_log import UndoLedger
 from tests.integration.driver import REPEATS, Lab
 
 UP_TIMEOUT_S = 240.0

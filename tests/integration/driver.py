@@ -1,4 +1,4 @@
-"""Drives the lab as a user does: through its command line, in a process of its own."""
+"""Drives the lab as a user action: through its command line, in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
-from lab.engine import Engine
-from lab.model import DatabaseState, Stage
-from lab.observer import look
+from lab.engine.engine import Engine
+from lab.model.observation import DatabaseState
+from lab.model.topology import Stage
+from lab.probe.observer import look
 
 RUN_TIMEOUT_S = 150.0
 PHASE_TIMEOUT_S = 60.0
@@ -94,7 +95,7 @@ class Lab:
         """The same, and nothing that was acknowledged is lost, and no two databases accepted writes."""
         trial = self.valid_trial(stage, experiment, *options)
         assert trial["writes_audit"]["lost"] == 0
-        assert trial["writable_databases"]["several_s"] == 0
+        assert trial["writable_databases"]["multiple_s"] == 0
         return trial
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.statistics import Change, Downtime, decide, shift
+from lab.analysis.stats import Change, Downtime, decide, shift
 from scripts import figures, measured
 from scripts.measured import READERS, Sample
 
@@ -26,7 +26,7 @@ LEAST_S = 0.25
 
 
 def sample(of: str, figure: str) -> Sample:
-    """What was measured: of STAGE/FAULT, as the comparison of all stages has it, or of a file such as 6-cutoff-zone-a.
+    """What was measured: of STAGE/FAULT, as the comparison of all stages has it, or of a file such as 6-disconnect-zone-a.
 
     Raises KeyError for what was not measured, or not to its end.
     """

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from lab.model import Outage
+from lab.model.result import Outage
 from tests.integration.driver import Lab, container, docker, ended, goes_on
 
 PERIOD_S = 0.02

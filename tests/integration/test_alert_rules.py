@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from lab.stages import ROOT
+from lab.spec.stages import ROOT
 from tests.integration.driver import Lab
 
 pytestmark = pytest.mark.docker

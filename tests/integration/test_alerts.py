@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from lab import stages
-from lab.engine import Engine, wait_until
-from lab.healing import await_well, await_whole
+from lab.cluster.readiness import await_well, await_whole
+from lab.engine.engine import Engine
+from lab.process import wait_until
+from lab.spec import stages
 from tests.integration.driver import Lab, container, docker
 from tests.integration.prober import Prober
 

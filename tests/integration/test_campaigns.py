@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lab.engine import wait_until
 from lab.errors import EXIT_HELD, EXIT_REFUTED
+from lab.process import wait_until
 from tests.integration.driver import Lab, states
 
 pytestmark = pytest.mark.docker

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import stages
-from lab.engine import Engine, wait_until
+from lab.engine.engine import Engine
+from lab.process import wait_until
+from lab.spec import stages
 from tests.integration.driver import REPEATS, TRIES, Lab, asked_of_monitor, primary
 
 pytestmark = pytest.mark.docker

@@ -58,7 +58,7 @@ def test_stage_3_does_not_care_about_a_lost_web_box(stage_3: Lab, experiment: st
     trial = only(document)
     assert code == EXIT_HELD, not_held(trial)
     assert trial["reads"]["intended"] - trial["reads"]["good"] <= 3
-    assert trial["phases"]["inject_s"] <= trial["phases"]["bite_s"]
+    assert trial["phases"]["inject_s"] <= trial["phases"]["verified_s"]
     assert_like(trial, "3/kill-web", "gap_s")
     nothing_lost(trial)
 

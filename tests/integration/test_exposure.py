@@ -12,10 +12,10 @@ from time import time
 import pytest
 from client.observer import PERIOD_S
 
-from lab import stages
-from lab.engine import Engine
-from lab.model import DatabaseState
-from lab.observer import look
+from lab.engine.engine import Engine
+from lab.model.observation import DatabaseState
+from lab.probe.observer import look
+from lab.spec import stages
 from tests.integration.driver import Lab, container, docker
 
 pytestmark = pytest.mark.docker
@@ -68,8 +68,8 @@ def killed_at(service: str, since_s: float) -> float:
 
 
 def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_back(stage_5: Lab, engine: Engine) -> None:
-    sight = look(engine, STAGE)
-    [old], [new] = sight.named(DatabaseState.PRIMARY), sight.named(DatabaseState.STANDBY)
+    view = look(engine, STAGE)
+    [old], [new] = view.named(DatabaseState.PRIMARY), view.named(DatabaseState.STANDBY)
     since_s = time()
     with (
         watching(new, "postgres", FOLLOWERS) as leader,
@@ -82,21 +82,21 @@ def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_ba
     judged_s = monitor.first(begun_s + 1, lambda state, health: (state, health) == ("secondary", "1"))
     exposed_s = max(followed_s, judged_s) - begun_s
     assert trial["targets"] == [old]
-    assert trial["exposure_s"]["database"] == pytest.approx(exposed_s, abs=AGREEMENT_S)
+    assert trial["without_redundancy_s"]["database"] == pytest.approx(exposed_s, abs=AGREEMENT_S)
     found = {each["tier"]: each for each in trial["exposure"]}
     assert (found["database"]["boxes"], found["database"]["left"], found["database"]["margin"]) == (2, 1, 1)
     assert not found["database"]["censored"]
-    inject_s, bite_s = trial["phases"]["inject_s"], trial["phases"]["bite_s"]
-    assert inject_s < found["database"]["spans"][0][0] < bite_s + AGREEMENT_S
+    inject_s, verified_s = trial["phases"]["inject_s"], trial["phases"]["verified_s"]
+    assert inject_s < found["database"]["spans"][0][0] < verified_s + AGREEMENT_S
     # It is about the databases: everything else had something in reserve but while nobody could write.
     gone_s = sum(outage["end_s"] - outage["start_s"] for outage in trial["write_outages"])
-    assert max(trial["exposure_s"][tier] for tier in ("web", "balancer", "monitor")) <= gone_s + AGREEMENT_S
+    assert max(trial["without_redundancy_s"][tier] for tier in ("web", "balancer", "monitor")) <= gone_s + AGREEMENT_S
 
 
 @pytest.mark.night
 def test_a_tier_that_never_had_anything_in_reserve_says_so_and_a_report_without_docker_says_the_same(stage_1: Lab) -> None:
     trial = stage_1.valid_trial(1, "kill-box", "--observe", "4s")
-    assert trial["exposure_s"] == {"web": None, "database": None}
+    assert trial["without_redundancy_s"] == {"web": None, "database": None}
     assert trial["exposure_period_s"] == PERIOD_S
     assert said_again(stage_1) == trial["exposure"]
 
@@ -104,8 +104,8 @@ def test_a_tier_that_never_had_anything_in_reserve_says_so_and_a_report_without_
 @pytest.mark.night
 def test_of_two_web_boxes_one_is_in_reserve_until_the_other_is_killed(stage_3: Lab) -> None:
     trial = stage_3.valid_trial(3, "kill-web", "--observe", "4s")
-    web_s, lasted_s = trial["exposure_s"]["web"], trial["phases"]["heal_s"] - trial["phases"]["inject_s"]
-    assert trial["exposure_s"] == {"web": web_s, "database": None, "balancer": None}
+    web_s, lasted_s = trial["without_redundancy_s"]["web"], trial["phases"]["heal_s"] - trial["phases"]["inject_s"]
+    assert trial["without_redundancy_s"] == {"web": web_s, "database": None, "balancer": None}
     # From the fault until the box is back: 0.9 to 1.0 s after the healing.
     assert lasted_s - AGREEMENT_S < web_s < lasted_s + 2.0
     assert said_again(stage_3) == trial["exposure"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import stages
-from lab.engine import wait_until
 from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_PREFLIGHT
-from lab.journal import STATE_FOLDER
+from lab.process import wait_until
+from lab.spec import stages
+from lab.store.paths import STATE_FOLDER
 from tests.integration.driver import Lab, container, reach, states
 from tests.unit.disks import fill, small_disk
 

@@ -8,10 +8,10 @@ import urllib.request
 
 import pytest
 
-from lab import stages
-from lab.engine import wait_until
 from lab.errors import EXIT_INTERRUPTED, EXIT_PREFLIGHT
-from lab.journal import STATE_FOLDER
+from lab.process import wait_until
+from lab.spec import stages
+from lab.store.paths import STATE_FOLDER
 from tests.integration.driver import Lab, container, docker, reach, states
 
 pytestmark = pytest.mark.docker

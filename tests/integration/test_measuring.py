@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lab.engine import Engine
-from lab.healing import await_well
+from lab.cluster.readiness import await_well
+from lab.engine.engine import Engine
 from tests.integration.driver import ROUNDING_S, Lab, container, docker, longest, until_valid
 from tests.integration.prober import Prober, killed_beside
 

@@ -15,13 +15,18 @@ from typing import Any
 
 import pytest
 
-from lab import clearing, healing, images, stages
-from lab.engine import Engine, ca_bundle, wait_until
+from lab.cluster import images
+from lab.engine.compose import ca_bundle
+from lab.engine.engine import Engine
+from lab.engine.scope import STAGE_LABEL
 from lab.errors import PreflightError, UsageError
-from lab.faults.strike import Strike
-from lab.journal import UndoLedger
-from lab.model import Bite, Box, Direction, FaultKind, How, Step
-from lab.scope import STAGE_LABEL
+from lab.faults import heal, network_cleanup
+from lab.faults.injection import Injection
+from lab.model.fault import Direction, FaultKind, FaultParameters, Step, Verification
+from lab.model.topology import Box
+from lab.process import wait_until
+from lab.spec import stages
+from lab.store.undo_log import UndoLedger
 from tests.integration.driver import container, docker, left_over
 
 pytestmark = pytest.mark.docker
@@ -51,25 +56,6 @@ sender.bind((sys.argv[1], 0x806))
 arp = struct.pack("!HHBBH", 1, 0x800, 6, 4, 1) + mac + address + bytes(6) + address
 for _ in range(5):
     sender.send(b"\\xff" * 6 + mac + b"\\x08\\x06" + arp)
-"""
-CONTROLLER = """
-import sys, time
-from random import Random
-from pathlib import Path
-from lab.engine import Engine
-from lab.faults.strike import Strike
-from lab.journal import UndoLedger
-from lab.model import FaultKind, How, Step
-from lab.scope import STAGE_LABEL
-from tests.integration.test_network_faults import NUMBER, STAGE
-engine = Engine()
-step = Step(FaultKind.PARTITION, "zone:a", how=How(source="zone:b"))
-with Strike.prepare(engine, step, engine.boxes(NUMBER), STAGE, Random(1)) as strike:
-    if sys.argv[2] == "prepared":
-        print("now", flush=True); time.sleep(60)
-    strike.note(UndoLedger(Path(sys.argv[1])))
-    strike.inject()
-    print("now", flush=True); time.sleep(60)
 """
 
 
@@ -124,7 +110,7 @@ def ledger(tmp_path: Path) -> UndoLedger:
 def whole(tiny: Engine) -> Iterator[Engine]:
     assert severed(tiny) == set()
     yield tiny
-    clearing.sweep(tiny, tiny.boxes(NUMBER))
+    network_cleanup.sweep(tiny, tiny.boxes(NUMBER))
 
 
 def boxes(engine: Engine) -> dict[str, Box]:
@@ -146,17 +132,17 @@ def between(*sides: set[str]) -> set[tuple[str, str]]:
     return {way for way in ALL_WAYS if (way[0] in one and way[1] in other) or (way[0] in other and way[1] in one)}
 
 
-def prepare(engine: Engine, kind: FaultKind, target: str, **how: Any) -> Strike:
-    return Strike.prepare(engine, Step(kind, target, how=How(**how)), engine.boxes(NUMBER), STAGE, Random(1))
+def prepare(engine: Engine, kind: FaultKind, target: str, **how: Any) -> Injection:
+    return Injection.prepare(engine, Step(kind, target, how=FaultParameters(**how)), engine.boxes(NUMBER), STAGE, Random(1))
 
 
-def strike(engine: Engine, ledger: UndoLedger, kind: FaultKind, target: str, **how: Any) -> list[Bite]:
+def injection(engine: Engine, ledger: UndoLedger, kind: FaultKind, target: str, **how: Any) -> list[Verification]:
     with prepare(engine, kind, target, **how) as prepared:
         prepared.note(ledger)
         prepared.inject()
-        bites = prepared.bites()
+        verify = prepared.verify()
         assert prepared.spread_s < SPREAD_CEILING_S
-        return bites
+        return verify
 
 
 def beside(name: str, *command: str, capability: str = "NET_ADMIN") -> str:
@@ -171,19 +157,19 @@ def front(name: str) -> str:
 
 
 def test_isolated_boxes_have_each_other_and_nobody_else(whole: Engine, ledger: UndoLedger) -> None:
-    bites = strike(whole, ledger, FaultKind.ISOLATE, "zone:a")
-    assert [bite.proved for bite in bites] == [True, True]
-    assert "users gets no answer any more from a1" in bites[0].evidence
+    verify = injection(whole, ledger, FaultKind.ISOLATE, "zone:a")
+    assert [verification.proved for verification in verify] == [True, True]
+    assert "users gets no answer any more from a1" in verify[0].evidence
     assert severed(whole) == between({"a1", "a2"}, {"b1", "users"})
-    assert healing.undo_all(whole, ledger) == 2
+    assert heal.undo_all(whole, ledger) == 2
     assert severed(whole) == set()
     assert [left_over(container(NUMBER, name)) for name in ZONES] == [""] * len(ZONES)
 
 
 def test_partition_cuts_two_sides_apart_and_leaves_both_their_users(whole: Engine, ledger: UndoLedger) -> None:
-    assert all(bite.proved for bite in strike(whole, ledger, FaultKind.PARTITION, "zone:a", source="zone:b"))
+    assert all(verification.proved for verification in injection(whole, ledger, FaultKind.PARTITION, "zone:a", source="zone:b"))
     assert severed(whole) == between({"a1", "a2"}, {"b1"})
-    healing.undo_all(whole, ledger)
+    heal.undo_all(whole, ledger)
     assert severed(whole) == set()
 
 
@@ -192,8 +178,8 @@ def test_partition_of_one_direction_lets_the_other_one_through(
     whole: Engine, ledger: UndoLedger, direction: Direction, hears: str
 ) -> None:
     """No connection comes about either way; but what is sent in the other direction arrives."""
-    bites = strike(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1", direction=direction)
-    assert all(bite.proved for bite in bites)
+    verify = injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1", direction=direction)
+    assert all(verification.proved for verification in verify)
     assert severed(whole) == between({"a1"}, {"b1"})
     for listener, sender in (("a1", "b1"), ("b1", "a1")):
         listen = "timeout 2 python3 -c 'import socket; s = socket.socket(type=2); s.bind((\"\", 999)); print(s.recv(9))'; true"
@@ -215,13 +201,13 @@ def test_an_isolated_box_does_not_even_claim_the_shared_address(whole: Engine, l
     for name, device in devices.items():
         beside(name, "ip", "address", "add", f"{SHARED}/32", "dev", device)
     try:
-        strike(whole, ledger, FaultKind.ISOLATE, "service:a1")
+        injection(whole, ledger, FaultKind.ISOLATE, "service:a1")
         for _ in range(3):
             beside("users", "ip", "neigh", "flush", "to", SHARED)
             whole.run_in(boxes(whole)["users"], ["timeout", "1", "bash", "-c", f"</dev/tcp/{SHARED}/9"])
             beside("a1", "python3", "-c", GARP, devices["a1"], capability="NET_RAW")
             assert macs["b1"] in beside("users", "ip", "neigh", "show", SHARED)
-        healing.undo_all(whole, ledger)
+        heal.undo_all(whole, ledger)
         # The same claim, not isolated, is believed: the look above would have seen it.
         beside("a1", "python3", "-c", GARP, devices["a1"], capability="NET_RAW")
         assert macs["a1"] in beside("users", "ip", "neigh", "show", SHARED)
@@ -232,39 +218,41 @@ def test_an_isolated_box_does_not_even_claim_the_shared_address(whole: Engine, l
 
 @night
 def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine, ledger: UndoLedger) -> None:
-    strike(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
+    injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
     docker("restart", "--time", "0", container(NUMBER, "a1"))
     assert severed(whole) == between({"a1"}, {"b1"})
     # Nothing is to be found in its new network, and that is well.
-    assert healing.undo_all(whole, ledger) == 2
+    assert heal.undo_all(whole, ledger) == 2
     assert severed(whole) == set()
 
 
 @night
 def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLedger) -> None:
-    strike(whole, ledger, FaultKind.ISOLATE, "service:a1")
+    injection(whole, ledger, FaultKind.ISOLATE, "service:a1")
     docker("pause", container(NUMBER, "a1"))
-    clearing.clear(whole, [entry.undo for entry in ledger.entries()])
+    network_cleanup.clear(whole, [entry.undo for entry in ledger.entries()])
     assert left_over(container(NUMBER, "a1")) == ""
-    healing.undo_all(whole, ledger)
+    heal.undo_all(whole, ledger)
     assert severed(whole) == set()
 
 
 @night
 def test_faults_of_one_box_are_taken_away_one_by_one(whole: Engine, ledger: UndoLedger, tmp_path: Path) -> None:
     other = UndoLedger(tmp_path / "other.jsonl")
-    strike(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
-    strike(whole, other, FaultKind.PARTITION, "service:a1", source="service:a2")
-    healing.undo_all(whole, other)
+    injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
+    injection(whole, other, FaultKind.PARTITION, "service:a1", source="service:a2")
+    heal.undo_all(whole, other)
     assert severed(whole) == between({"a1"}, {"b1"})
-    healing.undo_all(whole, ledger)
+    heal.undo_all(whole, ledger)
     assert severed(whole) == set()
 
 
 @pytest.mark.parametrize("instant", [pytest.param("prepared", marks=night), "injected"])
 def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: UndoLedger, tmp_path: Path, instant: str) -> None:
     file = tmp_path / "undo.jsonl"
-    controller = subprocess.Popen([sys.executable, "-c", CONTROLLER, str(file), instant], stdout=subprocess.PIPE)
+    controller = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.controller", str(file), instant], stdout=subprocess.PIPE
+    )
     assert controller.stdout is not None
     assert controller.stdout.readline() == b"now\n"
     controller.send_signal(signal.SIGKILL)
@@ -273,20 +261,20 @@ def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: Un
     assert wait_until(lambda: docker(*helpers) == "", 15), "a helper outlived its controller"
     # Killed while it was getting ready, nothing was broken; after that, all is on the disk.
     assert bool(severed(whole)) == (instant == "injected")
-    assert healing.undo_all(whole, UndoLedger(file)) == (3 if instant == "injected" else 0)
+    assert heal.undo_all(whole, UndoLedger(file)) == (3 if instant == "injected" else 0)
     assert severed(whole) == set()
     assert [left_over(container(NUMBER, name)) for name in ZONES] == [""] * len(ZONES)
 
 
 @night
 def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLedger) -> None:
-    strike(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=50)
-    strike(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=5000)
+    injection(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=50)
+    injection(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=5000)
     ledger.clear()
-    found = clearing.sweep(whole, whole.boxes(NUMBER))
+    found = network_cleanup.sweep(whole, whole.boxes(NUMBER))
     assert len(found) == 3
     assert all("in the network of a1" in line for line in found)
-    assert clearing.sweep(whole, whole.boxes(NUMBER)) == []
+    assert network_cleanup.sweep(whole, whole.boxes(NUMBER)) == []
     assert left_over(container(NUMBER, "a1")) == ""
 
 
@@ -294,9 +282,9 @@ def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLedger) -> No
 def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLedger) -> None:
     beside("a1", "nft", f"table netdev labour {{ chain c {{ type filter hook ingress device {front('a1')} priority 0; }}; }}")
     try:
-        strike(whole, ledger, FaultKind.ISOLATE, "service:a1")
-        healing.undo_all(whole, ledger)
-        assert clearing.sweep(whole, whole.boxes(NUMBER)) == []
+        injection(whole, ledger, FaultKind.ISOLATE, "service:a1")
+        heal.undo_all(whole, ledger)
+        assert network_cleanup.sweep(whole, whole.boxes(NUMBER)) == []
         assert left_over(container(NUMBER, "a1")) == "table netdev labour"
     finally:
         beside("a1", "nft", "delete table netdev labour")
@@ -304,7 +292,7 @@ def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLedge
 
 @pytest.mark.parametrize("percent", [20.0, pytest.param(60.0, marks=night)])
 def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLedger, percent: float) -> None:
-    strike(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=percent)
+    injection(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=percent)
     send = f"for _ in {{1..2000}}; do echo >/dev/udp/{FRONTS['b1']}/9; done 2>/dev/null"
     whole.run_in(boxes(whole)["a1"], ["bash", "-c", send])
     [table] = [line.split()[-1] for line in left_over(container(NUMBER, "a1")).splitlines()]
@@ -316,16 +304,16 @@ def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLedger
         if "counter" in part
     ]
     assert counters[1] / counters[0] == pytest.approx(percent / 100, abs=0.06)
-    healing.undo_all(whole, ledger)
+    heal.undo_all(whole, ledger)
 
 
 @pytest.mark.parametrize("rate_kbit", [pytest.param(200.0, marks=night), 2_000.0, pytest.param(20_000.0, marks=night)])
 def test_only_so_much_gets_through(whole: Engine, ledger: UndoLedger, rate_kbit: float) -> None:
-    [bite] = strike(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=rate_kbit)
-    assert bite.proved, bite.evidence
+    [verification] = injection(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=rate_kbit)
+    assert verification.proved, verification.evidence
     with pytest.raises(UsageError, match="what a1 sends is queued already"):
         prepare(whole, FaultKind.BANDWIDTH, "service:a1", rate_kbit=rate_kbit)
-    healing.undo_all(whole, ledger)
+    heal.undo_all(whole, ledger)
     assert left_over(container(NUMBER, "a1")) == ""
 
 
@@ -337,9 +325,9 @@ def has_netem() -> bool:
 
 def test_delay_is_seen_or_refused_before_anything_is_broken(whole: Engine, ledger: UndoLedger) -> None:
     if has_netem():
-        [bite] = strike(whole, ledger, FaultKind.DELAY, "service:a1", delay_ms=80, jitter_ms=5)
-        assert bite.proved, bite.evidence
-        healing.undo_all(whole, ledger)
+        [verification] = injection(whole, ledger, FaultKind.DELAY, "service:a1", delay_ms=80, jitter_ms=5)
+        assert verification.proved, verification.evidence
+        heal.undo_all(whole, ledger)
     else:
         with pytest.raises(PreflightError, match=r"cannot delay packets \(it has no netem: .*\)$"):
             prepare(whole, FaultKind.DELAY, "service:a1", delay_ms=80)
@@ -366,7 +354,7 @@ def test_a_helper_may_do_nothing_else(whole: Engine) -> None:
 
 
 def test_a_zone_is_frozen_as_one(whole: Engine, ledger: UndoLedger) -> None:
-    bites = strike(whole, ledger, FaultKind.PAUSE, "zone:a")
-    assert all("one of 2 hit within" in bite.evidence for bite in bites)
+    verify = injection(whole, ledger, FaultKind.PAUSE, "zone:a")
+    assert all("one of 2 hit within" in verification.evidence for verification in verify)
     assert {name for name, box in boxes(whole).items() if box.status == "paused"} == {"a1", "a2"}
-    assert healing.undo_all(whole, ledger) == 2
+    assert heal.undo_all(whole, ledger) == 2

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.engine import Engine
+from lab.engine.engine import Engine
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE
-from lab.packets import TABLE_PREFIX
+from lab.faults.packets import TABLE_PREFIX
 from tests.integration.driver import Lab, container, docker, left_over, reach
 
 pytestmark = pytest.mark.docker
@@ -20,7 +20,7 @@ title: A web box is cut off
 question: What happens if a web box loses everybody?
 fault: isolate
 target: service:web1
-observe_s: 3
+fault_duration_s: 3
 expect:
   downtime_longest_s: {at_most: 1.0}
   writes_lost: {at_most: 0}
@@ -31,18 +31,18 @@ question: What happens if one web box cannot reach the database?
 fault: partition
 target: service:web1
 from: service:db
-observe_s: 30
+fault_duration_s: 30
 expect:
   writes_lost: {at_most: 0}
 """
 
 
-CUTOFF_WEB = """\
+DISCONNECT_WEB = """\
 title: A web box loses every cable
 question: What happens if one web box is on no network?
-fault: cutoff
+fault: disconnect
 target: service:web1
-observe_s: 30
+fault_duration_s: 30
 expect:
   writes_lost: {at_most: 0}
 """
@@ -68,7 +68,9 @@ def test_an_isolated_web_box_is_not_missed(stage_3: Lab, engine: Engine, tmp_pat
     assert clean(3, engine)
 
 
-@pytest.mark.parametrize(("what", "fault"), [pytest.param(PARTITION_WEB, "partition", marks=night), (CUTOFF_WEB, "cutoff")])
+@pytest.mark.parametrize(
+    ("what", "fault"), [pytest.param(PARTITION_WEB, "partition", marks=night), (DISCONNECT_WEB, "disconnect")]
+)
 def test_a_controller_killed_under_a_network_fault_leaves_what_heal_mends(
     stage_3: Lab, engine: Engine, tmp_path: Path, what: str, fault: str
 ) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from lab.engine import wait_until
 from lab.errors import EXIT_HELD, EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE
-from lab.journal import STATE_FOLDER
-from lab.stages import ROOT
+from lab.process import wait_until
+from lab.spec.stages import ROOT
+from lab.store.paths import STATE_FOLDER
 from tests.integration.driver import Done, Lab, docker, reach, until_valid
 
 pytestmark = pytest.mark.docker
@@ -94,7 +94,7 @@ def test_one_of_two_copies_may_fail(shop: Lab) -> None:
         ("kill", "connect-"),
         pytest.param("pause", "timeout", marks=night),
         pytest.param("stop", "connect-", marks=night),
-        pytest.param("cutoff", "connect-", marks=night),
+        pytest.param("disconnect", "connect-", marks=night),
     ],
 )
 def test_the_only_balancer_is_a_single_point_of_failure(shop: Lab, fault: str, reason: str) -> None:

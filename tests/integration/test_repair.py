@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from lab import stages
-from lab.engine import Engine
+from lab.engine.engine import Engine
 from lab.errors import EXIT_REFUTED
-from lab.journal import UndoLedger
-from lab.observer import look
+from lab.probe.observer import look
+from lab.spec import stages
+from lab.store.undo_log import UndoLedger
 from tests.integration.driver import Lab, container, docker, not_held, primary
 from tests.integration.likeness import assert_like, bounds, sample
 
@@ -37,7 +37,7 @@ def disk(service: str) -> str:
 def returned_within(trial: dict[str, Any], policy: str) -> bool:
     """Whether redundancy came back as soon as that kind of repair takes, and no sooner."""
     at_least_s, at_most_s = RETURN_S[policy]
-    return bool(at_least_s <= trial["phases"]["redundant_s"] - trial["phases"]["repair_s"] <= at_most_s)
+    return bool(at_least_s <= trial["phases"]["redundancy_restored_s"] - trial["phases"]["repair_s"] <= at_most_s)
 
 
 @pytest.mark.parametrize("policy", ["restart", pytest.param("replace", marks=night)])
@@ -46,7 +46,7 @@ def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(stage_5
     before, disk_before = machine(lost), disk(lost)
     trial = stage_5.safe_trial(5, "kill-primary", "--repair", policy, "--observe", "3s")
     phases = trial["phases"]
-    assert phases["inject_s"] + 2 <= phases["repair_s"] < phases["redundant_s"]
+    assert phases["inject_s"] + 2 <= phases["repair_s"] < phases["redundancy_restored_s"]
     assert "heal_s" not in phases
     assert_like(trial, "5/kill-primary", "writes_gap_s")
     assert not any(outage["censored"] for outage in trial["outages"])
@@ -62,9 +62,9 @@ def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(stage_5
 @pytest.mark.parametrize("policy", ["restart", "replace"])
 def test_the_second_primary_is_survived_where_the_first_was_repaired(stage_5: Lab, policy: str) -> None:
     trial = stage_5.safe_trial(5, "cascade-primary", "--repair", policy)
-    first, second = trial["blows"]
+    first, second = trial["faults"]
     assert first["what"] != second["what"]
-    assert second["reserve"] is True
+    assert second["redundant_before"] is True
     # The longest gap is that of either; neither outage is longer.
     assert_like(trial, "5/kill-primary", "writes_gap_s")
     assert max(first["downtime_s"], second["downtime_s"]) <= bounds(sample("5/kill-primary", "outage_s"))[1]
@@ -74,11 +74,11 @@ def test_the_second_primary_is_survived_where_the_first_was_repaired(stage_5: La
 def test_the_second_primary_is_an_outage_where_nobody_repairs(stage_5: Lab, engine: Engine) -> None:
     code, document = stage_5.valid_run(5, "cascade-primary", "--observe", "4s")
     [trial] = document["trials"]
-    assert (document["repair"], document["foreseen"]) == ("none", "refuted")
+    assert (document["repair"], document["expected_verdict"]) == ("none", "refuted")
     assert trial["writes_audit"]["lost"] == 0
     assert code == EXIT_REFUTED, not_held(trial)
-    second = trial["blows"][1]
-    assert second["reserve"] is False
+    second = trial["faults"][1]
+    assert second["redundant_before"] is False
     assert second["censored"]
     assert 3.0 <= second["downtime_s"] <= 5.0
     assert STAGE.is_redundant(look(engine, STAGE))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import stages
-from lab.engine import Engine
+from lab.engine.engine import Engine
 from lab.errors import EXIT_PREFLIGHT, EXIT_USAGE
+from lab.spec import stages
 from tests.integration.driver import Lab, container, docker, reach, states
 
 pytestmark = pytest.mark.docker

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from lab import stages
-from lab.engine import Engine
+from lab.engine.engine import Engine
 from lab.errors import EXIT_HELD, EXIT_REFUTED, EXIT_USAGE
-from lab.model import DatabaseState
-from lab.observer import look
+from lab.model.observation import DatabaseState
+from lab.probe.observer import look
+from lab.spec import stages
 from tests.integration.driver import Lab, not_held, until_valid
 from tests.integration.likeness import assert_like
 
@@ -23,8 +23,8 @@ title: The primary is lost and an operator comes soon
 question: What does a failover by hand cost?
 fault: {fault}
 target: db.primary
-operator: {{delay_s: 3, does: promote}}
-observe_s: 3
+operator: {{delay_s: 3, action: promote}}
+fault_duration_s: 3
 expect:
   downtime_longest_s: {{at_most: 6.0}}
   split_brain_s: {{at_most: 0}}
@@ -71,7 +71,7 @@ def test_the_operator_ends_the_outage(stage_4: Lab, engine: Engine, tmp_path: Pa
     assert phases["impact_s"] < phases["operator_s"] < phases["promoted_s"]
     # 1.1 to 2.4 s of the outage are the machines' (the lesson of stage 4), the rest is the operator's way.
     assert 0.5 <= phases["recover_s"] - phases["operator_s"] <= 4.8
-    assert trial["writable_databases"]["several_s"] == 0
+    assert trial["writable_databases"]["multiple_s"] == 0
     assert_redundant(engine)
     assert {name for name, state in before.items() if state is DatabaseState.PRIMARY} == set(trial["targets"])
     assert states(engine) != before
@@ -81,7 +81,7 @@ def test_an_old_primary_that_thaws_makes_two(stage_4: Lab, engine: Engine, tmp_p
     code, document = stage_4.valid_run(4, with_operator(tmp_path, "pause"))
     [trial] = document["trials"]
     assert code == EXIT_REFUTED
-    assert trial["writable_databases"]["several_s"] > 0
+    assert trial["writable_databases"]["multiple_s"] > 0
     assert any(failure.startswith("split_brain_s") for failure in trial["failed_expectations"])
     assert_redundant(engine)
 

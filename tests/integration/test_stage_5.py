@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 
-from lab import limits, stages
-from lab.engine import Engine, wait_until
-from lab.healing import await_redundant, await_whole, undo_all
-from lab.journal import UndoLedger
-from lab.model import DatabaseState, Overload, Sight
-from lab.observer import Observer, look
-from lab.statistics import Change
+from lab.analysis.stats import Change
+from lab.cluster.readiness import await_redundant, await_whole
+from lab.engine.engine import Engine
+from lab.faults import limits
+from lab.faults.heal import undo_all
+from lab.model.experiment import Overload
+from lab.model.observation import ClusterView, DatabaseState
+from lab.probe.observer import Observer, look
+from lab.process import wait_until
+from lab.spec import stages
+from lab.store.undo_log import UndoLedger
 from tests.integration.driver import ROUNDING_S, Lab, container, docker, ended, goes_on, longest, primary, until_valid
 from tests.integration.likeness import assert_like, change_of
 from tests.integration.prober import Prober, killed_beside
@@ -58,19 +62,19 @@ def test_another_database_takes_over(
     # The service is down while nobody can write, though reads are answered.
     assert trial["downtime_longest_s"] > longest(trial, "write_outages") - ROUNDING_S
     assert trial["reads"]["intended"] - trial["reads"]["good"] <= 20
-    assert trial["rejoin_s"] > rejoins_after_s
-    assert trial["degraded_redundancy_s"] is not None
+    assert trial["time_to_redundancy_s"] > rejoins_after_s
+    assert trial["time_without_redundancy_s"] is not None
     assert STAGE.is_redundant(look(engine, STAGE))
     assert trial["phases"]["inject_s"] < trial["phases"]["detect_s"]
 
 
-@pytest.mark.parametrize("experiment", ["pause-primary", pytest.param("cutoff-primary", marks=night)])
+@pytest.mark.parametrize("experiment", ["pause-primary", pytest.param("disconnect-primary", marks=night)])
 def test_an_old_primary_that_comes_back_attracts_nobody(stage_5: Lab, engine: Engine, experiment: str) -> None:
     trial = stage_5.safe_trial(5, experiment)
     assert len(trial["write_outages"]) <= 1
     assert_like(trial, f"5-{experiment}", "writes_outage_s")
     phases = trial["phases"]
-    assert phases["detect_s"] <= phases["elect_s"] < phases["reroute_s"] < phases["heal_s"] < phases["redundant_s"]
+    assert phases["detect_s"] <= phases["elect_s"] < phases["reroute_s"] < phases["heal_s"] < phases["redundancy_restored_s"]
     assert primary(engine, STAGE) not in trial["targets"]
 
 
@@ -85,7 +89,7 @@ def test_a_lost_standby_is_given_up_and_comes_back(stage_5: Lab, engine: Engine,
     trial = stage_5.safe_trial(5, experiment, "--observe", "3s")
     assert_like(trial, like, figure)
     assert trial["reads"]["intended"] == trial["reads"]["good"]
-    assert trial["degraded_redundancy_s"] > 3
+    assert trial["time_without_redundancy_s"] > 3
     assert primary(engine, STAGE) not in trial["targets"]
 
 
@@ -98,10 +102,10 @@ def test_nobody_misses_the_monitor(stage_5: Lab) -> None:
 def test_the_address_moves(stage_5: Lab, engine: Engine) -> None:
     before = look(engine, STAGE)
     trial = stage_5.safe_trial(5, "kill-lb-active", "--observe", "3s")
-    assert trial["targets"] == list(before.holders)
+    assert trial["targets"] == list(before.vip_claimants)
     assert_like(trial, "5/kill-lb", "gap_s", "outage_s")
-    assert trial["address_holders"]["several_s"] <= 0.2
-    assert look(engine, STAGE).holders == (other(before.holders[0]),)
+    assert trial["vip_owners"]["multiple_s"] <= 0.2
+    assert look(engine, STAGE).vip_claimants == (other(before.vip_claimants[0]),)
 
 
 @night
@@ -110,8 +114,8 @@ def test_a_frozen_balancer_gives_way_when_it_thaws(stage_5: Lab, engine: Engine)
     trial = stage_5.safe_trial(5, "pause-lb-active")
     assert len(trial["outages"]) == 1
     assert_like(trial, "5-pause-lb-active", "outage_s")
-    assert trial["address_holders"]["several_s"] <= 0.2
-    assert look(engine, STAGE).holders == (other(before.holders[0]),)
+    assert trial["vip_owners"]["multiple_s"] <= 0.2
+    assert look(engine, STAGE).vip_claimants == (other(before.vip_claimants[0]),)
 
 
 @night
@@ -146,10 +150,10 @@ def names(service: str) -> set[str]:
 
 @pytest.mark.parametrize("target", ["lb.passive", pytest.param("db.standby", marks=night)])
 def test_a_box_that_was_cut_off_is_connected_as_before(stage_5: Lab, engine: Engine, target: str) -> None:
-    sight = look(engine, STAGE)
-    service = other(sight.holders[0]) if target == "lb.passive" else other(primary(engine, STAGE))
+    view = look(engine, STAGE)
+    service = other(view.vip_claimants[0]) if target == "lb.passive" else other(primary(engine, STAGE))
     before, known = connections(service), names(service)
-    stage_5.must("chaos", "cutoff", target)
+    stage_5.must("chaos", "disconnect", target)
     assert connections(service) == {}
     # Whoever cut it off has forgotten everything but what is on the disk.
     stage_5.must("heal")
@@ -171,7 +175,7 @@ def test_the_databases_change_over_on_request(stage_5: Lab, engine: Engine) -> N
 @night
 def test_what_only_the_old_primary_had_is_rewound(stage_5: Lab, engine: Engine) -> None:
     old = primary(engine, STAGE)
-    stage_5.must("chaos", "cutoff", f"service:{old}")
+    stage_5.must("chaos", "disconnect", f"service:{old}")
     # Nobody waits for this commit to reach the standby, and it cannot: the old primary alone has it.
     insert = "INSERT INTO orders (key, item, quantity, placed_by) VALUES ('diverged', 'nowhere', 1, 'test')"
     psql(old, "SET synchronous_commit = local", insert)
@@ -182,9 +186,9 @@ def test_what_only_the_old_primary_had_is_rewound(stage_5: Lab, engine: Engine) 
     with Observer(engine, STAGE) as observer:
         assert wait_until(lambda: is_taken_over(observer), 20), observer.latest()
     stage_5.must("heal")
-    sight: Sight = look(engine, STAGE)
-    assert STAGE.is_redundant(sight)
-    assert sight.named(DatabaseState.STANDBY) == [old]
+    view: ClusterView = look(engine, STAGE)
+    assert STAGE.is_redundant(view)
+    assert view.named(DatabaseState.STANDBY) == [old]
     for service in (old, other(old)):
         assert psql(service, "SELECT count(*) FROM orders WHERE key = 'diverged'") == "0"
 

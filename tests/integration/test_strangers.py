@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lab.engine import wait_until
 from lab.errors import EXIT_REFUTED
+from lab.process import wait_until
 from tests.integration.driver import Lab, container, docker, ended, goes_on, states, until_valid
 
 pytestmark = pytest.mark.docker
@@ -46,7 +46,7 @@ def test_a_strangers_start_is_said_and_its_outage_is_censored(stage_2: Lab) -> N
     assert check["high"] is None
     assert (document["verdict"], code) == ("refuted", EXIT_REFUTED)
     # Redundancy (of a stage that has none: that it serves) is dated when it was back, not when the lab looked.
-    assert outage["end_s"] < trial["phases"]["redundant_s"] < trial["phases"]["heal_s"]
+    assert outage["end_s"] < trial["phases"]["redundancy_restored_s"] < trial["phases"]["heal_s"]
     assert trial["writes_audit"]["lost"] == 0
     assert set(states(2).values()) == {"running"}
 

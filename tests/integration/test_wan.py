@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from lab import images
-from lab.engine import Engine, ca_bundle, wait_until
+from lab.cluster import images
+from lab.engine.compose import ca_bundle
+from lab.engine.engine import Engine
+from lab.process import wait_until
 from tests.integration.driver import REPEATS, TRIES, docker
 
 pytestmark = pytest.mark.docker

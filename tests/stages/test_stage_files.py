@@ -14,12 +14,12 @@ from client.survey import ROUTES
 from watch import targets
 from watch.targets import Target
 
-from lab import stages
-from lab.engine import IMAGE_PREFIX
+from lab.engine.engine import IMAGE_PREFIX
 from lab.errors import UsageError
-from lab.model import INTERNET_ROLE, WATCH_ROLE, Stage, is_system
-from lab.stages import PROJECT_PREFIX, ROOT, STAGES_FOLDER
-from lab.targets import PLACES
+from lab.model.topology import INTERNET_ROLE, WATCH_ROLE, Stage, is_system
+from lab.spec import stages
+from lab.spec.stages import PROJECT_PREFIX, ROOT, STAGES_FOLDER
+from lab.spec.targets import PLACES
 
 BENCHMARKING = ip_network("198.18.0.0/15")
 OUTSIDE = "outside"

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from lab import stages
-from lab.stages import ROOT
+from lab.spec import stages
+from lab.spec.stages import ROOT
 
 PAGE = (ROOT / "docs" / "timeouts.md").read_text(encoding="utf-8")
 FILE = stages.find("5").file.read_text(encoding="utf-8")

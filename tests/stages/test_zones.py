@@ -9,8 +9,8 @@ import pytest
 from arbiter.__main__ import PORT
 from arbiter.policy import read_balancers
 
-from lab.model import is_system
-from lab.stages import STAGES_FOLDER
+from lab.model.topology import is_system
+from lab.spec.stages import STAGES_FOLDER
 from tests.stages.test_stage_files import DOCUMENTS, addresses, service
 
 # Of the last number of an address: each zone has 32, and the first 32 are of no zone.

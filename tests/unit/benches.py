@@ -8,14 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lab.availability import measure_trial
+from lab.checker.trial import measure_trial
 from lab.errors import LabError
-from lab.journal import RunJournal
-from lab.model import Conditions, Event, Stage, TrialResult
-from lab.runner import Order, Progress, trial_seed
+from lab.model.history import Conditions, Event
+from lab.model.result import TrialResult
+from lab.model.topology import Stage
+from lab.store.runs import RunJournal
+from lab.trial.runner import Progress, RunConfig, trial_seed
 from tests.unit.helpers import EVENTS, record
 
-WATCHED = Event(0.0, "databases", "db1=primary db2=standby spare=1")
+WATCHED = Event(0.0, "databases", "db1=primary db2=standby promotable_standbys=1")
 Gone = Callable[[str, str, int], float]
 """For how many seconds the service is gone: by project, column and number of the trial. 3 s or more: until it is healed."""
 
@@ -54,7 +56,7 @@ class PlayedBench:
             raise self.unknown
         return CONDITIONS
 
-    def trial(self, order: Order, number: int, run: RunJournal, progress: Progress) -> TrialResult:
+    def trial(self, order: RunConfig, number: int, run: RunJournal, progress: Progress) -> TrialResult:
         journal = run.trial(number)
         self._do(f"trial {order.stage.project} {order.experiment.name} {number} {order.experiment.faults[0].target}")
         progress.phase("baseline")
@@ -113,4 +115,6 @@ def breaking(word: str, times: int, error: LabError) -> Callable[[str], None]:
     return before
 
 
-NOT_BITTEN = {"events": tuple(Event(2.05, "no-bite", "it runs") if each.name == "bite" else each for each in EVENTS)}
+NOT_BITTEN = {
+    "events": tuple(Event(2.05, "fault-unverified", "it runs") if each.name == "fault-verified" else each for each in EVENTS)
+}

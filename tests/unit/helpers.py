@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from lab.availability import generator_report, measure_trial
-from lab.model import (
-    Arrival,
-    Box,
-    Copy,
-    DatabaseState,
-    Event,
-    Expectation,
-    Judgement,
-    LoadPlan,
-    Outage,
-    RunInfo,
-    ServiceSpec,
-    Sight,
-    Stage,
-    Survey,
-    TrialRecord,
-    TrialResult,
-)
-from lab.stages import find
+import pytest
+
+from lab.checker.trial import measure_trial
+from lab.checker.validity import generator_report
+from lab.model.experiment import LoadPlan
+from lab.model.history import Arrival, Event, RunInfo, TrialRecord
+from lab.model.measures import Expectation
+from lab.model.observation import ClusterStatus, ClusterView, DatabaseState, NodeState, ReplicaStatus
+from lab.model.result import Outage, TrialResult
+from lab.model.topology import Box, ServiceSpec, Stage
+from lab.spec.stages import find
 
 BALANCERS = {"lb1": "198.18.0.11", "lb2": "198.18.0.12"}
 NONE_LOST = Expectation("writes_lost", at_most=0, at_least=None)
 SHORT = Expectation("downtime_longest_s", at_most=1.0, at_least=None)
 EVENTS = (
     Event(2.0, "inject", "kill web1"),
-    Event(2.05, "bite", "web1 is exited, exit code 137"),
+    Event(2.05, "fault-verified", "web1 is exited, exit code 137"),
     Event(5.0, "heal"),
-    Event(5.5, "well"),
+    Event(5.5, "recovered"),
     Event(7.0, "stop"),
 )
 
@@ -46,8 +38,8 @@ def arrival(at_s: float, took_s: float = 0.01, **changes: Any) -> Arrival:
         at_s=at_s,
         lag_s=0.001,
         done_s=at_s + took_s,
-        result="ok",
-        outcome="ok",
+        error_class="ok",
+        effect="ok",
         status=200,
         by="web1",
         via="lb",
@@ -59,12 +51,12 @@ def arrival(at_s: float, took_s: float = 0.01, **changes: Any) -> Arrival:
 
 def bad(at_s: float, **changes: Any) -> Arrival:
     """A read that broke off."""
-    return arrival(at_s, **{"result": "reset", "outcome": "fail", "status": 0, "by": "", "via": "", **changes})
+    return arrival(at_s, **{"error_class": "reset", "effect": "fail", "status": 0, "by": "", "via": "", **changes})
 
 
 def write(key: str, outcome: str = "ok", at_s: float = 0.0) -> Arrival:
     """A write with this key and outcome."""
-    return arrival(at_s, kind="write", key=key, outcome=outcome, result="ok" if outcome == "ok" else "reset")
+    return arrival(at_s, kind="write", key=key, effect=outcome, error_class="ok" if outcome == "ok" else "reset")
 
 
 def traffic(seconds: float, *gone: tuple[float, float], rate_per_s: float = 128.0) -> list[Arrival]:
@@ -75,7 +67,7 @@ def traffic(seconds: float, *gone: tuple[float, float], rate_per_s: float = 128.
         fails = any(start <= at_s < end for start, end in gone)
         extra: dict[str, Any] = {"number": number}
         if number % 4 == 0:
-            extra |= {"kind": "write", "key": f"k-{number}", **({"outcome": "info"} if fails else {})}
+            extra |= {"kind": "write", "key": f"k-{number}", **({"effect": "info"} if fails else {})}
         arrivals.append(bad(at_s, **extra) if fails else arrival(at_s, **extra))
     return arrivals
 
@@ -88,7 +80,7 @@ def spans(outages: tuple[Outage, ...]) -> list[tuple[float, float, bool]]:
 def record(*gone: tuple[float, float], **changes: Any) -> TrialRecord:
     """A trial of 7 s whose fault came at 2 s and was healed at 5 s; the database kept what was acknowledged."""
     arrivals = traffic(7.0, *gone)
-    kept = {each.key: 1 for each in arrivals if each.kind == "write" and each.outcome == "ok"}
+    kept = {each.key: 1 for each in arrivals if each.kind == "write" and each.effect == "ok"}
     whole = TrialRecord(
         number=1,
         seed=7,
@@ -162,15 +154,17 @@ def db(service: str, **changes: Any) -> Box:
     return box(service, ("db",), **{"stage": 4, "project": "redundancy-lab-4", **changes})
 
 
-def sight(db1: str = "primary", db2: str = "standby", **changes: Any) -> Sight:
+def view(db1: str = "primary", db2: str = "standby", **changes: Any) -> ClusterView:
     """What an observer sees of two databases and two balancers when all is well, unless changed."""
     states = {"db1": DatabaseState(db1), "db2": DatabaseState(db2)}
-    well = Sight(clock_ns=0, databases=states, standbys=1, synchronous=1, holders=("lb1",), wire="lb1", answering=("lb1", "lb2"))
+    well = ClusterView(
+        clock_ns=0, databases=states, standbys=1, synchronous=1, vip_claimants=("lb1",), vip_owner="lb1", serving=("lb1", "lb2")
+    )
     return replace(well, **changes)
 
 
-COPY = Copy(streams=True, awaited=True, behind_bytes=0, behind_s=0.0)
-NODE = Judgement("secondary", is_well=True, is_candidate=True, has_voice=True)
+COPY = ReplicaStatus(streams=True, synchronous=True, lag_bytes=0, replay_lag_s=0.0)
+NODE = NodeState("secondary", is_healthy=True, is_promotable=True, votes=True)
 
 
 def started(of: Stage, **changed: dict[str, Any]) -> list[Box]:
@@ -190,7 +184,7 @@ def _known(of: Stage, balancer: ServiceSpec) -> list[str]:
     return [spec.name for spec in of.services if "web" in spec.roles and spec.labels.get("lab.region") == region]
 
 
-def surveyed(of: Stage, **changes: Any) -> Survey:
+def cluster_status_of(of: Stage, **changes: Any) -> ClusterStatus:
     """What a survey finds when all is well, unless changed: the first database is the primary, the first balancer has the address."""
     first, *others = of.databases
     watched = of.failover == "automatic"
@@ -201,13 +195,13 @@ def surveyed(of: Stage, **changes: Any) -> Survey:
     holders = tuple(of.balancers)[:1]
     # Of several regions the other one is waited for.
     home = next((names for names in of.regions.values() if first in names), [first])
-    awaited = [name for name in others if name not in home] if watched else []
-    whole = Survey(
-        sight=Sight(0, states, len(others), len(awaited), holders, "".join(holders), tuple(of.balancers)),
-        copies={name: replace(COPY, awaited=name in awaited) for name in others},
+    synchronous = [name for name in others if name not in home] if watched else []
+    whole = ClusterStatus(
+        view=ClusterView(0, states, len(others), len(synchronous), holders, "".join(holders), tuple(of.balancers)),
+        replicas={name: replace(COPY, synchronous=name in synchronous) for name in others},
         backends={spec.name: dict.fromkeys(_known(of, spec), True) for spec in of.services if "lb" in spec.roles},
-        judgements={
-            name: replace(NODE, is_candidate=name in others and name not in never, has_voice=name in awaited)
+        node_states={
+            name: replace(NODE, is_promotable=name in others and name not in never, votes=name in synchronous)
             for name in of.databases
         }
         if watched
@@ -216,3 +210,13 @@ def surveyed(of: Stage, **changes: Any) -> Survey:
         acknowledgers=min(len(others) - 1, 1) if watched and not of.durability else 0,
     )
     return replace(whole, **changes)
+
+
+COMMANDS_OF_AN_ENGINE = ("campaigns", "chaos", "monkey", "own_stack", "run", "selftest", "soak", "stage")
+"""The modules of the command line that ask for an engine."""
+
+
+def use_engine(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]) -> None:
+    """Have every command find this engine."""
+    for name in COMMANDS_OF_AN_ENGINE:
+        monkeypatch.setattr(f"lab.cli.{name}.Engine", make)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from lab.availability import median_interval
-from lab.model import Verdict
-from lab.report.matrix import Cell, Column, Matrix, Row, not_applicable
+from lab.analysis.matrix import Cell, Column, Matrix, Row, not_applicable
+from lab.analysis.summary import median_interval
+from lab.model.measures import Verdict
 
 __all__ = ["cell", "matrix", "not_applicable", "row"]
 
@@ -31,7 +31,7 @@ def cell(column: str = "kill-web", *downtimes_s: float, censored: bool = False, 
         downtime_coverage_ratio=coverage,
         downtime_censored=censored,
         availability_ratio=0.99 if downtimes_s else None,
-        degraded_s=2.0 if downtimes_s else None,
+        without_redundancy_s=2.0 if downtimes_s else None,
     )
     return replace(measured, **changes)
 

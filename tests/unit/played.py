@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
-from lab import stages
-from lab.engine import Engine, ExecResult
-from lab.model import INTERNET_ROLE, Box, Link, Sight, Stage
-from lab.observer import Observer
+from lab.engine.engine import Engine, ExecResult
+from lab.model.observation import ClusterView
+from lab.model.topology import INTERNET_ROLE, Box, Link, Stage
+from lab.probe.observer import Observer
+from lab.spec import stages
 
 Answer = Callable[[Box, Sequence[str]], ExecResult]
 
@@ -23,9 +24,9 @@ def saying(*lines: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def line(sight: Sight) -> str:
+def line(view: ClusterView) -> str:
     """A sight as the observer prints it."""
-    return json.dumps({"event": "sight", **asdict(sight)})
+    return json.dumps({"event": "sight", **asdict(view)})
 
 
 @dataclass
@@ -33,7 +34,7 @@ class PlayedEngine:
     """`present` are its boxes, `sees` is what an observer would see, `answer` what a command in a box leaves."""
 
     present: list[Box] = field(default_factory=list)
-    sees: Sight | None = None
+    sees: ClusterView | None = None
     answer: Answer = lambda _box, _command: ExecResult(0, "")
     made: list[Box] = field(default_factory=list)
     """The boxes that Compose would create where they are missing."""
@@ -67,8 +68,8 @@ class PlayedEngine:
     def boxes(self, stage: int | None = None) -> list[Box]:
         return [each for each in self.present if stage in (None, each.stage)]
 
-    def is_well(self, box: Box, timeout_s: float = 5.0) -> bool:
-        return box.is_well
+    def is_healthy(self, box: Box, timeout_s: float = 5.0) -> bool:
+        return box.is_healthy
 
     def internet_box(self, stage: Stage) -> Box:
         return next(each for each in self.boxes(stage.number) if INTERNET_ROLE in each.roles)
@@ -126,11 +127,11 @@ class PlayedEngine:
 class PlayedObserver:
     """Sees one thing after the other, the last one for ever."""
 
-    sights: list[Sight]
+    views: list[ClusterView]
 
     @property
     def as_observer(self) -> Observer:
         return cast(Observer, self)
 
-    def latest(self) -> Sight:
-        return self.sights.pop(0) if len(self.sights) > 1 else self.sights[0]
+    def latest(self) -> ClusterView:
+        return self.views.pop(0) if len(self.views) > 1 else self.views[0]

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lab.availability import generator_report, measure_trial, summarise
-from lab.model import Event, RunInfo, RunResult, TrialRecord, Verdict
-from lab.report.matrix import Cell, Column, Matrix, Row, not_applicable
-from lab.verdict import decide
+from lab.analysis.matrix import Cell, Column, Matrix, Row, not_applicable
+from lab.analysis.summary import summarise
+from lab.checker.trial import measure_trial
+from lab.checker.validity import generator_report
+from lab.checker.verdict import decide
+from lab.model.history import Event, RunInfo, TrialRecord
+from lab.model.measures import Verdict
+from lab.model.result import RunResult
 from tests.unit.helpers import EVENTS, arrival, bad, record, run_info, traffic
 
 # Every sign that means something in HTML, SVG, Markdown, XML or a spreadsheet.
@@ -18,11 +22,11 @@ WATCHED = (
     *EVENTS,
     Event(2.2, "detect", "monitor: unhealthy"),
     Event(2.4, "elect", "monitor: prepare_promotion"),
-    Event(0.0, "databases", "db1=primary db2=standby spare=1"),
-    Event(2.1, "databases", "db1=silent db2=standby spare=0"),
-    Event(2.9, "databases", "db1=silent db2=primary spare=0"),
-    Event(0.0, "address", "holders=lb1 wire=lb1"),
-    Event(2.5, "address", "holders=lb1,lb2 wire=lb2"),
+    Event(0.0, "databases", "db1=primary db2=standby promotable_standbys=1"),
+    Event(2.1, "databases", "db1=unreachable db2=standby promotable_standbys=0"),
+    Event(2.9, "databases", "db1=unreachable db2=primary promotable_standbys=0"),
+    Event(0.0, "vip", "claimants=lb1 owner=lb1"),
+    Event(2.5, "vip", "claimants=lb1,lb2 owner=lb2"),
     Event(-0.2, "redundancy", "balancer=1/2 web=1/2 database=1/2 monitor=1/1 without=- period_s=0.1"),
     Event(2.1, "redundancy", "balancer=1/2 web=1/2 database=0/1 monitor=1/1 without=db1 period_s=0.1"),
     Event(5.35, "redundancy", "balancer=1/2 web=1/2 database=1/2 monitor=1/1 without=- period_s=0.1"),
@@ -45,7 +49,7 @@ def invalid(number: int = 1, *gone: tuple[float, float]) -> TrialRecord:
 def writes_only(*gone: tuple[float, float], **changes: Any) -> TrialRecord:
     """A trial in which no order was placed in these stretches, and every read was answered."""
     arrivals = [each if each.kind == "write" else arrival(each.at_s, number=each.number) for each in traffic(7.0, *gone)]
-    kept = {each.key: 1 for each in arrivals if each.key and each.outcome == "ok"}
+    kept = {each.key: 1 for each in arrivals if each.key and each.effect == "ok"}
     return record(arrivals=tuple(arrivals), final_orders={"db": kept}, **changes)
 
 
@@ -64,13 +68,13 @@ def silent() -> TrialRecord:
 def hostile() -> tuple[RunResult, tuple[TrialRecord, ...]]:
     """A run in which every text that comes from outside is written by an enemy."""
     arrivals = [arrival(at / 16, number=at, by=HOSTILE, via=HOSTILE) for at in range(100)]
-    arrivals += [bad(7 + at / 16, number=100 + at, result=HOSTILE) for at in range(20)]
+    arrivals += [bad(7 + at / 16, number=100 + at, error_class=HOSTILE) for at in range(20)]
     events = (
         Event(2.0, "inject", HOSTILE),
-        Event(2.1, "bite", HOSTILE),
+        Event(2.1, "fault-verified", HOSTILE),
         Event(5.0, "note", HOSTILE),
         Event(0.0, "databases", f"{HOSTILE.replace(' ', '')}={HOSTILE.replace(' ', '')}"),
-        Event(0.0, "address", f"holders={HOSTILE.replace(' ', '')} wire=lb1"),
+        Event(0.0, "vip", f"claimants={HOSTILE.replace(' ', '')} owner=lb1"),
         Event(0.0, "redundancy", f"web=1/2 {HOSTILE}=1/2 without={HOSTILE.replace(' ', '')} period_s=0.1"),
         Event(3.0, "redundancy", "web=0/1 period_s=9e9"),
     )
@@ -98,7 +102,7 @@ def cell(column: str, downtimes_s: Sequence[float], **changes: Any) -> Cell:
         downtime_high_s=ordered[-1] if ordered else None,
         downtime_coverage_ratio=0.75 if ordered else None,
         availability_ratio=0.9 if ordered else None,
-        degraded_s=4.0,
+        without_redundancy_s=4.0,
     )
     return replace(found, **changes)
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from lab.announced import announcements, heard
-from lab.engine import ExecResult
-from lab.model import Box
-from lab.stages import find
+from lab.engine.engine import ExecResult
+from lab.model.topology import Box
+from lab.probe.bgp import announcements, heard
+from lab.spec.stages import find
 from tests.unit.helpers import started
 from tests.unit.played import PlayedEngine
 

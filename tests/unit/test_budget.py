@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import budget
+from lab.analysis import budget
+from lab.analysis.matrix import Member
 from lab.errors import UsageError
-from lab.model import Verdict
-from lab.report.matrix import Member
+from lab.model.measures import Verdict
 from tests.unit.matrices import cell, matrix, row
 
 GOOD = """\
@@ -35,7 +35,7 @@ def read(tmp_path: Path, text: str) -> budget.Budget:
 def test_a_budget_names_stages_faults_and_trials(tmp_path: Path) -> None:
     found = read(tmp_path, GOOD)
     assert [stage.name for stage in found.stages] == ["3-load-balancer", "4-database-replication (automatic)"]
-    assert [wish.name for wish in found.wishes] == ["kill-web", "kill-primary"]
+    assert [fault_spec.name for fault_spec in found.fault_specs] == ["kill-web", "kill-primary"]
     assert found.trials == 5
     assert [limit.at_most for limit in found.limits] == [
         {"downtime_longest_s": 1.0, "writes_lost": 0.0},
@@ -129,7 +129,7 @@ def verdicts(tmp_path: Path, *cells: Any, bounds: str = "{downtime_longest_s: 1.
         (cell("kill-web", 5.0), Verdict.REFUTED, ("downtime_longest_s at most 1: was 5",)),
         (cell("kill-web", 5.0, censored=True), Verdict.REFUTED, ("downtime_longest_s at most 1: was at least 5",)),
         (cell("kill-web", writes_lost=1), Verdict.REFUTED, ("writes_lost at most 0: was 1",)),
-        (cell("kill-web", why=("no-bite",)), Verdict.INCONCLUSIVE, ("0 valid trials of 3: no-bite",)),
+        (cell("kill-web", why=("fault-unverified",)), Verdict.INCONCLUSIVE, ("0 valid trials of 3: no-bite",)),
     ],
 )
 def test_the_gate(tmp_path: Path, measured: Any, expected: Verdict, said: tuple[str, ...]) -> None:
@@ -159,7 +159,7 @@ def test_one_trial_that_was_healed_leaves_open_only_what_it_could_change(
 
 def test_a_median_of_some_trials_only_keeps_no_limit(tmp_path: Path) -> None:
     """Those in which redundancy was not seen to be restored are the longest, not none."""
-    found = verdicts(tmp_path, cell("kill-web", 0.1, degraded_s=2.0, degraded_unknown=4), bounds="{degraded_s: 5}")
+    found = verdicts(tmp_path, cell("kill-web", 0.1, without_redundancy_s=2.0, degraded_unknown=4), bounds="{degraded_s: 5}")
     assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, ("degraded_s is not known of every trial",))
 
 
@@ -173,8 +173,13 @@ def test_a_split_brain_that_nothing_watched_keeps_no_limit(tmp_path: Path) -> No
 
 def test_what_was_not_measured_is_not_held(tmp_path: Path) -> None:
     assert verdicts(tmp_path).why == ("it was not measured",)
-    assert verdicts(tmp_path, cell("kill-web", 1.0, degraded_s=None), bounds="{degraded_s: 5}").verdict is Verdict.INCONCLUSIVE
-    assert verdicts(tmp_path, cell("kill-web", 1.0, degraded_s=5.5), bounds="{degraded_s: 5}").verdict is Verdict.REFUTED
+    assert (
+        verdicts(tmp_path, cell("kill-web", 1.0, without_redundancy_s=None), bounds="{degraded_s: 5}").verdict
+        is Verdict.INCONCLUSIVE
+    )
+    assert (
+        verdicts(tmp_path, cell("kill-web", 1.0, without_redundancy_s=5.5), bounds="{degraded_s: 5}").verdict is Verdict.REFUTED
+    )
 
 
 def test_a_budget_is_about_every_target(tmp_path: Path) -> None:

@@ -11,18 +11,24 @@ from typing import Any
 
 import pytest
 
-from lab import campaign, journal, plan, stages
-from lab.campaign import Attempt, Campaign, Kept, Span, StagePlan, Stopwatch
+from lab.analysis import design
+from lab.analysis import matrix as matrices
+from lab.analysis.design import EXTRA_TRIALS, TestTerms
+from lab.analysis.matrix import Cell, Matrix, from_document
+from lab.campaign import campaign
+from lab.campaign.campaign import Attempt, Campaign, Kept, Span, StagePlan, Stopwatch
 from lab.errors import HealError, InconclusiveError, LabError, PreflightError, UsageError
-from lab.model import FaultKind, LoadPlan, TrialResult, Verdict
-from lab.plan import EXTRA_TRIALS, Terms
-from lab.report import matrix as matrices
+from lab.model.experiment import LoadPlan
+from lab.model.fault import FaultKind
+from lab.model.measures import Verdict
+from lab.model.result import TrialResult
 from lab.report import words
-from lab.report.matrix import Cell, Matrix, from_document
 from lab.signals import Deferred
+from lab.spec import stages
+from lab.store import runs
 from tests.unit.benches import CONDITIONS, NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
 
-TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
+TERMS = TestTerms(fault_duration_s=5.0, tolerance_s=2.0)
 COLUMNS = "kill-web,kill-lb,kill-standby"
 TWO_AND_THREE = (stages.find("2"), stages.find("3"))
 
@@ -32,18 +38,20 @@ def comparison(
     trials: int = 2,
     made_from: str = "abc",
     columns: str = COLUMNS,
-    terms: Terms = TERMS,
+    terms: TestTerms = TERMS,
     load: LoadPlan | None = None,
     code: str = "1",
 ) -> Campaign:
-    planned = tuple(StagePlan(each, plan.comparison(each, plan.wishes(columns), terms), made_from) for each in TWO_AND_THREE)
+    planned = tuple(
+        StagePlan(each, design.comparison(each, design.fault_specs(columns), terms), made_from) for each in TWO_AND_THREE
+    )
     return Campaign("compare", "Two stages", seed, trials, load or LoadPlan(), planned, stops=True, code=code)
 
 
 def sweep(seed: int = 7) -> Campaign:
     stage = stages.find("3")
-    jobs = plan.sweep(stage, (FaultKind.KILL,), TERMS, seed, pairs=False, sample=None)
-    return Campaign("sweep", "Stage 3", seed, 1, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=False, code="1")
+    cell_plans = design.sweep(stage, (FaultKind.KILL,), TERMS, seed, pairs=False, sample=None)
+    return Campaign("sweep", "Stage 3", seed, 1, LoadPlan(), (StagePlan(stage, cell_plans, "abc"),), stops=False, code="1")
 
 
 def spofs(_project: str, column: str, number: int) -> float:
@@ -108,7 +116,7 @@ def test_the_matrix_has_what_was_measured_and_what_does_not_apply(tmp_path: Path
     assert web
     assert web.downtimes_s == pytest.approx((0.1, 0.2), abs=0.04)  # until the first write is answered: every 31 ms there is one
     assert (web.verdict, web.trials, web.trials_valid, web.writes_lost) == (Verdict.HELD, 2, 2, 0)
-    assert web.degraded_s == pytest.approx(3.5 - 0.15, abs=0.04)
+    assert web.without_redundancy_s == pytest.approx(3.5 - 0.15, abs=0.04)
     assert [column.name for column in matrix.columns] == COLUMNS.split(",")
 
 
@@ -136,7 +144,7 @@ def test_a_cell_is_an_ordinary_run(tmp_path: Path) -> None:
     cell = matrix.rows[1].cell("kill-web")
     assert cell
     folder = next(tmp_path.glob("compare/2*")) / cell.folder
-    info, records = journal.read_run(folder)
+    info, records = runs.read_run(folder)
     assert (info.experiment, info.stage, len(records)) == ("kill-web", 3, 2)
     assert json.loads((folder / "result.json").read_text())["verdict"] == "held"
 
@@ -147,7 +155,7 @@ def test_stages_are_asked_the_same_at_the_same_instants(tmp_path: Path) -> None:
     for row in matrix.rows:
         cell = row.cell("kill-web")
         assert cell
-        _, records = journal.read_run(next(tmp_path.glob("compare/2*")) / cell.folder)
+        _, records = runs.read_run(next(tmp_path.glob("compare/2*")) / cell.folder)
         seeds.append([record.seed for record in records])
     assert seeds[0] == seeds[1]
     assert len(set(seeds[0])) == 2
@@ -225,7 +233,7 @@ def test_only_exactly_the_same_goes_on(tmp_path: Path) -> None:
     assert campaign.go_on(comparison, "sweep", None, tmp_path) is None
     assert campaign.go_on(lambda seed: comparison(seed, trials=3), "compare", None, tmp_path) is None
     assert campaign.go_on(lambda seed: comparison(seed, columns="kill-web"), "compare", None, tmp_path) is None
-    assert campaign.go_on(lambda seed: comparison(seed, terms=Terms(7.0, 2.0)), "compare", None, tmp_path) is None
+    assert campaign.go_on(lambda seed: comparison(seed, terms=TestTerms(7.0, 2.0)), "compare", None, tmp_path) is None
     assert campaign.go_on(lambda seed: comparison(seed, load=LoadPlan(rate_per_s=50)), "compare", None, tmp_path) is None
     assert campaign.go_on(lambda seed: comparison(seed, code="2"), "compare", None, tmp_path) is None
     # Trials of two states of the files are no one comparison.
@@ -241,7 +249,7 @@ def test_only_exactly_the_same_goes_on(tmp_path: Path) -> None:
         ({"trials": 3, "code": "2"}, "the trials, the lab's code"),
         ({"made_from": "changed"}, "the files of redundancy-lab-2, the files of redundancy-lab-3"),
         (
-            {"terms": Terms(7.0, 2.0)},
+            {"terms": TestTerms(7.0, 2.0)},
             "the faults of redundancy-lab-2, or for how long, the faults of redundancy-lab-3, or for how long",
         ),
     ],
@@ -308,8 +316,8 @@ def test_an_interrupt_during_a_trial_that_could_not_be_healed_ends_the_campaign(
 
 def regions(trials: int = 1) -> Campaign:
     stage = stages.find("7")
-    jobs = plan.comparison(stage, plan.wishes("kill-region"), TERMS)
-    return Campaign("compare", "Regions", 7, trials, LoadPlan(), (StagePlan(stage, jobs, "abc"),), stops=True, code="1")
+    cell_plans = design.comparison(stage, design.fault_specs("kill-region"), TERMS)
+    return Campaign("compare", "Regions", 7, trials, LoadPlan(), (StagePlan(stage, cell_plans, "abc"),), stops=True, code="1")
 
 
 def region_cell(bench: PlayedBench, root: Path, trials: int = 1) -> Cell:

@@ -12,10 +12,13 @@ import click
 import pytest
 import yaml
 
-from lab import budget, errors, experiments, images, stages
-from lab.cli import cli
+from lab import errors
+from lab.analysis import budget
+from lab.cli.main import cli
+from lab.cluster import images
 from lab.errors import UsageError
-from lab.stages import ROOT
+from lab.spec import experiments, stages
+from lab.spec.stages import ROOT
 
 WORKFLOW = ROOT / "docs" / "ci" / "github-actions.yaml"
 GUIDE = ROOT / "docs" / "comparing.md"
@@ -215,7 +218,9 @@ def test_every_variable_that_is_read_is_in_the_table() -> None:
     read |= set(
         re.findall(r"\$\{(LAB_[A-Z_]+)", "\n".join(stage.file.read_text(encoding="utf-8") for stage in stages.all_stages()))
     )
-    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| variable | meaning |")[2].partition("\n\n")[0]
+    table = (
+        (ROOT / "docs" / "environment.md").read_text(encoding="utf-8").partition("| variable | meaning |")[2].partition("\n\n")[0]
+    )
     assert read - set(re.findall(r"`(\w+)`", table)) == set()
 
 

@@ -12,18 +12,23 @@ from typing import Any
 import click
 import pytest
 
-from lab import experiments
-from lab.availability import summarise
-from lab.cli import cli, main
-from lab.engine import ExecResult
+from lab.analysis.summary import summarise
+from lab.cli.main import cli, main
+from lab.cli.options import Duration
+from lab.engine.engine import ExecResult
 from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, HealError
 from lab.faults import FAULTS
-from lab.journal import RunJournal, UndoLedger
-from lab.model import Box, RunInfo, RunResult, Undo, UndoAction, Verdict
-from lab.options import Duration
-from lab.runner import Order
-from lab.stages import ROOT, all_stages
-from tests.unit.helpers import box, db, record, result, run_info, sight
+from lab.model.fault import Undo, UndoAction
+from lab.model.history import RunInfo
+from lab.model.measures import Verdict
+from lab.model.result import RunResult
+from lab.model.topology import Box
+from lab.spec import experiments
+from lab.spec.stages import ROOT, all_stages
+from lab.store.runs import RunJournal
+from lab.store.undo_log import UndoLedger
+from lab.trial.runner import RunConfig
+from tests.unit.helpers import box, db, record, result, run_info, use_engine, view
 from tests.unit.played import PlayedEngine
 
 COMMANDS = sorted(cli.commands)
@@ -157,14 +162,14 @@ def test_dry_run_prints_one_document_and_needs_no_engine() -> None:
     assert (done.code, done.errors) == (EXIT_HELD, [])
     plan: dict[str, Any] = json.loads(done.out)
     assert (plan["stage"], plan["experiment"], plan["seed"]) == (3, "kill-web", 1)
-    assert plan["steps"] == [{"fault": "kill", "target": "web", "after_s": 0.0}]
+    assert plan["steps"] == [{"fault": "kill", "target": "web", "delay_s": 0.0}]
     assert plan["trials"] == [{"number": 1, "seed": 1}]
 
 
 def test_dry_run_takes_every_option_and_the_seed_decides_the_trials(lab: Lab) -> None:
     arguments = ("run", "3", "kill-web", "--dry-run", "--json", "--seed", "1", "--trials", "3", "--observe", "500ms")
     plan = json.loads(lab(*arguments).out)
-    assert plan["observe_s"] == 0.5
+    assert plan["fault_duration_s"] == 0.5
     assert len({trial["seed"] for trial in plan["trials"]}) == 3
     assert json.loads(lab(*arguments).out) == plan
 
@@ -187,11 +192,11 @@ AUTOMATIC = "redundancy-lab-4-automatic"
 @pytest.fixture
 def up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., PlayedEngine]:
     """These boxes are up; state and locks are kept elsewhere."""
-    monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path)
+    monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path)
 
     def boxes(*present: Box) -> PlayedEngine:
         plays = PlayedEngine(list(present))
-        monkeypatch.setattr("lab.cli.Engine", lambda: plays)
+        use_engine(monkeypatch, lambda: plays)
         return plays
 
     return boxes
@@ -247,8 +252,10 @@ def test_promotion_is_asked_of_the_monitor_where_there_is_one(
     lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("lab.databases.switchover", lambda _engine, stage, *_: asked.append(f"switchover {stage.project}"))
-    monkeypatch.setattr("lab.databases.promote", lambda _engine, _ledger, stage, *_: asked.append(f"promote {stage.project}"))
+    monkeypatch.setattr("lab.cluster.database.switchover", lambda _engine, stage, *_: asked.append(f"switchover {stage.project}"))
+    monkeypatch.setattr(
+        "lab.cluster.database.promote", lambda _engine, _ledger, stage, *_: asked.append(f"promote {stage.project}")
+    )
     internet = box("internet", ("internet",), stage=4)
     up(db("db1", project=AUTOMATIC), internet)
     lab("promote")
@@ -269,9 +276,9 @@ def test_soak_that_could_not_be_healed_keeps_the_logs(
     def fails(*_: object) -> None:
         raise HealError("db2 is exited after 60 s")
 
-    monkeypatch.setattr("lab.upkeep.ensure_up", lambda *_: None)
-    monkeypatch.setattr("lab.soak.soak", fails)
-    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
+    monkeypatch.setattr("lab.cluster.lifecycle.ensure_up", lambda *_: None)
+    monkeypatch.setattr("lab.campaign.soak.soak", fails)
+    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
     done = lab("soak", "5", "--faults", "2", "--seed", "3")
     assert done.code == EXIT_HEAL_FAILED
     evidence = tmp_path / "results" / "5-redundant-load-balancers" / "soak" / "3-2" / "evidence"
@@ -284,13 +291,13 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
 ) -> None:
     up(box("web1", stage=5, project="redundancy-lab-5"))
 
-    def run(_engine: object, _ledger: object, order: Order, info: RunInfo, _progress: object) -> RunResult:
-        trial = result(seed=order.seed, writable={"none_s": 0.0, "several_s": 0.0})
+    def run(_engine: object, _ledger: object, order: RunConfig, info: RunInfo, _progress: object) -> RunResult:
+        trial = result(seed=order.seed, writable={"none_s": 0.0, "multiple_s": 0.0})
         return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))
 
-    monkeypatch.setattr("lab.upkeep.ensure_up", lambda *_: None)
-    monkeypatch.setattr("lab.cli.run_experiment", run)
-    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
+    monkeypatch.setattr("lab.cluster.lifecycle.ensure_up", lambda *_: None)
+    monkeypatch.setattr("lab.cli.soak.run_experiment", run)
+    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
     soak = ("soak", "5", "--faults", "2", "--seed", "3")
     assert lab(*soak).code == EXIT_HELD
     again = lab(*soak)
@@ -307,7 +314,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
 
 def sees(plays: PlayedEngine, **changes: Any) -> PlayedEngine:
     """The survey finds two databases that are well, unless changed."""
-    found = {"sight": asdict(sight()), "databases": {}, "backends": {}, "monitor": None, **changes}
+    found = {"sight": asdict(view()), "databases": {}, "backends": {}, "monitor": None, **changes}
     plays.answer = lambda _box, _command: ExecResult(0, json.dumps(found))
     return plays
 

@@ -9,20 +9,12 @@ from typing import Any
 
 import pytest
 
-from lab import conclusion
-from lab.cli import main
-from lab.errors import (
-    EXIT_HELD,
-    EXIT_INCONCLUSIVE,
-    EXIT_INTERRUPTED,
-    EXIT_PREFLIGHT,
-    EXIT_REFUTED,
-    EXIT_USAGE,
-    PreflightError,
-)
-from lab.journal import UndoLedger
-from lab.model import Undo, UndoAction
-from lab.report import matrix as matrices
+from lab.analysis import conclusion
+from lab.analysis import matrix as matrices
+from lab.cli.main import main
+from lab.errors import EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, PreflightError
+from lab.model.fault import Undo, UndoAction
+from lab.store.undo_log import UndoLedger
 from tests.unit.benches import NOT_BITTEN, Gone, PlayedBench, breaking, cut_at
 from tests.unit.played import PlayedEngine
 
@@ -45,15 +37,15 @@ Lab = Callable[..., Done]
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Lab:
     """Runs a command on a bench that is only played; results and state are kept elsewhere."""
-    monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path / "state")
-    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
-    monkeypatch.setattr("lab.cli_campaigns.Engine", PlayedEngine)
-    monkeypatch.setattr("lab.images.build", lambda *_: [])
+    monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path / "state")
+    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
+    monkeypatch.setattr("lab.cli.campaigns.Engine", PlayedEngine)
+    monkeypatch.setattr("lab.cluster.images.build", lambda *_: [])
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
 
     def run(*arguments: str, bench: PlayedBench | None = None) -> Done:
-        monkeypatch.setattr("lab.cli_campaigns.DockerBench", lambda *_: bench or PlayedBench())
+        monkeypatch.setattr("lab.cli.campaigns.DockerBench", lambda *_: bench or PlayedBench())
         monkeypatch.setattr(sys, "argv", ["lab", *arguments])
         with pytest.raises(SystemExit) as end:
             main()
@@ -331,7 +323,7 @@ def test_a_dry_run_says_what_would_be_done(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "observe_s", "tolerance_s"),
+    ("arguments", "fault_duration_s", "tolerance_s"),
     [
         (("compare",), 6.0, 5.0),
         (("compare", "--observe", "4s"), 4.0, 3.5),
@@ -341,11 +333,11 @@ def test_a_dry_run_says_what_would_be_done(lab: Lab) -> None:
     ],
 )
 def test_what_is_tolerated_shows_within_what_is_watched(
-    lab: Lab, arguments: tuple[str, ...], observe_s: float, tolerance_s: float
+    lab: Lab, arguments: tuple[str, ...], fault_duration_s: float, tolerance_s: float
 ) -> None:
     asked = json.loads(lab(*arguments, "--dry-run", "--json").out)
     experiment = asked["stages"][0]["jobs"][0]["experiments"][0]
-    assert experiment["observe_s"] == observe_s
+    assert experiment["fault_duration_s"] == fault_duration_s
     assert experiment["expectations"][0]["at_most"] == tolerance_s
 
 

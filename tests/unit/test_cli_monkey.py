@@ -19,8 +19,8 @@ def test_a_plan_says_who_repairs_and_what_is_waited_for(lab: Lab) -> None:
     plan = json.loads(
         lab("run", "5", "cascade-primary", "--repair", "replace", "--repair-after", "500ms", "--dry-run", "--json").out
     )
-    assert plan["repair"] == {"policy": "replace", "after_s": 0.5}
-    assert plan["foreseen"] == "held"
+    assert plan["repair"] == {"policy": "replace", "delay_s": 0.5}
+    assert plan["expected_verdict"] == "held"
     assert plan["steps"][1]["once"] == "redundant"
     told = lab("run", "5", "cascade-primary", "--repair", "restart", "--dry-run").out
     assert "repair: restart after 2 s, by the lab in place of an orchestrator" in " ".join(told.split())
@@ -63,5 +63,5 @@ def test_what_no_monkey_can_do_is_refused(lab: Lab, arguments: tuple[str, ...]) 
 def test_without_an_engine_nothing_is_begun(
     lab: Lab, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path)
+    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path)
     assert lab(*arguments).code == EXIT_PREFLIGHT

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.cli import cli
+from lab.cli.main import cli
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE, UsageError
-from lab.journal import UndoLedger
-from lab.model import Undo, UndoAction
-from lab.own import page_of, project_of, read_settings
-from lab.spec.own import OwnFile
-from lab.stages import ROOT
+from lab.model.fault import Undo, UndoAction
+from lab.spec.own_stack import page_of, project_of, read_settings
+from lab.spec.own_stack_keys import OwnFile
+from lab.spec.stages import ROOT
+from lab.store.undo_log import UndoLedger
 from tests.unit.helpers import box
 from tests.unit.test_cli import Lab, lab  # noqa: F401
-from tests.unit.test_own import guest
+from tests.unit.test_own import foreign
 from tests.unit.test_visit import BACK, FRONT, PlayedVisit
 
 EXAMPLE = ROOT / "docs" / "examples" / "own-stack"
@@ -39,11 +39,11 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Playe
     """The shop runs; Compose need not be there to say what is in its file."""
 
     def played() -> PlayedVisit:
-        boxes = [guest("app", "web", addresses={BACK: "172.19.0.3"}), guest("lb", "entry", addresses={FRONT: "172.18.0.2"})]
+        boxes = [foreign("app", "web", addresses={BACK: "172.19.0.3"}), foreign("lb", "entry", addresses={FRONT: "172.18.0.2"})]
         plays = PlayedVisit([*boxes, box("internet", ("internet",), stage=0)])
-        monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path)
-        monkeypatch.setattr("lab.cli_own.Engine", lambda: plays)
-        monkeypatch.setattr("lab.cli_own.compose_config", lambda *_: SAID)
+        monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path)
+        monkeypatch.setattr("lab.cli.own_stack.Engine", lambda: plays)
+        monkeypatch.setattr("lab.cli.own_stack.compose_config", lambda *_: SAID)
         monkeypatch.setattr(PlayedVisit, "visiting", lambda self, *_: self, raising=False)
         return plays
 
@@ -108,8 +108,8 @@ def test_plan_is_shown_and_nothing_done(lab: Lab, runs: Callable[..., PlayedVisi
     assert (done.code, done.errors) == (EXIT_HELD, [])
     plan: dict[str, Any] = json.loads(done.out)
     assert (plan["stage"], plan["stage_folder"], plan["url"]) == (None, "own-shop", "http://lb:8080/")
-    assert plan["steps"] == [{"fault": "pause", "target": "app", "after_s": 0.0}]
-    assert plan["observe_s"] == 3.0
+    assert plan["steps"] == [{"fault": "pause", "target": "app", "delay_s": 0.0}]
+    assert plan["fault_duration_s"] == 3.0
     assert [each["measure"] for each in plan["expectations"]] == ["downtime_longest_s"]
     assert "own-shop, pause-app: What happens if app is frozen?" in lab(*arguments, "--dry-run").out
     assert plays.done == []
@@ -144,7 +144,7 @@ def test_malformed_file_is_named_with_what_compose_says_of_it(
     def refuse(file: Path, _project: str) -> dict[str, Any]:
         raise UsageError(f"{file}:2: Docker Compose cannot read it: did not find expected node content")
 
-    monkeypatch.setattr("lab.cli_own.compose_config", refuse)
+    monkeypatch.setattr("lab.cli.own_stack.compose_config", refuse)
     done = lab("run", "--compose", compose, "--kill", "lb")
     assert done.code == EXIT_USAGE
     assert f"{compose}:2: " in done.errors[0]

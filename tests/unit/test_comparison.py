@@ -11,18 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import comparison, plan, stages
-from lab.comparison import OBJECTIVES
-from lab.model import MONTH_S, Verdict
-from lab.report.matrix import Cell, Matrix, Member, worst_of
-from lab.statistics import CHANCE_MAX, TRIALS_MIN, Change, holm
+from lab.analysis import compare, design
+from lab.analysis.compare import OBJECTIVES
+from lab.analysis.matrix import Cell, Matrix, Member, worst_of
+from lab.analysis.stats import CHANCE_MAX, TRIALS_MIN, Change, holm
+from lab.model.measures import Verdict
+from lab.model.result import MONTH_S
+from lab.spec import stages
 from tests.unit.matrices import cell, matrix, not_applicable, row
 
 FAST, SLOW = (0.2, 0.21, 0.22, 0.23, 0.24), (1.2, 1.21, 1.22, 1.23, 1.24)
 
 
 def test_stages_differ_where_five_trials_say_so() -> None:
-    found = comparison.differences(
+    found = compare.differences(
         matrix(row("2-separate-database", cell("kill-web", *SLOW)), row("3-load-balancer", cell("kill-web", *FAST)))
     )
     (difference,) = found
@@ -36,7 +38,7 @@ def test_stages_differ_where_five_trials_say_so() -> None:
 
 
 def test_three_trials_are_too_few_to_say() -> None:
-    found = comparison.differences(matrix(row("2-a", cell("kill-web", *SLOW[:3])), row("3-b", cell("kill-web", *FAST))))
+    found = compare.differences(matrix(row("2-a", cell("kill-web", *SLOW[:3])), row("3-b", cell("kill-web", *FAST))))
     assert [each.change for each in found] == [Change.TOO_FEW]
     assert found[0].shift is None
 
@@ -45,7 +47,7 @@ def test_every_two_stages_that_have_the_part_are_compared() -> None:
     rows = [row(f"{number}-x", cell("kill-web", *FAST)) for number in (1, 2, 3)]
     rows.append(row("4-x", not_applicable("kill-web", "it has none")))
     rows.append(row("5-x", cell("kill-web")))
-    assert [(each.first, each.second) for each in comparison.differences(matrix(*rows))] == [
+    assert [(each.first, each.second) for each in compare.differences(matrix(*rows))] == [
         ("1-x", "2-x"),
         ("1-x", "3-x"),
         ("2-x", "3-x"),
@@ -53,25 +55,27 @@ def test_every_two_stages_that_have_the_part_are_compared() -> None:
 
 
 def test_a_cell_that_does_not_say_which_downtimes_are_bounds_has_only_bounds() -> None:
-    found = comparison.downtimes(cell("kill-web", 3.0, 0.1, censored=True, downtimes_censored=()))
+    found = compare.downtimes(cell("kill-web", 3.0, 0.1, censored=True, downtimes_censored=()))
     assert [each.censored for each in found] == [True, True]
 
 
 def test_a_bound_of_the_median_and_of_the_worst_targets_are_upper_bounds_of_what_a_month_allows() -> None:
     bound = cell("kill-web", 1.0, 1.0, 3.0, downtimes_censored=(False, True, False))
-    (found,) = comparison.affordable(matrix(row("3-x", bound)))
+    (found,) = compare.allowed_incidents(matrix(row("3-x", bound)))
     assert (found.faults, found.censored) == ((2592, 259, 25), True)
     a = Member("zone:a", 1, 1, (1.0,), (True,), 1.0, downtime_censored=True)
     b = Member("zone:b", 1, 1, (2.0,), (False,), 2.0)
-    (found,) = comparison.affordable(matrix(row("3-x", cell("kill-zone", 1.0, censored=True, members=(a, b), worst="zone:a"))))
+    (found,) = compare.allowed_incidents(
+        matrix(row("3-x", cell("kill-zone", 1.0, censored=True, members=(a, b), worst="zone:a")))
+    )
     assert (found.faults[0], found.censored) == (1296, True)
 
 
 def test_split_brain_that_nothing_watched_is_not_held_against_an_older_comparison() -> None:
     old, seen = (matrix(row("5-x", cell("kill-web", *FAST, split_brain_s=each))) for each in (0.0, None))
-    (found,) = comparison.against(seen, old)
+    (found,) = compare.regressions(seen, old)
     assert (found.verdict, "is not known: not every trial was watched" in found.why) == (Verdict.INCONCLUSIVE, True)
-    (found,) = comparison.against(matrix(row("5-x", cell("kill-web", *FAST, split_brain_s=0.3))), seen)
+    (found,) = compare.regressions(matrix(row("5-x", cell("kill-web", *FAST, split_brain_s=0.3))), seen)
     assert (found.verdict, found.why) == (Verdict.REFUTED, "two writable databases for 0.3 s, and none is known of before")
 
 
@@ -82,13 +86,13 @@ def test_split_brain_that_nothing_watched_is_not_held_against_an_older_compariso
     ("downtime_s", "faults"), [(1.0, (2592, 259, 25)), (259.2, (10, 1, 0)), (0.0, (None, None, None)), (2592.0, (1, 0, 0))]
 )
 def test_a_month_allows_so_many_faults(downtime_s: float, faults: tuple[int | None, ...]) -> None:
-    (found,) = comparison.affordable(matrix(row("3-x", cell("kill-web", downtime_s))))
+    (found,) = compare.allowed_incidents(matrix(row("3-x", cell("kill-web", downtime_s))))
     assert found.faults == faults
 
 
 @given(st.floats(0.001, 10_000))
 def test_what_is_allowed_keeps_the_objective_and_one_more_would_not(downtime_s: float) -> None:
-    (found,) = comparison.affordable(matrix(row("3-x", cell("kill-web", downtime_s))))
+    (found,) = compare.allowed_incidents(matrix(row("3-x", cell("kill-web", downtime_s))))
     for faults, objective in zip(found.faults, OBJECTIVES, strict=True):
         assert faults is not None
         allowed_s = MONTH_S * (1 - objective)
@@ -96,7 +100,7 @@ def test_what_is_allowed_keeps_the_objective_and_one_more_would_not(downtime_s: 
 
 
 def test_where_the_downtime_is_a_lower_bound_the_faults_are_an_upper_one() -> None:
-    (found,) = comparison.affordable(matrix(row("3-x", cell("kill-web", 4.0, censored=True), cell("kill-lb"))))
+    (found,) = compare.allowed_incidents(matrix(row("3-x", cell("kill-web", 4.0, censored=True), cell("kill-lb"))))
     assert found.censored
 
 
@@ -126,14 +130,14 @@ def stage_of(random: Random, **medians_s: float) -> Matrix:
 
 def test_an_unchanged_stage_is_called_no_change_at_least_nine_times_of_ten() -> None:
     random = Random(1)
-    said = [{each.verdict for each in comparison.against(stage_of(random), stage_of(random))} for _ in range(200)]
+    said = [{each.verdict for each in compare.regressions(stage_of(random), stage_of(random))} for _ in range(200)]
     assert sum(each == {Verdict.HELD} for each in said) >= 180 + 5
 
 
 def test_an_injected_regression_is_recognised_with_ten_trials() -> None:
     random, false_alarms = Random(2), 0
     for _ in range(40):
-        found = comparison.against(stage_of(random, kill_primary=2.5), stage_of(random))
+        found = compare.regressions(stage_of(random, kill_primary=2.5), stage_of(random))
         worse = {each.column: each for each in found if each.verdict is Verdict.REFUTED}
         assert worse["kill-primary"].change is Change.LONGER
         assert "longer: by +" in worse["kill-primary"].why
@@ -143,7 +147,7 @@ def test_an_injected_regression_is_recognised_with_ten_trials() -> None:
 
 def test_the_smallest_change_that_counts_is_the_users_choice() -> None:
     then, now = (matrix(row("3-x", cell("pause-web", *(base + 0.001 * each for each in range(10))))) for base in (0.35, 0.41))
-    (small,), (counts,) = comparison.against(now, then), comparison.against(now, then, shift_min_s=0.05)
+    (small,), (counts,) = compare.regressions(now, then), compare.regressions(now, then, shift_min_s=0.05)
     assert (small.verdict, small.change) == (Verdict.HELD, Change.NONE)
     assert small.why.endswith(", under the 0.1 s that count")
     assert (counts.verdict, counts.change) == (Verdict.REFUTED, Change.LONGER)
@@ -151,20 +155,20 @@ def test_the_smallest_change_that_counts_is_the_users_choice() -> None:
 
 def test_what_has_become_better_is_no_failure() -> None:
     random = Random(3)
-    found = comparison.against(stage_of(random, kill_primary=0.2), stage_of(random))
+    found = compare.regressions(stage_of(random, kill_primary=0.2), stage_of(random))
     assert {each.column: each.change for each in found}["kill-primary"] is Change.SHORTER
-    assert comparison.verdict_of([each.verdict for each in found]) is Verdict.HELD
+    assert compare.verdict_of([each.verdict for each in found]) is Verdict.HELD
 
 
 def test_that_it_stays_away_now_is_a_regression() -> None:
     then, now = matrix(row("5-x", cell("kill-lb", *[0.3] * 10))), matrix(row("5-x", cell("kill-lb", *[4.0] * 10, censored=True)))
-    (found,) = comparison.against(now, then)
+    (found,) = compare.regressions(now, then)
     assert found.verdict is Verdict.REFUTED
     assert "by at least +3.70 s" in found.why
 
 
 def test_too_few_trials_say_neither_yes_nor_no() -> None:
-    (found,) = comparison.against(matrix(row("5-x", cell("kill-lb", 9.0, 9.0))), matrix(row("5-x", cell("kill-lb", 0.1, 0.1))))
+    (found,) = compare.regressions(matrix(row("5-x", cell("kill-lb", 9.0, 9.0))), matrix(row("5-x", cell("kill-lb", 0.1, 0.1))))
     assert (found.verdict, found.change) == (Verdict.INCONCLUSIVE, Change.TOO_FEW)
     assert found.why == "too few trials to say: 2 and 2 valid trials, 5 of each are needed"
 
@@ -173,9 +177,9 @@ def test_five_trials_are_too_few_where_very_many_cells_are_asked() -> None:
     def many(cells: int) -> Matrix:
         return matrix(row("5-x", *(cell(f"kill-{number}", *FAST) for number in range(cells))))
 
-    assert {each.change for each in comparison.against(many(6), many(6))} == {Change.NONE}
-    assert {each.change for each in comparison.against(many(7), many(7))} == {Change.TOO_FEW}
-    assert comparison.against(many(7), many(7))[0].why.endswith("5 and 5 valid trials, 6 of each are needed")
+    assert {each.change for each in compare.regressions(many(6), many(6))} == {Change.NONE}
+    assert {each.change for each in compare.regressions(many(7), many(7))} == {Change.TOO_FEW}
+    assert compare.regressions(many(7), many(7))[0].why.endswith("5 and 5 valid trials, 6 of each are needed")
 
 
 def test_holm_is_judged_by_holm() -> None:
@@ -187,11 +191,11 @@ def test_holm_is_judged_by_holm() -> None:
         return matrix(row("5-x", cell("kill-lb", *changed), *(cell(f"kill-{at}", *each) for at, each in enumerate(others))))
 
     clear = tuple(each + 1 for each in alike)
-    found = {each.column: each for each in comparison.against(of(apart, *[clear] * 6), of(FAST, *[alike] * 6))}
+    found = {each.column: each for each in compare.regressions(of(apart, *[clear] * 6), of(FAST, *[alike] * 6))}
     assert {each.change for each in found.values()} == {Change.LONGER}
     assert found["kill-lb"].p_adjusted == pytest.approx(2 / 252)
     # Beside six that show nothing, one of five and five is asked seven times over.
-    found = {each.column: each for each in comparison.against(of(apart, *[alike] * 6), of(FAST, *[alike] * 6))}
+    found = {each.column: each for each in compare.regressions(of(apart, *[alike] * 6), of(FAST, *[alike] * 6))}
     assert found["kill-lb"].change is Change.TOO_FEW
     assert found["kill-lb"].why.endswith("5 and 5 valid trials, 6 of each are needed")
 
@@ -216,14 +220,14 @@ def test_too_few_is_said_only_where_no_outcome_would_have_been_a_change(size: tu
         sum(many for other, many in ways.items() if abs(other - middle) >= abs(pairs - middle)) / every for pairs in ways
     ]
     some = any(holm([p, *others])[0] < CHANCE_MAX for p in attainable)
-    assert comparison.could_tell(*size, others) == some
+    assert compare.could_tell(*size, others) == some
 
 
 @given(st.lists(st.floats(1e-6, 1), max_size=30))
 def test_the_trials_that_are_needed_are_enough_and_the_fewest(others: list[float]) -> None:
-    needed = comparison.trials_needed(others)
-    assert comparison.could_tell(needed, needed, others)
-    assert needed == TRIALS_MIN or not comparison.could_tell(needed - 1, needed - 1, others)
+    needed = compare.trials_needed(others)
+    assert compare.could_tell(needed, needed, others)
+    assert needed == TRIALS_MIN or not compare.could_tell(needed - 1, needed - 1, others)
 
 
 # Several targets
@@ -250,7 +254,7 @@ def zones(*medians_s: float, trials: int = 10, shift_s: float = 0.0) -> Cell:
 
 def test_the_worst_targets_are_held_against_each_other() -> None:
     then, now = matrix(row("6-x", zones(3.0, 0.2, 0.2))), matrix(row("6-x", zones(0.2, 4.0, 0.2)))
-    (found,) = comparison.against(now, then)
+    (found,) = compare.regressions(now, then)
     assert found.verdict is Verdict.REFUTED
     assert found.shift
     assert found.shift.estimate_s == pytest.approx(1.0)
@@ -259,7 +263,7 @@ def test_the_worst_targets_are_held_against_each_other() -> None:
 
 def test_targets_in_one_sample_are_not_held_against_those_of_each() -> None:
     mixed = cell("kill-zone", *[0.2, 3.0, 0.0] * 4)
-    (found,) = comparison.against(matrix(row("6-x", zones(3.0, 0.2, 0.2))), matrix(row("6-x", mixed)))
+    (found,) = compare.regressions(matrix(row("6-x", zones(3.0, 0.2, 0.2))), matrix(row("6-x", mixed)))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.why == "not the same targets: all in one sample before, zone:a, zone:b, zone:c now"
 
@@ -267,30 +271,30 @@ def test_targets_in_one_sample_are_not_held_against_those_of_each() -> None:
 def test_a_target_without_a_valid_trial_leaves_it_open() -> None:
     whole = zones(3.0, 0.2, 0.2)
     blind = replace(whole, members=(*whole.members[:2], Member("zone:c", trials=3)))
-    (found,) = comparison.against(matrix(row("6-x", blind)), matrix(row("6-x", whole)))
+    (found,) = compare.regressions(matrix(row("6-x", blind)), matrix(row("6-x", whole)))
     assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, "no valid trial of zone:c")
     # What is at least as long as it seems is longer all the same.
-    (found,) = comparison.against(matrix(row("6-x", blind)), matrix(row("6-x", zones(1.0, 0.2, 0.2))))
+    (found,) = compare.regressions(matrix(row("6-x", blind)), matrix(row("6-x", zones(1.0, 0.2, 0.2))))
     assert found.verdict is Verdict.REFUTED
 
 
 def test_a_target_that_had_no_valid_trial_before_accuses_nobody() -> None:
     then = zones(0.2, 0.2)
     blind = replace(then, members=(*then.members, Member("zone:c", trials=3)))
-    (found,) = comparison.against(matrix(row("6-x", zones(0.2, 0.2, 3.0))), matrix(row("6-x", blind)))
+    (found,) = compare.regressions(matrix(row("6-x", zones(0.2, 0.2, 3.0))), matrix(row("6-x", blind)))
     assert (found.verdict, found.why) == (Verdict.INCONCLUSIVE, "no valid trial of zone:c before")
     # But no longer than what was known to be the least is no longer.
-    (found,) = comparison.against(matrix(row("6-x", zones(0.2, 0.2, 0.2))), matrix(row("6-x", blind)))
+    (found,) = compare.regressions(matrix(row("6-x", zones(0.2, 0.2, 0.2))), matrix(row("6-x", blind)))
     assert found.verdict is Verdict.HELD
-    (allowed,) = comparison.affordable(matrix(row("6-x", blind)))
+    (allowed,) = compare.allowed_incidents(matrix(row("6-x", blind)))
     assert allowed.censored
 
 
 def test_cells_with_such_a_target_are_named_and_what_they_allow_is_an_upper_bound() -> None:
     whole = zones(3.0, 0.2, 0.2)
     blind = replace(whole, members=(*whole.members[:2], Member("zone:c", trials=3)))
-    assert comparison.unmeasured(matrix(row("6-x", blind))) == ("6-x, kill-zone: no valid trial",)
-    (allowed,) = comparison.affordable(matrix(row("6-x", blind)))
+    assert compare.unmeasured(matrix(row("6-x", blind))) == ("6-x, kill-zone: no valid trial",)
+    (allowed,) = compare.allowed_incidents(matrix(row("6-x", blind)))
     assert allowed.censored
 
 
@@ -308,24 +312,24 @@ def test_zones_that_are_alike_raise_no_more_false_alarms() -> None:
         return matrix(row("6-x", cell("kill-zone", *worst.downtimes_s, members=tuple(each_one), worst=worst.target)))
 
     for _ in range(200):
-        (found,) = comparison.against(drawn(), drawn())
+        (found,) = compare.regressions(drawn(), drawn())
         alarms += found.verdict is Verdict.REFUTED
     assert alarms <= 10
 
 
 def test_unknown_losses_are_not_no_worse() -> None:
     then = cell("kill-primary", *[1.0] * 10)
-    (found,) = comparison.against(matrix(row("5-x", replace(then, audits_incomplete=2))), matrix(row("5-x", then)))
+    (found,) = compare.regressions(matrix(row("5-x", replace(then, audits_incomplete=2))), matrix(row("5-x", then)))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "whether a write was lost is not known" in found.why
 
 
 def test_what_is_in_common_is_known_before_anything_is_measured() -> None:
-    six, terms = stages.find("6"), plan.Terms(5.0, 2.0)
-    planned = [(six, plan.comparison(six, plan.wishes("kill-zone,kill-web"), terms))]
+    six, terms = stages.find("6"), design.TestTerms(5.0, 2.0)
+    planned = [(six, design.comparison(six, design.fault_specs("kill-zone,kill-web"), terms))]
 
     def common(*cells: Cell, name: str = six.name) -> list[tuple[str, str]]:
-        return comparison.in_common(planned, matrix(row(name, *cells)))
+        return compare.in_common(planned, matrix(row(name, *cells)))
 
     assert common(zones(1.0, 1.0, 1.0), cell("kill-web", 0.1)) == [(six.name, "kill-zone"), (six.name, "kill-web")]
     assert common(cell("kill-zone", 1.0)) == common(zones(1.0, 1.0)) == []
@@ -339,11 +343,11 @@ def test_what_is_in_common_is_known_before_anything_is_measured() -> None:
 def test_a_loss_is_a_regression_whatever_the_trials(now: dict[str, float], said: str) -> None:
     then = cell("kill-primary", 1.0)
     worse = replace(then, **now)  # type: ignore[arg-type]
-    (found,) = comparison.against(matrix(row("5-x", worse)), matrix(row("5-x", then)))
+    (found,) = compare.regressions(matrix(row("5-x", worse)), matrix(row("5-x", then)))
     assert found.verdict is Verdict.REFUTED
     assert said in found.why
     # What was so before is not new.
-    assert comparison.against(matrix(row("5-x", worse)), matrix(row("5-x", worse)))[0].verdict is Verdict.INCONCLUSIVE
+    assert compare.regressions(matrix(row("5-x", worse)), matrix(row("5-x", worse)))[0].verdict is Verdict.INCONCLUSIVE
 
 
 def test_only_what_both_have_is_compared() -> None:
@@ -352,7 +356,7 @@ def test_only_what_both_have_is_compared() -> None:
         row("3-x", cell("kill-web", *FAST), cell("kill-lb", *FAST), not_applicable("kill-zone", "none")),
         row("5-x", cell("kill-web", *FAST)),
     )
-    assert [(each.row, each.column) for each in comparison.against(now, then)] == [("3-x", "kill-web")]
+    assert [(each.row, each.column) for each in compare.regressions(now, then)] == [("3-x", "kill-web")]
 
 
 @pytest.mark.parametrize(
@@ -364,11 +368,11 @@ def test_only_what_both_have_is_compared() -> None:
     ],
 )
 def test_the_worst_decides(found: list[Verdict], expected: Verdict) -> None:
-    assert comparison.verdict_of(found) is expected
+    assert compare.verdict_of(found) is expected
 
 
 def test_cells_without_a_valid_trial_are_named() -> None:
     silent: Cell = cell("kill-lb", why=("the fault did not bite",))
-    assert comparison.unmeasured(matrix(row("3-x", cell("kill-web", 1.0), silent, not_applicable("kill-zone", "none")))) == (
+    assert compare.unmeasured(matrix(row("3-x", cell("kill-web", 1.0), silent, not_applicable("kill-zone", "none")))) == (
         "3-x, kill-lb: the fault did not bite",
     )

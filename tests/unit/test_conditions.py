@@ -11,13 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import conditions, databases, journal, stages, surroundings, yamlfile
-from lab.conditions import from_document, line, lines_of, of, timers
-from lab.engine import EngineInfo, ExecResult
+from lab.analysis.run_document import as_document, rebuild
+from lab.cluster import conditions as conditions_
+from lab.cluster import database
+from lab.engine.engine import EngineInfo, ExecResult
 from lab.errors import UsageError
-from lab.model import Box, Conditions, Machine, Stage, Timer
+from lab.model.history import Conditions, Machine, Timer
+from lab.model.topology import Box, Stage
 from lab.report import files, strip
-from lab.report.document import as_document, rebuild
+from lab.report.conditions import line, lines_of
+from lab.spec import conditions, located_yaml, stages
+from lab.spec.conditions import from_document, of, timers
+from lab.store import runs
 from tests.unit.helpers import box, record, run_info
 from tests.unit.reports import HOSTILE, a_matrix, a_run
 
@@ -76,7 +81,7 @@ WANTED: dict[str, dict[tuple[str, str], dict[str, float]]] = {
 
 
 def read(stage: Stage, **known: Any) -> Conditions:
-    return of(yamlfile.load(stage.file), **known)
+    return of(located_yaml.load(stage.file), **known)
 
 
 def configs(**contents: str) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def test_a_changed_file_gives_the_changed_value(tmp_path: Path, old: str, new: s
     text = STAGES["5-redundant-load-balancers"].file.read_text(encoding="utf-8")
     assert old in text
     (tmp_path / "compose.yaml").write_text(text.replace(old, new), encoding="utf-8")
-    found = timers(yamlfile.load(tmp_path / "compose.yaml"))
+    found = timers(located_yaml.load(tmp_path / "compose.yaml"))
     assert [each.value for each in found if each.setting == setting] == [value]
 
 
@@ -221,9 +226,9 @@ STANDS_ON = read(STAGES["3-load-balancer"], machine=MACHINE, database_bytes=8_10
 def test_a_run_keeps_it_and_reports_show_it(tmp_path: Path) -> None:
     result, records = a_run(record((2.0, 3.0)), info=run_info(conditions=STANDS_ON))
     assert from_document(json.loads(json.dumps(as_document(result)))["conditions"]) == STANDS_ON
-    kept = journal.RunJournal(result.info, tmp_path)
+    kept = runs.RunJournal(result.info, tmp_path)
     assert rebuild(kept.folder)[0].info == result.info
-    assert journal.read_conditions(kept.folder) == STANDS_ON
+    assert runs.read_conditions(kept.folder) == STANDS_ON
     for kind in ("html", "svg", "markdown", "summary"):
         said = " ".join(files.OF_RUN[kind](result, records).replace("\u00a0", " ").split())
         assert "fsync off" in said, kind
@@ -231,7 +236,7 @@ def test_a_run_keeps_it_and_reports_show_it(tmp_path: Path) -> None:
 
 
 def test_a_run_from_before_it_was_noted(tmp_path: Path) -> None:
-    kept = journal.RunJournal(run_info(), tmp_path)
+    kept = runs.RunJournal(run_info(), tmp_path)
     raw = json.loads((kept.folder / "run.json").read_text())
     del raw["conditions"]
     (kept.folder / "run.json").write_text(json.dumps(raw))
@@ -239,11 +244,11 @@ def test_a_run_from_before_it_was_noted(tmp_path: Path) -> None:
     assert result.info.conditions is None
     assert as_document(result)["conditions"] is None
     assert "conditions:" not in strip.run(result, records)
-    assert journal.read_conditions(kept.folder) is journal.read_conditions(tmp_path / "nowhere") is None
+    assert runs.read_conditions(kept.folder) is runs.read_conditions(tmp_path / "nowhere") is None
 
 
 def test_nonsense_in_a_run_is_one_line(tmp_path: Path) -> None:
-    kept = journal.RunJournal(run_info(), tmp_path)
+    kept = runs.RunJournal(run_info(), tmp_path)
     raw = json.loads((kept.folder / "run.json").read_text())
     (kept.folder / "run.json").write_text(json.dumps({**raw, "conditions": {"timers": 3}}))
     with pytest.raises(UsageError, match="is no file of a run"):
@@ -291,14 +296,14 @@ class Played:
 def test_the_size_is_that_of_the_first_database_that_answers() -> None:
     stage = STAGES["5-redundant-load-balancers"]
     played: Any = Played(db1=ExecResult(1, "no such box"), db2=ExecResult(0, "8124439\n"), db3=ExecResult(0, "1"))
-    assert databases.size_bytes(played, stage) == 8_124_439
+    assert database.size_bytes(played, stage) == 8_124_439
     assert played.asked == ["db1", "db2"]
     for silent in (ExecResult(124, "no answer"), ExecResult(0, ""), ExecResult(0, "psql: warning"), ExecResult(1, "5")):
         nobody: Any = Played(db1=silent)
-        assert databases.size_bytes(nobody, stage) is None
+        assert database.size_bytes(nobody, stage) is None
 
 
 def test_what_is_looked_at_is_the_machine_the_file_and_the_database() -> None:
     played: Any = Played(db1=ExecResult(0, "8124439"))
     stage = STAGES["5-redundant-load-balancers"]
-    assert surroundings.look(played, stage) == read(stage, machine=MACHINE, database_bytes=8_124_439)
+    assert conditions_.look(played, stage) == read(stage, machine=MACHINE, database_bytes=8_124_439)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lab import databases
-from lab.engine import ExecResult
+from lab.cluster import database
+from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError, UsageError
-from lab.journal import UndoLedger
-from lab.model import Box, Sight, Stage
-from tests.unit.helpers import automatic, box, db, replicated, sight, stage
+from lab.model.observation import ClusterView
+from lab.model.topology import Box, Stage
+from lab.store.undo_log import UndoLedger
+from tests.unit.helpers import automatic, box, db, replicated, stage, view
 from tests.unit.played import PlayedEngine, PlayedObserver
 
 REPLICATED = replicated()
@@ -24,7 +25,7 @@ SWITCH = "SELECT public.change_over('')"
 
 def played(db1: str, db2: str, says: str = "t\n") -> PlayedEngine:
     """Two databases in these states; `says` is the answer to whatever they are told."""
-    return PlayedEngine([db("db1"), db("db2"), INTERNET], sight(db1, db2), lambda _box, _command: ExecResult(0, says))
+    return PlayedEngine([db("db1"), db("db2"), INTERNET], view(db1, db2), lambda _box, _command: ExecResult(0, says))
 
 
 def quiet(_: str) -> None:
@@ -34,49 +35,49 @@ def quiet(_: str) -> None:
 def test_promotion_is_refused_while_the_primary_lives(tmp_path: Path) -> None:
     plays = played("primary", "standby")
     with pytest.raises(UsageError, match="db1 still accepts writes"):
-        databases.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, quiet)
+        database.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, quiet)
     assert plays.done == []
 
 
 def test_fencing_comes_before_promotion_and_is_on_disk_before_that(tmp_path: Path) -> None:
     ledger, plays = UndoLedger(tmp_path / "undo"), played("primary", "standby")
-    assert databases.promote(plays.as_engine, ledger, REPLICATED, True, quiet) == "db2"
+    assert database.promote(plays.as_engine, ledger, REPLICATED, True, quiet) == "db2"
     assert plays.done == ["kill db1", f"in db2: {PROMOTE}"]
     assert [entry.undo.service for entry in ledger.entries()] == ["db1"]
 
 
 def test_nobody_to_promote(tmp_path: Path) -> None:
-    for states in (("primary", "silent"), ("silent", "silent")):
+    for states in (("primary", "unreachable"), ("unreachable", "unreachable")):
         plays = played(*states)
         with pytest.raises(UsageError, match="no standby to promote"):
-            databases.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, True, quiet)
+            database.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, True, quiet)
         assert plays.done == []
 
 
 def test_a_promotion_that_fails_says_so(tmp_path: Path) -> None:
-    plays = played("silent", "standby", says="f\n")
+    plays = played("unreachable", "standby", says="f\n")
     with pytest.raises(InconclusiveError, match="db2 could not be promoted"):
-        databases.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, quiet)
+        database.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, quiet)
 
 
 def test_a_lost_database_comes_back_behind_the_one_that_took_over() -> None:
-    plays = played("silent", "primary")
-    databases.bring_back(plays.as_engine, REPLICATED, db("db1"))
+    plays = played("unreachable", "primary")
+    database.bring_back(plays.as_engine, REPLICATED, db("db1"))
     assert plays.done == ["rejoin db2 in db1", "start db1"]
 
 
 def test_a_lost_primary_that_nobody_replaced_comes_back_as_it_was() -> None:
-    plays = played("silent", "standby")
-    databases.bring_back(plays.as_engine, REPLICATED, db("db1"))
+    plays = played("unreachable", "standby")
+    database.bring_back(plays.as_engine, REPLICATED, db("db1"))
     assert plays.done == ["start db1"]
 
 
 def test_only_a_database_that_nobody_watches_needs_an_operator() -> None:
-    assert databases.needs_an_operator(REPLICATED, "db1")
+    assert database.needs_an_operator(REPLICATED, "db1")
     # Where there is a monitor, it says what a database that comes back is to be.
-    assert not databases.needs_an_operator(automatic(), "db1")
-    assert not databases.needs_an_operator(REPLICATED, "web1")
-    assert not databases.needs_an_operator(stage(), "db")
+    assert not database.needs_an_operator(automatic(), "db1")
+    assert not database.needs_an_operator(REPLICATED, "web1")
+    assert not database.needs_an_operator(stage(), "db")
 
 
 def timelines(**numbers: int) -> PlayedEngine:
@@ -85,12 +86,12 @@ def timelines(**numbers: int) -> PlayedEngine:
     def answer(asked: Box, _: Sequence[str]) -> ExecResult:
         return ExecResult(0, f"CHECKPOINT\n{numbers[asked.service]}\n")
 
-    return PlayedEngine([db("db1"), db("db2"), INTERNET], sight("primary", "primary"), answer)
+    return PlayedEngine([db("db1"), db("db2"), INTERNET], view("primary", "primary"), answer)
 
 
 def test_of_two_primaries_the_one_promoted_last_stays() -> None:
     plays, said = timelines(db1=1, db2=2), list[str]()
-    databases.end_split_brain(plays.as_engine, REPLICATED, ["db1", "db2"], said.append)
+    database.end_split_brain(plays.as_engine, REPLICATED, ["db1", "db2"], said.append)
     assert plays.done[-3:] == ["kill db1", "rejoin db2 in db1", "start db1"]
     assert "db2 was promoted last and stays" in said[0]
 
@@ -98,14 +99,14 @@ def test_of_two_primaries_the_one_promoted_last_stays() -> None:
 @pytest.mark.parametrize(
     ("seen", "of", "split"),
     [
-        (sight("primary", "primary"), REPLICATED, True),
-        (sight("primary", "waiting"), REPLICATED, False),
+        (view("primary", "primary"), REPLICATED, True),
+        (view("primary", "sync_blocked"), REPLICATED, False),
         # A monitor parts them itself.
-        (sight("primary", "primary"), automatic(), False),
+        (view("primary", "primary"), automatic(), False),
     ],
 )
-def test_only_two_primaries_that_nobody_watches_are_parted(seen: Sight, of: Stage, split: bool) -> None:
-    assert databases.is_split(of, seen) is split
+def test_only_two_primaries_that_nobody_watches_are_parted(seen: ClusterView, of: Stage, split: bool) -> None:
+    assert database.is_split(of, seen) is split
 
 
 # The monitor changes them over
@@ -116,29 +117,29 @@ def with_monitor(exit_code: int = 0, says: str = "") -> PlayedEngine:
     return PlayedEngine([db("db1"), db("db2"), MONITOR, INTERNET], answer=lambda _box, _command: answer)
 
 
-def change_over(plays: PlayedEngine, *sights: Sight, say: Sequence[str] = ()) -> str:
+def change_over(plays: PlayedEngine, *views: ClusterView, say: Sequence[str] = ()) -> str:
     said = list(say)
-    now = databases.switchover(plays.as_engine, automatic(), said.append, PlayedObserver(list(sights)).as_observer)
+    now = database.switchover(plays.as_engine, automatic(), said.append, PlayedObserver(list(views)).as_observer)
     assert said[-1].startswith(f"{now} is the primary now instead of ")
     return now
 
 
 def test_switchover_waits_until_another_database_is_the_primary() -> None:
     """Not until there is a primary again: for a moment it is still the old one."""
-    plays, both = with_monitor(), sight("primary", "standby")
-    still, neither, waiting = both, sight("standby", "standby"), sight("standby", "waiting")
-    assert change_over(plays, both, still, neither, waiting, sight("standby", "primary")) == "db2"
+    plays, both = with_monitor(), view("primary", "standby")
+    still, neither, waiting = both, view("standby", "standby"), view("standby", "sync_blocked")
+    assert change_over(plays, both, still, neither, waiting, view("standby", "primary")) == "db2"
     assert plays.done == [f"in monitor: {SWITCH}"]
 
 
 def test_switchover_names_the_new_primary_also_where_the_old_one_was_seen_a_moment_ago() -> None:
-    assert change_over(with_monitor(), sight("primary", "standby"), sight("primary", "primary")) == "db2"
+    assert change_over(with_monitor(), view("primary", "standby"), view("primary", "primary")) == "db2"
 
 
 def test_switchover_needs_a_monitor() -> None:
     plays = played("primary", "standby")
     with pytest.raises(UsageError, match="stage 4 has no monitor") as caught:
-        databases.switchover(plays.as_engine, REPLICATED, quiet, PlayedObserver([sight()]).as_observer)
+        database.switchover(plays.as_engine, REPLICATED, quiet, PlayedObserver([view()]).as_observer)
     assert "lab promote --fence" in caught.value.hint
     assert plays.done == []
 
@@ -147,18 +148,18 @@ def test_switchover_is_asked_for_again_where_the_monitor_refuses_for_a_moment() 
     answers = iter([ExecResult(3, "ERROR: no primary"), ExecResult(3, "ERROR: no primary"), ExecResult(0, "")])
     boxes = [db("db1"), db("db2"), MONITOR, INTERNET]
     plays = PlayedEngine(boxes, answer=lambda _box, _command: next(answers))
-    assert change_over(plays, sight("primary", "standby"), sight("standby", "primary")) == "db2"
+    assert change_over(plays, view("primary", "standby"), view("standby", "primary")) == "db2"
     assert plays.done == [f"in monitor: {SWITCH}"] * 3
 
 
 def test_switchover_that_the_monitor_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(databases, "REFUSAL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(database, "REFUSAL_TIMEOUT_S", 0.1)
     plays = with_monitor(1, "ERROR: standby node is not in a stable state\n")
     with pytest.raises(InconclusiveError, match="the monitor refused: ERROR: standby node is not in a stable state"):
-        databases.switchover(plays.as_engine, automatic(), quiet, PlayedObserver([sight()]).as_observer)
+        database.switchover(plays.as_engine, automatic(), quiet, PlayedObserver([view()]).as_observer)
 
 
 def test_switchover_that_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(databases, "PROMOTE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(database, "PROMOTE_TIMEOUT_S", 0.1)
     with pytest.raises(InconclusiveError, match="no other database became the primary"):
-        databases.switchover(with_monitor().as_engine, automatic(), quiet, PlayedObserver([sight()]).as_observer)
+        database.switchover(with_monitor().as_engine, automatic(), quiet, PlayedObserver([view()]).as_observer)

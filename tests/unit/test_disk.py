@@ -17,13 +17,18 @@ from pathlib import Path
 
 import pytest
 
-from lab import healing, journal, soak
+from lab.campaign import soak
 from lab.errors import EXIT_HEAL_FAILED, DiskError, HealError, LabError, PreflightError
-from lab.journal import Lines, RunJournal, UndoLedger, read_run, write_whole
-from lab.model import Box, Undo, UndoAction
-from lab.stages import ROOT
+from lab.faults import heal as heal_
+from lab.model.fault import Undo, UndoAction
+from lab.model.topology import Box
+from lab.spec.stages import ROOT
+from lab.store import lock, paths
+from lab.store.jsonl import Lines, write_whole
+from lab.store.runs import RunJournal, read_run
+from lab.store.undo_log import UndoLedger
 from tests.unit.disks import fill, refuse, small_disk
-from tests.unit.helpers import record, run_info, stage, started
+from tests.unit.helpers import record, run_info, stage, started, use_engine
 from tests.unit.played import PlayedEngine
 from tests.unit.test_cli import Lab, lab
 
@@ -72,7 +77,7 @@ def mended(plays: Living) -> list[str]:
 
 
 def heal(plays: Living, ledger: UndoLedger) -> int:
-    return healing.heal(plays.as_engine, ledger, lambda _: None)
+    return heal_.heal(plays.as_engine, ledger, lambda _: None)
 
 
 # Healing
@@ -177,28 +182,28 @@ def test_healing_that_is_killed_on_a_full_disk_is_done_again(disk: Path) -> None
 
 
 def test_lock_needs_no_space(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "STATE_FOLDER", disk)
+    monkeypatch.setattr(paths, "STATE_FOLDER", disk)
     fill(disk)
-    with journal.exclusive("lab heal"), pytest.raises(PreflightError, match="busy"), journal.exclusive("lab run"):
+    with lock.exclusive("lab heal"), pytest.raises(PreflightError, match="busy"), lock.exclusive("lab run"):
         pass
 
 
 @pytest.mark.parametrize("made", [False, True])
 def test_lock_holds_on_a_disk_that_is_read_only(disk: Path, monkeypatch: pytest.MonkeyPatch, made: bool) -> None:
-    monkeypatch.setattr(journal, "STATE_FOLDER", disk)
+    monkeypatch.setattr(paths, "STATE_FOLDER", disk)
     if made:
-        with journal.exclusive("lab up"):
+        with lock.exclusive("lab up"):
             pass
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    with journal.exclusive("lab heal"), pytest.raises(PreflightError, match="busy"), journal.exclusive("lab run"):
+    with lock.exclusive("lab heal"), pytest.raises(PreflightError, match="busy"), lock.exclusive("lab run"):
         pass
 
 
 def test_folder_that_is_a_link_is_locked_as_any(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "link").symlink_to(disk)
-    monkeypatch.setattr(journal, "STATE_FOLDER", tmp_path / "link")
+    monkeypatch.setattr(paths, "STATE_FOLDER", tmp_path / "link")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    with journal.exclusive("lab heal"), pytest.raises(PreflightError, match="busy"), journal.exclusive("lab run"):
+    with lock.exclusive("lab heal"), pytest.raises(PreflightError, match="busy"), lock.exclusive("lab run"):
         pass
 
 
@@ -216,8 +221,8 @@ def test_logs_that_cannot_be_kept_hide_nothing_worse(error: Exception) -> None:
 
 def test_nothing_is_broken_that_cannot_be_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: Lab) -> None:
     plays = Living(started(stage()))
-    monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path)
-    monkeypatch.setattr("lab.cli.Engine", lambda: plays)
+    monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path)
+    use_engine(monkeypatch, lambda: plays)
     assert lab("chaos", "kill", "web", "--seed", "1").code == 0
     assert [each for each in plays.done if each.startswith("kill")] == ["kill web1"]
     plays.start(plays.present[[box.service for box in plays.present].index("web1")])
@@ -258,9 +263,9 @@ def test_document_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypa
     found = synced(monkeypatch)
     replaced = Path.replace
 
-    def replace_(self: Path, to: Path) -> Path:
+    def replace_(self: Path, target: Path) -> Path:
         found.append("name")
-        return replaced(self, to)
+        return replaced(self, target)
 
     monkeypatch.setattr(Path, "replace", replace_)
     write_whole(tmp_path / "result.json", {"a": 1})
@@ -318,10 +323,10 @@ def test_results_that_have_no_place_are_refused_by_name(where: str) -> None:
 HOLD = """
 import os, sys
 from pathlib import Path
-from lab import journal
-journal.STATE_FOLDER, journal.ENGINE_LOCKS = Path(sys.argv[1]), Path(sys.argv[2])
+from lab.store import lock, paths
+paths.STATE_FOLDER, lock.ENGINE_LOCKS = Path(sys.argv[1]), Path(sys.argv[2])
 os.umask(0o077)
-with journal.exclusive("lab run 3 kill-web"), journal.alone_on("engine of both", "lab run 3 kill-web"):
+with lock.exclusive("lab run 3 kill-web"), lock.alone_on("engine of both", "lab run 3 kill-web"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -330,8 +335,8 @@ with journal.exclusive("lab run 3 kill-web"), journal.alone_on("engine of both",
 @pytest.fixture
 def holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
     """Another lab with a state folder of its own holds the engine."""
-    monkeypatch.setattr(journal, "STATE_FOLDER", tmp_path / "mine")
-    monkeypatch.setattr(journal, "ENGINE_LOCKS", tmp_path)
+    monkeypatch.setattr(paths, "STATE_FOLDER", tmp_path / "mine")
+    monkeypatch.setattr(lock, "ENGINE_LOCKS", tmp_path)
     command = [sys.executable, "-c", HOLD, str(tmp_path / "theirs"), str(tmp_path)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
@@ -343,17 +348,17 @@ def holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subproce
 
 def test_other_state_folder_on_the_same_engine_is_refused(holder: subprocess.Popen[str]) -> None:
     busy = f"busy on this engine, with another state folder: lab run 3 kill-web .process {holder.pid}."
-    with journal.exclusive("lab heal"):
-        with pytest.raises(PreflightError, match=busy), journal.alone_on("engine of both", "lab heal"):
+    with lock.exclusive("lab heal"):
+        with pytest.raises(PreflightError, match=busy), lock.alone_on("engine of both", "lab heal"):
             pass
-        with journal.alone_on("another engine", "lab heal"):
+        with lock.alone_on("another engine", "lab heal"):
             pass
 
 
 def test_killed_lab_frees_the_engine(holder: subprocess.Popen[str]) -> None:
     holder.kill()
     holder.wait()
-    with journal.alone_on("engine of both", "lab heal"):
+    with lock.alone_on("engine of both", "lab heal"):
         pass
 
 
@@ -373,10 +378,10 @@ def test_every_command_that_changes_something_is_alone_on_its_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: Lab, arguments: tuple[str, ...]
 ) -> None:
     plays = Living(started(stage()))
-    monkeypatch.setattr("lab.cli.Engine", lambda: plays)
-    monkeypatch.setattr(journal, "STATE_FOLDER", tmp_path / "mine")
-    monkeypatch.setattr(journal, "ENGINE_LOCKS", tmp_path)
-    with journal.alone_on(plays.identity, "lab soak 5"):
+    use_engine(monkeypatch, lambda: plays)
+    monkeypatch.setattr(paths, "STATE_FOLDER", tmp_path / "mine")
+    monkeypatch.setattr(lock, "ENGINE_LOCKS", tmp_path)
+    with lock.alone_on(plays.identity, "lab soak 5"):
         done = lab(*arguments)
     assert done.code == PreflightError.exit_code
     assert done.errors == [
@@ -397,11 +402,11 @@ def test_lock_of_one_user_is_seen_by_another(holder: subprocess.Popen[str], tmp_
     def as_nobody() -> None:
         descriptor = os.open(tmp_path, os.O_RDONLY)  # its parents are root's
         os.fchdir(descriptor)
-        journal.ENGINE_LOCKS = Path()
+        lock.ENGINE_LOCKS = Path()
         os.setgid(65534)
         os.setuid(65534)
         try:
-            with journal.alone_on("engine of both", "lab heal"):
+            with lock.alone_on("engine of both", "lab heal"):
                 outcomes.put("held")
         except PreflightError as error:
             outcomes.put(error.message)
@@ -414,13 +419,13 @@ def test_lock_of_one_user_is_seen_by_another(holder: subprocess.Popen[str], tmp_
 
 
 def test_lock_that_is_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "ENGINE_LOCKS", tmp_path)
-    with journal.alone_on("engine", "lab up"):
+    monkeypatch.setattr(lock, "ENGINE_LOCKS", tmp_path)
+    with lock.alone_on("engine", "lab up"):
         pass
     [file] = tmp_path.glob("*.lock")
     file.unlink()
     (tmp_path / "precious").write_text("precious")
     file.symlink_to(tmp_path / "precious")
-    with pytest.raises(DiskError), journal.alone_on("engine", "lab up"):
+    with pytest.raises(DiskError), lock.alone_on("engine", "lab up"):
         pass
     assert (tmp_path / "precious").read_text() == "precious"

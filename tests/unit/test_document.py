@@ -11,19 +11,25 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab.availability import EVIDENCE, PHASE_OF_EVENT, measure_trial, summarise
+from lab.analysis.run_document import as_document, rebuild
+from lab.analysis.summary import summarise
+from lab.checker.phases import EVIDENCE, PHASE_OF_EVENT
+from lab.checker.trial import measure_trial
+from lab.checker.verdict import decide
 from lab.errors import UsageError
-from lab.evidence import RESOLVED
-from lab.experiments import OPERATOR_ACTS
 from lab.faults import FAULTS
-from lab.journal import RunJournal
-from lab.model import Event, FaultKind, LoadPlan, RunResult, TrialResult, Verdict
-from lab.report import html, markdown, table, terminal, words
-from lab.report.document import as_document, rebuild
+from lab.model.experiment import LoadPlan
+from lab.model.fault import FaultKind
+from lab.model.history import Event
+from lab.model.measures import MEASURES, Verdict
+from lab.model.result import RunResult, TrialResult
+from lab.probe.logs import RESOLVED
+from lab.report import html_page, markdown, table, terminal, words
 from lab.report.figures import figures
-from lab.stages import ROOT
-from lab.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
-from lab.verdict import MEASURES, decide
+from lab.spec.experiments import OPERATOR_ACTS
+from lab.spec.stages import ROOT
+from lab.spec.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
+from lab.store.runs import RunJournal
 from tests.unit.helpers import EVENTS, record, result, run_info
 
 # What docs/results.md promises. Whoever takes one of these away breaks somebody's program: raise schema_version.
@@ -37,8 +43,8 @@ DOCUMENT = {
     "question",
     "verdict",
     "repair",
-    "repair_after_s",
-    "foreseen",
+    "repair_delay_s",
+    "expected_verdict",
     "durability",
     "overload",
     "seed",
@@ -88,13 +94,13 @@ TRIAL = {
     "notes",
     "alert_delay_s",
     "alerts",
-    "blows",
+    "faults",
     "served",
     "writable_databases",
-    "address_holders",
-    "degraded_redundancy_s",
-    "rejoin_s",
-    "exposure_s",
+    "vip_owners",
+    "time_without_redundancy_s",
+    "time_to_redundancy_s",
+    "without_redundancy_s",
     "exposure",
     "exposure_period_s",
 }
@@ -103,7 +109,7 @@ OUTAGE = {"start_s", "end_s", "censored", "answered"}
 GAP = {"start_s", "end_s", "censored", "length_s"}
 CHECK = {"measure", "at_most", "at_least", "low", "high", "outcome"}
 MEDIAN = {"median_s", "median_is_bound", "ci_s", "ci_coverage_ratio", "worst_s", "worst_is_bound", "trials"}
-PHASES = {"inject_s", "bite_s", "impact_s", "recover_s", "heal_s", "redundant_s"}
+PHASES = {"inject_s", "verified_s", "impact_s", "recover_s", "heal_s", "redundancy_restored_s"}
 # Those that only some stages and experiments have.
 MORE_PHASES = {"detect_s", "elect_s", "reroute_s", "alert_s", "operator_s", "promoted_s", "repair_s"}
 ALERT = {"name", "words", "fired_s", "resolved_s"}
@@ -179,11 +185,11 @@ def test_every_phase_and_every_event_is_described() -> None:
     assert {
         "impact_s",
         "recover_s",
-        "redundant_s",
+        "redundancy_restored_s",
         *PHASE_OF_EVENT.values(),
         *(f"{name}_s" for name in EVIDENCE),
     } == PHASES | MORE_PHASES
-    names = {*PHASE_OF_EVENT, *EVIDENCE, RESOLVED, "no-bite", "stop", "databases", "address", "clock", "docker", "note"}
+    names = {*PHASE_OF_EVENT, *EVIDENCE, RESOLVED, "fault-unverified", "stop", "databases", "vip", "clock", "docker", "note"}
     assert sorted(name for name in names if not re.search(rf"^\|[^|]*`{name}`", text, re.MULTILINE)) == []
 
 
@@ -230,17 +236,17 @@ def test_document_says_what_was_measured() -> None:
 
 def test_document_says_what_an_observer_saw_and_how_long_something_was_missing() -> None:
     (unwatched,) = document(result((2.0, 3.0)))["trials"]
-    assert (unwatched["degraded_redundancy_s"], unwatched["rejoin_s"]) == (2.482188, 0.5)
-    assert (unwatched["writable_databases"], unwatched["address_holders"]) == ({}, {})
+    assert (unwatched["time_without_redundancy_s"], unwatched["time_to_redundancy_s"]) == (2.482188, 0.5)
+    assert (unwatched["writable_databases"], unwatched["vip_owners"]) == ({}, {})
     seen = [
         Event(2.5, "elect", "monitor"),
-        Event(0.0, "address", "holders=lb1 wire=lb1"),
-        Event(2.5, "address", "holders= wire="),
+        Event(0.0, "vip", "claimants=lb1 owner=lb1"),
+        Event(2.5, "vip", "claimants= owner="),
     ]
-    events = tuple(event for event in (*EVENTS, *seen) if event.name != "well")
+    events = tuple(event for event in (*EVENTS, *seen) if event.name != "recovered")
     (watched,) = document(measure_trial(record(events=events), (), has_fault=True))["trials"]
-    assert (watched["degraded_redundancy_s"], watched["rejoin_s"]) == (None, None)
-    assert watched["address_holders"] == {"none_s": 4.5, "several_s": 0.0}
+    assert (watched["time_without_redundancy_s"], watched["time_to_redundancy_s"]) == (None, None)
+    assert watched["vip_owners"] == {"none_s": 4.5, "multiple_s": 0.0}
     assert watched["phases"]["elect_s"] == 2.5
 
 
@@ -308,7 +314,7 @@ def test_rebuild_of_what_is_no_run(tmp_path: Path) -> None:
 READ = LoadPlan(write_share=0.0)
 NOT_MEASURED = (
     *("writes", "write_outages", "writes_latency_ms", "undisturbed_writes_latency_ms", "writes_audit"),
-    *("writable_databases", "address_holders"),
+    *("writable_databases", "vip_owners"),
 )
 
 
@@ -344,7 +350,7 @@ def test_every_report_says_that_it_is_not_measured() -> None:
     assert [each.value for each in figures(result_) if "losses" in each.name] == ["not measured"]
     assert "the longest outage was 2.01 s, the longest gap between two successes 2.02 s" in words.headline(result_)
     assert "write" not in words.headline(result_)
-    page = html.run_page(result_, [replace(record(), plan=READ)])
+    page = html_page.run_page(result_, [replace(record(), plan=READ)])
     assert "not measured" in page
     assert "all of them reads of http://lb/" in page
     assert "longest outage of writes" not in page

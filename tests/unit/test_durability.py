@@ -16,12 +16,13 @@ from durability.policy import Durability, Node, changes, is_given_up, lost_regio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.engine import ExecResult
+from lab.engine.engine import ExecResult
 from lab.errors import LabError, UsageError
 from lab.faults import fault_of
-from lab.faults.base import Aim, Victim
-from lab.faults.line import setting
-from lab.model import Box, FaultKind, How, Step, UndoAction
+from lab.faults.base import BlastRadius, InjectionTarget
+from lab.faults.wan import setting
+from lab.model.fault import FaultKind, FaultParameters, Step, UndoAction
+from lab.model.topology import Box
 from tests.unit.helpers import box
 
 NAMES = ("db1", "db2", "db3", "db4")
@@ -198,13 +199,13 @@ NEAR = box("db1", ("db",), labels={"lab.region": "eu"}, addresses={"data_eu": "1
 FAR = box("db3", ("db",), labels={"lab.region": "us"}, addresses={"data_us": "198.18.64.31", "observe": "198.18.3.65"})
 
 
-def victim(how: How) -> Victim:
-    return Victim.of(WAN, "line:us", Aim(how, (WAN,), (), (NEAR, FAR)))
+def victim(how: FaultParameters) -> InjectionTarget:
+    return InjectionTarget.of(WAN, "line:us", BlastRadius(how, (WAN,), (), (NEAR, FAR)))
 
 
 def test_a_line_gets_longer_and_a_box_at_its_other_end_notices() -> None:
     router, fault = Router(), fault_of(Step(FaultKind.DELAY, "line:us"))
-    prepared = fault.prepare(router, victim(How(delay_ms=60.0)))  # type: ignore[arg-type]
+    prepared = fault.prepare(router, victim(FaultParameters(delay_ms=60.0)))  # type: ignore[arg-type]
     undo = fault.undo(prepared)
     assert (undo.action, undo.setting) == (UndoAction.RETUNE, "us delay=20ms loss=0%")
     assert not fault.prove(router, prepared).proved  # type: ignore[arg-type]
@@ -215,7 +216,7 @@ def test_a_line_gets_longer_and_a_box_at_its_other_end_notices() -> None:
 
 def test_a_line_loses_packets_and_the_router_counts_them() -> None:
     router, fault = Router(dropped=2), fault_of(Step(FaultKind.LOSS, "line:us"))
-    prepared = fault.prepare(router, victim(How(loss_percent=30.0)))  # type: ignore[arg-type]
+    prepared = fault.prepare(router, victim(FaultParameters(loss_percent=30.0)))  # type: ignore[arg-type]
     fault.inject(router, prepared)  # type: ignore[arg-type]
     assert router.told == ["set us delay=20ms loss=30%"]
     assert not fault.prove(router, prepared).proved  # type: ignore[arg-type]
@@ -232,6 +233,6 @@ def test_what_no_line_does_is_refused() -> None:
 
 def test_a_router_that_refuses_is_quoted() -> None:
     router, fault = Router(refuses="lab-wan: no"), fault_of(Step(FaultKind.DELAY, "line:us"))
-    prepared = fault.prepare(router, victim(How(delay_ms=60.0)))  # type: ignore[arg-type]
+    prepared = fault.prepare(router, victim(FaultParameters(delay_ms=60.0)))  # type: ignore[arg-type]
     with pytest.raises(LabError, match="wan refuses: lab-wan: no"):
         fault.inject(router, prepared)  # type: ignore[arg-type]

@@ -14,10 +14,13 @@ from docker.errors import NotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.engine import WATCHED, Engine, EngineEvent, ExecResult, _nanoseconds, _unreadable, wait_until
+from lab.engine.compose import _unreadable
+from lab.engine.engine import Engine, ExecResult
+from lab.engine.inspect import WATCHED, EngineEvent, _nanoseconds
 from lab.errors import HealError, UsageError
-from lab.evidence import LogLine
-from lab.model import Box, Link
+from lab.model.history import LogLine
+from lab.model.topology import Box, Link
+from lab.process import wait_until
 from tests.unit.helpers import box, stage
 
 EDGE = Link("redundancy-lab-5_edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "redundancy-lab-5-lb1-1"), "fd00::b")
@@ -243,16 +246,16 @@ SHOP = {"com.docker.compose.project": "shop", "com.docker.compose.service": "lb"
 def test_on_a_visit_one_project_may_be_touched_and_nothing_of_it_removed() -> None:
     api, engine = played()
     api.details["Config"]["Labels"] = dict(SHOP)
-    guest = box("lb#2", stage=0, project="shop", id="id-of-lb1")
+    foreign = box("lb#2", stage=0, project="shop", id="id-of-lb1")
     with pytest.raises(UsageError, match="not a box of the lab"):
-        engine.disconnect(guest)
-    engine.visiting("shop").disconnect(guest)
+        engine.disconnect(foreign)
+    engine.visiting("shop").disconnect(foreign)
     assert len(api.done) == 2
     for project in ("shop2", "", "redundancy-lab-5"):
         with pytest.raises(UsageError, match="not a box of the lab"):
-            engine.visiting(project).reconnect(guest, (EDGE,))
+            engine.visiting(project).reconnect(foreign, (EDGE,))
     with pytest.raises(UsageError, match="not the lab's to remove"):
-        engine.visiting("shop").remove(guest)
+        engine.visiting("shop").remove(foreign)
     assert len(api.done) == 2
 
 
@@ -279,7 +282,7 @@ def test_box_of_a_visited_project_has_the_labs_words() -> None:
     found = engine.visiting("shop", {"lb": ("entry",)}).box(LB1)
     assert found
     assert (found.service, found.stage, found.roles, found.project) == ("lb#2", 0, ("lb", "entry"), "shop")
-    assert found.is_guest
+    assert found.is_foreign
     assert found.is_system
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.evidence import ALERT, DETECT, ELECT, REROUTE, RESOLVED, LogLine, events_in
-from lab.model import Event
+from lab.model.history import Event, LogLine
+from lab.probe.logs import ALERT, DETECT, ELECT, REROUTE, RESOLVED, events_in
 
 START_NS = 1_800_000_000_000_000_000
 

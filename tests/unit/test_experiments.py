@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import experiments, stages
 from lab.errors import UsageError
-from lab.model import Expectation, Experiment, FaultKind, Operator, Overload, Repair, RepairPolicy, Stage, Step
-from lab.verdict import MEASURES
+from lab.model.experiment import Experiment, Operator, Overload, Repair, RepairPolicy
+from lab.model.fault import FaultKind, Step
+from lab.model.measures import MEASURES, Expectation
+from lab.model.topology import Stage
+from lab.spec import experiments, stages
 from tests.unit.helpers import BALANCERS, automatic, replicated, stage
 
 GOOD = """\
@@ -16,7 +18,7 @@ title: A web box is killed
 question: What happens if a web box dies?
 fault: kill
 target: web
-observe_s: 4.5
+fault_duration_s: 4.5
 expect:
   writes_lost: {at_most: 0}
   availability_ratio: {at_least: 0.9, at_most: 1}
@@ -35,7 +37,7 @@ def test_shipped_experiment_is_whole(name: str) -> None:
     assert experiment.name == name
     assert experiment.title
     assert experiment.question.endswith("?")
-    assert experiment.observe_s > 0
+    assert experiment.fault_duration_s > 0
     assert "writes_lost" in {each.measure for each in experiment.expectations}
     assert experiment.breaks == (name != "baseline")
 
@@ -47,23 +49,23 @@ def test_everything_in_a_file_is_read(tmp_path: Path) -> None:
         question="What happens if a web box dies?",
         steps=(Step(FaultKind.KILL, "web"),),
         baseline_s=2.0,
-        observe_s=4.5,
-        after_s=1.5,
+        fault_duration_s=4.5,
+        cooldown_s=1.5,
         expectations=(Expectation("writes_lost", 0, None), Expectation("availability_ratio", 1, 0.9)),
     )
 
 
 def test_steps_follow_each_other(tmp_path: Path) -> None:
-    steps = "steps:\n  - {fault: kill, target: web}\n  - {fault: pause, target: db, after_s: 2}\n"
+    steps = "steps:\n  - {fault: kill, target: web}\n  - {fault: pause, target: db, delay_s: 2}\n"
     experiment = read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", steps))
-    assert experiment.steps == (Step(FaultKind.KILL, "web"), Step(FaultKind.PAUSE, "db", after_s=2.0))
+    assert experiment.steps == (Step(FaultKind.KILL, "web"), Step(FaultKind.PAUSE, "db", delay_s=2.0))
 
 
 def test_where_roles_are_and_what_is_broken_when_a_trial_begins(tmp_path: Path) -> None:
-    more = "given: {db.primary: zone:a, lb.active: service:lb1}\nbefore:\n- {fault: kill, target: web}\n"
-    experiment = read(tmp_path, GOOD + more + "operator: {delay_s: 1, does: failback, to: region:eu}\n")
-    assert experiment.given == {"db.primary": "zone:a", "lb.active": "service:lb1"}
-    assert experiment.before == (Step(FaultKind.KILL, "web"),)
+    more = "preconditions: {db.primary: zone:a, lb.active: service:lb1}\ninitial_faults:\n- {fault: kill, target: web}\n"
+    experiment = read(tmp_path, GOOD + more + "operator: {delay_s: 1, action: failback, target: region:eu}\n")
+    assert experiment.preconditions == {"db.primary": "zone:a", "lb.active": "service:lb1"}
+    assert experiment.initial_faults == (Step(FaultKind.KILL, "web"),)
     assert experiment.operator == Operator(1.0, "failback", "region:eu")
 
 
@@ -83,7 +85,7 @@ def test_where_roles_are_and_what_is_broken_when_a_trial_begins(tmp_path: Path) 
 def test_a_role_can_only_be_given_to_who_could_play_it(
     tmp_path: Path, given: str, on: str, failover: str | None, said: str
 ) -> None:
-    experiment = read(tmp_path, GOOD + f"given: {given}\n")
+    experiment = read(tmp_path, GOOD + f"preconditions: {given}\n")
     if not said:
         experiments.check_targets(experiment, stages.find(on, failover))
         return
@@ -116,15 +118,15 @@ def test_nothing_broken_needs_no_target(tmp_path: Path) -> None:
 
 
 def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
-    experiment = read(tmp_path, GOOD + "after_s: 5\n")
-    assert experiment.after_s == 5.0
-    assert experiment.steps[0].after_s == 0.0
+    experiment = read(tmp_path, GOOD + "cooldown_s: 5\n")
+    assert experiment.cooldown_s == 5.0
+    assert experiment.steps[0].delay_s == 0.0
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("observe_s: 4.5", "observes: 4.5", ":5: 'observes' is not known here"),
+        ("fault_duration_s: 4.5", "observes: 4.5", ":5: 'observes' is not known here"),
         ("fault: kill", "fault: explode", ":3: fault must be one of none, kill,"),
         ("fault: kill", "fault: [kill]", ":3: fault must be one of"),
         ("fault: kill\n", "", ":1: fault must be one of"),
@@ -137,10 +139,10 @@ def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
         ("{at_most: 0}", "{below: 1}", ":7: 'below' is not known here"),
         ("{at_most: 0}", "{}", ":7: a measure needs at_most or at_least"),
         ("{at_most: 0}", "0", ":7: writes_lost must be a mapping, not '0'"),
-        ("observe_s: 4.5", "observe_s: long", ":5: observe_s must be a number of seconds"),
-        ("observe_s: 4.5", "observe_s: -1", ":5: observe_s must be a number of seconds"),
-        ("observe_s: 4.5", "observe_s: 3601", ":5: observe_s must be a number of seconds"),
-        ("observe_s: 4.5", "observe_s: .nan", ":5: observe_s must be a number of seconds"),
+        ("fault_duration_s: 4.5", "fault_duration_s: long", ":5: fault_duration_s must be a number of seconds"),
+        ("fault_duration_s: 4.5", "fault_duration_s: -1", ":5: fault_duration_s must be a number of seconds"),
+        ("fault_duration_s: 4.5", "fault_duration_s: 3601", ":5: fault_duration_s must be a number of seconds"),
+        ("fault_duration_s: 4.5", "fault_duration_s: .nan", ":5: fault_duration_s must be a number of seconds"),
         ("title: A web box is killed", "title: ' '", ":1: title must be a line of text"),
         ("question: What happens if a web box dies?\n", "", ":1: 'question' is missing"),
         ("target: web", "target: web\nsteps: []", ":5: steps must be a list that is not empty"),
@@ -152,24 +154,28 @@ def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
         ("fault: kill", "fault: {kill", "this is not YAML"),
         ("target: web", "target: web\noperator: promote", ":5: operator must be a mapping"),
         ("target: web", "target: web\noperator: {delay_s: 3}", ":5: 'does' is missing"),
-        ("target: web", "target: web\noperator: {does: pray}", ":5: does must be promote, switchover or failback, not 'pray'"),
         (
             "target: web",
-            "target: web\noperator: {does: promote, to: db2}",
+            "target: web\noperator: {action: pray}",
+            ":5: action must be promote, switchover or failback, not 'pray'",
+        ),
+        (
+            "target: web",
+            "target: web\noperator: {action: promote, target: db2}",
             ":5: a switchover or a failback can have a target",
         ),
         (
             "target: web",
-            "target: web\noperator: {does: switchover, to: 7}",
+            "target: web\noperator: {action: switchover, target: 7}",
             ":5: to must be a target",
         ),
-        ("target: web", "target: web\ngiven: zone", ":5: given must be a mapping, not 'zone'"),
-        ("target: web", "target: web\ngiven: {web: zone:a}", ":5: 'web' is not known here"),
-        ("target: web", "target: web\ngiven: {db.primary: 7}", ":5: db.primary must be a target"),
+        ("target: web", "target: web\npreconditions: zone", ":5: preconditions must be a mapping, not 'zone'"),
+        ("target: web", "target: web\npreconditions: {web: zone:a}", ":5: 'web' is not known here"),
+        ("target: web", "target: web\npreconditions: {db.primary: 7}", ":5: db.primary must be a target"),
         ("target: web", "target: web\nbefore: {fault: kill}", ":5: before must be a list, not a mapping"),
-        ("target: web", "target: web\nbefore:\n- {fault: kill}", ":6: a fault needs a target"),
-        ("target: web", "target: web\noperator: {does: promote, at_s: 3}", ":5: 'at_s' is not known here"),
-        ("target: web", "target: web\noperator: {does: promote, delay_s: -1}", ":5: delay_s must be a number"),
+        ("target: web", "target: web\ninitial_faults:\n- {fault: kill}", ":6: a fault needs a target"),
+        ("target: web", "target: web\noperator: {action: promote, at_s: 3}", ":5: 'at_s' is not known here"),
+        ("target: web", "target: web\noperator: {action: promote, delay_s: -1}", ":5: delay_s must be a number"),
     ],
 )
 def test_error_names_file_and_line(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -208,7 +214,7 @@ def test_targets_are_checked_against_the_stage() -> None:
         experiments.check_targets(experiments.find("kill-box"), stage())
 
 
-SWITCHOVER = GOOD.replace("fault: kill\ntarget: web\n", "fault: none\noperator: {delay_s: 0, does: switchover}\n")
+SWITCHOVER = GOOD.replace("fault: kill\ntarget: web\n", "fault: none\noperator: {delay_s: 0, action: switchover}\n")
 
 
 def test_an_operator_alone_breaks_no_box(tmp_path: Path) -> None:
@@ -219,7 +225,7 @@ def test_an_operator_alone_breaks_no_box(tmp_path: Path) -> None:
 
 
 def test_an_operator_takes_a_while_unless_said(tmp_path: Path) -> None:
-    experiment = read(tmp_path, GOOD + "operator: {does: promote}\n")
+    experiment = read(tmp_path, GOOD + "operator: {action: promote}\n")
     assert experiment.operator == Operator(20.0, "promote")
 
 
@@ -267,15 +273,15 @@ def test_whatever_is_measured_can_be_expected(tmp_path: Path, measure: str) -> N
 
 # Repair, cascades, overload
 
-STEPS = "steps:\n  - {fault: kill, target: web}\n  - {fault: kill, target: web, once: redundant, within_s: 12, after_s: 1}\n"
+STEPS = "steps:\n  - {fault: kill, target: web}\n  - {fault: kill, target: web, wait_for: redundant, timeout_s: 12, delay_s: 1}\n"
 
 
 def test_a_step_may_wait_and_a_policy_may_repair(tmp_path: Path) -> None:
     more = "repair: {policy: replace}\nforeseen: {none: refuted, replace: held}\n"
     experiment = read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", STEPS) + more)
-    assert experiment.steps[1] == Step(FaultKind.KILL, "web", 1.0, once="redundant", within_s=12.0)
+    assert experiment.steps[1] == Step(FaultKind.KILL, "web", 1.0, wait_for="redundant", timeout_s=12.0)
     assert experiment.repair == Repair(RepairPolicy.REPLACE, 2.0)
-    assert experiment.foreseen == {"none": "refuted", "replace": "held"}
+    assert experiment.expected_verdicts == {"none": "refuted", "replace": "held"}
 
 
 def test_an_overload_is_read(tmp_path: Path) -> None:
@@ -288,10 +294,10 @@ def test_an_overload_is_read(tmp_path: Path) -> None:
         ("repair: restart\n", ":9: repair must be a mapping"),
         ("repair: {policy: pray}\n", ":9: policy must be one of none, restart, replace"),
         ("repair: {policy: restart, at: 3}\n", ":9: 'at' is not known here"),
-        ("repair: {policy: restart}\noperator: {does: promote}\n", ":9: an operator or a repair policy, not both"),
-        ("foreseen: {none: maybe}\n", ":9: none must be held or refuted, not 'maybe'"),
-        ("foreseen: {prayer: held}\n", ":9: 'prayer' is not known here"),
-        ("foreseen: held\n", ":9: foreseen must be a mapping"),
+        ("repair: {policy: restart}\noperator: {action: promote}\n", ":9: an operator or a repair policy, not both"),
+        ("expected_verdict: {none: maybe}\n", ":9: none must be held or refuted, not 'maybe'"),
+        ("expected_verdict: {prayer: held}\n", ":9: 'prayer' is not known here"),
+        ("expected_verdict: held\n", ":9: expected_verdict must be a mapping"),
         ("overload: 3\n", ":9: overload must be a mapping"),
         ("overload: {rate_ratio: 1.5}\n", ":9: 'cpus' is missing"),
         ("overload: {cpus: 0.1, rate_ratio: 9}\n", ":9: rate_ratio must be a number from 0.1 to 3"),
@@ -306,8 +312,8 @@ def test_what_is_wrong_about_repair_is_named(tmp_path: Path, more: str, said: st
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("once: redundant", "once: whenever", "once must be redundant or served"),
-        ("once: redundant, ", "", "there is nothing to wait for"),
+        ("wait_for: redundant", "wait_for: whenever", "wait_for must be redundant or served"),
+        ("wait_for: redundant, ", "", "there is nothing to wait for"),
     ],
 )
 def test_what_a_step_cannot_wait_for_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -329,7 +335,7 @@ def steps_of(*pairs: str) -> str:
     [
         ("3", (f"kill {ONE}", f"kill {OTHER}"), ""),
         ("3", (f"kill {ONE}", f"kill {ONE}"), "kill of web1 for the second time"),
-        ("3", (f"kill {ONE}", f"kill {ONE}, once: redundant"), ""),
+        ("3", (f"kill {ONE}", f"kill {ONE}, wait_for: redundant"), ""),
         ("3", (f"pause {ONE}", f"pause {ONE}"), "pause of web1 for the second time"),
         ("3", (f"crash {ONE}", f"crash {ONE}"), ""),
         ("3", (f"restart {ONE}", f"restart {ONE}"), ""),
@@ -370,10 +376,10 @@ def test_faults_that_cannot_both_be_done_are_refused_beforehand(
         ("", "{downtime_longest_s: {at_most: 4.6}}", False),
         ("", "{writes_downtime_longest_s: {at_least: 5}}", False),
         # Not a time without the service, or one that goes on after the healing.
-        ("", "{rejoin_s: {at_most: 60}, reads_failed: {at_most: 1000}}", True),
-        ("operator: {delay_s: 20, does: promote}\n", "{downtime_longest_s: {at_most: 25}}", True),
-        ("repair: {policy: restart, after_s: 2}\n", "{downtime_longest_s: {at_most: 40}}", True),
-        ("repair: {policy: restart, after_s: 2}\n", "{downtime_longest_s: {at_most: 60}}", False),
+        ("", "{time_to_redundancy_s: {at_most: 60}, reads_failed: {at_most: 1000}}", True),
+        ("operator: {delay_s: 20, action: promote}\n", "{downtime_longest_s: {at_most: 25}}", True),
+        ("repair: {policy: restart, delay_s: 2}\n", "{downtime_longest_s: {at_most: 40}}", True),
+        ("repair: {policy: restart, delay_s: 2}\n", "{downtime_longest_s: {at_most: 60}}", False),
     ],
 )
 def test_a_bound_is_within_what_is_watched(tmp_path: Path, more: str, expect: str, is_seen: bool) -> None:

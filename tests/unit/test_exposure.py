@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.availability import measure_trial
-from lab.exposure import Reserve, as_event, causes, levels, measure, over_trials, period_s, read, replay
-from lab.model import Event, Finding, Stage, TierExposure
-from lab.redundancy import Tier, evidence, idle, margins, working
-from lab.stages import all_stages, find
-from tests.unit.helpers import EVENTS, record, result, started, surveyed
+from lab.checker.exposure import Reserve, as_event, causes, levels, measure, over_trials, period_s, read, replay
+from lab.checker.redundancy import Tier, evidence, idle, margins, working
+from lab.checker.trial import measure_trial
+from lab.model.history import Event
+from lab.model.observation import Finding
+from lab.model.result import TierExposure
+from lab.model.topology import Stage
+from lab.spec.stages import all_stages, find
+from tests.unit.helpers import EVENTS, cluster_status_of, record, result, started
 
 WEB, BALANCER, DATABASE, MONITOR, ZONE, REGION = Tier.WEB, Tier.BALANCER, Tier.DATABASE, Tier.MONITOR, Tier.ZONE, Tier.REGION
 PAIR = find("5")
@@ -37,7 +40,7 @@ def said(at_s: float, kind: str, name: str, what: dict[str, Any] | None) -> Find
 
 
 def database(at_s: float, name: str, state: str, *followers: str) -> Finding:
-    sent = [{"address": DATA[each], "streams": True, "awaited": True} for each in followers]
+    sent = [{"address": DATA[each], "streams": True, "synchronous": True} for each in followers]
     return said(at_s, "database", name, {"state": state, "followers": sent})
 
 
@@ -92,7 +95,7 @@ def test_what_changes_no_margin_is_not_said_again() -> None:
 
 def test_primary_that_dies_leaves_nothing_in_reserve_until_its_box_follows_and_may_be_promoted() -> None:
     seen = replayed(
-        database(2.0, "db1", "silent"),
+        database(2.0, "db1", "unreachable"),
         monitor(2.4, db1="primary", db2="prepare_promotion"),
         database(2.6, "db2", "primary"),
         monitor(2.7, db1="demoted", db2="wait_primary"),
@@ -140,41 +143,49 @@ def test_without_its_monitor_neither_it_nor_the_databases_have_anything_in_reser
 
 def test_what_was_known_late_counts_from_when_it_was_so() -> None:
     """A silence is known half a second after it began; what somebody else said meanwhile was said in it."""
-    told_first = [statistics(2.3, "lb1", web1=True, web2=False), database(2.0, "db1", "silent")]
+    told_first = [statistics(2.3, "lb1", web1=True, web2=False), database(2.0, "db1", "unreachable")]
     assert [each.at_s for each in replayed(*told_first)] == [-0.3, 2.0, 2.3]
     assert replayed(*told_first) == replayed(*reversed(told_first))
 
 
 def test_follower_at_an_address_that_is_no_box_is_nobody() -> None:
-    strange = {"address": "198.18.2.99", "streams": True, "awaited": True}
+    strange = {"address": "198.18.2.99", "streams": True, "synchronous": True}
     assert margins_at(replayed(said(1, "database", "db1", {"state": "primary", "followers": [strange]})), 1)[DATABASE] == 0
 
 
 def heard(of: Stage) -> list[Finding]:
     """What everybody says of a stage that is whole."""
-    survey = surveyed(of)
+    cluster_status = cluster_status_of(of)
     at = {spec.name: spec.addresses[0] for spec in of.services if spec.addresses}
-    followers = [{"address": at[name], "streams": copy.streams, "awaited": copy.awaited} for name, copy in survey.copies.items()]
-    states = {name: survey.sight.databases[name].value for name in of.databases}
+    followers = [
+        {"address": at[name], "streams": copy.streams, "synchronous": copy.synchronous}
+        for name, copy in cluster_status.replicas.items()
+    ]
+    states = {name: cluster_status.view.databases[name].value for name in of.databases}
     nodes = {
-        name: {"state": each.state, "well": each.is_well, "candidate": each.is_candidate, "voice": each.has_voice}
-        for name, each in (survey.judgements or {}).items()
+        name: {"state": each.state, "well": each.is_healthy, "candidate": each.is_promotable, "voice": each.votes}
+        for name, each in (cluster_status.node_states or {}).items()
     }
     return [
         *(
             said(0, "database", name, {"state": state, "followers": followers if state == "primary" else []})
             for name, state in states.items()
         ),
-        *(said(0, "statistics", name, dict(used)) for name, used in survey.backends.items()),
-        *(balancer(0, name, holds=name in survey.sight.holders) for name in of.balancers),
-        said(0, "route", "route", {"name": "".join(survey.sight.holders)}),
-        said(0, "monitor", "monitor", {"needed": survey.acknowledgers, "nodes": nodes} if survey.judgements else None),
+        *(said(0, "statistics", name, dict(used)) for name, used in cluster_status.backends.items()),
+        *(balancer(0, name, holds=name in cluster_status.view.vip_claimants) for name in of.balancers),
+        said(0, "route", "route", {"name": "".join(cluster_status.view.vip_claimants)}),
+        said(
+            0,
+            "monitor",
+            "monitor",
+            {"needed": cluster_status.acknowledgers, "nodes": nodes} if cluster_status.node_states else None,
+        ),
     ]
 
 
 @pytest.mark.parametrize("of", all_stages(), ids=lambda stage: stage.project)
 def test_stage_that_is_whole_has_the_margins_that_its_map_shows(of: Stage) -> None:
-    whole = evidence(of, started(of), surveyed(of))
+    whole = evidence(of, started(of), cluster_status_of(of))
     assert replay(of, heard(of), START_NS) == [Reserve(0.0, margins(whole), working(whole), tuple(sorted(idle(whole))))]
     assert idle(whole) == frozenset()
 
@@ -187,7 +198,7 @@ def test_stage_without_a_balancer_has_nothing_in_reserve_and_nobody_is_asked(of:
 
 def test_only_database_that_is_silent_takes_the_service_and_with_it_every_reserve() -> None:
     alone = find("3")
-    seen = replay(alone, [*heard(alone), said(2, "database", "db", {"state": "silent", "followers": []})], START_NS)
+    seen = replay(alone, [*heard(alone), said(2, "database", "db", {"state": "unreachable", "followers": []})], START_NS)
     assert [each.margins for each in seen] == [{BALANCER: 0, WEB: 1, DATABASE: 0}, {BALANCER: 0, WEB: 0, DATABASE: 0}]
 
 
@@ -195,8 +206,8 @@ CHANGES = st.lists(
     st.tuples(
         st.integers(0, 50),
         st.sampled_from([
-            database(0, "db1", "silent"), database(0, "db1", "primary"), database(0, "db1", "standby"), database(0, "db2", "primary", "db1"),
-            database(0, "db2", "silent"), monitor(0, db1="secondary", db2="primary"), said(0, "monitor", "monitor", None), *WHOLE,
+            database(0, "db1", "unreachable"), database(0, "db1", "primary"), database(0, "db1", "standby"), database(0, "db2", "primary", "db1"),
+            database(0, "db2", "unreachable"), monitor(0, db1="secondary", db2="primary"), said(0, "monitor", "monitor", None), *WHOLE,
             statistics(0, "lb1"), statistics(0, "lb2", web1=True, web2=False), balancer(0, "lb1", answers=False), balancer(0, "lb2", holds=True),
         ]),
     ),
@@ -265,34 +276,40 @@ def exposures(*events: Event, since_s: float | None = 2.0, until_s: float | None
 
 def test_exposure_is_the_time_without_a_margin_from_the_fault_on() -> None:
     found = exposures(event(-0.2, web=1, database=1), event(3, web=1, database=0), event(7.5, web=1, database=1))
-    assert found["database"] == TierExposure("database", boxes=2, left=1, margin=1, exposed_s=4.5, spans=((3.0, 7.5),))
-    assert found["web"] == TierExposure("web", boxes=2, left=2, margin=1, exposed_s=0.0)
+    assert found["database"] == TierExposure(
+        "database", boxes=2, working=1, failures_tolerated=1, without_redundancy_s=4.5, spans=((3.0, 7.5),)
+    )
+    assert found["web"] == TierExposure("web", boxes=2, working=2, failures_tolerated=1, without_redundancy_s=0.0)
 
 
 def test_what_was_missing_before_the_fault_counts_only_from_there() -> None:
     found = exposures(event(0, web=0), event(5, web=1), since_s=2.0)
     assert found["web"].spans == ((2.0, 5.0),)
-    assert exposures(event(0, web=0), event(5, web=1), since_s=None)["web"].exposed_s == 5.0
+    assert exposures(event(0, web=0), event(5, web=1), since_s=None)["web"].without_redundancy_s == 5.0
 
 
 def test_tier_that_never_had_any_reserve_lost_none() -> None:
     found = exposures(event(0, web=1, balancer=0), event(3, web=0, balancer=0), event(4, web=1, balancer=0))
-    assert (found["balancer"].exposed_s, found["balancer"].spans, found["balancer"].margin) == (None, (), 0)
+    assert (found["balancer"].without_redundancy_s, found["balancer"].spans, found["balancer"].failures_tolerated) == (
+        None,
+        (),
+        0,
+    )
 
 
 def test_reserve_that_is_not_back_when_the_load_ends_is_a_lower_bound() -> None:
     found = exposures(event(0, web=1, database=1), event(4, web=0, database=0), event(5, web=1, database=0))
-    assert (found["database"].exposed_s, found["database"].censored) == (6.0, True)
-    assert (found["web"].exposed_s, found["web"].censored) == (1.0, False)
+    assert (found["database"].without_redundancy_s, found["database"].censored) == (6.0, True)
+    assert (found["web"].without_redundancy_s, found["web"].censored) == (1.0, False)
 
 
 def test_what_was_left_is_what_there_was_for_most_of_the_time_and_not_in_passing() -> None:
     at_work = ((0, 1, 2), (3, 0, 1), (3.2, 0, 0), (3.3, 0, 1), (8, 0, 0), (8.1, 0, 2), (9, 1, 2))
     events = [as_event(Reserve(at_s, {DATABASE: margin}, {DATABASE: boxes}), 0.1) for at_s, margin, boxes in at_work]
-    assert exposures(*events)["database"].left == 1
+    assert exposures(*events)["database"].working == 1
     in_passing = ((0, 1, 2), (3, 0, 0), (3.1, 0, 1), (3.2, 0, 0), (3.3, 0, 2), (5, 1, 2))
     events = [as_event(Reserve(at_s, {DATABASE: margin}, {DATABASE: boxes}), 0.1) for at_s, margin, boxes in in_passing]
-    assert exposures(*events)["database"].left == 2
+    assert exposures(*events)["database"].working == 2
 
 
 def test_spans_that_meet_are_one() -> None:
@@ -302,7 +319,7 @@ def test_spans_that_meet_are_one() -> None:
     assert found["web"].spans == ((3.0, 6.0),)
 
 
-@pytest.mark.parametrize("events", [(), (Event(0.0, "databases", "db1=primary spare=1"), *EVENTS)])
+@pytest.mark.parametrize("events", [(), (Event(0.0, "databases", "db1=primary promotable_standbys=1"), *EVENTS)])
 def test_journal_from_before_anybody_looked_has_no_exposure(events: tuple[Event, ...]) -> None:
     whole = measure_trial(record(events=events or EVENTS), (), has_fault=True)
     assert (whole.exposure, whole.exposure_period_s) == ((), None)
@@ -317,7 +334,7 @@ def test_trial_has_its_exposure() -> None:
     reserves = (event(-0.5, web=1), event(2.1, web=0), event(5.4, web=1))
     whole = measure_trial(record(events=(*EVENTS, *reserves)), (), has_fault=True)
     [web] = whole.exposure
-    assert web.exposed_s == pytest.approx(3.3)
+    assert web.without_redundancy_s == pytest.approx(3.3)
     assert whole.exposure_period_s == 0.1
 
 
@@ -335,9 +352,9 @@ def test_exposure_is_what_looking_every_second_counts(steps: list[tuple[int, int
         return next((margin for at_s, margin in reversed(steps) if at_s <= second), None)
 
     if not any(margin for _, margin in steps):
-        assert found[0].exposed_s is None
+        assert found[0].without_redundancy_s is None
     else:
-        assert found[0].exposed_s == sum(margin_at(second) == 0 for second in range(since_s, until_s))
+        assert found[0].without_redundancy_s == sum(margin_at(second) == 0 for second in range(since_s, until_s))
         assert found[0].censored == (more_s > 0 and margin_at(until_s - 1) == 0)
 
 

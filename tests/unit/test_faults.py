@@ -6,16 +6,17 @@ from time import monotonic
 
 import pytest
 
-from lab.engine import ExecResult
+from lab.engine.engine import ExecResult
 from lab.errors import UsageError
-from lab.faults import FAULTS, OF_A_BOX, Hands, Victim, proof
+from lab.faults import FAULTS, OF_A_BOX, BoxControl, InjectionTarget, proof
 from lab.faults.base import Beside
-from lab.model import Box, FaultKind, Link, UndoAction
+from lab.model.fault import FaultKind, UndoAction
+from lab.model.topology import Box, Link
 from tests.unit.helpers import box
 
 LATER = "2026-01-31T12:00:09Z"
 LINKS = (Link("edge", "198.18.0.21", "02:42:c6:12:00:15", ("web1",)), Link("app", "198.18.1.21", "", ("web1",)))
-UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.CUTOFF: UndoAction.RECONNECT, FaultKind.WIPE: UndoAction.CREATE}
+UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.DISCONNECT: UndoAction.RECONNECT, FaultKind.WIPE: UndoAction.CREATE}
 UNDO |= dict.fromkeys((FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.LOSS), UndoAction.UNFILTER)
 UNDO |= dict.fromkeys((FaultKind.DELAY, FaultKind.BANDWIDTH), UndoAction.UNSHAPE)
 
@@ -63,15 +64,15 @@ class FakeHands:
         raise AssertionError("these faults need no helper")
 
 
-def victim(target: str = "web") -> Victim:
-    return Victim.of(box(), target)
+def victim(target: str = "web") -> InjectionTarget:
+    return InjectionTarget.of(box(), target)
 
 
-def proved(kind: FaultKind, now: Box | None, *answers: ExecResult, of: Victim | None = None) -> bool:
-    hands: Hands = FakeHands(now, *answers)
-    bite = FAULTS[kind].prove(hands, of or victim())
-    assert "web1" in bite.evidence
-    return bite.proved
+def proved(kind: FaultKind, now: Box | None, *answers: ExecResult, of: InjectionTarget | None = None) -> bool:
+    control: BoxControl = FakeHands(now, *answers)
+    verification = FAULTS[kind].prove(control, of or victim())
+    assert "web1" in verification.evidence
+    return verification.proved
 
 
 def test_every_kind_that_breaks_something_has_a_fault() -> None:
@@ -81,10 +82,10 @@ def test_every_kind_that_breaks_something_has_a_fault() -> None:
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("status", ["exited", "paused", "restarting", "created", "dead"])
 def test_what_does_not_run_cannot_fail(kind: FaultKind, status: str) -> None:
-    hands = FakeHands(None)
+    control = FakeHands(None)
     with pytest.raises(UsageError, match=f"web1 is {status}, not running"):
-        FAULTS[kind].prepare(hands, Victim.of(box(status=status), "web"))
-    assert hands.done == []
+        FAULTS[kind].prepare(control, InjectionTarget.of(box(status=status), "web"))
+    assert control.done == []
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -96,11 +97,11 @@ def test_undo_names_box_and_how(kind: FaultKind) -> None:
 
 @pytest.mark.parametrize("kind", [FaultKind.KILL, FaultKind.STOP, FaultKind.PAUSE, FaultKind.RESTART])
 def test_fault_does_the_one_thing_to_the_one_box(kind: FaultKind) -> None:
-    hands = FakeHands(box())
-    prepared = FAULTS[kind].prepare(hands, victim())
-    assert hands.done == []
-    FAULTS[kind].inject(hands, prepared)
-    assert hands.done == [f"{kind} web1"]
+    control = FakeHands(box())
+    prepared = FAULTS[kind].prepare(control, victim())
+    assert control.done == []
+    FAULTS[kind].inject(control, prepared)
+    assert control.done == [f"{kind} web1"]
 
 
 @pytest.mark.parametrize("kind", [FaultKind.KILL, FaultKind.STOP])
@@ -125,12 +126,12 @@ def test_proof_of_a_restart() -> None:
 
 
 def test_crash_kills_every_process_of_the_name_from_inside() -> None:
-    hands = FakeHands(box(), ExecResult(0, "42\n43\n"), ExecResult(137, ""))
+    control = FakeHands(box(), ExecResult(0, "42\n43\n"), ExecResult(137, ""))
     fault = FAULTS[FaultKind.CRASH]
-    prepared = fault.prepare(hands, victim())
+    prepared = fault.prepare(control, victim())
     assert prepared.pids == {"42", "43"}
-    fault.inject(hands, prepared)
-    assert hands.done == ["in web1: pgrep -x gunicorn", "in web1: pkill -9 -x gunicorn"]
+    fault.inject(control, prepared)
+    assert control.done == ["in web1: pgrep -x gunicorn", "in web1: pkill -9 -x gunicorn"]
 
 
 def test_crash_needs_a_process() -> None:
@@ -138,7 +139,7 @@ def test_crash_needs_a_process() -> None:
     with pytest.raises(UsageError, match="no process 'gunicorn' runs in web1"):
         fault.prepare(FakeHands(box(), ExecResult(1, "")), victim())
     with pytest.raises(UsageError, match="names no process"):
-        fault.prepare(FakeHands(box()), Victim.of(box(labels={}), "web"))
+        fault.prepare(FakeHands(box()), InjectionTarget.of(box(labels={}), "web"))
 
 
 CRASHED = replace(victim(), pids=frozenset({"42", "43"}))
@@ -158,27 +159,27 @@ def test_box_that_does_not_say_is_no_proof_of_a_crash() -> None:
 
 
 def test_cutoff_notes_how_the_box_was_connected_before_it_pulls_the_cables() -> None:
-    hands, fault = FakeHands(box()), FAULTS[FaultKind.CUTOFF]
-    prepared = fault.prepare(hands, victim())
-    assert hands.done == []
-    fault.inject(hands, prepared)
-    assert hands.done == ["disconnect web1"]
+    control, fault = FakeHands(box()), FAULTS[FaultKind.DISCONNECT]
+    prepared = fault.prepare(control, victim())
+    assert control.done == []
+    fault.inject(control, prepared)
+    assert control.done == ["disconnect web1"]
     # Still known after it is gone, in the order and with the addresses of before.
     assert fault.undo(prepared).links == LINKS
 
 
 def test_other_faults_have_no_cables_to_put_back() -> None:
-    for kind in {fault.kind for fault in OF_A_BOX} - {FaultKind.CUTOFF, FaultKind.CRASH}:
+    for kind in {fault.kind for fault in OF_A_BOX} - {FaultKind.DISCONNECT, FaultKind.CRASH}:
         assert FAULTS[kind].undo(FAULTS[kind].prepare(FakeHands(box()), victim())).links == ()
 
 
 def test_box_without_a_network_cannot_be_cut_off() -> None:
     with pytest.raises(UsageError, match="web1 is on no network"):
-        FAULTS[FaultKind.CUTOFF].prepare(FakeHands(box(), connected=()), victim())
+        FAULTS[FaultKind.DISCONNECT].prepare(FakeHands(box(), connected=()), victim())
 
 
 @pytest.mark.parametrize(
-    ("now", "connected", "bitten"),
+    ("now", "connected", "verified"),
     [
         (box(), (), True),
         (box(), LINKS[1:], False),
@@ -187,23 +188,23 @@ def test_box_without_a_network_cannot_be_cut_off() -> None:
         (None, (), False),
     ],
 )
-def test_proof_of_a_cutoff(now: Box | None, connected: tuple[Link, ...], bitten: bool) -> None:
-    bite = FAULTS[FaultKind.CUTOFF].prove(FakeHands(now, connected=connected), victim())
-    assert bite.proved is bitten
-    assert "web1" in bite.evidence
+def test_proof_of_a_cutoff(now: Box | None, connected: tuple[Link, ...], verified: bool) -> None:
+    verification = FAULTS[FaultKind.DISCONNECT].prove(FakeHands(now, connected=connected), victim())
+    assert verification.proved is verified
+    assert "web1" in verification.evidence
 
 
 def test_evidence_of_a_cutoff_names_the_networks_that_are_left() -> None:
-    assert "on app" in FAULTS[FaultKind.CUTOFF].prove(FakeHands(box(), connected=LINKS[1:]), victim()).evidence
-    assert "on no network" in FAULTS[FaultKind.CUTOFF].prove(FakeHands(box(), connected=()), victim()).evidence
+    assert "on app" in FAULTS[FaultKind.DISCONNECT].prove(FakeHands(box(), connected=LINKS[1:]), victim()).evidence
+    assert "on no network" in FAULTS[FaultKind.DISCONNECT].prove(FakeHands(box(), connected=()), victim()).evidence
 
 
 def test_wipe_kills_before_it_removes() -> None:
     """So that the box fails at one instant, as a killed one does, however long its removal takes."""
-    hands, fault = FakeHands(box()), FAULTS[FaultKind.WIPE]
-    fault.inject(hands, fault.prepare(hands, victim()))
-    assert hands.done == ["kill web1", "remove web1"]
-    assert fault.prove(hands, victim()).proved
+    control, fault = FakeHands(box()), FAULTS[FaultKind.WIPE]
+    fault.inject(control, fault.prepare(control, victim()))
+    assert control.done == ["kill web1", "remove web1"]
+    assert fault.prove(control, victim()).proved
 
 
 def test_proof_of_a_wipe() -> None:
@@ -226,20 +227,20 @@ class LateHands(FakeHands):
 
 
 def test_proof_is_waited_for_and_ends_with_the_first() -> None:
-    hands = LateHands(bites_at=3)
-    bite = proof(FAULTS[FaultKind.KILL], hands, victim(), timeout_s=5)
-    assert bite.proved
-    assert bite.evidence == "web1 is exited, exit code 137"
-    assert hands.looks == 3
+    control = LateHands(bites_at=3)
+    verification = proof(FAULTS[FaultKind.KILL], control, victim(), timeout_s=5)
+    assert verification.proved
+    assert verification.evidence == "web1 is exited, exit code 137"
+    assert control.looks == 3
 
 
 def test_proof_that_does_not_come_is_the_last_look() -> None:
-    hands, since = LateHands(bites_at=10_000), monotonic()
-    bite = proof(FAULTS[FaultKind.KILL], hands, victim(), timeout_s=0.2)
-    assert not bite.proved
-    assert bite.evidence == "web1 is running, exit code 0"
+    control, since = LateHands(bites_at=10_000), monotonic()
+    verification = proof(FAULTS[FaultKind.KILL], control, victim(), timeout_s=0.2)
+    assert not verification.proved
+    assert verification.evidence == "web1 is running, exit code 0"
     assert monotonic() - since >= 0.2
-    assert hands.looks > 1
+    assert control.looks > 1
 
 
 @pytest.mark.parametrize(
@@ -248,4 +249,4 @@ def test_proof_that_does_not_come_is_the_last_look() -> None:
 )
 def test_box_in_several_roles_has_a_process_for_each(target: str, process: str) -> None:
     labels = {"lab.process": "supervisord", "lab.process.web": "gunicorn", "lab.process.db": "postgres"}
-    assert Victim.of(box("box", roles=("box", "web", "db"), labels=labels), target).process == process
+    assert InjectionTarget.of(box("box", roles=("box", "web", "db"), labels=labels), target).process == process

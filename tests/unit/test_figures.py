@@ -15,13 +15,13 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import experiments, stages
+from lab.analysis import matrix as matrices
+from lab.analysis.run_document import as_document
 from lab.errors import UsageError
-from lab.journal import RunJournal
-from lab.model import RunInfo, TrialRecord
-from lab.report import matrix as matrices
-from lab.report.document import as_document
-from lab.stages import ROOT
+from lab.model.history import RunInfo, TrialRecord
+from lab.spec import experiments, stages
+from lab.spec.stages import ROOT
+from lab.store.runs import RunJournal
 from scripts import figures, measured
 from scripts.figures import Source, documents, filled, marks
 from scripts.measured import Count, Fingerprint, Machine, Measured, Sample, fingerprint_of, text
@@ -310,9 +310,9 @@ def test_add_names_the_second_file_of_a_stage_and_refuses_what_is_not_the_labs(t
     )
     CliRunner().invoke(figures.cli, ["add", str(run)], catch_exceptions=False)
     assert set(measured.read(folder / "4-automatic-kill-primary.json").stage_fingerprint) == {"4:automatic"}
-    guest = kept(tmp_path / "b", record(), stage=0, stage_folder="own-x", url="http://x/")
+    foreign = kept(tmp_path / "b", record(), stage=0, stage_folder="own-x", url="http://x/")
     with pytest.raises(UsageError, match="somebody else's stack"):
-        CliRunner().invoke(figures.cli, ["add", str(guest), "--name", "x"], catch_exceptions=False)
+        CliRunner().invoke(figures.cli, ["add", str(foreign), "--name", "x"], catch_exceptions=False)
 
 
 def test_add_compare_reads_the_runs_of_the_cells(tmp_path: Path, folder: Path) -> None:

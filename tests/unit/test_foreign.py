@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.foreign import ACT_S, Act, Said, Struck, returns
+from lab.checker.foreign_actions import ACT_S, Act, Said, Struck, returns
 
 NEVER_HEALED_S = 100.0
 DB = Struck("db", 2.0)

@@ -9,9 +9,9 @@ from time import time
 
 import pytest
 
-from lab.engine import wait_until
+from lab.engine.sidecar import SHELL, Helper
 from lab.errors import LabError
-from lab.helper import SHELL, Helper
+from lab.process import wait_until
 
 
 def started(*command: str) -> tuple[subprocess.Popen[bytes], Helper]:

@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
-from lab import images
-from lab.engine import Engine
-from lab.images import SOURCES, build, outdated, source_digest
-from lab.stages import ROOT
+from lab.cluster import images
+from lab.cluster.images import SOURCES, build, outdated, source_digest
+from lab.engine.engine import Engine
+from lab.spec.stages import ROOT
 
 
 class FakeEngine:

@@ -9,19 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from lab import journal
 from lab.errors import PreflightError, UsageError
-from lab.journal import RunJournal, UndoLedger, read_run
-from lab.model import DatabaseAudit, Link, Overload, TrialRecord, Undo, UndoAction
-from lab.stages import ROOT
+from lab.model.experiment import Overload
+from lab.model.fault import Undo, UndoAction
+from lab.model.history import DatabaseAudit, TrialRecord
+from lab.model.topology import Link
+from lab.spec.stages import ROOT
+from lab.store import lock, paths, runs
+from lab.store.runs import RunJournal, read_run
+from lab.store.undo_log import UndoLedger
 from tests.unit.helpers import record, run_info
 
 HOLD = """
 import sys
 from pathlib import Path
-from lab import journal
-journal.STATE_FOLDER = Path(sys.argv[1])
-with journal.exclusive("lab run 3 kill-web"):
+from lab.store import lock, paths
+paths.STATE_FOLDER = Path(sys.argv[1])
+with lock.exclusive("lab run 3 kill-web"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -44,7 +48,7 @@ def test_open_fault_survives_the_controller(tmp_path: Path) -> None:
 def test_cables_that_were_pulled_survive_the_controller(tmp_path: Path) -> None:
     links = (Link("edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "balancer")), Link("app", "", "", ()))
     file = tmp_path / "undo.jsonl"
-    opened = UndoLedger(file).open(replace(undo("lb1", UndoAction.RECONNECT), links=links), "cutoff")
+    opened = UndoLedger(file).open(replace(undo("lb1", UndoAction.RECONNECT), links=links), "disconnect")
     assert UndoLedger(file).entries() == [opened]
     assert opened.undo.links == links
 
@@ -193,20 +197,20 @@ def test_latest_links_may_be_moved_with_the_results(tmp_path: Path) -> None:
 
 
 def test_find_run_by_path_and_below_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "RESULTS_FOLDER", tmp_path)
+    monkeypatch.setattr(paths, "RESULTS_FOLDER", tmp_path)
     folder = RunJournal(run_info()).folder
     assert folder.is_relative_to(tmp_path)
     for name in ("latest", "3-load-balancer/kill-web/latest", "3-load-balancer/kill-web/20260131T120000Z", str(folder)):
-        assert journal.find_run(name) == folder
+        assert runs.find_run(name) == folder
 
 
 @pytest.mark.parametrize("name", ["latest", "nosuch", "3-load-balancer", ""])
 def test_find_run_names_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(journal, "RESULTS_FOLDER", tmp_path)
+    monkeypatch.setattr(paths, "RESULTS_FOLDER", tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "3-load-balancer").mkdir()
     with pytest.raises(UsageError, match=f"there is no run '{name}'"):
-        journal.find_run(name)
+        runs.find_run(name)
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"plan": {}, "expectations": [], "surprise": 1}'])
@@ -246,7 +250,7 @@ def test_result_is_written_whole(tmp_path: Path) -> None:
 
 
 def test_second_controller_is_refused_until_the_first_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "STATE_FOLDER", tmp_path)
+    monkeypatch.setattr(paths, "STATE_FOLDER", tmp_path)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -254,20 +258,20 @@ def test_second_controller_is_refused_until_the_first_ends(tmp_path: Path, monke
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         busy = f"the lab is busy: lab run 3 kill-web .process {holder.pid}."
-        with pytest.raises(PreflightError, match=busy), journal.exclusive("lab heal"):
+        with pytest.raises(PreflightError, match=busy), lock.exclusive("lab heal"):
             pass
     finally:
         holder.kill()
         holder.communicate()
     # Its end freed the lock, though it was killed.
-    with journal.exclusive("lab heal"):
+    with lock.exclusive("lab heal"):
         assert "lab heal" in (tmp_path / "lock").read_text()
     assert (tmp_path / "lock").read_text() == ""
 
 
 def test_failing_command_frees_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "STATE_FOLDER", tmp_path)
-    with pytest.raises(UsageError, match="some failure"), journal.exclusive("lab up 3"):
+    monkeypatch.setattr(paths, "STATE_FOLDER", tmp_path)
+    with pytest.raises(UsageError, match="some failure"), lock.exclusive("lab up 3"):
         raise UsageError("some failure")
-    with journal.exclusive("lab up 3"):
+    with lock.exclusive("lab up 3"):
         pass

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.ledger import audit_writes
-from lab.model import DatabaseAudit, WritesAudit
+from lab.checker.audit import audit_writes
+from lab.model.history import DatabaseAudit
+from lab.model.result import WritesAudit
 from tests.unit.helpers import write
 
 KEYS = st.sampled_from([f"k-{number}" for number in range(8)])
@@ -18,7 +19,7 @@ OUTCOMES = st.dictionaries(KEYS, st.sampled_from(["ok", "fail", "info"]))
 def test_all_is_well() -> None:
     audit = audit_writes([write("a"), write("b")], {"db": {"a": 1, "b": 1}})
     assert (audit.attempted, audit.acknowledged, audit.complete) == (2, 2, True)
-    assert (audit.lost, audit.unexpected, audit.duplicate, audit.recovered) == (0, 0, 0, 0)
+    assert (audit.lost, audit.unexpected, audit.duplicate, audit.indeterminate_committed) == (0, 0, 0, 0)
 
 
 def test_acknowledged_and_in_no_database_is_lost() -> None:
@@ -50,7 +51,7 @@ def test_copies_on_replicas_are_no_duplicates() -> None:
 
 def test_unknown_and_found_is_recovered() -> None:
     audit = audit_writes([write("a", "info"), write("b", "info")], {"db1": {"a": 1}, "db2": {"a": 1}})
-    assert (audit.recovered, audit.unexpected, audit.lost) == (1, 0, 0)
+    assert (audit.indeterminate_committed, audit.unexpected, audit.lost) == (1, 0, 0)
 
 
 def test_unreadable_database_leaves_the_audit_open() -> None:
@@ -82,7 +83,7 @@ def test_what_is_held_is_acknowledged_recovered_or_unexpected(outcomes: dict[str
         [write(key, outcome) for key, outcome in outcomes.items()], {f"db{n}": orders for n, orders in enumerate(databases)}
     )
     held = {key for orders in databases for key, count in orders.items() if count}
-    assert len(held) == (audit.acknowledged - audit.lost) + audit.recovered + audit.unexpected
+    assert len(held) == (audit.acknowledged - audit.lost) + audit.indeterminate_committed + audit.unexpected
 
 
 # Where it is known which database users are served from
@@ -183,11 +184,11 @@ def test_what_a_standby_holds_changes_nothing_but_what_differs(
 ) -> None:
     alone = audit_writes([write(key, said) for key, said in outcomes.items()], {"db1": primary}, {"db1": SERVED})
     audit = held(outcomes, primary, standby)
-    assert (audit.lost_keys, audit.duplicate, audit.unexpected, audit.recovered) == (
+    assert (audit.lost_keys, audit.duplicate, audit.unexpected, audit.indeterminate_committed) == (
         alone.lost_keys,
         alone.duplicate,
         alone.unexpected,
-        alone.recovered,
+        alone.indeterminate_committed,
     )
     assert set(audit.lost_keys) == {key for key, said in outcomes.items() if said == "ok" and not primary.get(key)}
     assert audit.writes_differing == sum(primary.get(key, 0) != standby.get(key, 0) for key in {*primary, *standby})

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import InconclusiveError
-from lab.load import COLUMNS, Clock, Load, best_clock, drift
-from lab.model import Arrival, LoadPlan
+from lab.load.load import COLUMNS, Clock, Load, best_clock, drift
+from lab.model.experiment import LoadPlan
+from lab.model.history import Arrival
 from tests.unit.helpers import box
 from tests.unit.played import PlayedEngine
 

@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from lab.model import TrialResult
+from lab.model.result import TrialResult
 from lab.report import files
 from lab.report.terminal import trials_table
 from lab.report.words import lost_trials

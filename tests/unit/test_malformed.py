@@ -16,22 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lab import conclusion, experiments, journal, own, stages
-from lab.campaign import Kept
-from lab.cli import main
-from lab.errors import (
-    EXIT_HEAL_FAILED,
-    EXIT_HELD,
-    EXIT_PREFLIGHT,
-    EXIT_USAGE,
-    LabError,
-    UsageError,
-    is_harmless,
-)
-from lab.journal import UndoLedger
-from lab.report import matrix
-from lab.report.document import rebuild
-from lab.stages import ROOT
+from lab.analysis import conclusion, matrix
+from lab.analysis.run_document import rebuild
+from lab.campaign.campaign import Kept
+from lab.cli.main import main
+from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE, LabError, UsageError, is_harmless
+from lab.spec import experiments, own_stack, stages
+from lab.spec.stages import ROOT
+from lab.store import runs, started, undo_log
+from lab.store.undo_log import UndoLedger
+from tests.unit.helpers import use_engine
 from tests.unit.played import PlayedEngine
 
 CORPUS = ROOT / "tests" / "malformed"
@@ -59,9 +53,8 @@ Lab = Callable[..., Done]
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Lab:
     """Runs a command in this process; state and results are kept elsewhere, and no Docker Engine answers."""
-    monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path / "state")
-    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
-    monkeypatch.setattr("lab.report.matrix.RESULTS_FOLDER", tmp_path / "results")
+    monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path / "state")
+    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
 
     def run(*arguments: str) -> Done:
@@ -155,8 +148,8 @@ def test_stage_file(file: Path) -> None:
 
 @pytest.mark.parametrize("file", all_in("own"))
 def test_settings_of_an_own_stack(file: Path) -> None:
-    project = own.Project("shop", file, ("app", "lb"))
-    said, message = right_of(file)[1], check_one_line(lambda: own.read_settings(file, project))
+    project = own_stack.Project("shop", file, ("app", "lb"))
+    said, message = right_of(file)[1], check_one_line(lambda: own_stack.read_settings(file, project))
     assert said in message
     assert bool(said) == bool(message)
 
@@ -265,7 +258,7 @@ def test_run_whose_frame_is_none(lab: Lab, tmp_path: Path, content: str) -> None
 
 
 ARRIVAL = (
-    '{"number":0,"kind":"read","at_s":%s,"lag_s":0.0,"done_s":%s,"result":"ok","outcome":"ok","status":200,'
+    '{"number":0,"kind":"read","at_s":%s,"lag_s":0.0,"done_s":%s,"error_class":"ok","effect":"ok","status":200,'
     '"by":"web1","via":"lb","key":"","new_connection":false}\n'
 )
 
@@ -419,7 +412,7 @@ def test_strange_note_stops_what_would_break_more(lab: Lab, tmp_path: Path, stra
 @pytest.mark.parametrize("strange", STRANGE)
 def test_strange_note_does_not_stop_heal(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strange: Any) -> None:
     engine = PlayedEngine([])
-    monkeypatch.setattr("lab.cli.Engine", lambda: engine)
+    use_engine(monkeypatch, lambda: engine)
     noted(tmp_path, {**NOTE, "id": "another"}, strange)
     check_refused_with_words(lab("heal"), EXIT_HEAL_FAILED, "undo.jsonl:2 is no note")
     # What could be read is undone, and noted as that; what could not stays.
@@ -438,7 +431,7 @@ def check_refused_with_words(done: Done, code: int, said: str) -> None:
 
 
 def test_folder_in_the_place_of_the_notes(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.cli.Engine", lambda: PlayedEngine([]))
+    use_engine(monkeypatch, lambda: PlayedEngine([]))
     (tmp_path / "state" / "undo.jsonl").mkdir(parents=True)
     check_refused(lab("run", "3", "kill-web", "--dry-run"), EXIT_PREFLIGHT, "undo.jsonl cannot be read")
     check_refused_with_words(lab("heal"), EXIT_HEAL_FAILED, "undo.jsonl cannot be read")
@@ -450,7 +443,7 @@ def test_folder_in_the_place_of_the_notes(lab: Lab, tmp_path: Path, monkeypatch:
 def test_note_that_was_cut_short_is_told_and_passed_over(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
-    monkeypatch.setattr("lab.cli.Engine", lambda: PlayedEngine([]))
+    use_engine(monkeypatch, lambda: PlayedEngine([]))
     file = noted(tmp_path, cut, {**NOTE, "id": "after it"})
     done = lab("run", "3", "kill-web", "--dry-run")
     assert done.code == EXIT_HELD
@@ -462,7 +455,7 @@ def test_note_that_was_cut_short_is_told_and_passed_over(
 
 def test_note_of_another_version_that_was_closed_is_no_longer_strange(tmp_path: Path) -> None:
     ledger = UndoLedger(noted(tmp_path, {**NOTE, "undo": {"action": "defrost"}}, {"id": NOTE["id"], "closed": True}))
-    assert ledger.notes() == journal.Notes((), (), ())
+    assert ledger.notes() == undo_log.Notes((), (), ())
 
 
 # Schedules
@@ -476,7 +469,7 @@ def test_note_of_another_version_that_was_closed_is_no_longer_strange(tmp_path: 
         {"rounds": "all"},
         {"every_s": 1e12},
         {"every_s": "45"},
-        {"repair": {"policy": "prayer", "after_s": 2.0}},
+        {"repair": {"policy": "prayer", "delay_s": 2.0}},
         {"repair": None},
         {"stage": "\x1b[2J"},
         {"rate_per_s": float("nan")},
@@ -502,7 +495,7 @@ KEYS = [
     "expect",
     "given",
     "repair",
-    "observe_s",
+    "fault_duration_s",
     "at_most",
     "<<",
     "?",
@@ -540,7 +533,19 @@ GOOD_EXPERIMENT = "title: t\nquestion: q\nfault: kill\ntarget: web\nexpect: {wri
 @ANYWHERE
 @given(
     key=st.sampled_from(
-        ["title", "fault", "target", "given", "before", "steps", "operator", "repair", "observe_s", "after_s", "expect"]
+        [
+            "title",
+            "fault",
+            "target",
+            "preconditions",
+            "initial_faults",
+            "steps",
+            "operator",
+            "repair",
+            "fault_duration_s",
+            "cooldown_s",
+            "expect",
+        ]
     ),
     value=JSON,
 )
@@ -572,7 +577,7 @@ RUN = json.loads((SEED / "run" / "run.json").read_text())
 @given(path=st.sampled_from(paths_of(RUN)), value=JSON)
 def test_anything_in_the_frame_of_a_run(tmp_path: Path, path: tuple[Any, ...], value: Any) -> None:
     written(tmp_path, "run.json", json.dumps(put(RUN, path, value)))
-    check_one_line(lambda: journal.read_run(tmp_path))
+    check_one_line(lambda: runs.read_run(tmp_path))
 
 
 @ANYWHERE
@@ -649,13 +654,13 @@ def test_progress_of_a_campaign_names_its_line(tmp_path: Path, line: Any, said: 
 
 
 def test_what_a_stage_was_started_from_may_be_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path)
+    monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path)
     stage = stages.find("3")
     (tmp_path / stage.project).write_bytes(b"\xff\xfe")
-    assert journal.started_from(stage) != ""
+    assert started.started_from(stage) != ""
     (tmp_path / stage.project).unlink()
     (tmp_path / stage.project).mkdir()
-    assert journal.started_from(stage) == ""
+    assert started.started_from(stage) == ""
 
 
 def test_help_is_given_whatever_is_noted(lab: Lab, tmp_path: Path) -> None:

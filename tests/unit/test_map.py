@@ -12,23 +12,24 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab import roles
-from lab.model import Box, Copy, DatabaseState, ServiceSpec, Stage, Survey
-from lab.redundancy import Tier
-from lab.report.map import GONE, WIDTH, Chart, as_document, behind, box_document, lines, show
-from lab.stages import ROOT, all_stages, find
-from tests.unit.helpers import COPY, NODE, stage, started, surveyed
+from lab.checker.redundancy import Tier
+from lab.model.observation import ClusterStatus, DatabaseState, ReplicaStatus
+from lab.model.topology import Box, ServiceSpec, Stage
+from lab.probe import roles
+from lab.report.topology_map import GONE, WIDTH, Chart, as_document, behind, box_document, lines, show
+from lab.spec.stages import ROOT, all_stages, find
+from tests.unit.helpers import COPY, NODE, cluster_status_of, stage, started
 
 ZONES = find("6")
 
 
-def chart(of: Stage, seen: Survey | None, boxes: Sequence[Box] | None = None, unasked: str = "") -> Chart:
+def chart(of: Stage, seen: ClusterStatus | None, boxes: Sequence[Box] | None = None, unasked: str = "") -> Chart:
     boxes = started(of) if boxes is None else boxes
-    live = roles.with_live_roles(boxes, of, seen.sight) if seen else boxes
+    live = roles.with_live_roles(boxes, of, seen.view) if seen else boxes
     return Chart(of, tuple(live), seen, unasked)
 
 
-def drawn(of: Stage, seen: Survey | None = None, boxes: Sequence[Box] | None = None, unasked: str = "") -> list[str]:
+def drawn(of: Stage, seen: ClusterStatus | None = None, boxes: Sequence[Box] | None = None, unasked: str = "") -> list[str]:
     return [line.plain for line in lines(chart(of, seen, boxes, unasked))]
 
 
@@ -39,7 +40,7 @@ def row(name: str, found: Sequence[str]) -> str:
 
 
 def test_zones_are_blocks_with_their_boxes_in_them() -> None:
-    found = drawn(ZONES, surveyed(ZONES))
+    found = drawn(ZONES, cluster_status_of(ZONES))
     assert found[:3] == ["stage 6 · Multi availability zone", "users' address 198.18.0.10 leads to lb1", ""]
     tops = [number for number, line in enumerate(found) if line.startswith("┌")]
     assert [found[number].strip("┌─┐ ") for number in tops] == ["zone a", "zone b", "zone c"]
@@ -53,7 +54,7 @@ def test_zones_are_blocks_with_their_boxes_in_them() -> None:
 
 
 def test_every_line_of_a_box_says_role_condition_and_what_else_there_is() -> None:
-    found = drawn(ZONES, surveyed(ZONES))
+    found = drawn(ZONES, cluster_status_of(ZONES))
     assert row("lb1", found) == "lb1 lb.active running users come here; 3 of 3 web boxes"
     assert row("lb2", found) == "lb2 lb.passive running ready; 3 of 3 web boxes"
     assert row("web1", found) == "web1 web running"
@@ -78,7 +79,7 @@ def test_regions_hold_zones_and_the_witness_has_none() -> None:
         for name, (region, zone) in places.items()
     ]
     world = replace(find("5"), number=7, title="Multi region", services=tuple(specs))
-    found = drawn(world, surveyed(world))
+    found = drawn(world, cluster_status_of(world))
     titles = [(line.index("┌"), line.strip("│┌─┐ ")) for line in found if "┌" in line]
     assert titles == [(0, "region eu"), (2, "zone a"), (2, "zone b"), (0, "region us"), (2, "zone a"), (0, "region witness")]
     eu = found[
@@ -93,7 +94,7 @@ def test_regions_hold_zones_and_the_witness_has_none() -> None:
 
 
 def test_stage_without_zones_is_a_list_from_the_users_inwards() -> None:
-    found = drawn(stage(), surveyed(stage()))
+    found = drawn(stage(), cluster_status_of(stage()))
     assert not any("─" in line for line in found)
     assert [line.split()[0] for line in found[3:8]] == ["lb", "web1", "web2", "db", "internet"]
     assert row("lb", found) == "lb lb running 2 of 2 web boxes"
@@ -112,7 +113,7 @@ def test_stage_without_zones_is_a_list_from_the_users_inwards() -> None:
     ],
 )
 def test_box_that_is_not_well_is_marked_without_colour(state: dict[str, Any], word: str) -> None:
-    found = drawn(ZONES, surveyed(ZONES), started(ZONES, web2=state))
+    found = drawn(ZONES, cluster_status_of(ZONES), started(ZONES, web2=state))
     [line] = [line for line in found if " web2 " in line]
     assert line.startswith("│ ! web2")
     assert row("web2", found) == f"! web2 web {word}"
@@ -121,27 +122,27 @@ def test_box_that_is_not_well_is_marked_without_colour(state: dict[str, Any], wo
 
 def test_box_that_is_not_there_at_all_keeps_its_place() -> None:
     whole = started(ZONES)
-    found = drawn(ZONES, surveyed(ZONES), [box for box in whole if box.service != "db3"])
+    found = drawn(ZONES, cluster_status_of(ZONES), [box for box in whole if box.service != "db3"])
     assert row("db3", found).startswith(f"! db3 db {GONE}")
     assert found.index(next(line for line in found if " db3 " in line)) > found.index(
         next(line for line in found if "zone c" in line)
     )
 
 
-def of_databases(*states: str, **copies: Copy) -> list[str]:
-    seen = surveyed(ZONES).sight
+def of_databases(*states: str, **replicas: ReplicaStatus) -> list[str]:
+    seen = cluster_status_of(ZONES).view
     databases = {f"db{number}": DatabaseState(state) for number, state in enumerate(states, start=1)}
-    return drawn(ZONES, surveyed(ZONES, sight=replace(seen, databases=databases), copies=copies))
+    return drawn(ZONES, cluster_status_of(ZONES, view=replace(seen, databases=databases), replicas=replicas))
 
 
 def test_databases_say_what_they_are_and_how_far_they_are_behind() -> None:
-    lost = Copy(streams=False, awaited=False, behind_bytes=3 * 2**20, behind_s=42.2)
-    frozen = Copy(streams=True, awaited=True, behind_bytes=2048, behind_s=None)
-    found = of_databases("primary", "standby", "silent", db2=lost, db3=frozen)
+    lost = ReplicaStatus(streams=False, synchronous=False, lag_bytes=3 * 2**20, replay_lag_s=42.2)
+    frozen = ReplicaStatus(streams=True, synchronous=True, lag_bytes=2048, replay_lag_s=None)
+    found = of_databases("primary", "standby", "unreachable", db2=lost, db3=frozen)
     assert row("db1", found).endswith("takes orders; 1 follow, 1 awaited")
     assert row("db2", found).endswith("does not follow, 3.0 MiB, 42 s behind")
     assert row("db3", found).endswith("does not answer, 2.0 KiB behind")
-    found = of_databases("waiting", "silent", "silent", db2=Copy(False, False, None, None))
+    found = of_databases("sync_blocked", "unreachable", "unreachable", db2=ReplicaStatus(False, False, None, None))
     assert row("db1", found).endswith("db.primary running takes orders, acknowledges none")
     assert row("db2", found) == "db2 db running does not answer"
 
@@ -171,25 +172,25 @@ def test_how_far_is_behind(count: int, age_s: float | None, words: str) -> None:
     ],
 )
 def test_where_the_address_of_the_users_leads(holders: tuple[str, ...], words: str) -> None:
-    seen = surveyed(ZONES)
-    assert drawn(ZONES, replace(seen, sight=replace(seen.sight, holders=holders)))[1] == f"users' address 198.18.0.10 {words}"
+    seen = cluster_status_of(ZONES)
+    assert drawn(ZONES, replace(seen, view=replace(seen.view, vip_claimants=holders)))[1] == f"users' address 198.18.0.10 {words}"
 
 
 def test_address_that_does_not_move_leads_to_the_box_that_has_it() -> None:
     boxes = started(stage(), lb={"addresses": {"edge": "198.18.0.10"}})
-    assert drawn(stage(), surveyed(stage()), boxes)[1] == "users' address 198.18.0.10 leads to lb"
-    assert drawn(stage(), surveyed(stage()))[1] == "users' address 198.18.0.10 leads nowhere"
+    assert drawn(stage(), cluster_status_of(stage()), boxes)[1] == "users' address 198.18.0.10 leads to lb"
+    assert drawn(stage(), cluster_status_of(stage()))[1] == "users' address 198.18.0.10 leads nowhere"
 
 
 def test_who_uses_whom() -> None:
-    seen = surveyed(ZONES, backends={"lb2": {"web1": True, "web2": False, "web3": False}}, judgements=None)
-    found = drawn(ZONES, replace(seen, sight=replace(seen.sight, holders=("lb2",), answering=("lb2",))))
+    seen = cluster_status_of(ZONES, backends={"lb2": {"web1": True, "web2": False, "web3": False}}, node_states=None)
+    found = drawn(ZONES, replace(seen, view=replace(seen.view, vip_claimants=("lb2",), serving=("lb2",))))
     assert row("lb1", found).endswith("lb.passive running does not answer")
     assert row("lb2", found).endswith("users come here; 1 of 3 web boxes")
     assert any("web3" in line and "gets no requests from lb2" in line for line in found)
     assert row("web1", found).endswith("running")
     assert row("monitor", found).endswith("does not answer")
-    cut_off = replace(seen, sight=replace(seen.sight, answering=()))
+    cut_off = replace(seen, view=replace(seen.view, serving=()))
     assert row("lb2", drawn(ZONES, cut_off)).endswith("lb.passive running not ready; 1 of 3 web boxes")
 
 
@@ -203,9 +204,9 @@ def test_where_nobody_can_be_asked_boxes_are_drawn_and_the_rest_is_said_to_be_un
 
 @pytest.mark.parametrize("of", all_stages(), ids=lambda stage: stage.project)
 def test_map_of_every_stage_fits_80_columns_and_is_the_same_without_colour(of: Stage) -> None:
-    far = Copy(streams=True, awaited=True, behind_bytes=1023 * 2**30, behind_s=99999.0)
-    worst = surveyed(of, copies=dict.fromkeys(list(of.databases)[1:], far), backends={})
-    for seen in (surveyed(of), worst):
+    far = ReplicaStatus(streams=True, synchronous=True, lag_bytes=1023 * 2**30, replay_lag_s=99999.0)
+    worst = cluster_status_of(of, replicas=dict.fromkeys(list(of.databases)[1:], far), backends={})
+    for seen in (cluster_status_of(of), worst):
         assert max(len(line) for line in drawn(of, seen)) <= WIDTH
         shown = []
         for settings in ({"no_color": True}, {"force_terminal": True, "color_system": None}):
@@ -222,7 +223,7 @@ def test_map_of_every_stage_fits_80_columns_and_is_the_same_without_colour(of: S
 
 
 def test_each_tier_says_how_many_more_it_survives() -> None:
-    assert drawn(ZONES, surveyed(ZONES))[-6:] == [
+    assert drawn(ZONES, cluster_status_of(ZONES))[-6:] == [
         "",
         "balancer: survives 1 more",
         "web: survives 2 more",
@@ -230,12 +231,12 @@ def test_each_tier_says_how_many_more_it_survives() -> None:
         "monitor: survives 1 more",
         "zone: survives 1 more",
     ]
-    alone = surveyed(ZONES, backends={name: {"web2": True, "web3": False} for name in ("lb1", "lb2")})
+    alone = cluster_status_of(ZONES, backends={name: {"web2": True, "web3": False} for name in ("lb1", "lb2")})
     assert "web: survives none" in drawn(ZONES, alone)
 
 
 def test_where_writes_are_gone_for_good_that_is_said_instead() -> None:
-    nobody = surveyed(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
+    nobody = cluster_status_of(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
     assert drawn(ZONES, nobody)[-1] == "writes are gone, and nothing that can be seen brings them back by itself"
     assert not any("survives" in line for line in drawn(ZONES, nobody))
     content = as_document(chart(ZONES, nobody))
@@ -244,7 +245,7 @@ def test_where_writes_are_gone_for_good_that_is_said_instead() -> None:
 
 def test_who_announces_the_address_is_said_and_who_does_so_as_the_last_resort() -> None:
     regions = find("7")
-    seen = replace(chart(regions, surveyed(regions)), announced={"lb1": 1, "lb2": 102, "lb3": 3})
+    seen = replace(chart(regions, cluster_status_of(regions)), announced={"lb1": 1, "lb2": 102, "lb3": 3})
     found = [line.plain for line in lines(seen)]
     assert row("lb1", found).endswith("users come here, MED 1; 2 of 2 web boxes")
     assert row("lb2", found).endswith("last resort, MED 102; 2 of 2 web boxes")
@@ -260,8 +261,8 @@ def test_who_announces_the_address_is_said_and_who_does_so_as_the_last_resort() 
 
 
 def test_document_of_the_map_and_its_boxes() -> None:
-    behind_by = Copy(streams=True, awaited=False, behind_bytes=120, behind_s=0.5)
-    drawn_from = chart(ZONES, surveyed(ZONES, copies={"db2": behind_by, "db3": COPY}), started(ZONES)[:-1])
+    behind_by = ReplicaStatus(streams=True, synchronous=False, lag_bytes=120, replay_lag_s=0.5)
+    drawn_from = chart(ZONES, cluster_status_of(ZONES, replicas={"db2": behind_by, "db3": COPY}), started(ZONES)[:-1])
     content = json.loads(json.dumps(as_document(drawn_from)))
     assert content == {
         "stage": 6,
@@ -269,8 +270,8 @@ def test_document_of_the_map_and_its_boxes() -> None:
         "failover": "automatic",
         "title": "Multi availability zone",
         "entry": "198.18.0.10",
-        "holders": ["lb1"],
-        "wire": "lb1",
+        "vip_claimants": ["lb1"],
+        "vip_owner": "lb1",
         "missing": ["internet"],
         "serves": True,
         # Commits do not wait for db2 yet, and db3 is never promoted.
@@ -280,7 +281,7 @@ def test_document_of_the_map_and_its_boxes() -> None:
     rows = {box.service: json.loads(json.dumps(box_document(box, drawn_from))) for box in drawn_from.boxes}
     assert (rows["db2"]["zone"], rows["db2"]["region"], rows["db2"]["condition"]) == ("b", None, "running")
     assert (rows["db1"]["database"], rows["db1"]["copy"]) == ("primary", None)
-    assert rows["db2"]["copy"] == {"streams": True, "awaited": False, "behind_bytes": 120, "behind_s": 0.5}
+    assert rows["db2"]["copy"] == {"streams": True, "synchronous": False, "lag_bytes": 120, "behind_s": 0.5}
     assert rows["db2"]["judged"] == {"state": "secondary", "is_well": True, "is_candidate": True, "has_voice": True}
     assert rows["lb2"]["backends"] == {"web1": True, "web2": True, "web3": True}
     assert (rows["web1"]["database"], rows["web1"]["copy"], rows["web1"]["judged"], rows["web1"]["backends"]) == (None,) * 4
@@ -289,13 +290,13 @@ def test_document_of_the_map_and_its_boxes() -> None:
 def test_document_says_why_nobody_was_asked() -> None:
     silent = chart(ZONES, None, unasked="the internet box is paused")
     content = as_document(silent)
-    assert (content["unasked"], content["holders"], content["wire"]) == ("the internet box is paused", [], "")
+    assert (content["unasked"], content["vip_claimants"], content["vip_owner"]) == ("the internet box is paused", [], "")
     assert (content["serves"], content["survives"]) == (None, None)
     assert box_document(silent.boxes[0], silent)["backends"] is None
 
 
 def test_every_key_is_described() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("### The map")[2]
-    drawn_from = chart(ZONES, surveyed(ZONES))
+    drawn_from = chart(ZONES, cluster_status_of(ZONES))
     keys = {*as_document(drawn_from), *Tier, *box_document(drawn_from.boxes[0], drawn_from), *asdict(COPY), *asdict(NODE)}
     assert sorted(key for key in keys if not re.search(rf"`{key}(\[\])?`", text)) == []

@@ -17,14 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lab import budget, comparison, plan, reliability, spof, stages
-from lab.availability import sample_median
-from lab.conclusion import of_comparison
-from lab.model import Verdict
-from lab.outages import at_least
-from lab.report import heat, html, markdown, table, tables, terminal, words
-from lab.report.document import rebuild
-from lab.report.matrix import (
+from lab.analysis import budget, compare, design, reliability, spof
+from lab.analysis.conclusion import of_comparison
+from lab.analysis.matrix import (
     SINCE_OUTAGES_APART,
     Cell,
     Matrix,
@@ -35,7 +30,13 @@ from lab.report.matrix import (
     split_brain,
     worst_of,
 )
-from lab.spof import Fate
+from lab.analysis.run_document import rebuild
+from lab.analysis.spof import Fate
+from lab.analysis.summary import sample_median
+from lab.checker.outages import at_least
+from lab.model.measures import Verdict
+from lab.report import heat, html_page, markdown, table, tables, terminal, words
+from lab.spec import stages
 from tests.unit import matrices
 from tests.unit.helpers import EVENTS, record, result
 from tests.unit.matrices import matrix, row
@@ -77,7 +78,7 @@ def test_one_trial_of_twenty_that_is_a_bound_leaves_the_median_as_it_is() -> Non
     assert (found.downtime_censored, found.median_at_least_s, found.median_at_most_s) == (False, 1.01, 1.01)
     assert words.cell_downtime(found) == "1.01 s"
     assert heat.level(found) == 2
-    (allowed,) = comparison.affordable(matrix(row("5-x", found)))
+    (allowed,) = compare.allowed_incidents(matrix(row("5-x", found)))
     assert (allowed.faults[0], allowed.censored) == (2566, False)
     # What was seen of it is no more than was seen: the worst is a bound, and it is none that was survived.
     assert found.is_cut
@@ -117,9 +118,9 @@ def test_cell_of_a_run_has_reads_writes_and_the_gap_apart() -> None:
 
 
 def test_trials_in_which_redundancy_was_not_seen_to_be_restored_are_counted() -> None:
-    without = tuple(each for each in EVENTS if each.name != "well")
+    without = tuple(each for each in EVENTS if each.name != "recovered")
     found = cell_of("kill-web", a_run(record((2.0, 3.0)), record((2.0, 3.0), number=2, events=without))[0])
-    assert found.degraded_s == pytest.approx(2.5, abs=0.02)
+    assert found.without_redundancy_s == pytest.approx(2.5, abs=0.02)
     assert found.degraded_unknown == 1
     assert "(1 unknown)" in words.cell_sentence(found)
 
@@ -176,7 +177,8 @@ def test_figure_of_a_cell_is_that_of_its_worst_member(samples: list[Outages]) ->
 def judged(found: Cell, limit_s: float) -> tuple[Verdict, Verdict, Fate]:
     """By a budget for the longest, one for the median, and as a part of a sweep."""
     limits = [
-        budget.Limit(STAGE, plan.wishes("kill-web")[0], {key: limit_s}, 1) for key in ("downtime_longest_s", "downtime_median_s")
+        budget.Limit(STAGE, design.fault_specs("kill-web")[0], {key: limit_s}, 1)
+        for key in ("downtime_longest_s", "downtime_median_s")
     ]
     longest, middle = budget.check(budget.Budget(tuple(limits)), matrix(row(STAGE.name, found)))
     return longest.verdict, middle.verdict, spof.fate(found, limit_s)
@@ -188,7 +190,7 @@ def test_adding_a_trial_that_was_cut_never_makes_held_of_refuted(found: Outages,
     after = judged(sampled("kill-web", [*found, (cut_s, True)]), limit_s)
     assert (before[0], after[0]) != (Verdict.REFUTED, Verdict.HELD)
     assert (before[1], after[1]) != (Verdict.REFUTED, Verdict.HELD)
-    assert (before[2], after[2]) != (Fate.WENT, Fate.STAYED)
+    assert (before[2], after[2]) != (Fate.FAILED, Fate.SURVIVED)
     # The longest of some that include one that was cut is never known to keep within anything.
     assert after[0] is not Verdict.HELD
 
@@ -211,12 +213,12 @@ def test_longer_censoring_never_shortens_a_figure(found: Outages, more_s: float,
 
 
 def test_split_brain_that_was_not_watched_is_not_none() -> None:
-    seen, unseen = result(writable={"none_s": 0.0, "several_s": 0.0}), result()
+    seen, unseen = result(writable={"none_s": 0.0, "multiple_s": 0.0}), result()
     assert split_brain([seen]) == 0.0
     assert split_brain([seen, unseen]) is None
     assert split_brain([]) is None
     # What was seen was, whatever was not; and a single database cannot.
-    assert split_brain([unseen, replace(seen, writable={"several_s": 0.4})]) == 0.4
+    assert split_brain([unseen, replace(seen, writable={"multiple_s": 0.4})]) == 0.4
     assert split_brain([unseen], is_replicated=False) == 0.0
 
 
@@ -270,8 +272,8 @@ def replayed(column: str, folder: str) -> Cell:
 
 def real() -> Matrix:
     """Three real runs, beside a fault that the lab healed each time."""
-    zone = replayed("kill-zone", "6-multi-az/cutoff-zone-a")
-    frozen, cut = (replayed(f"{each}-primary", f"5-redundant-load-balancers/{each}-primary") for each in ("pause", "cutoff"))
+    zone = replayed("kill-zone", "6-multi-az/disconnect-zone-a")
+    frozen, cut = (replayed(f"{each}-primary", f"5-redundant-load-balancers/{each}-primary") for each in ("pause", "disconnect"))
     healed: dict[str, Any] = {
         f"{name}_censored": True for name in ("gap_median", "reads_downtime_median", "writes_downtime_median")
     }
@@ -285,7 +287,7 @@ def test_in_a_real_failover_writes_stand_beside_reads_that_went_on() -> None:
     assert words.cell_beside(frozen) == ["reads 0", "writes 1.36", "gap 1.45"]
     assert words.cell_downtime(frozen) == "1.36 s"
     assert frozen.split_brain_s == 0.0
-    zone = replayed("kill-zone", "6-multi-az/cutoff-zone-a")
+    zone = replayed("kill-zone", "6-multi-az/disconnect-zone-a")
     assert words.cell_apart(zone) == "reads 0.39 · writes 3.76"
 
 
@@ -305,7 +307,7 @@ def test_no_figure_is_cut_in_a_narrow_terminal(width: int) -> None:
 def test_every_rendering_has_reads_writes_and_the_gap() -> None:
     found, out = real(), StringIO()
     terminal.show_matrix(Console(file=out, width=160), found)
-    page = " ".join(re.sub(r"<[^>]+>", " ", html.matrix_page(found)).split())
+    page = " ".join(re.sub(r"<[^>]+>", " ", html_page.matrix_page(found)).split())
     for text in (" ".join(out.getvalue().split()), page):
         for said in ("reads 0", "writes 1.36", "gap 1.45", "gap ≥ 6.30"):
             assert said in text

@@ -6,37 +6,41 @@ from dataclasses import replace
 
 import pytest
 
-from lab.availability import degraded_s
-from lab.model import DatabaseState, Experiment, FaultKind, Operator, Outage, ServiceSpec, Sight, Step
-from tests.unit.helpers import BALANCERS, automatic, replicated, result, sight, stage
+from lab.checker.phases import without_redundancy_s
+from lab.model.experiment import Experiment, Operator
+from lab.model.fault import FaultKind, Step
+from lab.model.observation import ClusterView, DatabaseState
+from lab.model.result import Outage
+from lab.model.topology import ServiceSpec
+from tests.unit.helpers import BALANCERS, automatic, replicated, result, stage, view
 
 
 @pytest.mark.parametrize(
     ("seen", "by_hand", "by_monitor"),
     [
-        (sight(), 1, 1),
+        (view(), 1, 1),
         # It follows, and no commit waits for it: what it has not received would be lost.
-        (sight(synchronous=0), 1, 0),
-        (sight(db2="silent", standbys=0, synchronous=0), 0, 0),
+        (view(synchronous=0), 1, 0),
+        (view(db2="unreachable", standbys=0, synchronous=0), 0, 0),
         # Nobody takes writes, so there is nothing that a spare could take over.
-        (sight("waiting", "silent", standbys=0, synchronous=0), 0, 0),
-        (sight("silent", "standby", standbys=0, synchronous=0), 0, 0),
+        (view("sync_blocked", "unreachable", standbys=0, synchronous=0), 0, 0),
+        (view("unreachable", "standby", standbys=0, synchronous=0), 0, 0),
         # Two primaries: neither is a spare for the other.
-        (sight("primary", "primary"), 0, 0),
+        (view("primary", "primary"), 0, 0),
     ],
 )
-def test_spare_is_who_could_take_over_without_loss(seen: Sight, by_hand: int, by_monitor: int) -> None:
-    assert replicated().spare(seen) == by_hand
-    assert automatic().spare(seen) == by_monitor
+def test_spare_is_who_could_take_over_without_loss(seen: ClusterView, by_hand: int, by_monitor: int) -> None:
+    assert replicated().promotable_standbys(seen) == by_hand
+    assert automatic().promotable_standbys(seen) == by_monitor
 
 
 def test_redundant_when_every_standby_follows() -> None:
-    assert automatic().is_redundant(sight())
-    assert not automatic().is_redundant(sight(synchronous=0))
-    assert replicated().is_redundant(sight(synchronous=0))
+    assert automatic().is_redundant(view())
+    assert not automatic().is_redundant(view(synchronous=0))
+    assert replicated().is_redundant(view(synchronous=0))
     three = automatic(databases={"db1": "", "db2": "", "db3": ""})
-    assert not three.is_redundant(sight())
-    assert three.is_redundant(sight(standbys=2, synchronous=2, databases={**sight().databases, "db3": DatabaseState.STANDBY}))
+    assert not three.is_redundant(view())
+    assert three.is_redundant(view(standbys=2, synchronous=2, databases={**view().databases, "db3": DatabaseState.STANDBY}))
 
 
 @pytest.mark.parametrize(("durability", "waited_for"), [("region", 2), ("local", 1)])
@@ -47,13 +51,13 @@ def test_across_regions_redundant_when_all_follow_and_a_commit_waits_as_it_shoul
     assert world.regions == {"eu": ["db1", "db2"], "us": ["db3", "db4"]}
     others = dict.fromkeys(("db2", "db3", "db4"), DatabaseState.STANDBY)
     for count in range(4):
-        seen = sight(standbys=3, synchronous=count, databases={"db1": DatabaseState.PRIMARY, **others})
+        seen = view(standbys=3, synchronous=count, databases={"db1": DatabaseState.PRIMARY, **others})
         assert world.is_redundant(seen) == (count == waited_for)
     assert not world.is_redundant(replace(seen, standbys=2, synchronous=waited_for))
 
 
 def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it() -> None:
-    assert automatic().spare(sight("primary", "silent")) == 0
+    assert automatic().promotable_standbys(view("primary", "unreachable")) == 0
 
 
 @pytest.mark.parametrize(
@@ -69,48 +73,53 @@ def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it(
     ],
 )
 def test_redundant_when_the_one_holder_of_the_address_answers_there(holders: tuple[str, ...], wire: str, redundant: bool) -> None:
-    seen = sight(holders=holders, wire=wire)
+    seen = view(vip_claimants=holders, vip_owner=wire)
     assert automatic(balancers=BALANCERS).is_redundant(seen) is redundant
     # Where the address does not move, nobody asks who has it.
     assert automatic().is_redundant(seen)
 
 
 def test_balancers_do_not_make_up_for_a_missing_standby() -> None:
-    assert not automatic(balancers=BALANCERS).is_redundant(sight(db2="silent", standbys=0, synchronous=0))
+    assert not automatic(balancers=BALANCERS).is_redundant(view(db2="unreachable", standbys=0, synchronous=0))
 
 
 def test_watched_where_something_can_move() -> None:
     assert not stage().is_watched
     assert replicated().is_watched
     assert stage(balancers=BALANCERS).is_watched
-    assert stage(balancers=BALANCERS).is_redundant(sight())
+    assert stage(balancers=BALANCERS).is_redundant(view())
 
 
 def test_sights_are_alike_whatever_the_time() -> None:
-    assert sight(clock_ns=5).is_like(sight(clock_ns=7))
-    for other in (sight(db2="silent"), sight(standbys=0), sight(synchronous=0), sight(holders=()), sight(wire="lb2")):
-        assert not sight().is_like(other)
+    assert view(clock_ns=5).is_like(view(clock_ns=7))
+    for other in (view(db2="unreachable"), view(standbys=0), view(synchronous=0), view(vip_claimants=()), view(vip_owner="lb2")):
+        assert not view().is_like(other)
 
 
 def test_databases_by_their_state() -> None:
-    assert sight().named(DatabaseState.PRIMARY) == ["db1"]
-    assert sight("silent", "silent").named(DatabaseState.SILENT) == ["db1", "db2"]
-    assert sight().named(DatabaseState.WAITING) == []
+    assert view().named(DatabaseState.PRIMARY) == ["db1"]
+    assert view("unreachable", "unreachable").named(DatabaseState.UNREACHABLE) == ["db1", "db2"]
+    assert view().named(DatabaseState.SYNC_BLOCKED) == []
 
 
-def rejoin_s(**phases: float) -> float | None:
-    return replace(result(), phases=phases).rejoin_s
+def time_to_redundancy_s(**phases: float) -> float | None:
+    return replace(result(), phases=phases).time_to_redundancy_s
 
 
 def test_rejoining_is_counted_from_the_healing() -> None:
-    assert rejoin_s(inject_s=2.0, heal_s=8.0, redundant_s=12.0) == 4.0
+    assert time_to_redundancy_s(inject_s=2.0, heal_s=8.0, redundant_s=12.0) == 4.0
     # Back before the lab healed: there was nothing to wait for.
-    assert rejoin_s(inject_s=2.0, heal_s=8.0, redundant_s=7.5) == 0.0
-    assert rejoin_s(inject_s=2.0, redundant_s=5.0) is rejoin_s(inject_s=2.0, heal_s=8.0) is rejoin_s() is None
+    assert time_to_redundancy_s(inject_s=2.0, heal_s=8.0, redundant_s=7.5) == 0.0
+    assert (
+        time_to_redundancy_s(inject_s=2.0, redundant_s=5.0)
+        is time_to_redundancy_s(inject_s=2.0, heal_s=8.0)
+        is time_to_redundancy_s()
+        is None
+    )
 
 
 def missing_s(*spans: tuple[float, float], censored: bool = False, **instants: float) -> float | None:
-    return degraded_s(instants, [Outage(start_s, end_s, censored) for start_s, end_s in spans])
+    return without_redundancy_s(instants, [Outage(start_s, end_s, censored) for start_s, end_s in spans])
 
 
 def test_time_without_redundancy_is_that_in_which_users_were_served() -> None:
@@ -135,5 +144,5 @@ def test_operator_alone_does_something_to_the_stage() -> None:
 
 def test_not_redundant_while_the_balancer_in_reserve_does_not_serve() -> None:
     pair = automatic(balancers=BALANCERS)
-    assert pair.is_redundant(sight())
-    assert not pair.is_redundant(sight(answering=("lb1",)))
+    assert pair.is_redundant(view())
+    assert not pair.is_redundant(view(serving=("lb1",)))

@@ -12,13 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import experiments, monkey, soak, stages
-from lab.availability import summarise
+from lab.analysis.summary import summarise
+from lab.campaign import monkey, soak
+from lab.campaign.monkey import Kept, Round, Schedule
 from lab.errors import UsageError
-from lab.model import MonkeyOutcome, Repair, RepairPolicy, RunResult, SoakOutcome, Stage, Verdict
-from lab.monkey import Kept, Round, Schedule
+from lab.model.experiment import Repair, RepairPolicy
+from lab.model.measures import Verdict
+from lab.model.result import MonkeyOutcome, RunResult, SoakOutcome
+from lab.model.topology import Stage
 from lab.report import terminal
-from lab.targets import check, possible
+from lab.spec import experiments, stages
+from lab.spec.targets import check, possible
 from tests.unit.helpers import result, run_info
 
 STAGE, ZONES = stages.find("5"), stages.find("6")
@@ -47,7 +51,7 @@ def outcome(number: int = 1, good: int = 4000, **changes: Any) -> MonkeyOutcome:
         "split_brain_s": 0.0,
         "writes_downtime_s": 0.9,
         "reads_downtime_s": 0.0,
-        "rejoin_s": None,
+        "time_to_redundancy_s": None,
         "why": (),
         "folder": "",
         "audit_complete": True,
@@ -109,7 +113,7 @@ def test_a_reckless_one_hits_two_tiers_one_shortly_after_the_other() -> None:
         assert monkey.tier(first) != monkey.tier(second)
         assert 0 <= each.gap_s <= monkey.GAP_MAX_S
         steps = monkey.experiment_of(each, everything).faults
-        assert [step.after_s for step in steps] == [0.0, each.gap_s]
+        assert [step.delay_s for step in steps] == [0.0, each.gap_s]
         for step in steps:
             check(step.target, possible(ZONES), 6, step.how.source)
 
@@ -124,7 +128,7 @@ def test_nobody_acts_but_the_policy() -> None:
 
 def test_a_round_is_as_long_as_faults_are_apart() -> None:
     experiment = monkey.experiment_of(planned().rounds[0], planned())
-    assert experiment.baseline_s + experiment.observe_s + experiment.after_s + monkey.OVERHEAD_S == pytest.approx(45.0)
+    assert experiment.baseline_s + experiment.fault_duration_s + experiment.cooldown_s + monkey.OVERHEAD_S == pytest.approx(45.0)
 
 
 @pytest.mark.parametrize(("for_s", "every_s", "said"), [(1800, 5, "leaves no time"), (30, 45, "hold 0 rounds")])
@@ -155,7 +159,7 @@ def test_a_printed_schedule_is_replayed_as_it_was(tmp_path_factory: pytest.TempP
         ({"rate_per_s": 0}, "rate is out of bounds"),
         ({"rounds": []}, "not numbered from 1"),
         ({"every_s": 1}, "out of bounds"),
-        ({"repair": {"policy": "pray", "after_s": 2}}, "is no schedule"),
+        ({"repair": {"policy": "pray", "delay_s": 2}}, "is no schedule"),
         ({"stage": "6-multi-az"}, "is a schedule for 6-multi-az"),
         ({"rounds": [{"number": 1, "experiments": ["kill-box"], "gap_s": 0, "seed": 1}]}, "out of a monkey's reach"),
         ({"rounds": [{"number": 1, "experiments": [], "gap_s": 0, "seed": 1}]}, "one or two experiments"),
@@ -224,7 +228,7 @@ def test_a_round_that_was_not_measured_well_says_nothing_of_availability() -> No
     doubtful = outcome(good=0, valid=False)
     assert monkey.stop_reason([doubtful], 0.95, planned()) == ""
     assert monkey.verdict([doubtful], 0.95, planned()) is Verdict.INCONCLUSIVE
-    assert monkey.account([doubtful, outcome()]).availability_ratio == 1.0
+    assert monkey.error_budget([doubtful, outcome()]).availability_ratio == 1.0
 
 
 def test_one_bad_round_among_many_that_were_not_measured_well_refutes_nothing() -> None:
@@ -282,9 +286,9 @@ def test_it_stops_only_where_perfect_rounds_would_not_help(seen: list[tuple[int,
     outcomes = [outcome(number, good, valid=valid) for number, (good, valid) in enumerate(seen, 1)]
     perfect = [outcome(len(seen) + number) for number in range(1, left + 1)]
     if monkey.stop_reason(outcomes, floor, plan):
-        assert monkey.account([*outcomes, *perfect]).availability_ratio < floor
+        assert monkey.error_budget([*outcomes, *perfect]).availability_ratio < floor
     if not left:
-        assert bool(monkey.stop_reason(outcomes, floor, plan)) == (monkey.account(outcomes).availability_ratio < floor)
+        assert bool(monkey.stop_reason(outcomes, floor, plan)) == (monkey.error_budget(outcomes).availability_ratio < floor)
 
 
 def test_other_conditions_are_another_series(tmp_path: Path) -> None:
@@ -309,7 +313,7 @@ def test_what_a_schedule_is_measured_with_names_each_of_its_experiments() -> Non
 
 def test_a_budget_is_said_in_faults_a_month() -> None:
     # 36 of 4000 at 100 a second: 0.36 s of the traffic; 259.2 s a month are 720 of them.
-    lines = monkey.statement([outcome(good=3964), outcome(2, good=3964)], 100.0)
+    lines = monkey.report_lines([outcome(good=3964), outcome(2, good=3964)], 100.0)
     assert lines[0] == "acknowledged writes lost: 0 in 2 rounds; never two writable databases"
     assert lines[1].startswith("2 rounds, 8000 requests, 72 not served well: availability 99.1000%")
     assert "0.36 s of the whole traffic" in lines[2]
@@ -322,22 +326,22 @@ def test_a_budget_is_said_in_faults_a_month() -> None:
 
 def test_a_request_in_millions_that_failed_is_not_rounded_away() -> None:
     rounds = [replace(outcome(number), intended=1_000_000, good=1_000_000) for number in range(1, 4)]
-    (line,) = [line for line in monkey.statement([*rounds, replace(rounds[0], good=999_999)], 100.0) if "requests" in line]
+    (line,) = [line for line in monkey.report_lines([*rounds, replace(rounds[0], good=999_999)], 100.0) if "requests" in line]
     assert "availability 99.9999%" in line
 
 
 def test_what_must_never_happen_is_said_of_every_round_valid_or_not() -> None:
     outcomes = [outcome(), outcome(2, lost=2, split_brain_s=0.4, valid=False)]
-    assert monkey.statement(outcomes, 100.0)[0] == "acknowledged writes lost: 2 in 2 rounds; two writable databases for 0.4 s"
+    assert monkey.report_lines(outcomes, 100.0)[0] == "acknowledged writes lost: 2 in 2 rounds; two writable databases for 0.4 s"
 
 
 def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
-    assert "any number of them" in monkey.statement([outcome()], 100.0)[-1]
-    assert monkey.statement([], 100.0) == ["no round was measured well enough to say anything about a budget"]
+    assert "any number of them" in monkey.report_lines([outcome()], 100.0)[-1]
+    assert monkey.report_lines([], 100.0) == ["no round was measured well enough to say anything about a budget"]
 
 
 def test_a_round_is_a_line() -> None:
-    line = terminal.monkey_line(replace(outcome(good=3990), healed=True, reserve_back_s=6.2), 40)
+    line = terminal.monkey_line(replace(outcome(good=3990), healed=True, redundancy_restored_after_s=6.2), 40)
     assert "kill-primary" in line
     assert "longest outage 0.90 s (writes 0.90 s, reads 0.00 s), " in line
     assert line.endswith("10 of 4000 requests failed, lost 0; redundancy restored after 6.2 s (the lab healed it)")
@@ -347,7 +351,7 @@ def test_a_run_becomes_an_outcome() -> None:
     each = planned().rounds[0]
     seen = monkey.outcome_of(each, run_of(each))
     assert (seen.fault.number, seen.fault.experiment, seen.healed) == (1, each.experiments[0], True)
-    assert seen.reserve_back_s == 3.5
+    assert seen.redundancy_restored_after_s == 3.5
     assert seen.intended == seen.good > 0
     assert all(name in experiments.names() for name in each.experiments)
 
@@ -360,4 +364,4 @@ def test_a_floor_that_the_lab_kept_by_healing_is_not_known_to_be_kept() -> None:
     assert monkey.verdict(calm, 0.9, plan) is Verdict.HELD
     assert monkey.verdict([*calm[:3], cut], 0.9, plan) is Verdict.INCONCLUSIVE
     assert monkey.verdict([*calm[:3], cut], 0.0, plan) is Verdict.HELD
-    assert any("≥" in line for line in monkey.statement([*calm[:3], cut], 100.0))
+    assert any("≥" in line for line in monkey.report_lines([*calm[:3], cut], 100.0))

@@ -11,26 +11,27 @@ from typing import Any
 
 import pytest
 
-from lab.engine import ExecResult
+from lab.engine.engine import ExecResult
+from lab.engine.sidecar import Reply
 from lab.errors import LabError, PreflightError, UsageError
 from lab.faults import FAULTS, OF_THE_NETWORK
-from lab.faults.base import Aim, Victim
+from lab.faults.base import BlastRadius, InjectionTarget
+from lab.faults.injection import Injection, aimed
 from lab.faults.network import ask, ways
-from lab.faults.strike import Strike, aimed
-from lab.helper import Reply
-from lab.journal import UndoLedger
-from lab.model import Box, Direction, FaultKind, How, Link, Stage, Step, UndoAction
+from lab.model.fault import Direction, FaultKind, FaultParameters, Step, UndoAction
+from lab.model.topology import Box, Link, Stage
+from lab.store.undo_log import UndoLedger
 from tests.unit.helpers import box, stage
 
 ADDRESSES = {"web1": 21, "web2": 22, "db": 31, "lb": 11, "internet": 2}
 NETWORKS = {"web1": "ad", "web2": "ad", "db": "d", "lb": "ea", "internet": "e"}
 SUBNETS = {"e": "198.18.0", "a": "198.18.1", "d": "198.18.2"}
 WORKING = {
-    FaultKind.ISOLATE: How(),
-    FaultKind.PARTITION: How("service:db"),
-    FaultKind.DELAY: How(delay_ms=50.0, jitter_ms=10.0),
-    FaultKind.LOSS: How(loss_percent=30.0),
-    FaultKind.BANDWIDTH: How(rate_kbit=1000.0),
+    FaultKind.ISOLATE: FaultParameters(),
+    FaultKind.PARTITION: FaultParameters("service:db"),
+    FaultKind.DELAY: FaultParameters(delay_ms=50.0, jitter_ms=10.0),
+    FaultKind.LOSS: FaultParameters(loss_percent=30.0),
+    FaultKind.BANDWIDTH: FaultParameters(rate_kbit=1000.0),
 }
 
 
@@ -42,7 +43,7 @@ def played(service: str, **changes: Any) -> Box:
 
 
 BOXES = [played(service) for service in ADDRESSES]
-ANSWERED, SILENT, MUTE = ExecResult(0, "400\n300\n500\n"), ExecResult(0, "silence\n"), ExecResult(137, "")
+ANSWERED, UNREACHABLE, MUTE = ExecResult(0, "400\n300\n500\n"), ExecResult(0, "silence\n"), ExecResult(137, "")
 
 
 @dataclass
@@ -50,17 +51,17 @@ class FakeHelper:
     """Says what it is told to say to the first command that holds a word; is well otherwise."""
 
     box: Box | None
-    hands: FakeHands
+    control: FakeHands
 
     def ask(self, command: str) -> Reply:
-        self.hands.note(f"{self.box.service if self.box else 'nowhere'}: {command}")
-        for word, reply in self.hands.replies.items():
+        self.control.note(f"{self.box.service if self.box else 'nowhere'}: {command}")
+        for word, reply in self.control.replies.items():
             if word in command:
                 return reply
-        return Reply(0, self.hands.clock(), "")
+        return Reply(0, self.control.clock(), "")
 
     def close(self) -> None:
-        self.hands.note(f"{self.box.service if self.box else 'nowhere'}: closed")
+        self.control.note(f"{self.box.service if self.box else 'nowhere'}: closed")
 
 
 @dataclass
@@ -71,7 +72,7 @@ class FakeHands:
     replies: dict[str, Reply] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     ticks: int = 0
-    blow: Callable[[Box], None] = lambda _box: None
+    impact: Callable[[Box], None] = lambda _box: None
 
     def note(self, text: str) -> None:
         self.done.append(text)
@@ -84,7 +85,7 @@ class FakeHands:
         return replace(box, status="exited", exit_code=137)
 
     def kill(self, box: Box) -> None:
-        self.blow(box)
+        self.impact(box)
         self.note(f"kill {box.service}")
 
     def stop(self, box: Box) -> None:
@@ -117,9 +118,9 @@ class FakeHands:
         return [text.removeprefix(f"{service}: ") for text in self.done if text.startswith(f"{service}: ")]
 
 
-def prepare(hands: FakeHands, kind: FaultKind, target: str = "service:web1", of: Stage | None = None, **how: Any) -> Strike:
-    step = Step(kind, target, how=How(**how) if how else WORKING.get(kind, How()))
-    return Strike.prepare(hands, step, BOXES, of or stage(), Random(1))
+def prepare(control: FakeHands, kind: FaultKind, target: str = "service:web1", of: Stage | None = None, **how: Any) -> Injection:
+    step = Step(kind, target, how=FaultParameters(**how) if how else WORKING.get(kind, FaultParameters()))
+    return Injection.prepare(control, step, BOXES, of or stage(), Random(1))
 
 
 def ledger_in(folder: Path) -> UndoLedger:
@@ -131,26 +132,26 @@ def ledger_in(folder: Path) -> UndoLedger:
 
 @pytest.mark.parametrize("kind", WORKING)
 def test_nothing_is_changed_before_the_blow(kind: FaultKind) -> None:
-    hands = FakeHands()
-    with prepare(hands, kind):
-        for text in hands.told("web1"):
+    control = FakeHands()
+    with prepare(control, kind):
+        for text in control.told("web1"):
             assert "--check" in text or text.startswith('[ -n "$devices" ]')
-    assert hands.done[-1].endswith(": closed")
+    assert control.done[-1].endswith(": closed")
 
 
 @pytest.mark.parametrize("fault", OF_THE_NETWORK, ids=lambda fault: fault.kind.value)
 def test_undo_says_what_to_take_away(fault: Any) -> None:
-    with prepare(FakeHands(), fault.kind) as strike:
-        undo = strike.fault.undo(strike.victims[0])
+    with prepare(FakeHands(), fault.kind) as injection:
+        undo = injection.fault.undo(injection.victims[0])
     assert undo.service == "web1"
     queued = fault.kind in (FaultKind.DELAY, FaultKind.BANDWIDTH)
     assert undo.action is (UndoAction.UNSHAPE if queued else UndoAction.UNFILTER)
-    assert undo.table == ("" if queued else strike.victims[0].aim.table)
+    assert undo.table == ("" if queued else injection.victims[0].blast_radius.table)
 
 
 def test_rules_of_a_strike_have_one_name_and_strikes_have_different_ones() -> None:
     strikes = [prepare(FakeHands(), FaultKind.PARTITION, "all:web") for _ in range(2)]
-    tables = [{victim.aim.table for victim in strike.victims} for strike in strikes]
+    tables = [{victim.blast_radius.table for victim in injection.victims} for injection in strikes]
     assert [len(each) for each in tables] == [1, 1]
     assert tables[0] != tables[1]
     assert all(table.startswith("lab_fault_") for each in tables for table in each)
@@ -160,21 +161,21 @@ def test_rules_of_a_strike_have_one_name_and_strikes_have_different_ones() -> No
 def test_kernel_that_cannot_is_a_reason_in_one_line(kind: FaultKind) -> None:
     word = "tc qdisc add dev lo" if kind in (FaultKind.DELAY, FaultKind.BANDWIDTH) else "--check"
     words = "/dev/stdin:1:1-9: Error: Could not process rule: No such file\ntable netdev x {}\n^^^^^^^^"
-    hands = FakeHands(replies={word: Reply(1, 0.0, words)})
+    control = FakeHands(replies={word: Reply(1, 0.0, words)})
     with pytest.raises(
         PreflightError, match=r"^this machine's kernel cannot [^\n]*Could not process rule: No such file\)( \(and 1 more\))?$"
     ) as caught:
-        prepare(hands, kind)
+        prepare(control, kind)
     assert caught.value.hint
-    assert [text for text in hands.done if "closed" in text]
-    assert not [text for text in hands.done if 'tc qdisc add dev "' in text or text.startswith('web1: nft "')]
+    assert [text for text in control.done if "closed" in text]
+    assert not [text for text in control.done if 'tc qdisc add dev "' in text or text.startswith('web1: nft "')]
 
 
 def test_queue_that_is_there_already_is_not_replaced() -> None:
     words = "qdisc tbf fa17: dev eth0 root refcnt 2 rate 1Mbit"
-    hands = FakeHands(replies={"qdisc show": Reply(1, 0.0, words)})
+    control = FakeHands(replies={"qdisc show": Reply(1, 0.0, words)})
     with pytest.raises(UsageError, match="what web1 sends is queued already"):
-        prepare(hands, FaultKind.BANDWIDTH)
+        prepare(control, FaultKind.BANDWIDTH)
 
 
 @pytest.mark.parametrize("kind", WORKING)
@@ -185,11 +186,11 @@ def test_box_on_no_network_is_a_reason(kind: FaultKind) -> None:
 
 
 def test_both_sides_of_a_partition_lose_the_other_one() -> None:
-    hands = FakeHands()
-    with prepare(hands, FaultKind.PARTITION, "all:web", source="service:db", direction=Direction.OUT) as strike:
-        strike.inject()
-    assert strike.names == "web1, web2, db"
-    [web1], [db] = ([text for text in hands.told(name) if text.startswith('nft "')] for name in ("web1", "db"))
+    control = FakeHands()
+    with prepare(control, FaultKind.PARTITION, "all:web", source="service:db", direction=Direction.OUT) as injection:
+        injection.inject()
+    assert injection.names == "web1, web2, db"
+    [web1], [db] = ([text for text in control.told(name) if text.startswith('nft "')] for name in ("web1", "db"))
     # web sends nothing to db any more, and db takes nothing from web, on any network.
     assert "ip daddr { 198.18.2.31 }" in web1
     assert "incoming" not in web1
@@ -198,10 +199,10 @@ def test_both_sides_of_a_partition_lose_the_other_one() -> None:
 
 
 def test_isolated_boxes_share_their_addresses_on_every_network() -> None:
-    hands = FakeHands()
-    with prepare(hands, FaultKind.ISOLATE, "all:web") as strike:
-        strike.inject()
-    commands = {text for name in ("web1", "web2") for text in hands.told(name) if text.startswith('nft "')}
+    control = FakeHands()
+    with prepare(control, FaultKind.ISOLATE, "all:web") as injection:
+        injection.inject()
+    commands = {text for name in ("web1", "web2") for text in control.told(name) if text.startswith('nft "')}
     assert len(commands) == 1
     assert "ip saddr { 198.18.1.21, 198.18.1.22, 198.18.2.21, 198.18.2.22 } accept" in commands.pop()
 
@@ -210,23 +211,23 @@ def test_isolated_boxes_share_their_addresses_on_every_network() -> None:
 def test_shared_address_is_the_members_own_where_all_who_share_it_are_members(target: str, theirs: bool) -> None:
     of = stage(entry=("198.18.0.10", 8080), balancers={"web1": "x", "web2": "y"})
     victims = aimed(Step(FaultKind.ISOLATE, target), BOXES, of, Random(1))
-    assert {victim.aim.shared for victim in victims} == {"198.18.0.10" if theirs else ""}
+    assert {victim.blast_radius.shared for victim in victims} == {"198.18.0.10" if theirs else ""}
     rules = FAULTS[FaultKind.ISOLATE].rules(victims[0])  # type: ignore[attr-defined]
     assert ("198.18.0.10," in rules) == theirs
 
 
 def test_without_balancers_no_address_is_shared() -> None:
-    assert aimed(Step(FaultKind.ISOLATE, "service:lb"), BOXES, stage(), Random(1))[0].aim.shared == ""
+    assert aimed(Step(FaultKind.ISOLATE, "service:lb"), BOXES, stage(), Random(1))[0].blast_radius.shared == ""
 
 
-def bites(kind: FaultKind, hands: FakeHands, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:
+def verify(kind: FaultKind, control: FakeHands, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:
     monkeypatch.setattr("lab.faults.base.PROOF_TIMEOUT_S", 0.0)
-    with prepare(FakeHands(), kind) as strike:
-        victim = replace(strike.victims[0], helper=hands.beside(strike.victims[0].box))
-        bite = strike.fault.prove(hands, victim)
-    assert "\n" not in bite.evidence
-    assert "web1" in bite.evidence
-    return bite.proved, bite.evidence
+    with prepare(FakeHands(), kind) as injection:
+        victim = replace(injection.victims[0], helper=control.beside(injection.victims[0].box))
+        verification = injection.fault.prove(control, victim)
+    assert "\n" not in verification.evidence
+    assert "web1" in verification.evidence
+    return verification.proved, verification.evidence
 
 
 LOST = {"list table": Reply(0, 0.0, "counter packets 3 bytes 9 drop\ncounter packets 4 bytes 2 ether daddr set")}
@@ -235,23 +236,23 @@ NO_RULES = {"list table": Reply(1, 0.0, "Error: No such file or directory")}
 
 @pytest.mark.parametrize("kind", [FaultKind.ISOLATE, FaultKind.PARTITION])
 def test_proof_is_that_the_witness_is_not_answered_any_more(kind: FaultKind, monkeypatch: pytest.MonkeyPatch) -> None:
-    proved, evidence = bites(kind, FakeHands(lambda _w, _c: SILENT, LOST), monkeypatch)
+    proved, evidence = verify(kind, FakeHands(lambda _w, _c: UNREACHABLE, LOST), monkeypatch)
     assert proved
     assert "gets no answer any more from web1" in evidence
     assert "7 packets lost" in evidence
-    assert not bites(kind, FakeHands(lambda _w, _c: ANSWERED, LOST), monkeypatch)[0]
+    assert not verify(kind, FakeHands(lambda _w, _c: ANSWERED, LOST), monkeypatch)[0]
     # Silence without rules has another reason, and who could not ask has heard no silence.
-    assert not bites(kind, FakeHands(lambda _w, _c: SILENT, NO_RULES), monkeypatch)[0]
-    assert not bites(kind, FakeHands(lambda _w, _c: MUTE, LOST), monkeypatch)[0]
+    assert not verify(kind, FakeHands(lambda _w, _c: UNREACHABLE, NO_RULES), monkeypatch)[0]
+    assert not verify(kind, FakeHands(lambda _w, _c: MUTE, LOST), monkeypatch)[0]
 
 
 def test_who_was_not_answered_before_is_no_witness() -> None:
-    with prepare(FakeHands(lambda _w, _c: SILENT, LOST), FaultKind.ISOLATE) as strike:
-        [victim] = strike.victims
-        bite = strike.fault.prove(strike.hands, victim)
+    with prepare(FakeHands(lambda _w, _c: UNREACHABLE, LOST), FaultKind.ISOLATE) as injection:
+        [victim] = injection.victims
+        verification = injection.fault.prove(injection.control, victim)
     assert victim.witness is None
-    assert bite.proved
-    assert "no box could reach web1 before either; 7 packets lost there" in bite.evidence
+    assert verification.proved
+    assert "no box could reach web1 before either; 7 packets lost there" in verification.evidence
 
 
 @pytest.mark.parametrize("others_bit", [True, False])
@@ -260,23 +261,23 @@ def test_a_box_without_a_way_to_the_other_side_counts_as_cut_off_where_another_w
 
     def told(witness: Box, command: str) -> ExecResult:
         to_lb = any(address in command for address in BOXES[3].addresses.values())
-        return SILENT if to_lb or witness.service == "lb" else ANSWERED
+        return UNREACHABLE if to_lb or witness.service == "lb" else ANSWERED
 
-    hands = FakeHands(told, LOST if others_bit else NO_RULES)
-    with prepare(hands, FaultKind.PARTITION, "zone:a", source="zone:b") as strike:
-        hands.answers = lambda _w, _c: SILENT
-        lb = next(victim for victim in strike.victims if victim.box.service == "lb")
+    control = FakeHands(told, LOST if others_bit else NO_RULES)
+    with prepare(control, FaultKind.PARTITION, "zone:a", source="zone:b") as injection:
+        control.answers = lambda _w, _c: UNREACHABLE
+        lb = next(victim for victim in injection.victims if victim.box.service == "lb")
         assert lb.witness is None
-        hands.replies = {"list table": Reply(0, 0.0, "")} if others_bit else NO_RULES
-        assert strike.fault.prove(hands, lb).moot
-        assert {bite.proved for bite in strike.bites()} == {others_bit}
+        control.replies = {"list table": Reply(0, 0.0, "")} if others_bit else NO_RULES
+        assert injection.fault.prove(control, lb).moot
+        assert {verification.proved for verification in injection.verify()} == {others_bit}
 
 
 def test_the_next_witness_is_asked_where_the_first_is_not_answered() -> None:
-    hands = FakeHands(lambda witness, _command: ANSWERED if witness.service == "web2" else SILENT)
-    with prepare(hands, FaultKind.LOSS) as strike:
-        assert strike.victims[0].witness == BOXES[1]
-        assert strike.victims[0].reached_at.startswith("198.18.1.")
+    control = FakeHands(lambda witness, _command: ANSWERED if witness.service == "web2" else UNREACHABLE)
+    with prepare(control, FaultKind.LOSS) as injection:
+        assert injection.victims[0].witness == BOXES[1]
+        assert injection.victims[0].reached_at.startswith("198.18.1.")
 
 
 @pytest.mark.parametrize(
@@ -294,8 +295,8 @@ def test_first_silence_after_answers_does_not_undo_them() -> None:
 @pytest.mark.parametrize(("answer", "proved"), [("90300\n45400\n", True), ("300\n90400\n", False), ("31000\n32000\n", False)])
 def test_proof_of_a_delay_is_the_shortest_way(answer: str, proved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """50 ms give or take 10, four fifths of which must show beyond the 0.3 ms of before."""
-    hands = FakeHands(lambda _w, _c: ExecResult(0, answer))
-    found, evidence = bites(FaultKind.DELAY, hands, monkeypatch)
+    control = FakeHands(lambda _w, _c: ExecResult(0, answer))
+    found, evidence = verify(FaultKind.DELAY, control, monkeypatch)
     assert found == proved
     assert "before: 0.3 ms" in evidence
 
@@ -307,15 +308,15 @@ def test_witness_of_a_long_delay_waits_long_enough() -> None:
         asked.append(command)
         return ANSWERED
 
-    with prepare(FakeHands(answer), FaultKind.DELAY, delay_ms=4000.0, jitter_ms=1000.0) as strike:
-        strike.fault.prove(strike.hands, strike.victims[0])
+    with prepare(FakeHands(answer), FaultKind.DELAY, delay_ms=4000.0, jitter_ms=1000.0) as injection:
+        injection.fault.prove(injection.control, injection.victims[0])
     assert "timeout 0.5 bash" in asked[0]
     assert "timeout 10.5 bash" in asked[-1]
 
 
 def test_silence_is_no_proof_of_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not bites(FaultKind.DELAY, FakeHands(lambda _w, _c: SILENT), monkeypatch)[0]
-    assert not bites(FaultKind.DELAY, FakeHands(lambda _w, _c: MUTE), monkeypatch)[0]
+    assert not verify(FaultKind.DELAY, FakeHands(lambda _w, _c: UNREACHABLE), monkeypatch)[0]
+    assert not verify(FaultKind.DELAY, FakeHands(lambda _w, _c: MUTE), monkeypatch)[0]
 
 
 @pytest.mark.parametrize(
@@ -323,44 +324,47 @@ def test_silence_is_no_proof_of_a_delay(monkeypatch: pytest.MonkeyPatch) -> None
     [("counter packets 118\ncounter packets 12", True), ("counter packets 118\ncounter packets 0", False), ("no table", False)],
 )
 def test_proof_of_a_loss_is_a_lost_packet(listing: str, proved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    hands = FakeHands(replies={"list table": Reply(0, 0.0, listing)})
-    assert bites(FaultKind.LOSS, hands, monkeypatch)[0] == proved
+    control = FakeHands(replies={"list table": Reply(0, 0.0, listing)})
+    assert verify(FaultKind.LOSS, control, monkeypatch)[0] == proved
 
 
 @pytest.mark.parametrize(("passed", "proved"), [("990.1", True), ("1990.0", False), ("10.0", False)])
 def test_proof_of_a_bandwidth_is_that_just_as_much_gets_through(
     passed: str, proved: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hands = FakeHands(replies={"lab-flood": Reply(0, 0.0, passed)})
-    assert bites(FaultKind.BANDWIDTH, hands, monkeypatch)[0] == proved
+    control = FakeHands(replies={"lab-flood": Reply(0, 0.0, passed)})
+    assert verify(FaultKind.BANDWIDTH, control, monkeypatch)[0] == proved
 
 
 def test_flood_that_could_not_be_sent_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    hands = FakeHands(replies={"lab-flood": Reply(1, 0.0, "Network is unreachable")})
-    assert bites(FaultKind.BANDWIDTH, hands, monkeypatch) == (False, "web1 could not send: Network is unreachable")
+    control = FakeHands(replies={"lab-flood": Reply(1, 0.0, "Network is unreachable")})
+    assert verify(FaultKind.BANDWIDTH, control, monkeypatch) == (False, "web1 could not send: Network is unreachable")
 
 
 def test_witness_shares_a_network_and_users_come_first() -> None:
     lb, internet, db = BOXES[3], BOXES[4], BOXES[2]
-    aim = Aim(members=(lb,), outside=(db, played("web1"), internet))
-    assert ways(Victim(lb, aim=aim))[:2] == [(internet, "198.18.0.11"), (played("web1"), "198.18.1.11")]
+    blast_radius = BlastRadius(members=(lb,), outside=(db, played("web1"), internet))
+    assert ways(InjectionTarget(lb, blast_radius=blast_radius))[:2] == [
+        (internet, "198.18.0.11"),
+        (played("web1"), "198.18.1.11"),
+    ]
     # Who is on no network with it may still find a way.
-    assert {way[0].service for way in ways(Victim(lb, aim=aim))} == {"internet", "web1", "db"}
+    assert {way[0].service for way in ways(InjectionTarget(lb, blast_radius=blast_radius))} == {"internet", "web1", "db"}
 
 
 def test_witness_of_a_partition_is_from_the_other_side() -> None:
     web1, db, internet = BOXES[0], BOXES[2], BOXES[4]
-    aim = Aim(members=(web1,), others=(db,), outside=(internet,))
-    assert {way[0].service for way in ways(Victim(web1, aim=aim))} == {"db"}
-    assert {way[0].service for way in ways(Victim(db, aim=aim))} == {"web1"}
+    blast_radius = BlastRadius(members=(web1,), others=(db,), outside=(internet,))
+    assert {way[0].service for way in ways(InjectionTarget(web1, blast_radius=blast_radius))} == {"db"}
+    assert {way[0].service for way in ways(InjectionTarget(db, blast_radius=blast_radius))} == {"web1"}
 
 
 def test_who_does_not_run_is_no_witness_and_nobody_is_their_own() -> None:
     frozen = played("internet", status="paused")
-    aim = Aim(members=(BOXES[0],), outside=(frozen,))
-    assert ways(Victim(BOXES[0], aim=aim)) == []
-    alone = Aim(members=(BOXES[0], BOXES[1]))
-    assert {way[0].service for way in ways(Victim(BOXES[0], aim=alone))} == {"web2"}
+    blast_radius = BlastRadius(members=(BOXES[0],), outside=(frozen,))
+    assert ways(InjectionTarget(BOXES[0], blast_radius=blast_radius)) == []
+    alone = BlastRadius(members=(BOXES[0], BOXES[1]))
+    assert {way[0].service for way in ways(InjectionTarget(BOXES[0], blast_radius=alone))} == {"web2"}
 
 
 # Strikes
@@ -368,12 +372,12 @@ def test_who_does_not_run_is_no_witness_and_nobody_is_their_own() -> None:
 
 def test_every_undo_is_on_the_disk_before_the_first_blow(tmp_path: Path) -> None:
     ledger, open_at_the_blow = ledger_in(tmp_path), []
-    hands = FakeHands(blow=lambda _box: open_at_the_blow.append(len(ledger_in(tmp_path).entries())))
-    with prepare(hands, FaultKind.KILL, "zone:a") as strike:
-        assert strike.names == "db, lb, web1"
-        strike.note(ledger)
-        assert hands.done == []
-        strike.inject()
+    control = FakeHands(impact=lambda _box: open_at_the_blow.append(len(ledger_in(tmp_path).entries())))
+    with prepare(control, FaultKind.KILL, "zone:a") as injection:
+        assert injection.names == "db, lb, web1"
+        injection.note(ledger)
+        assert control.done == []
+        injection.inject()
     assert open_at_the_blow == [3, 3, 3]
     assert [entry.undo.service for entry in ledger.entries()] == ["db", "lb", "web1"]
 
@@ -384,13 +388,13 @@ def test_all_boxes_are_hit_at_once() -> None:
     def waits_for_the_others(_box: Box) -> None:
         together.wait()
 
-    hands = FakeHands(blow=waits_for_the_others)
-    with prepare(hands, FaultKind.KILL, "zone:a") as strike:
-        strike.inject()
-        found = strike.bites()
-    assert sorted(hands.done) == ["kill db", "kill lb", "kill web1"]
-    assert [bite.evidence.split()[0] for bite in found] == ["db", "lb", "web1"]
-    assert all(bite.proved and "(one of 3 hit within" in bite.evidence for bite in found)
+    control = FakeHands(impact=waits_for_the_others)
+    with prepare(control, FaultKind.KILL, "zone:a") as injection:
+        injection.inject()
+        found = injection.verify()
+    assert sorted(control.done) == ["kill db", "kill lb", "kill web1"]
+    assert [verification.evidence.split()[0] for verification in found] == ["db", "lb", "web1"]
+    assert all(verification.proved and "(one of 3 hit within" in verification.evidence for verification in found)
 
 
 def test_one_blow_that_fails_does_not_keep_the_others_from_falling() -> None:
@@ -398,24 +402,24 @@ def test_one_blow_that_fails_does_not_keep_the_others_from_falling() -> None:
         if box.service != "lb":
             raise LabError(f"Docker could not kill {box.service}")
 
-    hands = FakeHands(blow=fails)
-    with prepare(hands, FaultKind.KILL, "zone:a") as strike, pytest.raises(LabError, match=r"kill db \(and 1 more\)"):
-        strike.inject()
-    assert hands.done == ["kill lb"]
+    control = FakeHands(impact=fails)
+    with prepare(control, FaultKind.KILL, "zone:a") as injection, pytest.raises(LabError, match=r"kill db \(and 1 more\)"):
+        injection.inject()
+    assert control.done == ["kill lb"]
 
 
 def test_one_box_has_nothing_to_be_apart_from() -> None:
-    with prepare(FakeHands(), FaultKind.KILL) as strike:
-        strike.inject()
-        [bite] = strike.bites()
-    assert "one of" not in bite.evidence
+    with prepare(FakeHands(), FaultKind.KILL) as injection:
+        injection.inject()
+        [verification] = injection.verify()
+    assert "one of" not in verification.evidence
 
 
 def test_spread_is_that_of_the_instants_where_they_are_known() -> None:
-    with prepare(FakeHands(), FaultKind.ISOLATE, "zone:a") as strike:
-        strike.inject()
+    with prepare(FakeHands(), FaultKind.ISOLATE, "zone:a") as injection:
+        injection.inject()
     # The helpers' clocks tick by a millisecond.
-    assert 0.0019 < strike.spread_s < 0.02
+    assert 0.0019 < injection.spread_s < 0.02
 
 
 def test_kill_says_when_docker_saw_the_end() -> None:
@@ -423,9 +427,9 @@ def test_kill_says_when_docker_saw_the_end() -> None:
         def box(self, box: Box) -> Box | None:
             return replace(box, status="exited", exit_code=137, ended_at_s=2000.0 + len(box.service) / 10)
 
-    with prepare(Ended(), FaultKind.KILL, "zone:a") as strike:
-        strike.inject()
-    assert strike.spread_s == pytest.approx(0.2)
+    with prepare(Ended(), FaultKind.KILL, "zone:a") as injection:
+        injection.inject()
+    assert injection.spread_s == pytest.approx(0.2)
 
 
 def test_helpers_of_the_others_end_where_one_cannot_get_ready() -> None:
@@ -435,27 +439,27 @@ def test_helpers_of_the_others_end_where_one_cannot_get_ready() -> None:
                 raise LabError("the helper beside lb could not be started")
             return super().beside(box)
 
-    hands = Picky()
+    control = Picky()
     with pytest.raises(LabError, match="beside lb could not be started"):
-        prepare(hands, FaultKind.ISOLATE, "zone:a")
-    assert {text for text in hands.done if "closed" in text} == {"db: closed", "web1: closed"}
-    assert not [text for text in hands.done if ': nft "' in text]
+        prepare(control, FaultKind.ISOLATE, "zone:a")
+    assert {text for text in control.done if "closed" in text} == {"db: closed", "web1: closed"}
+    assert not [text for text in control.done if ': nft "' in text]
 
 
 def test_helpers_end_with_the_strike_whatever_happens(tmp_path: Path) -> None:
-    hands = FakeHands()
-    strike = prepare(hands, FaultKind.ISOLATE, "zone:a")
-    with pytest.raises(RuntimeError), strike:
+    control = FakeHands()
+    injection = prepare(control, FaultKind.ISOLATE, "zone:a")
+    with pytest.raises(RuntimeError), injection:
         raise RuntimeError
-    assert {text for text in hands.done if "closed" in text} == {"db: closed", "lb: closed", "web1: closed"}
+    assert {text for text in control.done if "closed" in text} == {"db: closed", "lb: closed", "web1: closed"}
 
 
 def test_box_is_on_one_side_only() -> None:
     with pytest.raises(UsageError, match="matches no box apart from web1"):
         prepare(FakeHands(), FaultKind.PARTITION, "service:web1", source="service:web1")
-    with prepare(FakeHands(), FaultKind.PARTITION, "zone:a", source="all:web") as strike:
-        assert strike.names == "db, lb, web1, web2"
-        assert [box.service for box in strike.victims[0].aim.others] == ["web2"]
+    with prepare(FakeHands(), FaultKind.PARTITION, "zone:a", source="all:web") as injection:
+        assert injection.names == "db, lb, web1, web2"
+        assert [box.service for box in injection.victims[0].blast_radius.others] == ["web2"]
 
 
 def test_users_are_never_hit_and_always_outside() -> None:
@@ -464,10 +468,10 @@ def test_users_are_never_hit_and_always_outside() -> None:
             if kind is FaultKind.PARTITION and target == "zone:a":
                 continue
             victims = aimed(
-                Step(kind, target, how=How("service:db") if kind is FaultKind.PARTITION else How()),
+                Step(kind, target, how=FaultParameters("service:db") if kind is FaultKind.PARTITION else FaultParameters()),
                 BOXES,
                 stage(),
                 Random(1),
             )
             assert "internet" not in {victim.box.service for victim in victims}
-            assert "internet" in {box.service for box in victims[0].aim.outside}
+            assert "internet" in {box.service for box in victims[0].blast_radius.outside}

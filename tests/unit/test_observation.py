@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.model import Event
-from lab.observation import (
+from lab.checker.blind_spots import (
     CLOCK_LIMIT_MS,
     GAP_LIMIT_S,
     Gap,
@@ -19,6 +18,7 @@ from lab.observation import (
     gaps,
     reasons,
 )
+from lab.model.history import Event
 
 START_NS = 7_000_000_000
 

@@ -12,12 +12,14 @@ from typing import cast
 
 import pytest
 
-from lab.engine import Engine, wait_until
+from lab.engine.engine import Engine
 from lab.errors import InconclusiveError
-from lab.model import WATCH_ROLE, Box, DatabaseState, Finding, Stage
-from lab.observer import Observer, look, order, reserve_order
-from lab.stages import all_stages, find
-from tests.unit.helpers import BALANCERS, automatic, box, sight, stage
+from lab.model.observation import DatabaseState, Finding
+from lab.model.topology import WATCH_ROLE, Box, Stage
+from lab.probe.observer import Observer, look, order, redundancy_probe_config
+from lab.process import wait_until
+from lab.spec.stages import all_stages, find
+from tests.unit.helpers import BALANCERS, automatic, box, stage, view
 from tests.unit.played import line, saying
 
 CLOCKS = '{"event": "clocks", "monotonic_ns": 1000, "realtime_ns": 5000}'
@@ -45,38 +47,38 @@ def observing(internet: Internet, of: Stage | None = None) -> Observer:
 
 
 def test_only_changes_are_kept() -> None:
-    lines = [CLOCKS, line(sight(clock_ns=1)), line(sight(clock_ns=2)), line(sight(db2="silent", clock_ns=3)), line(sight())]
+    lines = [CLOCKS, line(view(clock_ns=1)), line(view(clock_ns=2)), line(view(db2="unreachable", clock_ns=3)), line(view())]
     with observing(Internet(lines)) as observer:
-        assert wait_until(lambda: len(observer.sights) == 3, 5)
-    assert [seen.clock_ns for seen in observer.sights] == [1, 3, 0]
-    assert observer.sights[1] == sight(db2="silent", clock_ns=3)
+        assert wait_until(lambda: len(observer.views) == 3, 5)
+    assert [seen.clock_ns for seen in observer.views] == [1, 3, 0]
+    assert observer.views[1] == view(db2="unreachable", clock_ns=3)
 
 
 def test_latest_is_what_was_seen_last() -> None:
-    with observing(Internet([line(sight(clock_ns=1)), line(sight("silent", clock_ns=2))])) as observer:
-        assert wait_until(lambda: len(observer.sights) == 2, 5)
-        assert observer.latest() == sight("silent", clock_ns=2)
+    with observing(Internet([line(view(clock_ns=1)), line(view("unreachable", clock_ns=2))])) as observer:
+        assert wait_until(lambda: len(observer.views) == 2, 5)
+        assert observer.latest() == view("unreachable", clock_ns=2)
 
 
 def test_one_look_has_what_the_databases_say_of_themselves() -> None:
-    found = look(cast(Engine, Internet([CLOCKS, line(sight("waiting", "silent"))])), automatic())
-    assert found.databases == {"db1": DatabaseState.WAITING, "db2": DatabaseState.SILENT}
-    assert found.named(DatabaseState.WAITING) == ["db1"]
+    found = look(cast(Engine, Internet([CLOCKS, line(view("sync_blocked", "unreachable"))])), automatic())
+    assert found.databases == {"db1": DatabaseState.SYNC_BLOCKED, "db2": DatabaseState.UNREACHABLE}
+    assert found.named(DatabaseState.SYNC_BLOCKED) == ["db1"]
 
 
 def test_difference_between_the_clocks_of_the_boxes() -> None:
-    with observing(Internet([CLOCKS, line(sight())])) as observer:
+    with observing(Internet([CLOCKS, line(view())])) as observer:
         observer.latest()
     assert observer.realtime_offset_ns == 4000
 
 
 def test_line_cut_short_ends_the_listening_and_nothing_else() -> None:
-    with observing(Internet([line(sight(clock_ns=1)), line(sight())[:40]])) as observer:
-        assert observer.latest() == sight(clock_ns=1)
+    with observing(Internet([line(view(clock_ns=1)), line(view())[:40]])) as observer:
+        assert observer.latest() == view(clock_ns=1)
 
 
 def test_observer_that_never_says_anything_is_named_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.observer.FIRST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("lab.probe.observer.FIRST_TIMEOUT_S", 0.5)
     failing = [sys.executable, "-c", "raise SystemExit('no such module')"]
     process = subprocess.Popen(failing, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with pytest.raises(InconclusiveError, match="could not be asked: no such module"):
@@ -84,7 +86,7 @@ def test_observer_that_never_says_anything_is_named_with_its_last_words(monkeypa
 
 
 def test_its_process_ends_with_it() -> None:
-    internet = Internet([line(sight())])
+    internet = Internet([line(view())])
     with observing(internet) as observer:
         observer.latest()
         assert internet.process is not None
@@ -95,7 +97,7 @@ def test_its_process_ends_with_it() -> None:
 def test_observer_is_told_what_there_is_to_see() -> None:
     told = []
     for watched in (automatic(balancers=BALANCERS), stage()):
-        internet = Internet([line(sight())])
+        internet = Internet([line(view())])
         with observing(internet, watched) as observer:
             observer.latest()
         told.append(json.loads(internet.asked[0][-1]))
@@ -119,17 +121,17 @@ FINDING = '{"event": "finding", "at_ns": 7, "kind": "monitor", "name": "monitor"
 def test_findings_are_kept_in_order_and_are_no_sights() -> None:
     period = '{"event": "clocks", "monotonic_ns": 1000, "realtime_ns": 5000, "period_s": 0.1}'
     later = FINDING.replace("7", "5").replace("null", '{"needed": 0}')
-    internet = Internet([period, FINDING, later, line(sight(clock_ns=9))])
+    internet = Internet([period, FINDING, later, line(view(clock_ns=9))])
     with Observer(cast(Engine, internet), automatic(), reserve=True) as observer:
         observer.latest()
     assert observer.findings == [Finding(7, "monitor", "monitor", None), Finding(5, "monitor", "monitor", {"needed": 0})]
-    assert [seen.clock_ns for seen in observer.sights] == [9]
+    assert [seen.clock_ns for seen in observer.views] == [9]
     assert observer.period_s == 0.1
     assert internet.asked[0][2] == "client.reserve"
 
 
 def test_observer_that_does_not_say_how_often_it_looks_is_one_from_before() -> None:
-    with observing(Internet([CLOCKS, line(sight())])) as observer:
+    with observing(Internet([CLOCKS, line(view())])) as observer:
         observer.latest()
     assert (observer.period_s, observer.findings) == (0.0, [])
 
@@ -140,7 +142,7 @@ def test_observer_that_does_not_say_how_often_it_looks_is_one_from_before() -> N
 )
 def test_whom_there_is_to_ask_for_what_margins_rest_on(number: str, statistics: dict[str, str], alone: dict[str, str]) -> None:
     of = find(number)
-    asked = reserve_order(of)
+    asked = redundancy_probe_config(of)
     assert asked == {**order(of), "statistics": statistics, "alone": alone, "monitor": of.monitor}
 
 
@@ -148,14 +150,14 @@ def test_whom_there_is_to_ask_for_what_margins_rest_on(number: str, statistics: 
 def test_who_only_watches_is_asked_nothing(of: Stage) -> None:
     addresses = [address for spec in of.services if WATCH_ROLE in spec.roles for address in spec.addresses]
     assert bool(addresses) == (of.number > 1)
-    asked = json.dumps(reserve_order(of))
+    asked = json.dumps(redundancy_probe_config(of))
     assert not [address for address in addresses if f'"{address}"' in asked]
 
 
 def test_observer_that_has_ended_does_not_watch() -> None:
-    internet = Internet([CLOCKS, line(sight(clock_ns=1))])
+    internet = Internet([CLOCKS, line(view(clock_ns=1))])
     with observing(internet) as observer:
-        assert wait_until(lambda: len(observer.sights) == 1, 5)
+        assert wait_until(lambda: len(observer.views) == 1, 5)
         assert observer.is_watching
         assert internet.process is not None
         internet.process.kill()
@@ -175,14 +177,14 @@ sys.stdin.read()
 
 def test_observer_that_says_a_lot_on_stderr_is_not_blocked_by_it() -> None:
     pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", CHATTY, line(sight(clock_ns=4))], stdin=pipe, stdout=pipe, stderr=pipe)
+    process = subprocess.Popen([sys.executable, "-c", CHATTY, line(view(clock_ns=4))], stdin=pipe, stdout=pipe, stderr=pipe)
     with observing(Internet(process=process)) as observer:
-        assert observer.latest() == sight(clock_ns=4)
+        assert observer.latest() == view(clock_ns=4)
 
 
 def test_every_word_counts_also_one_that_changes_nothing() -> None:
     finding = FINDING.replace('"at_ns": 7', '"clock_ns": 30, "at_ns": 7')
-    with observing(Internet([CLOCKS, line(sight(clock_ns=10)), line(sight(clock_ns=20)), finding])) as observer:
+    with observing(Internet([CLOCKS, line(view(clock_ns=10)), line(view(clock_ns=20)), finding])) as observer:
         assert wait_until(lambda: len(observer.words) == 3, 5)
     assert [word.clock_ns for word in observer.words] == [10, 20, 30]
     heard = [word.heard_at for word in observer.words]

@@ -10,10 +10,23 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lab.availability import measure_trial
-from lab.model import Arrival, Event, Expectation, Gap, LoadPlan, Operation, Outage, Outcome, TrialRecord
-from lab.outages import at_least, find_outages, longest_gap, longest_of, operation, quiet_in_s, service, share_within, union
-from lab.verdict import MEASURES, measured
+from lab.checker.outages import (
+    at_least,
+    find_outages,
+    longest_gap,
+    longest_of,
+    operation,
+    quiet_in_s,
+    service,
+    share_within,
+    union,
+)
+from lab.checker.trial import measure_trial
+from lab.checker.verdict import measured
+from lab.model.experiment import LoadPlan
+from lab.model.history import Arrival, Event, TrialRecord
+from lab.model.measures import MEASURES, Expectation, Outcome
+from lab.model.result import Gap, Operation, Outage
 from tests.unit.helpers import arrival, bad, record, spans, traffic
 
 DEADLINE_S, TICK_S = 1.0, 1 / 64
@@ -109,7 +122,7 @@ def test_partial_outage_may_be_longer_than_the_gap_and_says_so() -> None:
 
 @given(histories())
 def test_service_is_restored_when_its_last_operation_is(arrivals: list[Arrival]) -> None:
-    events = (Event(0.0, "inject"), Event(0.0, "bite"), Event(arrivals[-1].at_s, "stop"))
+    events = (Event(0.0, "inject"), Event(0.0, "fault-verified"), Event(arrivals[-1].at_s, "stop"))
     trial = measure_trial(replace(record(), arrivals=tuple(arrivals), events=events), [], has_fault=True)
     ends = [outage.end_s for outage in (*trial.read_outages, *trial.write_outages)]
     if "recover_s" in trial.phases:
@@ -231,7 +244,7 @@ def test_load_goes_on_until_the_last_failure_is_long_enough_ago(
     assert not any(outage.censored for outage in find_outages(traffic(now_s + wait_s, *gone), DEADLINE_S))
 
 
-CUT_SHORT = [name for name in MEASURES if name not in ("degraded_redundancy_s", "rejoin_s")]
+CUT_SHORT = [name for name in MEASURES if name not in ("time_without_redundancy_s", "time_to_redundancy_s")]
 
 
 @st.composite
@@ -249,13 +262,13 @@ def outages_of_one_kind_or_both(draw: st.DrawFn) -> tuple[TrialRecord, float]:
     failed = [each for each in arrivals if not each.is_good(DEADLINE_S)]
     # A cut before the first failure leaves nothing of an outage to be seen.
     assume(all(any(each.kind == kind and each.at_s < cut_s for each in failed) for kind in kinds))
-    events = (Event(2.0, "inject"), Event(2.0, "bite"), Event(9.0, "stop"))
+    events = (Event(2.0, "inject"), Event(2.0, "fault-verified"), Event(9.0, "stop"))
     return replace(record(), arrivals=arrivals, events=events, final_orders=kept(arrivals)), cut_s
 
 
 def kept(arrivals: tuple[Arrival, ...]) -> dict[str, dict[str, int] | None]:
     """What the database holds: the orders that were acknowledged."""
-    return {"db": {each.key: 1 for each in arrivals if each.kind == "write" and each.outcome == "ok"}}
+    return {"db": {each.key: 1 for each in arrivals if each.kind == "write" and each.effect == "ok"}}
 
 
 def healed_at(whole: TrialRecord, cut_s: float) -> TrialRecord:
@@ -270,7 +283,7 @@ def healed_at(whole: TrialRecord, cut_s: float) -> TrialRecord:
         whole,
         arrivals=healed,
         final_orders=kept(healed),
-        events=(*whole.events, Event(cut_s, "heal"), Event(cut_s + 0.5, "well")),
+        events=(*whole.events, Event(cut_s, "heal"), Event(cut_s + 0.5, "recovered")),
     )
 
 

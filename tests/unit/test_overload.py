@@ -10,13 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import experiments, healing, limits, overload, plan, soak, stages
-from lab.availability import measure_trial
-from lab.engine import ExecResult
+from lab.analysis import design
+from lab.campaign import soak
+from lab.checker.trial import measure_trial
+from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError, LabError, UsageError
-from lab.journal import UndoLedger
-from lab.model import Box, Event, Expectation, Outcome, Overload, UndoAction
-from lab.overload import Burst, capacity_per_s, next_rate
+from lab.faults import heal, limits
+from lab.model.experiment import Overload
+from lab.model.fault import UndoAction
+from lab.model.history import Event
+from lab.model.measures import Expectation, Outcome
+from lab.model.topology import Box
+from lab.spec import experiments, stages
+from lab.store.undo_log import UndoLedger
+from lab.trial import capacity
+from lab.trial.capacity import Burst, capacity_per_s, next_rate
 from tests.unit.helpers import EVENTS, box, record, stage
 from tests.unit.played import PlayedEngine
 
@@ -31,10 +39,10 @@ def ramp(carries_per_s: float) -> list[Burst]:
 @given(st.floats(8, 380))
 def test_the_ramp_finds_what_a_box_carries(carries_per_s: float) -> None:
     bursts = ramp(carries_per_s)
-    assert len(bursts) <= overload.BURSTS_MAX
-    assert all(each.rate_per_s <= overload.RATE_MAX_PER_S for each in bursts)
+    assert len(bursts) <= capacity.BURSTS_MAX
+    assert all(each.rate_per_s <= capacity.RATE_MAX_PER_S for each in bursts)
     found = capacity_per_s(bursts)
-    assert found <= carries_per_s <= found * (1 + 3 * overload.PRECISION_RATIO)
+    assert found <= carries_per_s <= found * (1 + 3 * capacity.PRECISION_RATIO)
 
 
 def test_the_ramp_never_goes_beyond_what_the_generator_may_make() -> None:
@@ -98,7 +106,7 @@ def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
     assert plays.done[:2] == ["web1 has 0.15", "web2 has 0.15"]
     assert "in lb: set maxconn server writes/web2 9" in plays.done
     plays.done.clear()
-    healing.undo_all(plays.as_engine, ledger)
+    heal.undo_all(plays.as_engine, ledger)
     assert plays.done == [
         *(f"in lb: set maxconn server {words}" for words in ("reads/web1 6", "writes/web1 0", "writes/web2 0")),
         "web2 has 1",
@@ -147,5 +155,5 @@ def test_a_soak_overloads_nobody() -> None:
 
 
 def test_a_comparison_leaves_an_overload_out() -> None:
-    [job] = plan.comparison(stages.find("3"), plan.wishes("overload-web"), plan.Terms(6.0, 5.0))
-    assert "'lab run'" in job.missing
+    [cell_plan] = design.comparison(stages.find("3"), design.fault_specs("overload-web"), design.TestTerms(6.0, 5.0))
+    assert "'lab run'" in cell_plan.missing

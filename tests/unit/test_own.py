@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from lab.errors import UsageError
-from lab.model import Box, Expectation, FaultKind, Page, Step
-from lab.own import (
+from lab.model.fault import FaultKind, Step
+from lab.model.measures import Expectation
+from lab.model.topology import Box, Page
+from lab.spec.own_stack import (
     HAPPENS,
     Project,
     Settings,
@@ -22,19 +24,19 @@ from lab.own import (
     read_settings,
     stage_of,
 )
-from lab.targets import resolve
+from lab.spec.targets import resolve
 from tests.unit.helpers import box
 
 SHOP = Project("shop", Path("compose.yaml"), ("app", "job", "lb"), {"front": "shop_front", "back": "shop_back"})
 PAGE = Page("lb", 8080, "/", "Welcome")
 
 
-def guest(service: str, *roles: str, **changes: Any) -> Box:
+def foreign(service: str, *roles: str, **changes: Any) -> Box:
     """A box of the shop as a visit finds it."""
     return box(service, (service.partition("#")[0], *roles), **{"stage": 0, "project": "shop", "labels": {}, **changes})
 
 
-BOXES = [guest("app", "web"), guest("app#2", "web"), guest("lb", "entry"), guest("job", status="exited")]
+BOXES = [foreign("app", "web"), foreign("app#2", "web"), foreign("lb", "entry"), foreign("job", status="exited")]
 
 
 def refused(message: str, work: Any, *arguments: Any) -> UsageError:
@@ -85,11 +87,11 @@ def test_no_file_is_what_is_usual(tmp_path: Path) -> None:
 def test_everything_may_be_said_and_everything_left_out(tmp_path: Path) -> None:
     text = (
         "url: http://lb/\ncontains: Welcome\nnetwork: front\nroles: {web: [app], all-of-it: [app, lb]}\n"
-        "baseline_s: 1\nobserve_s: 2\nafter_s: 3\nexpect: {reads_failed: {at_most: 3}}\n"
+        "baseline_s: 1\nobserve_s: 2\ncooldown_s: 3\nexpect: {reads_failed: {at_most: 3}}\n"
     )
     found = settings(tmp_path, text)
     assert (found.url, found.contains, found.network) == ("http://lb/", "Welcome", "front")
-    assert (found.baseline_s, found.observe_s, found.after_s) == (1, 2, 3)
+    assert (found.baseline_s, found.fault_duration_s, found.cooldown_s) == (1, 2, 3)
     assert found.expectations == (Expectation("reads_failed", 3, None),)
     assert found.roles_of == {"app": ("web", "all-of-it"), "lb": ("all-of-it",)}
     assert settings(tmp_path, "url: http://lb/\n") == Settings(url="http://lb/")
@@ -108,7 +110,7 @@ def test_everything_may_be_said_and_everything_left_out(tmp_path: Path) -> None:
         ("roles:\n  app: [lb]\n", 2, "'app' cannot be a role"),
         ("roles:\n  internet: [lb]\n", 2, "'internet' cannot be a role"),
         ("roles:\n  'zone:a': [lb]\n", 2, "'zone:a' cannot be a role"),
-        ("observe_s: long\n", 1, "observe_s must be a number"),
+        ("fault_duration_s: long\n", 1, "fault_duration_s must be a number"),
         ("expect:\n  writes_lost: {at_most: 0}\n", 2, "'writes_lost' is not measured"),
         ("expect:\n  split_brain_s: {at_most: 0}\n", 2, "'split_brain_s' is not measured"),
         ("expect:\n  downtime_longest_s: {at_most: soon}\n", 2, "at_most must be a number"),
@@ -158,7 +160,7 @@ def test_stage_has_the_boxes_that_run() -> None:
     stage = stage_of(SHOP, PAGE, [*BOXES, box("internet", ("internet",), stage=0)])
     assert [spec.name for spec in stage.services] == ["app", "app#2", "lb"]
     assert (stage.number, stage.folder, stage.place, stage.entry) == (0, "own-shop", "own-shop", ("lb", 8080))
-    assert stage.is_guest
+    assert stage.is_foreign
     assert not stage.is_watched
     assert stage.page == PAGE
 
@@ -185,22 +187,22 @@ def test_box_that_is_not_there_or_not_running_is_not_started() -> None:
 
 
 def test_of_several_copies_only_those_that_run_are_meant_by_their_role() -> None:
-    copies = [box("app", ("app",)), box("app#2", ("app",), status="exited"), box("app#3", ("app",))]
-    check_runs("app", SHOP, copies)
-    assert {each.service for seed in range(20) for each in resolve("app", copies, Random(seed))} == {"app", "app#3"}
-    refused("'app#2' is exited, not running", check_runs, "service:app#2", SHOP, copies)
+    replicas = [box("app", ("app",)), box("app#2", ("app",), status="exited"), box("app#3", ("app",))]
+    check_runs("app", SHOP, replicas)
+    assert {each.service for seed in range(20) for each in resolve("app", replicas, Random(seed))} == {"app", "app#3"}
+    refused("'app#2' is exited, not running", check_runs, "service:app#2", SHOP, replicas)
     refused(
-        "'app' has no container in the project shop; its copies that run are app#3", check_runs, "service:app", SHOP, copies[1:]
+        "'app' has no container in the project shop; its copies that run are app#3", check_runs, "service:app", SHOP, replicas[1:]
     )
-    refused("'app#2' is exited, not running", check_runs, "app", SHOP, copies[1:2])
+    refused("'app#2' is exited, not running", check_runs, "app", SHOP, replicas[1:2])
 
 
 def test_experiment_is_one_fault_and_what_lab_yaml_expects() -> None:
-    found = experiment_of(Step(FaultKind.KILL, "service:app#2,lb"), Settings(observe_s=3))
+    found = experiment_of(Step(FaultKind.KILL, "service:app#2,lb"), Settings(fault_duration_s=3))
     assert (found.name, found.title) == ("kill-app-2-lb", "app#2 and lb are killed")
-    assert (found.observe_s, len(found.faults)) == (3, 1)
+    assert (found.fault_duration_s, len(found.faults)) == (3, 1)
     assert found.expectations == Settings().expectations
-    assert {kind.value for kind in HAPPENS} == {"kill", "stop", "pause", "cutoff"}
+    assert {kind.value for kind in HAPPENS} == {"kill", "stop", "pause", "disconnect"}
 
 
 def test_without_a_fault_nothing_is_broken() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import packets
-from lab.model import Direction
+from lab.faults import packets
+from lab.model.fault import Direction
 
 TABLE = "lab_fault_0a1b2c3d"
 # Few enough that groups often share some, as they must not.

@@ -10,21 +10,27 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import experiments, parameters
-from lab.cli import cli
+from lab.cli.main import cli
 from lab.errors import PreflightError, UsageError
-from lab.model import Direction, Experiment, FaultKind, How, Step
+from lab.model.experiment import Experiment
+from lab.model.fault import Direction, FaultKind, FaultParameters, Step
+from lab.spec import experiments, parameters
 from tests.unit.helpers import stage
 
-GOOD: list[tuple[FaultKind, dict[str, Any], How, str]] = [
-    (FaultKind.KILL, {}, How(), ""),
-    (FaultKind.ISOLATE, {}, How(), ""),
-    (FaultKind.PARTITION, {"from": "zone:b"}, How("zone:b"), "from zone:b"),
-    (FaultKind.PARTITION, {"from": "db", "direction": "in"}, How("db", Direction.IN), "from db (in only)"),
-    (FaultKind.DELAY, {"delay_ms": 50}, How(delay_ms=50.0), "by 50 ms"),
-    (FaultKind.DELAY, {"delay_ms": 50, "jitter_ms": 5.5}, How(delay_ms=50.0, jitter_ms=5.5), "by 50 ms give or take 5.5 ms"),
-    (FaultKind.LOSS, {"loss_percent": 100}, How(loss_percent=100.0), "of 100 %"),
-    (FaultKind.BANDWIDTH, {"rate_kbit": 100}, How(rate_kbit=100.0), "of 100 kbit/s"),
+GOOD: list[tuple[FaultKind, dict[str, Any], FaultParameters, str]] = [
+    (FaultKind.KILL, {}, FaultParameters(), ""),
+    (FaultKind.ISOLATE, {}, FaultParameters(), ""),
+    (FaultKind.PARTITION, {"from": "zone:b"}, FaultParameters("zone:b"), "from zone:b"),
+    (FaultKind.PARTITION, {"from": "db", "direction": "in"}, FaultParameters("db", Direction.IN), "from db (in only)"),
+    (FaultKind.DELAY, {"delay_ms": 50}, FaultParameters(delay_ms=50.0), "by 50 ms"),
+    (
+        FaultKind.DELAY,
+        {"delay_ms": 50, "jitter_ms": 5.5},
+        FaultParameters(delay_ms=50.0, jitter_ms=5.5),
+        "by 50 ms give or take 5.5 ms",
+    ),
+    (FaultKind.LOSS, {"loss_percent": 100}, FaultParameters(loss_percent=100.0), "of 100 %"),
+    (FaultKind.BANDWIDTH, {"rate_kbit": 100}, FaultParameters(rate_kbit=100.0), "of 100 kbit/s"),
 ]
 BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.KILL, {"delay_ms": 5}, "delay_ms", "kill has no delay_ms: it takes nothing of the kind"),
@@ -48,7 +54,7 @@ BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("fault", "given", "how", "words"), GOOD)
-def test_what_is_given_is_read(fault: FaultKind, given: dict[str, Any], how: How, words: str) -> None:
+def test_what_is_given_is_read(fault: FaultKind, given: dict[str, Any], how: FaultParameters, words: str) -> None:
     assert parameters.read(fault, given) == how
     assert str(how) == words
     assert str(Step(fault, "web", how=how)) == f"{fault} web {words}".strip()
@@ -103,16 +109,16 @@ def read(tmp_path: Path, text: str) -> Experiment:
 
 def test_experiment_with_two_sides(tmp_path: Path) -> None:
     experiment = read(tmp_path, PARTITION)
-    assert experiment.steps == (Step(FaultKind.PARTITION, "all:web", how=How("service:db", Direction.OUT)),)
+    assert experiment.steps == (Step(FaultKind.PARTITION, "all:web", how=FaultParameters("service:db", Direction.OUT)),)
     experiments.check_targets(experiment, stage())
 
 
 def test_step_with_parameters(tmp_path: Path) -> None:
-    steps = "steps:\n  - {fault: delay, target: db, delay_ms: 20, jitter_ms: 2}\n  - {fault: loss, target: lb, loss_percent: 5, after_s: 1}\n"
+    steps = "steps:\n  - {fault: delay, target: db, delay_ms: 20, jitter_ms: 2}\n  - {fault: loss, target: lb, loss_percent: 5, delay_s: 1}\n"
     experiment = read(tmp_path, PARTITION[: PARTITION.index("fault:")] + steps + PARTITION[PARTITION.index("expect:") :])
     assert experiment.steps == (
-        Step(FaultKind.DELAY, "db", how=How(delay_ms=20.0, jitter_ms=2.0)),
-        Step(FaultKind.LOSS, "lb", 1.0, How(loss_percent=5.0)),
+        Step(FaultKind.DELAY, "db", how=FaultParameters(delay_ms=20.0, jitter_ms=2.0)),
+        Step(FaultKind.LOSS, "lb", 1.0, FaultParameters(loss_percent=5.0)),
     )
 
 
@@ -171,7 +177,7 @@ def test_plan_shows_parameters(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(PARTITION, encoding="utf-8")
     plan = CliRunner().invoke(cli, ["run", "3", str(file), "--dry-run", "--json"])
-    step = '{"fault": "partition", "target": "all:web", "after_s": 0.0, "from": "service:db", "direction": "out"}'
+    step = '{"fault": "partition", "target": "all:web", "delay_s": 0.0, "from": "service:db", "direction": "out"}'
     assert step in " ".join(plan.output.split()).replace("{ ", "{").replace(" }", "}")
     words = CliRunner().invoke(cli, ["run", "3", str(file), "--dry-run"])
     assert "partition all:web from service:db (out only)" in words.output

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from lab.analysis import matrix as matrices
 from lab.errors import PreflightError, UsageError
-from lab.report import matrix as matrices
-from lab.stages import ROOT
+from lab.spec.stages import ROOT
 from scripts import pictures
 from scripts.pictures import Picture, make, read
 from tests.unit.helpers import record

@@ -19,13 +19,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lab.analysis import run_document
+from lab.analysis.matrix import not_applicable
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE
-from lab.journal import RunJournal, find_run
 from lab.plaintext import ENCODING_ERRORS, LINE_MAX, clean, one_line, readable_streams
-from lab.report import document, files, terminal
+from lab.report import files, terminal
 from lab.report.console import SafeConsole
-from lab.report.matrix import not_applicable
 from lab.report.terminal import show, show_matrix
+from lab.store.runs import RunJournal, find_run
 from tests.unit.helpers import EVENTS, arrival, bad, record, run_info
 from tests.unit.reports import a_matrix, cell
 from tests.unit.test_cli import run_lab
@@ -109,7 +110,17 @@ def test_console_prints_no_orders_of_others(thing: Any) -> None:
     assert "\x1b[2J" not in printed(thing, is_terminal=True)
 
 
-TEXTS = ("stage_folder", "failover", "experiment", "title", "question", "started_at", "contains", "foreseen", "durability")
+TEXTS = (
+    "stage_folder",
+    "failover",
+    "experiment",
+    "title",
+    "question",
+    "started_at",
+    "contains",
+    "expected_verdict",
+    "durability",
+)
 
 
 @pytest.fixture(params=["", f"http://lb/{HOSTILE}"], ids=["of a stage", "of one's own"])
@@ -119,8 +130,19 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     info = json.loads((run.folder / "run.json").read_text())
     (run.folder / "run.json").write_text(json.dumps({**info, **dict.fromkeys(TEXTS, HOSTILE), "url": request.param}))
     arrivals = [arrival(at / 16, number=at, by=HOSTILE, via=HOSTILE) for at in range(100)]
-    arrivals += [bad(7 + at / 16, number=100 + at, result=HOSTILE) for at in range(20)]
-    named = ("inject", "bite", "note", "heal-failed", "detect", "alert", "docker", "reserve", "operator", "blind")
+    arrivals += [bad(7 + at / 16, number=100 + at, error_class=HOSTILE) for at in range(20)]
+    named = (
+        "inject",
+        "fault-verified",
+        "note",
+        "heal-failed",
+        "detect",
+        "alert",
+        "docker",
+        "redundant-before",
+        "operator",
+        "blind",
+    )
     events = (*EVENTS, *(replace(EVENTS[0], name=name, detail=HOSTILE) for name in named))
     trial = run.trial(1)
     trial.arrivals(arrivals)
@@ -131,7 +153,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_stored_run_commands_no_terminal_and_forges_no_line(stored: Path) -> None:
-    result, records = document.rebuild(find_run(str(stored)))
+    result, records = run_document.rebuild(find_run(str(stored)))
     # Nothing is wrapped: every line that begins is one that somebody wanted.
     console = SafeConsole(file=StringIO(), width=5000, markup=False)
     show(console, result, records)
@@ -235,7 +257,10 @@ def test_output_that_is_closed_takes_all(closed: str) -> None:
 
 @pytest.mark.parametrize(("given_", "means"), [("", "results"), ("/x", "/x")])
 def test_results_that_are_named_by_nothing_are_the_default(given_: str, means: str) -> None:
-    code = "from lab import journal, stages; print(journal.RESULTS_FOLDER.relative_to(stages.ROOT) if not '{}' else journal.RESULTS_FOLDER)"
+    code = (
+        "from lab.spec.stages import ROOT; from lab.store.paths import RESULTS_FOLDER; "
+        "print(RESULTS_FOLDER.relative_to(ROOT) if not '{}' else RESULTS_FOLDER)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code.format(given_)],
         capture_output=True,

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import experiments, plan, stages
+from lab.analysis import design
+from lab.analysis.design import EXTRA_TRIALS, CellPlan, CellProgress, TestTerms
 from lab.errors import UsageError
-from lab.model import FaultKind, ServiceSpec, Stage
-from lab.plan import EXTRA_TRIALS, Job, Tally, Terms
+from lab.model.fault import FaultKind
+from lab.model.topology import ServiceSpec, Stage
+from lab.spec import experiments, stages
 from tests.unit.helpers import automatic, replicated, stage
 
-TERMS = Terms(observe_s=5.0, tolerance_s=3.5)
-KILLS = plan.wishes("kill")
+TERMS = TestTerms(fault_duration_s=5.0, tolerance_s=3.5)
+KILLS = design.fault_specs("kill")
 ALL = stages.all_stages()
 
 
@@ -28,26 +30,35 @@ def in_regions() -> Stage:
     return replace(stage(), services=services)
 
 
-def targets(job: Job) -> list[str]:
-    return [step.target for experiment in job.experiments for step in experiment.faults]
+def targets(cell_plan: CellPlan) -> list[str]:
+    return [step.target for experiment in cell_plan.experiments for step in experiment.faults]
 
 
 def applicable(of: Stage) -> dict[str, list[str]]:
-    return {job.column: sorted(targets(job)) for job in plan.comparison(of, KILLS, TERMS) if not job.missing}
+    return {
+        cell_plan.column: sorted(targets(cell_plan)) for cell_plan in design.comparison(of, KILLS, TERMS) if not cell_plan.missing
+    }
 
 
 # Columns
 
 
 def test_a_fault_by_itself_is_that_fault_of_every_part() -> None:
-    assert [wish.name for wish in KILLS] == ["kill-web", "kill-lb", "kill-primary", "kill-standby", "kill-zone", "kill-region"]
+    assert [fault_spec.name for fault_spec in KILLS] == [
+        "kill-web",
+        "kill-lb",
+        "kill-primary",
+        "kill-standby",
+        "kill-zone",
+        "kill-region",
+    ]
 
 
 def test_columns_are_parts_experiments_and_files(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("title: t\nquestion: q\nfault: kill\ntarget: web\nexpect: {writes_lost: {at_most: 0}}\n")
-    found = plan.wishes(f"pause-web, kill-monitor,kill-db,{tmp_path / 'mine.yaml'}")
-    assert [wish.name for wish in found] == ["pause-web", "kill-monitor", "kill-db", "mine"]
-    assert [wish.experiment is None for wish in found] == [True, True, False, False]
+    found = design.fault_specs(f"pause-web, kill-monitor,kill-db,{tmp_path / 'mine.yaml'}")
+    assert [fault_spec.name for fault_spec in found] == ["pause-web", "kill-monitor", "kill-db", "mine"]
+    assert [fault_spec.experiment is None for fault_spec in found] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -63,17 +74,17 @@ def test_columns_are_parts_experiments_and_files(tmp_path: Path) -> None:
 )
 def test_wrong_columns_are_named(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        plan.wishes(text)
+        design.fault_specs(text)
 
 
 @pytest.mark.parametrize(("text", "said"), [("", "no fault is named"), ("delay", "'delay' is no fault of a sweep")])
 def test_wrong_faults_of_a_sweep_are_named(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        plan.kinds(text)
+        design.kinds(text)
 
 
 def test_faults_of_a_sweep() -> None:
-    assert plan.kinds("kill, pause,kill") == (FaultKind.KILL, FaultKind.PAUSE)
+    assert design.kinds("kill, pause,kill") == (FaultKind.KILL, FaultKind.PAUSE)
 
 
 # Cells of a comparison
@@ -103,46 +114,49 @@ def test_regions_are_found_by_their_labels() -> None:
 
 @pytest.mark.parametrize("of", ALL, ids=lambda each: each.name)
 def test_what_is_planned_can_be_done_and_what_is_not_is_explained(of: Stage) -> None:
-    for job in plan.comparison(of, (*KILLS, *plan.wishes("switchover,kill-monitor")), TERMS):
-        assert bool(job.experiments) != bool(job.missing)
-        for experiment in job.experiments:
+    for cell_plan in design.comparison(of, (*KILLS, *design.fault_specs("switchover,kill-monitor")), TERMS):
+        assert bool(cell_plan.experiments) != bool(cell_plan.missing)
+        for experiment in cell_plan.experiments:
             experiments.check_targets(experiment, of)
-            assert job.column in (experiment.name, "switchover")
+            assert cell_plan.column in (experiment.name, "switchover")
 
 
 def test_a_part_that_a_stage_does_not_have_is_not_applicable_and_says_why() -> None:
-    missing = {job.column: job.missing for job in plan.comparison(stage(), plan.wishes("kill,switchover"), TERMS)}
+    missing = {
+        cell_plan.column: cell_plan.missing
+        for cell_plan in design.comparison(stage(), design.fault_specs("kill,switchover"), TERMS)
+    }
     assert missing["kill-standby"] == "stage 3 has no standby database"
     assert missing["kill-zone"] == "stage 3 has no second zone"
     assert "needs a monitor" in missing["switchover"]
 
 
 def test_each_zone_is_a_sample_of_its_own_with_as_many_trials_as_any_cell() -> None:
-    jobs = plan.comparison(stages.find("6"), plan.wishes("kill-zone,kill-web"), TERMS)
-    zones, web = jobs
+    cell_plans = design.comparison(stages.find("6"), design.fault_specs("kill-zone,kill-web"), TERMS)
+    zones, web = cell_plans
     assert zones.targets == ("zone:a", "zone:b", "zone:c")
     assert web.targets == ()
-    assert plan.left(jobs, {}, 5) == 3 * 5 + 5
-    done = run_through(jobs, 5, 1, set())
-    assert Counter(done) == {("kill-zone", turn, number): 1 for turn in range(3) for number in range(1, 6)} | {
+    assert design.left(cell_plans, {}, 5) == 3 * 5 + 5
+    done = run_through(cell_plans, 5, 1, set())
+    assert Counter(done) == {("kill-zone", variant, number): 1 for variant in range(3) for number in range(1, 6)} | {
         ("kill-web", 0, number): 1 for number in range(1, 6)
     }
 
 
 def test_a_cell_watches_for_as_long_as_asked_and_expects_the_tolerance() -> None:
-    (job,) = plan.comparison(stage(), plan.wishes("kill-web"), TERMS)
-    (experiment,) = job.experiments
-    assert experiment.observe_s == 5.0
+    (cell_plan,) = design.comparison(stage(), design.fault_specs("kill-web"), TERMS)
+    (experiment,) = cell_plan.experiments
+    assert experiment.fault_duration_s == 5.0
     assert [str(each) for each in experiment.expectations] == ["downtime_longest_s at most 3.5", "writes_lost at most 0"]
 
 
 def test_an_experiment_keeps_its_own_watching_unless_told_otherwise() -> None:
-    own = experiments.find("kill-db").observe_s
-    wished = plan.wishes("kill-db")
-    for observe_s, expected in ((None, own), (9.0, 9.0)):
-        (wish,) = plan.watched_for(wished, observe_s)
-        assert wish.experiment
-        assert wish.experiment.observe_s == expected
+    own = experiments.find("kill-db").fault_duration_s
+    wished = design.fault_specs("kill-db")
+    for fault_duration_s, expected in ((None, own), (9.0, 9.0)):
+        (fault_spec,) = design.watched_for(wished, fault_duration_s)
+        assert fault_spec.experiment
+        assert fault_spec.experiment.fault_duration_s == expected
 
 
 # Sweeps
@@ -150,7 +164,7 @@ def test_an_experiment_keeps_its_own_watching_unless_told_otherwise() -> None:
 
 def members(of: Stage, **changes: object) -> list[tuple[str, ...]]:
     asked = {"faults": (FaultKind.KILL,), "terms": TERMS, "seed": 1, "pairs": False, "sample": None, **changes}
-    return [job.members for job in plan.sweep(of, **asked)]  # type: ignore[arg-type]
+    return [cell_plan.members for cell_plan in design.sweep(of, **asked)]  # type: ignore[arg-type]
 
 
 def test_a_sweep_has_every_box_then_zones_then_regions() -> None:
@@ -161,13 +175,13 @@ def test_a_sweep_has_every_box_then_zones_then_regions() -> None:
 
 @pytest.mark.parametrize("of", ALL, ids=lambda each: each.name)
 def test_a_sweep_can_be_done_at_every_stage_pairs_included(of: Stage) -> None:
-    jobs = plan.sweep(of, (FaultKind.KILL, FaultKind.CUTOFF), TERMS, 1, pairs=True, sample=None)
-    boxes = len(plan.boxes_of(of))
-    assert sum(len(job.members) == 2 for job in jobs) == boxes * (boxes - 1)  # of two faults, each half as many
-    assert len({job.column for job in jobs}) == len(jobs)
-    for job in jobs:
-        experiments.check_targets(job.experiments[0], of)
-        assert not {"internet"} & set(job.members)
+    cell_plans = design.sweep(of, (FaultKind.KILL, FaultKind.DISCONNECT), TERMS, 1, pairs=True, sample=None)
+    boxes = len(design.boxes_of(of))
+    assert sum(len(cell_plan.members) == 2 for cell_plan in cell_plans) == boxes * (boxes - 1)  # of two faults, each half as many
+    assert len({cell_plan.column for cell_plan in cell_plans}) == len(cell_plans)
+    for cell_plan in cell_plans:
+        experiments.check_targets(cell_plan.experiments[0], of)
+        assert not {"internet"} & set(cell_plan.members)
 
 
 def test_a_sample_of_pairs_is_decided_by_the_seed() -> None:
@@ -181,9 +195,9 @@ def test_a_sample_of_pairs_is_decided_by_the_seed() -> None:
 
 
 def test_two_boxes_are_hit_by_one_fault() -> None:
-    job = plan.sweep(automatic(), (FaultKind.KILL,), TERMS, 1, pairs=True, sample=1)[-1]
-    assert [str(step) for step in job.experiments[0].steps] == [f"kill service:{','.join(job.members)}"]
-    assert job.title.endswith("are killed at once")
+    cell_plan = design.sweep(automatic(), (FaultKind.KILL,), TERMS, 1, pairs=True, sample=1)[-1]
+    assert [str(step) for step in cell_plan.experiments[0].steps] == [f"kill service:{','.join(cell_plan.members)}"]
+    assert cell_plan.title.endswith("are killed at once")
 
 
 # The order
@@ -193,17 +207,17 @@ Trial = tuple[str, int, int]
 """Column, turn, and which trial of these two it is."""
 
 
-def run_through(jobs: tuple[Job, ...], trials: int, seed: int, invalid: set[Trial]) -> list[Trial]:
+def run_through(cell_plans: tuple[CellPlan, ...], trials: int, seed: int, invalid: set[Trial]) -> list[Trial]:
     """Every trial until none is due; those in `invalid` come to nothing."""
-    tallies: dict[tuple[str, int], Tally] = {}
+    progress_of_cells: dict[tuple[str, int], CellProgress] = {}
     done: list[Trial] = []
-    while due := plan.due(jobs, tallies, trials, seed):
-        key = (due.job.column, due.turn)
-        before = tallies.get(key, Tally())
+    while next_cell := design.next_cell(cell_plans, progress_of_cells, trials, seed):
+        key = (next_cell.cell_plan.column, next_cell.variant)
+        before = progress_of_cells.get(key, CellProgress())
         done.append((*key, before.tried + 1))
-        tallies[key] = Tally(before.tried + 1, before.valid + (done[-1] not in invalid))
+        progress_of_cells[key] = CellProgress(before.tried + 1, before.valid + (done[-1] not in invalid))
         assert len(done) < 1000
-    assert plan.left(jobs, tallies, trials) == 0
+    assert design.left(cell_plans, progress_of_cells, trials) == 0
     return done
 
 
@@ -214,11 +228,11 @@ invalids = st.sets(st.tuples(st.sampled_from(EXPERIMENTS), st.integers(1, 9)).ma
 @given(st.integers(1, 5), st.integers(0, 99), invalids)
 def test_every_experiment_gets_its_valid_trials_or_a_few_more_tries(trials: int, seed: int, invalid: set[Trial]) -> None:
     """Also each region: one whose loss is hard to measure takes no trials from the others, nor they from it."""
-    done = run_through(plan.comparison(in_regions(), KILLS, TERMS), trials, seed, invalid)
-    assert {(column, turn) for column, turn, _ in done} == set(EXPERIMENTS)
-    for column, turn in EXPERIMENTS:
-        numbers = [number for name, which, number in done if (name, which) == (column, turn)]
-        valid = sum((column, turn, number) not in invalid for number in numbers)
+    done = run_through(design.comparison(in_regions(), KILLS, TERMS), trials, seed, invalid)
+    assert {(column, variant) for column, variant, _ in done} == set(EXPERIMENTS)
+    for column, variant in EXPERIMENTS:
+        numbers = [number for name, which, number in done if (name, which) == (column, variant)]
+        valid = sum((column, variant, number) not in invalid for number in numbers)
         assert numbers == list(range(1, len(numbers) + 1))
         assert valid == trials or len(numbers) == trials + EXTRA_TRIALS
         assert valid <= trials
@@ -228,20 +242,20 @@ def test_every_experiment_gets_its_valid_trials_or_a_few_more_tries(trials: int,
 @given(st.integers(1, 4), st.integers(0, 99))
 def test_trials_go_in_rounds(trials: int, seed: int) -> None:
     for of, each_round in ((automatic(), 4), (in_regions(), 6)):
-        done = run_through(plan.comparison(of, KILLS, TERMS), trials, seed, set())
+        done = run_through(design.comparison(of, KILLS, TERMS), trials, seed, set())
         assert [number for *_, number in done] == [number for number in range(1, trials + 1) for _ in range(each_round)]
 
 
 def test_the_same_faults_come_in_the_same_order_at_every_stage() -> None:
     for seed in range(10):
-        orders = [run_through(plan.comparison(of, KILLS, TERMS), 3, seed, set()) for of in (stage(), replicated())]
+        orders = [run_through(design.comparison(of, KILLS, TERMS), 3, seed, set()) for of in (stage(), replicated())]
         assert [step for step in orders[1] if step[0] != "kill-standby"] == orders[0]
 
 
 def test_the_order_is_another_one_in_each_round_and_with_each_seed() -> None:
-    jobs = plan.comparison(stages.find("6"), KILLS, TERMS)
+    cell_plans = design.comparison(stages.find("6"), KILLS, TERMS)
     rounds = [
-        tuple(step[:2] for step in run_through(jobs, 8, seed, set()) if step[2] == each)
+        tuple(step[:2] for step in run_through(cell_plans, 8, seed, set()) if step[2] == each)
         for seed in (1, 2)
         for each in range(1, 9)
     ]
@@ -249,14 +263,14 @@ def test_the_order_is_another_one_in_each_round_and_with_each_seed() -> None:
 
 
 def test_ranks_come_in_order() -> None:
-    jobs = plan.sweep(stages.find("6"), (FaultKind.KILL,), TERMS, 1, pairs=True, sample=3)
-    ranks = {job.column: job.rank for job in jobs}
-    done = [ranks[column] for column, *_ in run_through(jobs, 1, 1, set())]
+    cell_plans = design.sweep(stages.find("6"), (FaultKind.KILL,), TERMS, 1, pairs=True, sample=3)
+    ranks = {cell_plan.column: cell_plan.rank for cell_plan in cell_plans}
+    done = [ranks[column] for column, *_ in run_through(cell_plans, 1, 1, set())]
     assert done == sorted(done)
 
 
 def test_seeds_are_of_the_column_not_of_the_stage() -> None:
-    seeds = Counter(plan.seed_of(seed, wish.name) for seed in range(5) for wish in KILLS)
+    seeds = Counter(design.seed_of(seed, fault_spec.name) for seed in range(5) for fault_spec in KILLS)
     assert set(seeds.values()) == {1}
 
 
@@ -271,11 +285,13 @@ def test_seeds_are_of_the_column_not_of_the_stage() -> None:
 )
 def test_places_fail_with_primary_and_address_where_they_belong(number: str, kind: str, given: dict[str, str]) -> None:
     """Otherwise the trials of one zone would be of two kinds, by where the trial before left the primary."""
-    assert plan.home(stages.find(number), kind) == given
+    assert design.home(stages.find(number), kind) == given
 
 
 def test_every_trial_of_a_zone_is_of_one_kind() -> None:
-    (job,) = plan.comparison(stages.find("6"), plan.wishes("kill-zone"), TERMS)
-    assert {tuple(each.given.items()) for each in job.experiments} == {(("db.primary", "zone:a"), ("lb.active", "zone:a"))}
-    swept = plan.sweep(stages.find("6"), plan.kinds("kill"), TERMS, 7, pairs=False, sample=None)
-    assert [bool(each.experiments[0].given) for each in swept] == [":" in each.members[0] for each in swept]
+    (cell_plan,) = design.comparison(stages.find("6"), design.fault_specs("kill-zone"), TERMS)
+    assert {tuple(each.preconditions.items()) for each in cell_plan.experiments} == {
+        (("db.primary", "zone:a"), ("lb.active", "zone:a"))
+    }
+    swept = design.sweep(stages.find("6"), design.kinds("kill"), TERMS, 7, pairs=False, sample=None)
+    assert [bool(each.experiments[0].preconditions) for each in swept] == [":" in each.members[0] for each in swept]

@@ -6,11 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.engine import EngineInfo, ExecResult, compose_is_recent
-from lab.errors import EXIT_PREFLIGHT, PreflightError
-from lab.journal import UndoLedger
-from lab.model import Box, Stage, Undo, UndoAction
-from lab.preflight import (
+from lab.cluster.preflight import (
     PORTS,
     available_memory_mib,
     check_memory,
@@ -23,7 +19,13 @@ from lab.preflight import (
     published,
     watch_page,
 )
-from lab.stages import all_stages, find
+from lab.engine.compose import compose_is_recent
+from lab.engine.engine import EngineInfo, ExecResult
+from lab.errors import EXIT_PREFLIGHT, PreflightError
+from lab.model.fault import Undo, UndoAction
+from lab.model.topology import Box, Stage
+from lab.spec.stages import all_stages, find
+from lab.store.undo_log import UndoLedger
 from tests.unit.helpers import automatic, box, db, replicated, stage
 from tests.unit.played import PlayedEngine
 
@@ -163,7 +165,7 @@ def test_compose_versions(version: str, recent: bool) -> None:
 
 def test_load_of_another_lab_is_waited_for_and_then_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was left behind ends by itself; one that stays is somebody's."""
-    monkeypatch.setattr("lab.preflight.LOAD_ENDS_S", 0.2)
+    monkeypatch.setattr("lab.cluster.preflight.LOAD_ENDS_S", 0.2)
     internet = box("internet", ("internet",))
     seen: list[str] = []
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.model import Copy, DatabaseState, Judgement, ServiceSpec, Stage, Survey
-from lab.redundancy import (
+from lab.checker.redundancy import (
     VOTING,
     Balancer,
     Database,
@@ -28,17 +27,19 @@ from lab.redundancy import (
     outcomes,
     serves,
 )
-from lab.stages import all_stages, find
-from tests.unit.helpers import COPY, NODE, started, surveyed
+from lab.model.observation import ClusterStatus, DatabaseState, NodeState, ReplicaStatus
+from lab.model.topology import ServiceSpec, Stage
+from lab.spec.stages import all_stages, find
+from tests.unit.helpers import COPY, NODE, cluster_status_of, started
 
 WEB, BALANCER, DATABASE, MONITOR, ZONE, REGION = Tier.WEB, Tier.BALANCER, Tier.DATABASE, Tier.MONITOR, Tier.ZONE, Tier.REGION
 PAIR, ZONES, WORLD = find("5"), find("6"), find("7")
-GONE = Copy(streams=False, awaited=False, behind_bytes=None, behind_s=None)
-CATCHING_UP = replace(COPY, awaited=False)
+GONE = ReplicaStatus(streams=False, synchronous=False, lag_bytes=None, replay_lag_s=None)
+CATCHING_UP = replace(COPY, synchronous=False)
 
 
-def seen(of: Stage, survey: Survey | None = None, **boxes: dict[str, str]) -> Evidence:
-    return evidence(of, started(of, **boxes), survey or surveyed(of))
+def seen(of: Stage, cluster_status: ClusterStatus | None = None, **boxes: dict[str, str]) -> Evidence:
+    return evidence(of, started(of, **boxes), cluster_status or cluster_status_of(of))
 
 
 # When all is well
@@ -84,61 +85,61 @@ def test_who_only_watches_is_in_no_tier(of: Stage) -> None:
 # After a failure
 
 
-def databases(of: Stage, *states: str, **copies: Copy) -> Survey:
+def databases(of: Stage, *states: str, **replicas: ReplicaStatus) -> ClusterStatus:
     """Survey of databases in these states; a copy that is not named is gone."""
-    sight = surveyed(of).sight
+    view = cluster_status_of(of).view
     named = {name: DatabaseState(state) for name, state in zip(of.databases, states, strict=True)}
-    leaders = [name for name, state in named.items() if state in (DatabaseState.PRIMARY, DatabaseState.WAITING)]
-    found = {name: copies.get(name, GONE) for name in named if name not in leaders}
-    counts = (sum(copy.streams for copy in found.values()), sum(copy.awaited for copy in found.values()))
-    sight = replace(sight, databases=named, standbys=counts[0], synchronous=counts[1])
+    leaders = [name for name, state in named.items() if state in (DatabaseState.PRIMARY, DatabaseState.SYNC_BLOCKED)]
+    found = {name: replicas.get(name, GONE) for name in named if name not in leaders}
+    counts = (sum(copy.streams for copy in found.values()), sum(copy.synchronous for copy in found.values()))
+    view = replace(view, databases=named, standbys=counts[0], synchronous=counts[1])
     judged = {
         # One that has died keeps its voice, if it was no primary.
-        name: replace(NODE, is_candidate=found.get(name, GONE).awaited and name != "db3", has_voice=name in found)
+        name: replace(NODE, is_promotable=found.get(name, GONE).synchronous and name != "db3", votes=name in found)
         for name in named
     }
-    return surveyed(of, sight=sight, copies=found, judgements=judged)
+    return cluster_status_of(of, view=view, replicas=found, node_states=judged)
 
 
-def database_margin(of: Stage, survey: Survey) -> int:
-    return margins(seen(of, survey))[DATABASE]
+def database_margin(of: Stage, cluster_status: ClusterStatus) -> int:
+    return margins(seen(of, cluster_status))[DATABASE]
 
 
 @pytest.mark.parametrize(
-    ("survey", "survives"),
+    ("cluster_status", "survives"),
     [
         (databases(PAIR, "primary", "standby", db2=COPY), 1),
         # The other way round, after a failover.
         (databases(PAIR, "standby", "primary", db1=COPY), 1),
-        (databases(PAIR, "silent", "primary"), 0),
+        (databases(PAIR, "unreachable", "primary"), 0),
         # It follows, and was not waited for: what it has not received would be lost.
         (databases(PAIR, "primary", "standby", db2=CATCHING_UP), 0),
         # Frozen; the primary counts it until it is disconnected.
-        (databases(PAIR, "primary", "silent", db2=COPY), 0),
+        (databases(PAIR, "primary", "unreachable", db2=COPY), 0),
         # The monitor will have it go on alone.
-        (databases(PAIR, "waiting", "silent"), 0),
+        (databases(PAIR, "sync_blocked", "unreachable"), 0),
         # Seen a moment later it is waited for; it was not when the state was seen.
-        (databases(PAIR, "waiting", "standby", db2=COPY), 0),
+        (databases(PAIR, "sync_blocked", "standby", db2=COPY), 0),
         (databases(ZONES, "primary", "standby", "standby", db2=COPY, db3=COPY), 1),
-        (databases(ZONES, "primary", "standby", "silent", db2=COPY), 0),
-        (databases(ZONES, "primary", "silent", "silent"), 0),
-        (databases(ZONES, "silent", "primary", "standby", db3=COPY), 0),
+        (databases(ZONES, "primary", "standby", "unreachable", db2=COPY), 0),
+        (databases(ZONES, "primary", "unreachable", "unreachable"), 0),
+        (databases(ZONES, "unreachable", "primary", "standby", db3=COPY), 0),
         (databases(PAIR, "primary", "primary"), 0),
-        (databases(PAIR, "silent", "silent"), 0),
+        (databases(PAIR, "unreachable", "unreachable"), 0),
     ],
 )
-def test_databases(survey: Survey, survives: int) -> None:
-    of = ZONES if len(survey.sight.databases) == 3 else PAIR
-    assert database_margin(of, survey) == survives
+def test_databases(cluster_status: ClusterStatus, survives: int) -> None:
+    of = ZONES if len(cluster_status.view.databases) == 3 else PAIR
+    assert database_margin(of, cluster_status) == survives
     # The same as is counted of all of them in a trial.
-    found = seen(of, survey)
+    found = seen(of, cluster_status)
     leads = sum(each.leads for each in found.databases) == 1
-    assert of.spare(survey.sight) == (len(found.awaited & found.followers) if leads else 0)
+    assert of.promotable_standbys(cluster_status.view) == (len(found.synchronous & found.followers) if leads else 0)
 
 
 def test_standby_that_the_monitor_would_not_promote_takes_nothing_over() -> None:
-    ill = surveyed(
-        PAIR, judgements={"db1": NODE, "db2": Judgement("catchingup", is_well=True, is_candidate=False, has_voice=True)}
+    ill = cluster_status_of(
+        PAIR, node_states={"db1": NODE, "db2": NodeState("catchingup", is_healthy=True, is_promotable=False, votes=True)}
     )
     assert database_margin(PAIR, ill) == 0
 
@@ -147,15 +148,15 @@ def test_standby_that_the_monitor_would_not_promote_takes_nothing_over() -> None
 def test_primary_that_refuses_writes_is_not_replaced_while_it_answers(number: str) -> None:
     """The monitor asks whether it answers, and finds it healthy: nothing takes over, and orders stay refused."""
     of = find(number)
-    whole = surveyed(of)
-    states = {name: DatabaseState.READ_ONLY if each == "primary" else each for name, each in whole.sight.databases.items()}
-    refusing = seen(of, replace(whole, sight=replace(whole.sight, databases=states, standbys=0, synchronous=0)))
+    whole = cluster_status_of(of)
+    states = {name: DatabaseState.READ_ONLY if each == "primary" else each for name, each in whole.view.databases.items()}
+    refusing = seen(of, replace(whole, view=replace(whole.view, databases=states, standbys=0, synchronous=0)))
     assert outcomes(refusing) == []
     assert set(margins(refusing).values()) == {0}
 
 
 def test_without_its_monitor_the_service_goes_on_and_the_databases_have_no_margin() -> None:
-    alone = seen(PAIR, surveyed(PAIR, judgements=None))
+    alone = seen(PAIR, cluster_status_of(PAIR, node_states=None))
     assert serves(alone)
     assert margins(alone) == {BALANCER: 1, WEB: 1, DATABASE: 0, MONITOR: 0}
 
@@ -176,7 +177,7 @@ def test_election_needs_one_voice_more_than_a_commit() -> None:
     assert outcomes(lost(zones, {"db1"}))
     assert outcomes(lost(zones, {"db1", "db3"})) == []
     # Whoever else could be elected: the second time there is nobody to ask.
-    equal = seen(ZONES, surveyed(ZONES, judgements=dict.fromkeys(ZONES.databases, NODE)))
+    equal = seen(ZONES, cluster_status_of(ZONES, node_states=dict.fromkeys(ZONES.databases, NODE)))
     equal = replace(equal, voices=frozenset({"db2", "db3"}))
     for after in outcomes(lost(equal, {"db1"})):
         [leader] = [each.name for each in after.databases if each.leads]
@@ -199,35 +200,35 @@ def test_election_needs_one_voice_more_than_a_commit() -> None:
 def test_between_two_primaries_the_monitor_knows_what_will_be(db2: str, db3: str) -> None:
     """Nobody follows anybody then, and no database says that it takes writes."""
     judged = {
-        "db1": Judgement("primary", is_well=False, is_candidate=False, has_voice=False),
-        "db2": Judgement(db2, is_well=True, is_candidate=db2 in VOTING, has_voice=db2 in VOTING),
-        "db3": Judgement(db3, is_well=True, is_candidate=False, has_voice=True),
+        "db1": NodeState("primary", is_healthy=False, is_promotable=False, votes=False),
+        "db2": NodeState(db2, is_healthy=True, is_promotable=db2 in VOTING, votes=db2 in VOTING),
+        "db3": NodeState(db3, is_healthy=True, is_promotable=False, votes=True),
     }
-    between = replace(databases(ZONES, "silent", "standby", "standby"), judgements=judged)
+    between = replace(databases(ZONES, "unreachable", "standby", "standby"), node_states=judged)
     [after] = outcomes(seen(ZONES, between))
     assert [each.name for each in after.databases if each.leads] == ["db2"]
     assert margins(seen(ZONES, between)) == {BALANCER: 1, WEB: 2, DATABASE: 0, MONITOR: 1, ZONE: 0}
     # Two of three are gone: it is not on the way, it has come to nothing.
-    frozen = replace(databases(ZONES, "silent", "standby", "silent"), judgements={**judged, "db2": replace(NODE)})
+    frozen = replace(databases(ZONES, "unreachable", "standby", "unreachable"), node_states={**judged, "db2": replace(NODE)})
     assert outcomes(seen(ZONES, frozen)) == []
-    assert outcomes(seen(ZONES, replace(between, judgements=None))) == []
+    assert outcomes(seen(ZONES, replace(between, node_states=None))) == []
 
 
 def test_region_that_is_being_given_up_is_known_from_who_led_it() -> None:
     near = replace(WORLD, durability="local")
     judged = {
-        "db1": Judgement("primary", is_well=False, is_candidate=False, has_voice=False),
-        "db2": Judgement("secondary", is_well=False, is_candidate=False, has_voice=True),
-        **{name: Judgement("secondary", is_well=True, is_candidate=True, has_voice=False) for name in ("db3", "db4")},
+        "db1": NodeState("primary", is_healthy=False, is_promotable=False, votes=False),
+        "db2": NodeState("secondary", is_healthy=False, is_promotable=False, votes=True),
+        **{name: NodeState("secondary", is_healthy=True, is_promotable=True, votes=False) for name in ("db3", "db4")},
     }
-    gone = databases(near, "silent", "silent", "standby", "standby")
-    found = seen(near, replace(gone, judgements=judged))
+    gone = databases(near, "unreachable", "unreachable", "standby", "standby")
+    found = seen(near, replace(gone, node_states=judged))
     assert found.home == "eu"
     assert len(outcomes(found)) == 2
 
 
 def test_primary_that_was_just_promoted_acknowledges_alone_and_has_no_margin() -> None:
-    of = databases(ZONES, "silent", "primary", "standby", db3=CATCHING_UP)
+    of = databases(ZONES, "unreachable", "primary", "standby", db3=CATCHING_UP)
     found = seen(ZONES, of)
     assert serves(found)
     assert margins(found)[DATABASE] == 0
@@ -248,14 +249,14 @@ def test_primary_that_was_just_promoted_acknowledges_alone_and_has_no_margin() -
 def test_balancers(
     holders: tuple[str, ...], answering: tuple[str, ...], backends: tuple[str, ...], expected: tuple[int, int]
 ) -> None:
-    whole = surveyed(PAIR)
-    sight = replace(whole.sight, holders=holders, answering=answering)
-    found = margins(seen(PAIR, replace(whole, sight=sight, backends={name: whole.backends[name] for name in backends})))
+    whole = cluster_status_of(PAIR)
+    view = replace(whole.view, vip_claimants=holders, serving=answering)
+    found = margins(seen(PAIR, replace(whole, view=view, backends={name: whole.backends[name] for name in backends})))
     assert (found[BALANCER], found[WEB]) == expected
 
 
 def test_heir_that_finds_no_web_box_is_no_margin() -> None:
-    whole = surveyed(PAIR)
+    whole = cluster_status_of(PAIR)
     blind = replace(whole, backends={**whole.backends, "lb2": {"web1": False, "web2": False}})
     assert margins(seen(PAIR, blind))[BALANCER] == 0
     assert margins(seen(PAIR, blind))[WEB] == 1
@@ -271,16 +272,16 @@ def test_each_of_several_heirs_has_to_do() -> None:
 
 
 def test_users_who_are_led_to_two_balancers_need_both() -> None:
-    both = surveyed(PAIR)
-    both = replace(both, sight=replace(both.sight, holders=("lb1", "lb2")))
+    both = cluster_status_of(PAIR)
+    both = replace(both, view=replace(both.view, vip_claimants=("lb1", "lb2")))
     assert serves(seen(PAIR, both))
     assert not serves(seen(PAIR, replace(both, backends={**both.backends, "lb2": {"web1": False}})))
 
 
 def test_web_boxes_that_the_balancer_does_not_use_are_no_margin() -> None:
-    one = surveyed(ZONES, backends={name: {"web1": False, "web2": True, "web3": False} for name in ("lb1", "lb2")})
+    one = cluster_status_of(ZONES, backends={name: {"web1": False, "web2": True, "web3": False} for name in ("lb1", "lb2")})
     assert margins(seen(ZONES, one))[WEB] == 0
-    none = surveyed(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
+    none = cluster_status_of(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
     assert set(margins(seen(ZONES, none)).values()) == {0}
 
 
@@ -321,19 +322,19 @@ def test_either_region_or_the_witness_may_go(durability: str) -> None:
         assert outcomes(lost(world, in_region(world, pair[0]) | in_region(world, pair[1]))) == [], pair
 
 
-def far_or_near(of: Stage) -> Survey:
+def far_or_near(of: Stage) -> ClusterStatus:
     """Commits on db1 wait for the other region, or for the neighbour."""
-    awaited = {"region": ("db3", "db4"), "local": ("db2",)}[of.durability]
-    whole = surveyed(of)
-    copies = {name: replace(COPY, awaited=name in awaited) for name in whole.copies}
-    judged = {name: replace(NODE, is_candidate=name != "db1", has_voice=name in awaited) for name in of.databases}
-    return replace(whole, sight=replace(whole.sight, synchronous=len(awaited)), copies=copies, judgements=judged)
+    synchronous = {"region": ("db3", "db4"), "local": ("db2",)}[of.durability]
+    whole = cluster_status_of(of)
+    replicas = {name: replace(COPY, synchronous=name in synchronous) for name in whole.replicas}
+    judged = {name: replace(NODE, is_promotable=name != "db1", votes=name in synchronous) for name in of.databases}
+    return replace(whole, view=replace(whole.view, synchronous=len(synchronous)), replicas=replicas, node_states=judged)
 
 
 def test_commit_waits_for_the_neighbour_when_the_other_region_is_gone() -> None:
     world = seen(WORLD)
     [after] = outcomes(lost(world, in_region(world, "us")))
-    assert after.awaited == {"db2"}
+    assert after.synchronous == {"db2"}
     # Somebody has to see to that.
     assert outcomes(lost(world, in_region(world, "us") | {"monitor"})) == []
     # It is the only one who has everything now.
@@ -364,24 +365,24 @@ def test_region_that_is_given_up_is_not_waited_for_and_the_rest_must_be_whole() 
     assert outcomes(lost(far, {"db1", "db2", "db4"})) == []
 
 
-@pytest.mark.parametrize(("durability", "awaited"), [("local", {"db2", "db3"}), ("region", {"db4"})])
-def test_commit_waits_for_a_whole_group_again_when_one_of_it_is_left(durability: str, awaited: set[str]) -> None:
+@pytest.mark.parametrize(("durability", "synchronous"), [("local", {"db2", "db3"}), ("region", {"db4"})])
+def test_commit_waits_for_a_whole_group_again_when_one_of_it_is_left(durability: str, synchronous: set[str]) -> None:
     names = ("db1", "db2", "db3", "db4")
     world = replace(
         seen(WORLD),
         databases=(Database("db1", leads=True), *(Database(name, follows=True, eligible=True) for name in names[1:])),
         places=tuple(Place(name, region="us" if name == "db4" else "eu") for name in names),
-        awaited=frozenset({"db2"}),
+        synchronous=frozenset({"db2"}),
         durability=durability,
     )
     [after] = outcomes(lost(world, {"db2"}))
-    assert after.awaited == after.voices == awaited
+    assert after.synchronous == after.voices == synchronous
 
 
 def test_standby_that_an_operators_primary_waits_for_stops_it_for_good() -> None:
     """Nobody is there to let it go on alone."""
     by_hand = find("4")
-    waits = surveyed(by_hand, copies={"db2": COPY})
+    waits = cluster_status_of(by_hand, replicas={"db2": COPY})
     assert outcomes(lost(seen(by_hand), {"db2"}))
     assert outcomes(lost(seen(by_hand, waits), {"db2"})) == []
 
@@ -444,7 +445,7 @@ def evidences(draw: st.DrawFn) -> Evidence:
         databases=(Database("d0", leads=draw(st.booleans())), *standbys),
         monitors=draw(st.sampled_from([frozenset(), frozenset({"m"})])),
         automatic=draw(st.booleans()),
-        awaited=frozenset(each.name for each in standbys if draw(st.booleans())),
+        synchronous=frozenset(each.name for each in standbys if draw(st.booleans())),
         voices=frozenset(each.name for each in standbys if draw(st.booleans())),
         announced=draw(st.booleans()),
         durability=draw(st.sampled_from(["", "region", "local"])),

@@ -9,11 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import reliability, stages
-from lab.errors import UsageError
-from lab.exposure import Summary
-from lab.model import MONTH_S, ServiceSpec, Stage
-from lab.reliability import (
+from lab.analysis import reliability
+from lab.analysis.matrix import Cell, Member, Row, worst_of
+from lab.analysis.reliability import (
     HOURS_PER_MONTH,
     HOURS_PER_YEAR,
     Assumptions,
@@ -24,7 +22,11 @@ from lab.reliability import (
     exposure_costs,
     series,
 )
-from lab.report.matrix import Cell, Member, Row, worst_of
+from lab.checker.exposure import Summary
+from lab.errors import UsageError
+from lab.model.result import MONTH_S
+from lab.model.topology import ServiceSpec, Stage
+from lab.spec import stages
 from tests.unit.matrices import cell, row
 
 ASSUMED = reliability.read()

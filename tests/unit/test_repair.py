@@ -13,20 +13,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import healing, repair, stages, survey
-from lab.engine import wait_until
+from lab.checker.redundancy import Tier
+from lab.cluster import readiness
 from lab.errors import UsageError
-from lab.experiments import find, repairing
-from lab.journal import UndoLedger
-from lab.model import Box, DatabaseState, FaultKind, Repair, RepairPolicy, Sight, Stage, Step, Undo, UndoAction
-from lab.redundancy import Tier
-from lab.repair import Remedy, Repairs, Reserve, remedy
-from lab.targets import plays_somebody
-from tests.unit.helpers import automatic, box, db, replicated, sight, stage, started, surveyed
+from lab.faults import repair
+from lab.faults.repair import Remedy, Repairs, Reserve, remedy
+from lab.model.experiment import Repair, RepairPolicy
+from lab.model.fault import FaultKind, Step, Undo, UndoAction
+from lab.model.observation import ClusterView, DatabaseState
+from lab.model.topology import Box, Stage
+from lab.probe import status as status_
+from lab.process import wait_until
+from lab.spec import stages
+from lab.spec.experiments import find, repairing
+from lab.spec.targets import plays_somebody
+from lab.store.undo_log import UndoLedger
+from tests.unit.helpers import automatic, box, cluster_status_of, db, replicated, stage, started, view
 from tests.unit.played import PlayedEngine, PlayedObserver
 
 RESTART, REPLACE, NONE = RepairPolicy.RESTART, RepairPolicy.REPLACE, RepairPolicy.NONE
-NOTHING_SEEN = Sight(0, {}, 0, 0, (), "")
+NOTHING_SEEN = ClusterView(0, {}, 0, 0, (), "")
 WATCH = box("watch", ("watch",))
 
 
@@ -58,14 +64,14 @@ def test_a_box_that_is_gone_cannot_be_started() -> None:
 
 @pytest.mark.parametrize(
     ("db2", "wanted"),
-    [("primary", Remedy.REPLACE), ("waiting", Remedy.REPLACE), ("standby", Remedy.WAIT), ("silent", Remedy.START)],
+    [("primary", Remedy.REPLACE), ("sync_blocked", Remedy.REPLACE), ("standby", Remedy.WAIT), ("unreachable", Remedy.START)],
 )
 def test_a_database_is_replaced_only_while_another_one_leads(db2: str, wanted: Remedy) -> None:
-    assert remedy(REPLACE, automatic(), "db1", db("db1", status="exited"), sight("silent", db2)) is wanted
+    assert remedy(REPLACE, automatic(), "db1", db("db1", status="exited"), view("unreachable", db2)) is wanted
 
 
 def test_where_an_operator_promotes_nobody_waits_for_an_election() -> None:
-    assert remedy(REPLACE, replicated(), "db1", db("db1", status="exited"), sight("silent", "standby")) is Remedy.START
+    assert remedy(REPLACE, replicated(), "db1", db("db1", status="exited"), view("unreachable", "standby")) is Remedy.START
 
 
 @pytest.mark.parametrize(("number", "service"), [("3", "db"), ("5", "monitor"), ("2", "db")])
@@ -82,11 +88,11 @@ STATES = st.sampled_from(list(DatabaseState))
 
 @given(st.data(), EVERY_STAGE, st.sampled_from(list(RepairPolicy)), st.booleans())
 def test_no_policy_ever_throws_away_the_last_copy(data: st.DataObject, of: Stage, policy: RepairPolicy, severed: bool) -> None:
-    seen = Sight(0, {name: data.draw(STATES) for name in of.databases}, 0, 0, (), "")
+    seen = ClusterView(0, {name: data.draw(STATES) for name in of.databases}, 0, 0, (), "")
     service = data.draw(st.sampled_from(sorted(of.databases)))
     status = data.draw(st.sampled_from(["running", "exited", "paused", "created", "dead"]))
     found = remedy(policy, of, service, db(service, status=status), seen, severed)
-    others = [name for name, state in seen.databases.items() if name != service and state in ("primary", "waiting")]
+    others = [name for name, state in seen.databases.items() if name != service and state in ("primary", "sync_blocked")]
     if found is Remedy.REPLACE:
         assert others
         assert policy is REPLACE
@@ -95,7 +101,7 @@ def test_no_policy_ever_throws_away_the_last_copy(data: st.DataObject, of: Stage
 
 
 def test_a_place_that_is_cut_off_is_no_box_to_be_replaced() -> None:
-    cut = Step(FaultKind.CUTOFF, "db.primary")
+    cut = Step(FaultKind.DISCONNECT, "db.primary")
     assert repair.is_severed(cut, 1)
     assert not repair.is_severed(cut, 3)
     assert not repair.is_severed(replace(cut, fault=FaultKind.PARTITION), 1)
@@ -162,7 +168,9 @@ def ledger(tmp_path: Path) -> UndoLedger:
     return UndoLedger(tmp_path / "undo.jsonl")
 
 
-def crew(plays: Played, ledger: UndoLedger, policy: Repair, notes: list[str], back: Callable[[], bool], sees: Sight) -> Repairs:
+def crew(
+    plays: Played, ledger: UndoLedger, policy: Repair, notes: list[str], back: Callable[[], bool], sees: ClusterView
+) -> Repairs:
     observer = PlayedObserver([sees]).as_observer
     return Repairs(
         plays.as_engine, ledger, automatic(), policy, observer, PlayedReserve(back).as_reserve, lambda name, _: notes.append(name)
@@ -171,7 +179,7 @@ def crew(plays: Played, ledger: UndoLedger, policy: Repair, notes: list[str], ba
 
 def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: UndoLedger) -> None:
     plays, notes, back = Played([lost("db1"), lost("db2", "running")]), list[str](), threading.Event()
-    repairs = crew(plays, ledger, Repair(RESTART, 0.05), notes, back.is_set, sight("silent", "primary"))
+    repairs = crew(plays, ledger, Repair(RESTART, 0.05), notes, back.is_set, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
     assert plays.done == []
     assert wait_until(lambda: plays.done == ["start db1"], 5)
@@ -195,7 +203,7 @@ def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) ->
         remove(box)
 
     plays.remove = noting  # type: ignore[method-assign]
-    repairs = crew(plays, ledger, Repair(REPLACE, 0.0), [], lambda: True, sight("silent", "primary"))
+    repairs = crew(plays, ledger, Repair(REPLACE, 0.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
     assert wait_until(lambda: repairs.is_through, 5)
     repairs.stop()
@@ -205,7 +213,7 @@ def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) ->
 
 def test_nothing_is_begun_after_the_end(ledger: UndoLedger) -> None:
     plays = Played([lost("db1"), lost("db2", "running")])
-    repairs = crew(plays, ledger, Repair(RESTART, 60.0), [], lambda: True, sight("silent", "primary"))
+    repairs = crew(plays, ledger, Repair(RESTART, 60.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
     repairs.stop()
     assert plays.done == []
@@ -214,7 +222,7 @@ def test_nothing_is_begun_after_the_end(ledger: UndoLedger) -> None:
 
 def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLedger) -> None:
     plays = Played([lost("db1"), lost("db2", "running")])
-    repairs = crew(plays, ledger, Repair(RESTART, 0.0), [], lambda: True, sight("silent", "primary"))
+    repairs = crew(plays, ledger, Repair(RESTART, 0.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
     assert wait_until(lambda: repairs.is_through, 5)
     plays._now("db2", "exited")
@@ -227,7 +235,7 @@ def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLedger) -> Non
 
 def test_a_human_brings_back_what_is_lost_and_leaves_the_rest(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     of, said = stage(), list[str]()
-    monkeypatch.setattr(healing, "await_whole", lambda *_, **__: None)
+    monkeypatch.setattr(readiness, "await_whole", lambda *_, **__: None)
     ledger.open(Undo(UndoAction.START, "id-of-web1", "web1", 3), "kill")
     ledger.open(Undo(UndoAction.UNFILTER, "id-of-web2", "web2", 3, table="t"), "isolate")
     plays = Played(
@@ -248,7 +256,7 @@ def test_a_human_starts_the_monitoring_box_too_and_does_not_wait_for_it(ledger: 
 
 @pytest.mark.parametrize(("dead", "missing"), [("watch", ""), ("web1", "web1 not well"), ("internet", "internet not well")])
 def test_who_only_watches_is_not_missing(monkeypatch: pytest.MonkeyPatch, dead: str, missing: str) -> None:
-    monkeypatch.setattr(survey, "survey", lambda *_: surveyed(stage()))
+    monkeypatch.setattr(status_, "survey", lambda *_: cluster_status_of(stage()))
     plays = Played(started(stage()))
     reserve = Reserve(plays.as_engine, stage(), PlayedObserver([]).as_observer)
     assert reserve.is_back()
@@ -270,8 +278,8 @@ def test_a_step_waits_for_its_condition_and_not_for_ever() -> None:
         (FaultKind.KILL, 1, {RESTART, REPLACE}),
         (FaultKind.PAUSE, 5, {RESTART, REPLACE}),
         (FaultKind.WIPE, 1, {REPLACE}),
-        (FaultKind.CUTOFF, 1, {REPLACE}),
-        (FaultKind.CUTOFF, 5, set()),
+        (FaultKind.DISCONNECT, 1, {REPLACE}),
+        (FaultKind.DISCONNECT, 5, set()),
         (FaultKind.PARTITION, 2, set()),
         (FaultKind.DELAY, 1, set()),
     ],
@@ -282,7 +290,7 @@ def test_what_a_policy_can_bring_back(fault: FaultKind, hit: int, policies: set[
 
 def test_what_nobody_can_repair_is_not_waited_for(ledger: UndoLedger) -> None:
     notes = list[str]()
-    repairs = crew(Played([]), ledger, Repair(RESTART, 60.0), notes, lambda: True, sight())
+    repairs = crew(Played([]), ledger, Repair(RESTART, 60.0), notes, lambda: True, view())
     repairs.struck(Step(FaultKind.PARTITION, "db.primary"), ["db1", "db2"])
     assert (repairs.is_awaited, notes) == (False, ["note"])
     repairs.struck(Step(FaultKind.KILL, "web"), ["web1"])

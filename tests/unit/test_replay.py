@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.model import RunResult
-from lab.report.document import as_document, rebuild
+from lab.analysis.run_document import as_document, rebuild
+from lab.model.result import RunResult
 
 JOURNALS = Path(__file__).parents[1] / "journals"
 KILL_PRIMARY, KILL_PRIMARIES = (
@@ -33,12 +33,12 @@ def replayed(run: str) -> RunResult:
             [1.415, 1.183, 1.395, 1.32],
         ),
         (
-            "5-redundant-load-balancers/cutoff-primary/20261130T104756Z",
+            "5-redundant-load-balancers/disconnect-primary/20261130T104756Z",
             [0.0] * 4,
             [1.37, 1.29, 1.21, 1.31],
             [1.37, 1.29, 1.21, 1.31],
         ),
-        ("6-multi-az/cutoff-zone-a/20261130T092503Z", [0.39], [3.76], [3.76]),
+        ("6-multi-az/disconnect-zone-a/20261130T092503Z", [0.39], [3.76], [3.76]),
         ("7-multi-region/kill-region-eu/20261130T092611Z", [0.33], [3.02], [3.02]),
     ],
 )

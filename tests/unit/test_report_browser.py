@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lab.report import strip
-from lab.report.html import matrix_page, run_page
-from lab.stages import ROOT
+from lab.report.html_page import matrix_page, run_page
+from lab.spec.stages import ROOT
 from scripts.pictures import BROWSERS
 from tests.unit.helpers import record
 from tests.unit.reports import WATCHED, a_matrix, a_run, hostile
@@ -73,5 +73,5 @@ def test_reports_need_no_docker() -> None:
     )
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
     names = done.stdout.split()
-    assert "lab.report.html" in names
-    assert not {"docker", "lab.engine", "lab.runner", "lab.load"} & set(names)
+    assert "lab.report.html_page" in names
+    assert not {"docker", "lab.engine.engine", "lab.trial.runner", "lab.load.load"} & set(names)

@@ -18,14 +18,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.availability import summarise
-from lab.cli import REPORTS, main
+from lab.analysis import matrix
+from lab.analysis.summary import summarise
+from lab.cli.main import main
+from lab.cli.report import REPORTS
 from lab.errors import EXIT_HELD, EXIT_USAGE, UsageError
-from lab.journal import RunJournal
-from lab.model import Check, Event, Measured, Outcome, RunResult, Verdict
-from lab.report import files, html, junit, markdown, matrix, table, terminal, words
+from lab.model.history import Event
+from lab.model.measures import MEASURES, Check, Measured, Outcome, Verdict
+from lab.model.result import RunResult
+from lab.report import files, html_page, junit, markdown, table, terminal, words
 from lab.report.heat import level, mark
-from lab.verdict import MEASURES
+from lab.store.runs import RunJournal
 from tests.unit.helpers import EVENTS, NONE_LOST, record, result, run_info
 from tests.unit.reports import HOSTILE, WATCHED, a_matrix, a_run, cell, hostile, hostile_matrix, invalid, silent
 
@@ -138,7 +141,7 @@ def test_csv_has_a_line_a_trial() -> None:
     first, second = rows
     assert (first["trial"], first["valid"], first["targets"], first["downtime_longest_s"]) == ("1", "true", "web1", "1.017812")
     assert (first["inject_s"], first["elect_s"], first["operator_s"]) == ("2", "2.4", "")
-    assert (first["writes_lost"], first["split_brain_s"], first["address_several_s"]) == ("0", "0", "4.5")
+    assert (first["writes_lost"], first["split_brain_s"], first["multiple_vip_owners_s"]) == ("0", "0", "4.5")
     assert (second["valid"], second["split_brain_s"]) == ("false", "")
     assert second["reasons"].startswith("the generator used 90%")
 
@@ -202,22 +205,22 @@ def test_markdown_has_a_row_for_each_tier_and_a_band_where_nothing_is_left() -> 
 
 def test_each_fault_of_several_and_the_repair_are_in_every_report() -> None:
     twice = (*EVENTS, Event(4.0, "inject", "kill web2"))
-    info = run_info(repair="restart", repair_after_s=2.0, foreseen="held")
+    info = run_info(repair="restart", repair_delay_s=2.0, expected_verdict="held")
     run, records = a_run(record((2.0, 3.0), (4.0, 4.5), events=twice), info=info)
     [first, second] = ["fault 1 (kill web1): longest outage 1.0", "fault 2 (kill web2): longest outage 0.5"]
-    for text in (markdown.run(run), html.run_page(run, records), junit.run(run, records)):
+    for text in (markdown.run(run), html_page.run_page(run, records), junit.run(run, records)):
         assert first in spaced(text)
         assert second in spaced(text)
-    for text in (markdown.run(run), html.run_page(run, records)):
+    for text in (markdown.run(run), html_page.run_page(run, records)):
         assert "restart after 2 s, by the lab in place of an orchestrator" in spaced(text)
-        assert "refuted, where held was foreseen" in text
+        assert "refuted, where held was expected_verdict" in text
 
 
 def test_what_a_write_costs_stands_beside_the_lost_ones_where_there_is_a_choice() -> None:
     run, records = a_run(record((2.0, 3.0)), info=run_info(durability="local"))
     # 32 writes a second, and the fault came at 2 s.
     said = "durability 'local': before the fault half of 64 writes took 10.0 ms at most (p50), 99% 10.0 ms (p99); no acknowledged write was lost"
-    for text in (plain_words(run), spaced(markdown.run(run)), spaced(html.run_page(run, records)).replace("&#39;", "'")):
+    for text in (plain_words(run), spaced(markdown.run(run)), spaced(html_page.run_page(run, records)).replace("&#39;", "'")):
         assert said in text
     assert "durability" not in plain_words(a_run(record((2.0, 3.0)))[0])
 
@@ -495,7 +498,7 @@ def test_lost_writes_and_split_brain_are_in_the_sentence() -> None:
     whole = record((2.0, 3.0), final_orders={"db": {}})
     run, _ = a_run(whole)
     assert "192 of 192 acknowledged writes were lost" in words.headline(run)
-    split = replace(run.trials[0], writable={"none_s": 0.0, "several_s": 1.25})
+    split = replace(run.trials[0], writable={"none_s": 0.0, "multiple_s": 1.25})
     assert "two databases accepted writes for 1.25 s" in words.headline(replace(run, trials=(split,)))
     unread, _ = a_run(record(final_orders={"db": None}), record(number=2))
     assert "whether a write was lost is not known" in words.headline(unread)

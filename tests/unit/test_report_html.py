@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.availability import generator_report, summarise
-from lab.model import Event
+from lab.analysis.summary import summarise
+from lab.checker.validity import generator_report
+from lab.model.history import Event
 from lab.report import strip, svg
 from lab.report.dots import Dot, DotRow, dots_chart, placed
-from lab.report.html import SIZE_MAX_BYTES, TABLE_ROWS_MAX, matrix_page, run_page
+from lab.report.html_page import SIZE_MAX_BYTES, TABLE_ROWS_MAX, matrix_page, run_page
 from lab.report.waterfall import steps
 from tests.unit.helpers import EVENTS, arrival, bad, record, result, run_info
 from tests.unit.reports import WATCHED, a_matrix, a_run, hostile, hostile_matrix, invalid, silent
@@ -162,7 +163,7 @@ def test_row_for_each_tier_says_for_how_long_nothing_was_left_and_what_that_cost
 
 def test_steps_follow_each_other() -> None:
     found = steps(result((2.0, 3.0)))
-    assert [step.phase for step in found] == ["impact_s", "bite_s", "recover_s", "heal_s", "redundant_s"]
+    assert [step.phase for step in found] == ["impact_s", "verified_s", "recover_s", "heal_s", "redundancy_restored_s"]
     assert found[0].start_s == 0.0
     assert all(before.end_s == after.start_s for before, after in pairwise(found))
     assert [step.gone for step in found] == [True, True, True, False, False]
@@ -178,9 +179,9 @@ def test_long_trial_is_drawn_coarsely_and_closely_around_the_fault_and_stays_sma
         arrivals.append(bad(at_s, number=number) if int(at_s) % 10 == 5 else arrival(at_s, took_s, number=number))
     events = (
         Event(60.0, "inject", "kill web1"),
-        Event(60.1, "bite"),
+        Event(60.1, "fault-verified"),
         Event(300.0, "heal"),
-        Event(310.0, "well"),
+        Event(310.0, "recovered"),
         Event(600.0, "stop"),
     )
     whole = record(arrivals=tuple(arrivals), events=events, generator=generator_report(arrivals, 120_000, 120_000, 0.1))
@@ -272,7 +273,7 @@ def test_templates_are_shipped() -> None:
 
 
 def test_fault_that_was_never_healed_is_a_band_to_the_end() -> None:
-    events = tuple(event for event in EVENTS if event.name not in ("heal", "well"))
+    events = tuple(event for event in EVENTS if event.name not in ("heal", "recovered"))
     content = run_page(*a_run(record((2.0, 3.0), events=events)))
     assert 'class="band-fault"' in content
     assert 'class="band-healed"' not in content

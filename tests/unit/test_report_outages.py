@@ -12,12 +12,16 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from lab.availability import generator_report, sample_median
-from lab.model import Expectation, LoadPlan, Measured, Outcome, RunResult, TrialRecord, Verdict
-from lab.report import html, junit, markdown, strip, table, terminal, words
-from lab.report.document import as_document
+from lab.analysis.matrix import cell_of
+from lab.analysis.run_document import as_document
+from lab.analysis.summary import sample_median
+from lab.checker.validity import generator_report
+from lab.model.experiment import LoadPlan
+from lab.model.history import TrialRecord
+from lab.model.measures import Expectation, Measured, Outcome, Verdict
+from lab.model.result import RunResult
+from lab.report import html_page, junit, markdown, strip, table, terminal, words
 from lab.report.figures import figures
-from lab.report.matrix import cell_of
 from tests.unit.helpers import NONE_LOST, SHORT, record, run_info
 from tests.unit.reports import a_run, cell, invalid, silent, stalled, writes_only
 
@@ -45,7 +49,7 @@ def plainly(run: RunResult, records: Sequence[TrialRecord], width: int = 160) ->
 
 
 def paged(run: RunResult, records: Sequence[TrialRecord]) -> str:
-    return html.run_page(run, records).replace("\u00a0", " ")
+    return html_page.run_page(run, records).replace("\u00a0", " ")
 
 
 def document(run: RunResult) -> dict[str, Any]:

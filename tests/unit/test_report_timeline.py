@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.availability import bins
-from lab.model import Arrival, Event
+from lab.model.history import Arrival, Event
+from lab.report.bins import bins
 from lab.report.timeline import (
     BIN_S,
     Cell,
@@ -38,7 +38,7 @@ def some_arrivals(draw: st.DrawFn) -> list[Arrival]:
     found = []
     for at_s, kind in draw(st.lists(st.tuples(instant, kinds), max_size=60)):
         took_s = {"slow": 0.5, "late": 1.5}.get(kind, 0.01)
-        found.append(bad(at_s, result=kind) if kind in ("reset", "http-503") else arrival(at_s, took_s))
+        found.append(bad(at_s, error_class=kind) if kind in ("reset", "http-503") else arrival(at_s, took_s))
     return found
 
 
@@ -87,14 +87,14 @@ def test_lanes_of_boxes_that_answered() -> None:
 
 def test_spans_of_databases_join_what_stays_the_same() -> None:
     events = [
-        Event(-0.3, "databases", "db1=primary db2=standby spare=1"),
-        Event(2.0, "databases", "db1=silent db2=standby spare=0"),
-        Event(3.0, "databases", "db1=silent db2=primary spare=0"),
+        Event(-0.3, "databases", "db1=primary db2=standby promotable_standbys=1"),
+        Event(2.0, "databases", "db1=unreachable db2=standby promotable_standbys=0"),
+        Event(3.0, "databases", "db1=unreachable db2=primary promotable_standbys=0"),
     ]
     # What is in the file comes in the order of writing.
     assert database_spans(events[::-1], 5.0) == (
         Span(0.0, 2.0, "db1", "primary"),
-        Span(2.0, 5.0, "db1", "silent"),
+        Span(2.0, 5.0, "db1", "unreachable"),
         Span(0.0, 3.0, "db2", "standby"),
         Span(3.0, 5.0, "db2", "primary"),
     )
@@ -103,9 +103,9 @@ def test_spans_of_databases_join_what_stays_the_same() -> None:
 
 def test_spans_of_the_address() -> None:
     events = [
-        Event(0.0, "address", "holders=lb1 wire=lb1"),
-        Event(1.0, "address", "holders= wire="),
-        Event(2.0, "address", "holders=lb1,lb2 wire=lb2"),
+        Event(0.0, "vip", "claimants=lb1 owner=lb1"),
+        Event(1.0, "vip", "claimants= owner="),
+        Event(2.0, "vip", "claimants=lb1,lb2 owner=lb2"),
     ]
     assert address_spans(events, 3.0) == (
         Span(0.0, 1.0, "lb1", "answers"),

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.exposure import Reserve
-from lab.foreign import Said
-from lab.model import FaultKind
-from lab.redundancy import Tier
-from lab.restored import OF_THE_NETWORK, Broken, Seen, is_short, restored_s, served_s
+from lab.checker.exposure import Reserve
+from lab.checker.foreign_actions import Said
+from lab.checker.recovery import OF_THE_NETWORK, Broken, Seen, is_short, restored_s, served_s
+from lab.checker.redundancy import Tier
+from lab.model.fault import FaultKind
 from tests.unit.helpers import arrival, bad, traffic
 
 LOOKED_S = 12.5
@@ -31,7 +31,7 @@ SEEN = Seen(
     healed_s=12.3,
     arrivals=traffic(14.0, (2.0, 3.0)),
     deadline_s=1.0,
-    sights=[(-1.0, True), (2.2, False), (5.8, True)],
+    views=[(-1.0, True), (2.2, False), (5.8, True)],
     reserves=[reserve(-1.0, 1), reserve(2.3, 0, "web1"), reserve(6.4, 1)],
     calm_s=1.0,
 )
@@ -46,13 +46,13 @@ def test_it_is_when_it_was_and_not_when_the_lab_looked() -> None:
 
 
 def test_each_part_can_be_the_last() -> None:
-    assert restored(sights=[(-1.0, True), (2.2, False), (7.7, True)]) == 7.7
+    assert restored(views=[(-1.0, True), (2.2, False), (7.7, True)]) == 7.7
     assert restored(said=[*SEEN.said, Said(6.1, "web1", "die"), Said(8.0, "web1", "start")]) == 8.0
     assert restored(arrivals=traffic(14.0, (2.0, 9.0))) == pytest.approx(9.0, abs=0.05)
 
 
 def test_a_break_in_between_is_no_restoration() -> None:
-    assert restored(sights=[(-1.0, True), (2.2, False), (5.0, True), (7.0, False), (8.0, True)]) == 8.0
+    assert restored(views=[(-1.0, True), (2.2, False), (5.0, True), (7.0, False), (8.0, True)]) == 8.0
     assert restored(reserves=[reserve(-1.0, 1), reserve(6.4, 1), reserve(9.0, 0), reserve(9.5, 1)]) == 9.5
 
 
@@ -100,7 +100,7 @@ def test_without_calm_times_what_there_was_at_the_look_is_all_there_is() -> None
 
 
 def test_what_nobody_is_asked_is_not_missed() -> None:
-    assert restored(sights=None, reserves=None) == 6.0
+    assert restored(views=None, reserves=None) == 6.0
 
 
 @pytest.mark.parametrize("fault", OF_THE_NETWORK)
@@ -138,13 +138,13 @@ STATES = st.lists(st.tuples(st.floats(-2, 20), st.booleans()), max_size=8)
 
 @given(STATES, STATES, st.floats(3, 20), st.lists(st.floats(0, 20), max_size=4))
 def test_it_is_never_while_something_was_missing_and_after_the_look_only_where_a_tier_was_short(
-    sights: list[tuple[float, bool]], webs: list[tuple[float, bool]], looked_s: float, starts: list[float]
+    views: list[tuple[float, bool]], webs: list[tuple[float, bool]], looked_s: float, starts: list[float]
 ) -> None:
     said = [Said(at_s, "web1", "start") for at_s in starts]
     reserves = [reserve(-3.0, 1), *(reserve(at_s, int(well)) for at_s, well in sorted(webs))]
-    found = restored(sights=sights, reserves=reserves, looked_s=looked_s, said=said, calm_s=-2.5, arrivals=[])
+    found = restored(views=views, reserves=reserves, looked_s=looked_s, said=said, calm_s=-2.5, arrivals=[])
     at_look = [each for each in reserves if each.at_s <= looked_s][-1]
     assert found <= looked_s or not at_look.margins[Tier.WEB]
-    missing = [at_s for at_s, well in sights if not well] + [each.at_s for each in reserves if not each.margins[Tier.WEB]]
+    missing = [at_s for at_s, well in views if not well] + [each.at_s for each in reserves if not each.margins[Tier.WEB]]
     assert not [at_s for at_s in missing if found < at_s <= looked_s] or found == looked_s
     assert found >= looked_s or all(at_s <= found for at_s in starts if 2.0 < at_s <= looked_s)

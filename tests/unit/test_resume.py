@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import experiments, images, journal, resume, stages
-from lab.model import LoadPlan
+from lab.campaign import resume
+from lab.cluster import images
+from lab.model.experiment import LoadPlan
+from lab.spec import experiments, stages
+from lab.store import jsonl
 
 PROGRESS = "rounds.jsonl"
 
@@ -39,7 +42,7 @@ def test_conditions_are_of_the_load_the_code_the_files_and_the_experiments(monke
     assert before == resume.conditions(stage, LoadPlan(), [kill])
     changed = {
         "load": resume.conditions(stage, LoadPlan(rate_per_s=50), [kill]),
-        "experiments": resume.conditions(stage, LoadPlan(), [replace(kill, observe_s=kill.observe_s + 1)]),
+        "experiments": resume.conditions(stage, LoadPlan(), [replace(kill, fault_duration_s=kill.fault_duration_s + 1)]),
     }
     monkeypatch.setattr(images, "fingerprint", lambda _: "changed")
     changed["stage"] = resume.conditions(stage, LoadPlan(), [kill])
@@ -48,7 +51,7 @@ def test_conditions_are_of_the_load_the_code_the_files_and_the_experiments(monke
 
 
 def note(folder: Path) -> None:
-    journal.Lines(folder / PROGRESS).append({"number": 1})
+    jsonl.Lines(folder / PROGRESS).append({"number": 1})
 
 
 def test_a_folder_without_progress_is_taken_over(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from lab.errors import InconclusiveError
-from lab.model import Box, Sight, Stage
-from lab.roles import boxes_in_roles, with_live_roles
-from lab.targets import possible
-from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, sight, stage
+from lab.model.observation import ClusterView
+from lab.model.topology import Box, Stage
+from lab.probe.roles import boxes_in_roles, with_live_roles
+from lab.spec.targets import possible
+from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, stage, view
 from tests.unit.played import PlayedEngine
 
 INTERNET = box("internet", ("internet",), stage=4)
@@ -20,48 +21,48 @@ def roles_of(boxes: list[Box]) -> dict[str, tuple[str, ...]]:
     return {each.service: each.roles for each in boxes}
 
 
-def live(stage: Stage, seen: Sight) -> dict[str, tuple[str, ...]]:
+def live(stage: Stage, seen: ClusterView) -> dict[str, tuple[str, ...]]:
     return roles_of(with_live_roles(BOXES, stage, seen))
 
 
 def test_databases_have_the_role_that_they_play_now() -> None:
-    found = live(replicated(), sight("standby", "primary"))
+    found = live(replicated(), view("standby", "primary"))
     assert (found["db1"], found["db2"]) == (("db", "db.standby"), ("db", "db.primary"))
     assert found["web1"] == ("web",)
 
 
 def test_database_that_is_silent_has_no_role_of_the_moment() -> None:
-    assert live(replicated(), sight("silent", "standby"))["db1"] == ("db",)
+    assert live(replicated(), view("unreachable", "standby"))["db1"] == ("db",)
 
 
 def test_primary_that_waits_for_its_standby_is_the_primary() -> None:
-    assert live(replicated(), sight("waiting", "silent"))["db1"] == ("db", "db.primary")
+    assert live(replicated(), view("sync_blocked", "unreachable"))["db1"] == ("db", "db.primary")
 
 
 def test_balancer_with_the_address_is_the_active_one() -> None:
-    found = live(automatic(balancers=BALANCERS), sight(holders=("lb2",), wire="lb2"))
+    found = live(automatic(balancers=BALANCERS), view(claimants=("lb2",), owner="lb2"))
     assert (found["lb1"], found["lb2"]) == (("lb", "lb.passive"), ("lb", "lb.active"))
 
 
 def test_balancers_that_both_hold_the_address_are_both_active() -> None:
-    found = live(automatic(balancers=BALANCERS), sight(holders=("lb1", "lb2")))
+    found = live(automatic(balancers=BALANCERS), view(vip_claimants=("lb1", "lb2")))
     assert {found["lb1"], found["lb2"]} == {("lb", "lb.active")}
 
 
 def test_balancer_that_shares_no_address_is_neither() -> None:
-    assert live(automatic(), sight())["lb1"] == ("lb",)
+    assert live(automatic(), view())["lb1"] == ("lb",)
 
 
 def test_a_balancer_that_is_down_is_not_the_passive_one() -> None:
     lbs = [LBS[0], box("lb2", ("lb",), stage=4, status="exited")]
-    found = roles_of(with_live_roles(lbs, automatic(balancers=BALANCERS), sight(holders=("lb1",), wire="lb1")))
+    found = roles_of(with_live_roles(lbs, automatic(balancers=BALANCERS), view(claimants=("lb1",), owner="lb1")))
     assert (found["lb1"], found["lb2"]) == (("lb", "lb.active"), ("lb",))
 
 
 def test_roles_are_asked_for_when_nobody_has_seen_them_yet() -> None:
-    engine = PlayedEngine(BOXES, sees=sight("standby", "primary")).as_engine
+    engine = PlayedEngine(BOXES, sees=view("standby", "primary")).as_engine
     assert roles_of(boxes_in_roles(engine, replicated()))["db2"] == ("db", "db.primary")
-    seen_before = sight("primary", "standby")
+    seen_before = view("primary", "standby")
     assert roles_of(boxes_in_roles(engine, replicated(), seen_before))["db1"] == ("db", "db.primary")
 
 
@@ -71,7 +72,7 @@ def test_database_that_stands_alone_is_the_primary_and_nobody_need_be_asked() ->
 
 
 def test_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.observer.FIRST_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("lab.probe.observer.FIRST_TIMEOUT_S", 0.05)
     with pytest.raises(InconclusiveError, match="the boxes could not be asked"):
         boxes_in_roles(PlayedEngine(BOXES).as_engine, replicated())
 

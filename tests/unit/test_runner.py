@@ -19,13 +19,20 @@ from typing import Any
 
 import pytest
 
-from lab import databases, runner
-from lab.engine import EngineEvent, ExecResult
-from lab.journal import RunJournal, UndoLedger, read_run
-from lab.model import Arrival, Box, Event, Experiment, FaultKind, LoadPlan, Operator, Stage, Step, TrialRecord, TrialResult
-from lab.observation import blind_spots
-from lab.runner import HEALED_BY_OPERATOR, WHOLE_BEFORE, Order, run_trial
-from lab.stages import find
+from lab.checker.blind_spots import blind_spots
+from lab.cluster import database
+from lab.engine.engine import ExecResult
+from lab.engine.inspect import EngineEvent
+from lab.model.experiment import Experiment, LoadPlan, Operator
+from lab.model.fault import FaultKind, Step
+from lab.model.history import Arrival, Event, TrialRecord
+from lab.model.result import TrialResult
+from lab.model.topology import Box, Stage
+from lab.spec.stages import find
+from lab.store.runs import RunJournal, read_run
+from lab.store.undo_log import UndoLedger
+from lab.trial import runner
+from lab.trial.runner import HEALED_BY_OPERATOR, WHOLE_BEFORE, RunConfig, run_trial
 from tests.unit.helpers import run_info, started
 from tests.unit.played import PlayedEngine
 
@@ -76,7 +83,7 @@ while True:
             known[kind, name] = said
             at_ns = time.monotonic_ns()
             say(event="finding", clock_ns=at_ns, at_ns=at_ns, kind=kind, name=name, said=said)
-    say(event="sight", clock_ns=time.monotonic_ns(), databases={}, standbys=0, synchronous=0, holders=[], answering=[], wire="")
+    say(event="sight", clock_ns=time.monotonic_ns(), databases={}, standbys=0, synchronous=0, vip_claimants=[], serving=[], vip_owner="")
     time.sleep(0.05)
 """
 
@@ -96,7 +103,7 @@ class World(PlayedEngine):
             up = {each.service for each in self.present if each.status == "running"}
             webs = [each.service for each in self.present if "web" in each.roles]
             served = "db" in up and bool(set(webs) & up) and (len(webs) == 1 or "lb" in up)
-            findings: list[Any] = [["database", "db", {"state": "primary" if "db" in up else "silent", "followers": []}]]
+            findings: list[Any] = [["database", "db", {"state": "primary" if "db" in up else "unreachable", "followers": []}]]
             findings += [["statistics", "lb", {web: web in up for web in webs} if "lb" in up else None]]
             fresh = self.file.with_suffix(".new")
             fresh.write_text(json.dumps({"served": served, "findings": findings}))
@@ -183,11 +190,11 @@ KILL_WEB = Experiment(
     question="What happens?",
     steps=(Step(FaultKind.KILL, "web1"),),
     baseline_s=1.2,
-    observe_s=1.0,
-    after_s=0.3,
+    fault_duration_s=1.0,
+    cooldown_s=0.3,
     expectations=(),
 )
-WATCHED_FOR_LONGER = replace(KILL_WEB, observe_s=2.0)
+WATCHED_FOR_LONGER = replace(KILL_WEB, fault_duration_s=2.0)
 
 
 @pytest.fixture
@@ -207,7 +214,7 @@ def trial(
     """Run a trial; its record as its journal has it, and its figures."""
     ledger, watcher = UndoLedger(tmp_path / "undo.jsonl"), Watcher(on)
     journal = RunJournal(run_info(), tmp_path / "results")
-    result = run_trial(world.as_engine, ledger, Order(stage, experiment, LoadPlan(), seed=1), 1, journal, watcher)
+    result = run_trial(world.as_engine, ledger, RunConfig(stage, experiment, LoadPlan(), seed=1), 1, journal, watcher)
     [kept] = read_run(journal.folder)[1]
     assert sorted(kept.events, key=lambda event: event.at_s) == list(watcher.records[0].events)
     assert ledger.entries() == []
@@ -236,7 +243,7 @@ def only(record: TrialRecord, name: str) -> Event:
 def test_a_trial_that_nobody_else_touches(world: World, tmp_path: Path) -> None:
     record, result = trial(world, tmp_path, find("3"))
     assert of(record, "foreign") == []
-    inject, heal, well = (only(record, name) for name in ("inject", "heal", "well"))
+    inject, heal, well = (only(record, name) for name in ("inject", "heal", "recovered"))
     assert inject.at_s < heal.at_s <= well.at_s < only(record, "stop").at_s
     assert [event.detail for event in of(record, "docker")] == ["web1: die", "web1: start"]
     # The balancer's own word is later than Docker's: the box is started, and then used.
@@ -251,21 +258,21 @@ def test_a_trial_that_nobody_else_touches(world: World, tmp_path: Path) -> None:
 def test_a_stranger_who_starts_the_victim_is_noted_and_redundancy_is_dated_when_it_was_back(world: World, tmp_path: Path) -> None:
     record, result = trial(world, tmp_path, find("3"), WATCHED_FOR_LONGER, observe=starts(world, "web1"))
     foreign = only(record, "foreign")
-    inject, heal, well = (only(record, name).at_s for name in ("inject", "heal", "well"))
+    inject, heal, well = (only(record, name).at_s for name in ("inject", "heal", "recovered"))
     assert foreign.detail == "web1: start, not by this run"
     assert inject < foreign.at_s < well < heal
     assert well - foreign.at_s < 1.0
     # Two figures of the same report: from the fault on the tier had nothing left until redundancy was back.
     [web] = [tier for tier in result.exposure if tier.tier == "web"]
-    assert web.exposed_s == pytest.approx(well - inject, abs=0.3)
+    assert web.without_redundancy_s == pytest.approx(well - inject, abs=0.3)
     assert any(note.endswith("web1: start, not by this run: what this ended did not end by itself") for note in result.notes)
 
 
 def test_a_fault_that_starts_a_box_itself_is_no_stranger(world: World, tmp_path: Path) -> None:
     record, _ = trial(world, tmp_path, find("3"), replace(KILL_WEB, steps=(Step(FaultKind.RESTART, "web1"),)))
-    assert only(record, "bite").at_s > 0
+    assert only(record, "fault-verified").at_s > 0
     assert of(record, "foreign") == []
-    assert only(record, "well").at_s < only(record, "heal").at_s
+    assert only(record, "recovered").at_s < only(record, "heal").at_s
 
 
 def test_the_start_of_another_box_is_a_note_and_nothing_more(world: World, tmp_path: Path) -> None:
@@ -280,9 +287,9 @@ def test_where_nothing_has_a_margin_users_and_docker_date_it(tmp_path: Path) -> 
     world = world_of(stage, tmp_path)
     experiment = replace(WATCHED_FOR_LONGER, steps=(Step(FaultKind.KILL, "db"),))
     record, _ = trial(world, tmp_path, stage, experiment, observe=starts(world, "db"))
-    well, heal = only(record, "well"), only(record, "heal")
+    well, heal = only(record, "recovered"), only(record, "heal")
     assert only(record, "foreign").at_s < well.at_s < heal.at_s
-    last_bad_s = max(each.at_s for each in record.arrivals if each.result != "ok")
+    last_bad_s = max(each.at_s for each in record.arrivals if each.error_class != "ok")
     again = {kind: min(each.done_s for each in record.arrivals if each.kind == kind and each.at_s > last_bad_s) for kind in KINDS}
     assert max(again.values()) - 0.2 < well.at_s < max(again.values()) + 0.2
 
@@ -294,7 +301,7 @@ def test_an_observer_that_freezes_in_the_middle_makes_the_trial_invalid(world: W
         sleep(2.0)
         os.kill(process.pid, signal.SIGCONT)
 
-    record, result = trial(world, tmp_path, find("3"), replace(KILL_WEB, observe_s=2.5), observe=freeze)
+    record, result = trial(world, tmp_path, find("3"), replace(KILL_WEB, fault_duration_s=2.5), observe=freeze)
     assert of(record, "blind") == []
     [gap] = blind_spots(record.events)
     assert 1.8 < gap.length_s < 10
@@ -312,12 +319,14 @@ def test_the_operators_heal_of_a_failback_is_no_rescue(world: World, tmp_path: P
         done.append(monotonic())
         return "db"
 
-    monkeypatch.setattr(databases, "switchover", switchover)
+    monkeypatch.setattr(database, "switchover", switchover)
     monkeypatch.setattr(runner, "SETTLE_TIMEOUT_S", 5.0)
-    failback = replace(KILL_WEB, steps=(), before=(Step(FaultKind.KILL, "web1"),), operator=Operator(0.3, "failback"))
+    failback = replace(KILL_WEB, steps=(), initial_faults=(Step(FaultKind.KILL, "web1"),), operator=Operator(0.3, "failback"))
     record, _ = trial(world, tmp_path, find("3"), failback)
     assert of(record, "heal") == []
-    operator, healed, before, well = (only(record, name).at_s for name in ("operator", HEALED_BY_OPERATOR, WHOLE_BEFORE, "well"))
+    operator, healed, before, well = (
+        only(record, name).at_s for name in ("operator", HEALED_BY_OPERATOR, WHOLE_BEFORE, "recovered")
+    )
     assert operator <= healed <= before
     assert before <= well
     assert len(done) == 1

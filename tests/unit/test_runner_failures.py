@@ -11,24 +11,32 @@ from time import monotonic
 
 import pytest
 
-from lab import experiments, exposure, healing, runner
-from lab.availability import generator_report
-from lab.engine import EngineEvent, ExecResult
+from lab.analysis import run_document
+from lab.checker import exposure
+from lab.checker.validity import generator_report
+from lab.cluster import readiness
+from lab.engine.engine import ExecResult
+from lab.engine.inspect import EngineEvent
 from lab.errors import EXIT_HEAL_FAILED, DiskError, HealError, InconclusiveError, LabError
-from lab.journal import UndoLedger, read_run
-from lab.load import Clock
-from lab.model import Arrival, Box, GeneratorReport, LoadPlan, RunInfo, Verdict
-from lab.report import document
+from lab.load.load import Clock
+from lab.model.experiment import LoadPlan
+from lab.model.history import Arrival, GeneratorReport, RunInfo
+from lab.model.measures import Verdict
+from lab.model.topology import Box
 from lab.report.progress import NoProgress
-from lab.runner import Order, info_of
 from lab.signals import was_interrupted
+from lab.spec import experiments
+from lab.store.runs import read_run
+from lab.store.undo_log import UndoLedger
+from lab.trial import runner
+from lab.trial.runner import RunConfig, info_of
 from tests.unit.disks import refuse
 from tests.unit.helpers import stage, started, traffic
 from tests.unit.test_disk import Living
 from tests.unit.test_signals import send
 
 ARRIVALS = traffic(4.0, (2.0, 3.0))
-KEPT = {each.key: 1 for each in ARRIVALS if each.kind == "write" and each.outcome == "ok"}
+KEPT = {each.key: 1 for each in ARRIVALS if each.kind == "write" and each.effect == "ok"}
 WATCHED_S = 3.25
 
 
@@ -108,7 +116,7 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
         is_watching, period_s, realtime_offset_ns = True, 0.1, 1
 
         def __init__(self, *_: object, **__: object) -> None:
-            self.sights: list[object] = []
+            self.views: list[object] = []
             self.findings: list[object] = []
             self.words: list[object] = []
 
@@ -121,21 +129,21 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
     monkeypatch.setattr(runner, "Load", Load)
     monkeypatch.setattr(runner, "Observer", Observer)
     monkeypatch.setattr(exposure, "replay", lambda *_: ())
-    monkeypatch.setattr("lab.surroundings.look", lambda *_: None)
+    monkeypatch.setattr("lab.cluster.conditions.look", lambda *_: None)
     # This observer says nothing at all: what that means is tested in test_runner.
-    monkeypatch.setattr("lab.observation.as_events", lambda *_: [])
+    monkeypatch.setattr("lab.checker.blind_spots.as_events", lambda *_: [])
 
 
 @dataclass
-class Bench:
+class Executor:
     """A run of kill-web on stage 3, in a folder of its own."""
 
     folder: Path
     ledger: UndoLedger
 
     def run(self, engine: Stage3, trials: int = 1) -> RunInfo:
-        experiment = experiments.observing(experiments.find("kill-web"), WATCHED_S)
-        order = Order(stage(), experiment, LoadPlan(), 7, trials)
+        experiment = experiments.lasting(experiments.find("kill-web"), WATCHED_S)
+        order = RunConfig(stage(), experiment, LoadPlan(), 7, trials)
         info = info_of(order)
         runner.run(engine.as_engine, self.ledger, order, info, NoProgress())
         return info
@@ -150,23 +158,23 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr("lab.journal.RESULTS_FOLDER", tmp_path / "results")
-    return Bench(tmp_path, UndoLedger(tmp_path / "undo.jsonl"))
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Executor:
+    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
+    return Executor(tmp_path, UndoLedger(tmp_path / "undo.jsonl"))
 
 
-def test_trial_of_a_stage_that_comes_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_of_a_stage_that_comes_back(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     played = Played()
     play(monkeypatch, played)
     bench.run(Stage3())
-    assert sorted(bench.events()) == sorted(["inject", "bite", "heal", "well", "stop"])
-    assert bench.events()[:3] == ["inject", "bite", "heal"]
+    assert sorted(bench.events()) == sorted(["inject", "fault-verified", "heal", "recovered", "stop"])
+    assert bench.events()[:3] == ["inject", "fault-verified", "heal"]
     assert played.told == ["stop the load", "the load has ended", "the observer has ended"]
     assert (bench.kept / "result.json").exists()
     assert bench.ledger.entries() == []
 
 
-def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     played = Played()
     play(monkeypatch, played)
     why = "kill of web1 could not be undone: Docker could not start it: its network is gone"
@@ -175,8 +183,8 @@ def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Bench, mo
     assert (caught.value.exit_code, caught.value.message) == (EXIT_HEAL_FAILED, why)
     # Load and observer end as they do in every trial, and what they know is kept.
     assert played.told == ["stop the load", "the load has ended", "the observer has ended"]
-    assert bench.events() == ["inject", "bite", "heal", "heal-failed", "stop"]
-    result, [trial] = document.rebuild(bench.kept)
+    assert bench.events() == ["inject", "fault-verified", "heal", "heal-failed", "stop"]
+    result, [trial] = run_document.rebuild(bench.kept)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.trials[0].reasons == (f"the stage did not come back: {why}",)
     assert len(trial.arrivals) == len(played.arrivals)
@@ -185,35 +193,37 @@ def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Bench, mo
     assert [entry.undo.service for entry in bench.ledger.entries()] == ["web1"]
 
 
-def test_box_that_starts_and_is_not_well_is_no_stage_that_came_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_box_that_starts_and_is_not_well_is_no_stage_that_came_back(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, Played())
-    whole = healing.await_well
+    whole = readiness.await_well
 
     def await_well(engine: Stage3, number: int, services: Sequence[str], timeout_s: float = 60.0) -> None:
         if engine.done.count("kill web1"):
             raise HealError("web1 is running, unhealthy after 60 s")
         whole(engine.as_engine, number, services, timeout_s)
 
-    monkeypatch.setattr(healing, "await_well", await_well)
+    monkeypatch.setattr(readiness, "await_well", await_well)
     with pytest.raises(HealError, match="unhealthy after 60 s"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
     assert bench.ledger.entries() == []
 
 
-def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(
+    bench: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     play(monkeypatch, Played())
 
-    def await_sight(*_: object, **__: object) -> None:
+    def await_view(*_: object, **__: object) -> None:
         raise InconclusiveError("the observer has gone silent")
 
-    monkeypatch.setattr(healing, "await_sight", await_sight)
+    monkeypatch.setattr(readiness, "await_sight", await_view)
     with pytest.raises(HealError, match="it is not known whether the stage is well again: the observer has gone silent"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
 
 
-def test_what_cannot_be_known_any_more_is_said_and_hides_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_known_any_more_is_said_and_hides_nothing(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The internet box is gone too: no report of the load, no audit, no logs."""
     play(monkeypatch, Played(finishes=False))
     engine = Stage3(stuck=True)
@@ -222,7 +232,7 @@ def test_what_cannot_be_known_any_more_is_said_and_hides_nothing(bench: Bench, m
     engine.answer = lambda box, command: ExecResult(1, "no such box") if "client.audit" in command else answers(box, command)
     with pytest.raises(HealError, match="its network is gone"):
         bench.run(engine)
-    [trial] = document.rebuild(bench.kept)[0].trials
+    [trial] = run_document.rebuild(bench.kept)[0].trials
     assert trial.reasons[-1] == "it cannot be said what was lost: db could not be read"
     assert [note.partition(": ")[2] for note in trial.notes] == [
         "the load did not finish: its box is gone",
@@ -231,7 +241,7 @@ def test_what_cannot_be_known_any_more_is_said_and_hides_nothing(bench: Bench, m
     ]
 
 
-def test_same_in_a_trial_whose_stage_comes_back_is_what_it_was(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_in_a_trial_whose_stage_comes_back_is_what_it_was(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, Played(finishes=False))
     with pytest.raises(InconclusiveError, match="the load did not finish"):
         bench.run(Stage3())
@@ -239,7 +249,9 @@ def test_same_in_a_trial_whose_stage_comes_back_is_what_it_was(bench: Bench, mon
 
 
 @pytest.mark.parametrize("stuck", [False, True])
-def test_interrupt_heals_and_a_healing_that_fails_says_both(bench: Bench, monkeypatch: pytest.MonkeyPatch, stuck: bool) -> None:
+def test_interrupt_heals_and_a_healing_that_fails_says_both(
+    bench: Executor, monkeypatch: pytest.MonkeyPatch, stuck: bool
+) -> None:
     play(monkeypatch, Played(during=lambda: send(signal.SIGINT)))
     with pytest.raises(HealError if stuck else KeyboardInterrupt) as caught:
         bench.run(Stage3(stuck), trials=2)
@@ -248,14 +260,14 @@ def test_interrupt_heals_and_a_healing_that_fails_says_both(bench: Bench, monkey
     assert len(read_run(bench.kept)[1]) == stuck
 
 
-def test_full_disk_of_results_is_said_when_all_is_healed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_of_results_is_said_when_all_is_healed(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Stage3()
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     def during() -> None:
-        monkeypatch.setattr("lab.journal._line", full)
+        monkeypatch.setattr("lab.store.jsonl._line", full)
         monkeypatch.setattr(bench.ledger, "close", lambda entry: bench.ledger._undone.add(entry.id))
 
     play(monkeypatch, Played(during=during))
@@ -265,7 +277,9 @@ def test_full_disk_of_results_is_said_when_all_is_healed(bench: Bench, monkeypat
     assert bench.ledger.entries() == []
 
 
-def test_full_disk_of_the_state_folder_keeps_the_figures_and_is_no_success(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_of_the_state_folder_keeps_the_figures_and_is_no_success(
+    bench: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everything is well again, so the trial is as good as any; that the notes could not be written is the error."""
     engine = Stage3()
     with monkeypatch.context() as disk:
@@ -280,5 +294,5 @@ def test_full_disk_of_the_state_folder_keeps_the_figures_and_is_no_success(bench
         play(disk, Played())
         with pytest.raises(HealError, match=r"undo.jsonl cannot be written: No space left on device"):
             bench.run(engine)
-    assert sorted(bench.events()[-2:]) == ["stop", "well"]
-    assert document.rebuild(bench.kept)[0].trials[0].valid
+    assert sorted(bench.events()[-2:]) == ["recovered", "stop"]
+    assert run_document.rebuild(bench.kept)[0].trials[0].valid

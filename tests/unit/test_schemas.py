@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import budget, experiments, reliability, schemas, stages
+from lab.analysis import budget, reliability
 from lab.faults import OF_A_LINE
-from lab.parameters import OF_A_LINE as ALLOWED_OF_A_LINE
-from lab.spec.assumptions import Boxes, Failovers, Places
+from lab.model.measures import MEASURES
+from lab.spec import experiments, schemas, stages
+from lab.spec.assumptions_keys import Boxes, Failovers, Places
 from lab.spec.base import Strict
-from lab.spec.budget import LimitKeys
-from lab.spec.experiment import ExperimentFile
-from lab.stages import ROOT
-from lab.verdict import MEASURES
+from lab.spec.budget_keys import LimitKeys
+from lab.spec.experiment_keys import ExperimentFile
+from lab.spec.parameters import OF_A_LINE as ALLOWED_OF_A_LINE
+from lab.spec.stages import ROOT
 
 
 @pytest.mark.parametrize("name", schemas.all_schemas())

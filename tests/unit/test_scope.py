@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab.scope import GuestScope, Scope, is_ours
+from lab.engine.scope import ForeignScope, Scope, is_ours
 
 OURS = {
     "lab.stage": "3",
@@ -22,7 +22,7 @@ VISITOR = {
     "com.docker.compose.project": "redundancy-lab-visit",
     "com.docker.compose.service": "internet",
 }
-SHOP = GuestScope("shop", {"app": ("web", "front")})
+SHOP = ForeignScope("shop", {"app": ("web", "front")})
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_who_may_be_touched(labels: dict[str, str] | None, home: bool, visit: bo
 
 
 def test_project_without_a_name_is_nobodys() -> None:
-    assert not GuestScope("").owns({})
-    assert not GuestScope("").owns({"com.docker.compose.service": "app"})
+    assert not ForeignScope("").owns({})
+    assert not ForeignScope("").owns({"com.docker.compose.service": "app"})
 
 
 def test_what_docker_is_asked() -> None:
@@ -71,7 +71,7 @@ def test_box_of_theirs_plays_its_service_and_what_was_said() -> None:
 
 @pytest.mark.parametrize("name", ["internet", "wan", "watch"])
 def test_name_that_means_something_else_here_is_no_role_of_theirs(name: str) -> None:
-    theirs = GuestScope("shop", {name: ("front",)}).labels({**THEIRS, "com.docker.compose.service": name})
+    theirs = ForeignScope("shop", {name: ("front",)}).labels({**THEIRS, "com.docker.compose.service": name})
     assert (theirs["lab.role"], theirs["com.docker.compose.service"]) == ("front", name)
     assert SHOP.labels({**THEIRS, "com.docker.compose.service": name})["lab.role"] == ""
 

@@ -11,16 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lab import experiments, journal, soak, stages
-from lab.availability import summarise
+from lab.analysis.summary import summarise
+from lab.campaign import soak
 from lab.errors import HealError, UsageError
-from lab.model import LoadPlan, Outage, RunResult, SoakOutcome, Stage, Verdict
+from lab.model.experiment import LoadPlan
+from lab.model.measures import Verdict
+from lab.model.result import Outage, RunResult, SoakOutcome
+from lab.model.topology import Stage
 from lab.report import terminal, words
-from lab.targets import PLACES
+from lab.spec import experiments, stages
+from lab.spec.targets import PLACES
+from lab.store import jsonl
 from tests.unit.helpers import result, run_info
 
 STAGE = stages.find("5")
-NEVER_TWO = {"none_s": 0.5, "several_s": 0.0}
+NEVER_TWO = {"none_s": 0.5, "multiple_s": 0.0}
 SAME: dict[str, Any] = {"code": "1"}
 
 
@@ -40,7 +45,7 @@ def outcome(number: int = 1, **changes: Any) -> SoakOutcome:
         "split_brain_s": 0.0,
         "writes_downtime_s": 0.9,
         "reads_downtime_s": 0.0,
-        "rejoin_s": 3.2,
+        "time_to_redundancy_s": 3.2,
         "why": (),
         "folder": "",
         "audit_complete": True,
@@ -62,7 +67,7 @@ def test_a_longer_soak_begins_as_the_shorter_one() -> None:
 
 def test_a_soak_draws_from_single_faults_that_the_stage_must_survive() -> None:
     names = soak.eligible(STAGE)
-    assert {"kill-primary", "wipe-standby", "kill-lb-active", "cutoff-lb-passive", "switchover", "kill-monitor"} <= set(names)
+    assert {"kill-primary", "wipe-standby", "kill-lb-active", "disconnect-lb-passive", "switchover", "kill-monitor"} <= set(names)
     assert not {"kill-monitor-then-primary", "kill-primary-operator", "kill-lb", "kill-db", "baseline"} & set(names)
     for name in names:
         experiments.check_targets(experiments.find(name), STAGE)
@@ -209,22 +214,22 @@ def test_line_of_another_version_is_read_and_its_audit_was_not_complete(tmp_path
     older = asdict(outcome(1))
     for name in ("audit_complete", "downtime_s", "downtime_censored"):
         del older[name]
-    journal.Lines(kept.folder / soak.PROGRESS_NAME).append({**older, "of_a_later_version": 1})
+    jsonl.Lines(kept.folder / soak.PROGRESS_NAME).append({**older, "of_a_later_version": 1})
     assert kept.outcomes() == [outcome(1, audit_complete=False)]
 
 
 # Going on
 
 
-def conditions(rate_per_s: float = 100.0, observe_s: float | None = None, faults: int = 3) -> dict[str, Any]:
-    return soak.conditions(STAGE, soak.schedule(STAGE, faults, 1), LoadPlan(rate_per_s=rate_per_s), observe_s)
+def conditions(rate_per_s: float = 100.0, fault_duration_s: float | None = None, faults: int = 3) -> dict[str, Any]:
+    return soak.conditions(STAGE, soak.schedule(STAGE, faults, 1), LoadPlan(rate_per_s=rate_per_s), fault_duration_s)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"rate_per_s": 500.0}, "the load"),
-        ({"observe_s": 20.0}, "what the experiments do, or for how long"),
+        ({"fault_duration_s": 20.0}, "what the experiments do, or for how long"),
     ],
 )
 def test_only_what_is_measured_alike_is_gone_on_with(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -261,8 +266,8 @@ def test_zones_that_a_stage_can_spare_are_broken_and_parted_too() -> None:
     names = soak.eligible(ZONES)
     assert about_places(names) >= {
         "kill-zone-a",
-        "cutoff-zone-b",
-        "cutoff-zone-c",
+        "disconnect-zone-b",
+        "disconnect-zone-c",
         "pause-zone-a",
         "partition-zone-a-b",
         "partition-zone-a-b-out",
@@ -273,7 +278,9 @@ def test_zones_that_a_stage_can_spare_are_broken_and_parted_too() -> None:
 
 def test_regions_and_the_lines_to_them_are_broken_too_and_no_failback_is_played() -> None:
     names = soak.eligible(WORLD)
-    assert {"kill-region-eu", "kill-witness", "cutoff-region-eu", "partition-eu-us", "delay-wan", "kill-primary"} <= set(names)
+    assert {"kill-region-eu", "kill-witness", "disconnect-region-eu", "partition-eu-us", "delay-wan", "kill-primary"} <= set(
+        names
+    )
     assert not {"failback-region-eu", "kill-zone-a"} & set(names)
 
 
@@ -286,7 +293,7 @@ def test_zone_that_nobody_could_outvote_is_not_broken() -> None:
 @pytest.mark.parametrize("spof", ["zone:a", "db1", "lb1"])
 def test_zone_that_is_a_single_point_of_failure_or_holds_one_is_not_broken(spof: str) -> None:
     names = about_places(soak.eligible(replace(ZONES, spof=(spof,))))
-    assert names >= {"kill-zone-b", "kill-zone-c", "cutoff-zone-b", "cutoff-zone-c"}
+    assert names >= {"kill-zone-b", "kill-zone-c", "disconnect-zone-b", "disconnect-zone-c"}
     assert not [name for name in names if "zone:a" in str(experiments.find(name).steps)]
 
 

@@ -2,33 +2,36 @@ from __future__ import annotations
 
 import pytest
 
-from lab import plan, spof, stages
-from lab.model import FaultKind, Stage, Verdict
-from lab.plan import Job, Terms
-from lab.report.matrix import Cell
-from lab.spof import Fate
+from lab.analysis import design, spof
+from lab.analysis.design import CellPlan, TestTerms
+from lab.analysis.matrix import Cell
+from lab.analysis.spof import Fate
+from lab.model.fault import FaultKind
+from lab.model.measures import Verdict
+from lab.model.topology import Stage
+from lab.spec import stages
 from tests.unit.matrices import cell, row
 
-TERMS = Terms(observe_s=5.0, tolerance_s=2.0)
+TERMS = TestTerms(fault_duration_s=5.0, tolerance_s=2.0)
 
 
-def jobs_of(stage: Stage, faults: tuple[FaultKind, ...] = (FaultKind.KILL,), pairs: bool = False) -> tuple[Job, ...]:
-    return plan.sweep(stage, faults, TERMS, 1, pairs, None)
+def jobs_of(stage: Stage, faults: tuple[FaultKind, ...] = (FaultKind.KILL,), pairs: bool = False) -> tuple[CellPlan, ...]:
+    return design.sweep(stage, faults, TERMS, 1, pairs, None)
 
 
-def judge(stage: Stage, gone: set[str], jobs: tuple[Job, ...] = (), unknown: str = "") -> spof.Sweep:
+def judge(stage: Stage, gone: set[str], cell_plans: tuple[CellPlan, ...] = (), unknown: str = "") -> spof.Sweep:
     """What is said where the service is gone as soon as one of `gone` fails ("a+b": only both together)."""
 
-    def takes_down(job: Job) -> bool:
-        return any(set(each.split("+")) <= set(job.members) for each in gone)
+    def takes_down(cell_plan: CellPlan) -> bool:
+        return any(set(each.split("+")) <= set(cell_plan.members) for each in gone)
 
-    def measured(job: Job) -> Cell:
-        if unknown in job.members:
-            return cell(job.column, why=("the fault did not bite",))
-        return cell(job.column, 4.9, censored=True) if takes_down(job) else cell(job.column, 0.8)
+    def measured(cell_plan: CellPlan) -> Cell:
+        if unknown in cell_plan.members:
+            return cell(cell_plan.column, why=("the fault did not bite",))
+        return cell(cell_plan.column, 4.9, censored=True) if takes_down(cell_plan) else cell(cell_plan.column, 0.8)
 
-    jobs = jobs or jobs_of(stage)
-    return spof.judge(stage, jobs, row(stage.name, *map(measured, jobs)), TERMS.tolerance_s)
+    cell_plans = cell_plans or jobs_of(stage)
+    return spof.judge(stage, cell_plans, row(stage.name, *map(measured, cell_plans)), TERMS.tolerance_s)
 
 
 @pytest.mark.parametrize("stage", stages.all_stages(), ids=lambda stage: stage.name)
@@ -69,12 +72,12 @@ def test_what_could_not_be_measured_leaves_it_open(missing: str) -> None:
 
 def test_one_that_was_not_tried_leaves_it_open() -> None:
     stage = stages.find("5")
-    jobs = jobs_of(stage)
-    found = spof.judge(stage, jobs, row(stage.name, *(cell(job.column, 0.0) for job in jobs[:-1])), 2.0)
+    cell_plans = jobs_of(stage)
+    found = spof.judge(stage, cell_plans, row(stage.name, *(cell(cell_plan.column, 0.0) for cell_plan in cell_plans[:-1])), 2.0)
     assert found.verdict is Verdict.INCONCLUSIVE
 
 
-@pytest.mark.parametrize(("seconds", "fate"), [(0.0, Fate.STAYED), (2.0, Fate.STAYED), (2.01, Fate.WENT)])
+@pytest.mark.parametrize(("seconds", "fate"), [(0.0, Fate.SURVIVED), (2.0, Fate.SURVIVED), (2.01, Fate.FAILED)])
 def test_gone_is_longer_than_tolerated(seconds: float, fate: Fate) -> None:
     assert spof.fate(cell("kill-web1", seconds), 2.0) is fate
 
@@ -83,13 +86,13 @@ def test_gone_is_longer_than_tolerated(seconds: float, fate: Fate) -> None:
     ("seconds", "bounds", "fate"),
     [
         ((1.0,), (True,), Fate.UNKNOWN),
-        ((2.5,), (True,), Fate.WENT),
+        ((2.5,), (True,), Fate.FAILED),
         ((1.0, 1.0, 4.9), (False, False, True), Fate.UNKNOWN),
         ((1.0, 1.0, 4.9), (False, False, False), Fate.UNKNOWN),
-        ((1.0, 1.5, 2.0), (False, False, False), Fate.STAYED),
+        ((1.0, 1.5, 2.0), (False, False, False), Fate.SURVIVED),
         ((1.0, 3.0, 0.5), (False, False, True), Fate.UNKNOWN),
         ((1.0, 1.5, 0.5), (False, False, True), Fate.UNKNOWN),
-        ((3.0, 4.9, 4.9), (False, True, True), Fate.WENT),
+        ((3.0, 4.9, 4.9), (False, True, True), Fate.FAILED),
     ],
 )
 def test_survived_is_said_of_every_trial_and_down_of_the_median(
@@ -100,9 +103,9 @@ def test_survived_is_said_of_every_trial_and_down_of_the_median(
 
 def test_a_part_that_was_healed_too_soon_leaves_it_open_and_says_so() -> None:
     stage = stages.find("5")
-    jobs = jobs_of(stage)
-    cells = [cell(job.column, 1.0, censored=job.members == ("web1",)) for job in jobs]
-    found = spof.judge(stage, jobs, row(stage.name, *cells), 2.0)
+    cell_plans = jobs_of(stage)
+    cells = [cell(cell_plan.column, 1.0, censored=cell_plan.members == ("web1",)) for cell_plan in cell_plans]
+    found = spof.judge(stage, cell_plans, row(stage.name, *cells), 2.0)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.why == ("kill web1: healed too soon to say for how long it would have lasted",)
 
@@ -111,7 +114,7 @@ def test_pairs_show_what_hangs_together_and_what_nobody_would_think_of() -> None
     stage = stages.find("5")
     found = judge(stage, {"web1+web2", "db1+monitor"}, jobs_of(stage, pairs=True))
     assert (found.verdict, found.found) == (Verdict.HELD, ())
-    down = {each.members: each.hidden for each in found.failings if each.fate is Fate.WENT}
+    down = {each.members: each.hidden for each in found.failings if each.fate is Fate.FAILED}
     # Two that do the same work may be expected; a database and who watches it may not.
     assert down == {("web1", "web2"): False, ("db1", "monitor"): True}
 
@@ -121,4 +124,4 @@ def test_a_pair_with_a_single_point_of_failure_hides_nothing() -> None:
     found = judge(stage, {"lb", "db"}, jobs_of(stage, pairs=True))
     assert found.verdict is Verdict.HELD
     assert not any(each.hidden for each in found.failings)
-    assert sum(each.fate is Fate.WENT for each in found.failings if len(each.members) == 2) == 5
+    assert sum(each.fate is Fate.FAILED for each in found.failings if len(each.members) == 2) == 5

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import stages
 from lab.errors import UsageError
-from lab.model import Link
-from lab.stages import all_stages, find, of, read
+from lab.model.topology import Link
+from lab.spec import stages
+from lab.spec.stages import all_stages, find, of, read
 from tests.unit.helpers import box, db
 
 FILE = (

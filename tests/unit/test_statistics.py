@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import statistics
-from lab.availability import CONFIDENCE
-from lab.statistics import EXACT_MAX, Change, Downtime, Shift, attainable_p, decide, holm, loss_upper_bound, p_value, shift
+from lab.analysis import stats
+from lab.analysis.stats import EXACT_MAX, Change, Downtime, Shift, attainable_p, decide, holm, loss_upper_bound, p_value, shift
+from lab.analysis.summary import CONFIDENCE
 
 # Few values, so that there are many ties, as with downtimes of exactly 0.
 downtimes = st.builds(Downtime, st.sampled_from([0.0, 0.01, 0.5, 1.0, 1.5, 4.0]), st.booleans())
@@ -124,7 +124,7 @@ def test_fewer_than_five_trials_are_too_few_to_say() -> None:
 @pytest.mark.parametrize("second", range(1, 12))
 def test_an_interval_covers_what_it_says_or_there_is_none(first: int, second: int) -> None:
     """Three and three: even the whole range of differences covers the shift with no more than 90 %."""
-    found = statistics._interval([float(each) for each in range(first * second)], first, second)
+    found = stats._interval([float(each) for each in range(first * second)], first, second)
     widest = 1 - attainable_p(first, second)
     assert (found is None) == (widest < CONFIDENCE)
     if found:

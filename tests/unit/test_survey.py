@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from lab.engine import ExecResult
+from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError
-from lab.model import Box, Copy, DatabaseState, Judgement, Sight, Stage, Survey
-from lab.stages import find
-from lab.survey import SURVEY_TIMEOUT_S, copies, examined, survey
-from tests.unit.helpers import box, db, sight, stage
+from lab.model.observation import ClusterStatus, ClusterView, DatabaseState, NodeState, ReplicaStatus
+from lab.model.topology import Box, Stage
+from lab.probe.status import SURVEY_TIMEOUT_S, cluster_status, examined, replicas
+from lab.spec.stages import find
+from tests.unit.helpers import box, db, stage, view
 from tests.unit.played import PlayedEngine
 
 PAIR = find("5")
@@ -24,7 +25,7 @@ BOXES = [*(db(name, stage=5, addresses={"data": address}) for name, address in D
 
 
 def follower(address: str = DATA["db2"], **changes: Any) -> dict[str, Any]:
-    return {"address": address, "streams": True, "awaited": True, "behind_bytes": 0, **changes}
+    return {"address": address, "streams": True, "synchronous": True, "lag_bytes": 0, **changes}
 
 
 def primary(*followers: dict[str, Any], position: int = 5000) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def said(**changes: Any) -> dict[str, Any]:
     """What the client prints of stage 5 when all is well, unless changed."""
     node = {"state": "secondary", "well": True, "candidate": True, "voice": True}
     return {
-        "sight": asdict(sight()),
+        "sight": asdict(view()),
         "databases": {"db1": primary(follower()), "db2": standby()},
         "backends": {"lb1": {"web1": True, "web2": True}, "lb2": {"web1": True, "web2": False}},
         "monitor": {"needed": 0, "nodes": {"db1": {**node, "state": "primary", "candidate": False, "voice": False}, "db2": node}},
@@ -62,13 +63,13 @@ class Asked(PlayedEngine):
         self.timeouts_s.append(timeout_s)
         return ExecResult(0, self.output)
 
-    def survey(self, of: Stage = PAIR) -> Survey:
-        return survey(self.as_engine, of, self.present)
+    def cluster_status(self, of: Stage = PAIR) -> ClusterStatus:
+        return cluster_status(self.as_engine, of, self.present)
 
 
 def test_everything_is_asked_in_one_question_with_a_deadline() -> None:
     engine = Asked(json.dumps(said()))
-    engine.survey()
+    engine.cluster_status()
     assert engine.timeouts_s == [SURVEY_TIMEOUT_S]
     assert engine.orders == [
         {
@@ -83,35 +84,35 @@ def test_everything_is_asked_in_one_question_with_a_deadline() -> None:
 
 
 def test_what_everybody_says() -> None:
-    found = Asked(json.dumps(said())).survey()
-    assert found == Survey(
-        sight=sight(),
-        copies={"db2": Copy(streams=True, awaited=True, behind_bytes=0, behind_s=0.0)},
+    found = Asked(json.dumps(said())).cluster_status()
+    assert found == ClusterStatus(
+        view=view(),
+        replicas={"db2": ReplicaStatus(streams=True, synchronous=True, lag_bytes=0, replay_lag_s=0.0)},
         backends={"lb1": {"web1": True, "web2": True}, "lb2": {"web1": True, "web2": False}},
-        judgements={"db1": Judgement("primary", True, False, False), "db2": Judgement("secondary", True, True, True)},
+        node_states={"db1": NodeState("primary", True, False, False), "db2": NodeState("secondary", True, True, True)},
         acknowledgers=0,
     )
 
 
 def test_who_does_not_answer_is_missing() -> None:
     silent = said(backends={"lb1": None, "lb2": {"web1": True}}, monitor=None)
-    found = Asked(json.dumps(silent)).survey()
+    found = Asked(json.dumps(silent)).cluster_status()
     assert found.backends == {"lb2": {"web1": True}}
-    assert (found.judgements, found.acknowledgers) == (None, 0)
+    assert (found.node_states, found.acknowledgers) == (None, 0)
 
 
 def test_stage_where_nothing_moves_is_asked_only_for_the_web_boxes_in_use() -> None:
     engine = Asked(json.dumps({"sight": None, "databases": {}, "backends": {"lb": {"web1": True}}, "monitor": None}))
-    found = engine.survey(stage())
+    found = engine.cluster_status(stage())
     assert engine.orders[0]["statistics"] == {"lb": "198.18.0.10"}
     assert engine.orders[0]["databases"] == {}
-    assert found.sight.named(DatabaseState.PRIMARY) == ["db"]
+    assert found.view.named(DatabaseState.PRIMARY) == ["db"]
     assert found.backends == {"lb": {"web1": True}}
 
 
 def test_stage_without_a_balancer_is_asked_nothing() -> None:
     engine = Asked("")
-    assert engine.survey(find("1")).sight.named(DatabaseState.PRIMARY) == ["box"]
+    assert engine.cluster_status(find("1")).view.named(DatabaseState.PRIMARY) == ["box"]
     assert engine.orders == []
 
 
@@ -119,10 +120,10 @@ def test_stage_without_a_balancer_is_asked_nothing() -> None:
 def test_internet_box_that_does_not_run_is_not_asked(status: str) -> None:
     engine = Asked("", [box("internet", ("internet",), stage=5, status=status)])
     with pytest.raises(InconclusiveError, match=r"could not be asked: the internet box is (paused|dead)"):
-        engine.survey()
+        engine.cluster_status()
     assert engine.orders == []
     with pytest.raises(InconclusiveError, match="the internet box is gone"):
-        Asked("", []).survey()
+        Asked("", []).cluster_status()
 
 
 @pytest.mark.parametrize(
@@ -137,67 +138,69 @@ def test_internet_box_that_does_not_run_is_not_asked(status: str) -> None:
 )
 def test_answer_that_is_none_is_named(output: str, words: str) -> None:
     with pytest.raises(InconclusiveError, match="the boxes could not be asked") as caught:
-        Asked(output).survey()
+        Asked(output).cluster_status()
     assert words in caught.value.message
 
 
 # How far a copy is behind
 
 
-def copy(seen: Sight, **databases: dict[str, Any] | None) -> Copy:
-    return copies(seen, databases, BOXES)["db2"]
+def copy(seen: ClusterView, **databases: dict[str, Any] | None) -> ReplicaStatus:
+    return replicas(seen, databases, BOXES)["db2"]
 
 
 def test_while_the_primary_sends_its_own_word_counts() -> None:
     """Both ends of the difference are of one instant; the standby's own position is of another."""
-    seen = copy(sight(), db1=primary(follower(behind_bytes=300)), db2=standby(4000, age_s=0.2))
-    assert seen == Copy(streams=True, awaited=True, behind_bytes=300, behind_s=0.2)
+    seen = copy(view(), db1=primary(follower(lag_bytes=300)), db2=standby(4000, age_s=0.2))
+    assert seen == ReplicaStatus(streams=True, synchronous=True, lag_bytes=300, replay_lag_s=0.2)
 
 
 def test_copy_that_has_everything_is_not_behind_however_long_ago_the_last_order_was() -> None:
-    assert copy(sight(), db1=primary(follower()), db2=standby(age_s=900.0)).behind_s == 0.0
+    assert copy(view(), db1=primary(follower()), db2=standby(age_s=900.0)).replay_lag_s == 0.0
 
 
 def test_copy_that_has_everything_and_does_not_show_it_is_behind_in_time() -> None:
     held_back = standby(5000, age_s=8.0, unreplayed=400)
-    assert copy(sight(), db1=primary(follower()), db2=held_back) == Copy(True, True, behind_bytes=0, behind_s=8.0)
+    assert copy(view(), db1=primary(follower()), db2=held_back) == ReplicaStatus(True, True, lag_bytes=0, replay_lag_s=8.0)
 
 
 def test_copy_that_has_never_shown_an_order_has_no_age() -> None:
-    assert copy(sight(standbys=0), db1=primary(), db2=standby(2000, age_s=None)).behind_s is None
+    assert copy(view(standbys=0), db1=primary(), db2=standby(2000, age_s=None)).replay_lag_s is None
 
 
 def test_copy_that_is_sent_nothing_is_behind_by_what_it_lacks() -> None:
-    seen = copy(sight(standbys=0), db1=primary(), db2=standby(2000, age_s=12.5))
-    assert seen == Copy(streams=False, awaited=False, behind_bytes=3000, behind_s=12.5)
+    seen = copy(view(standbys=0), db1=primary(), db2=standby(2000, age_s=12.5))
+    assert seen == ReplicaStatus(streams=False, synchronous=False, lag_bytes=3000, replay_lag_s=12.5)
 
 
 def test_copy_that_catches_up_is_not_awaited() -> None:
-    catching_up = follower(streams=False, awaited=True, behind_bytes=4000)
-    assert copy(sight(), db1=primary(catching_up), db2=standby(1000, age_s=2.0)) == Copy(False, False, 4000, 2.0)
+    catching_up = follower(streams=False, synchronous=True, lag_bytes=4000)
+    assert copy(view(), db1=primary(catching_up), db2=standby(1000, age_s=2.0)) == ReplicaStatus(False, False, 4000, 2.0)
 
 
 def test_frozen_copy_is_known_from_the_primary_as_long_as_that_counts_it() -> None:
-    assert copy(sight("primary", "silent"), db1=primary(follower(behind_bytes=800)), db2=None) == Copy(True, True, 800, None)
-    assert copy(sight("primary", "silent"), db1=primary(), db2=None) == Copy(False, False, None, None)
+    assert copy(view("primary", "unreachable"), db1=primary(follower(lag_bytes=800)), db2=None) == ReplicaStatus(
+        True, True, 800, None
+    )
+    assert copy(view("primary", "unreachable"), db1=primary(), db2=None) == ReplicaStatus(False, False, None, None)
 
 
 def test_how_far_a_copy_with_a_log_of_its_own_is_behind_is_unknown() -> None:
-    assert copy(sight(), db1=primary(position=5000), db2=standby(6000)) == Copy(False, False, None, None)
+    assert copy(view(), db1=primary(position=5000), db2=standby(6000)) == ReplicaStatus(False, False, None, None)
 
 
-@pytest.mark.parametrize("states", [("silent", "standby"), ("primary", "primary")])
+@pytest.mark.parametrize("states", [("unreachable", "standby"), ("primary", "primary")])
 def test_without_exactly_one_primary_nothing_is_known_of_copies(states: tuple[str, str]) -> None:
-    found = copies(sight(*states), {"db1": primary(follower()), "db2": standby()}, BOXES)
-    assert set(found.values()) <= {Copy(streams=False, awaited=False, behind_bytes=None, behind_s=None)}
+    found = replicas(view(*states), {"db1": primary(follower()), "db2": standby()}, BOXES)
+    assert set(found.values()) <= {ReplicaStatus(streams=False, synchronous=False, lag_bytes=None, replay_lag_s=None)}
 
 
 def test_primary_that_waits_has_copies_too() -> None:
-    assert copy(sight("waiting", "standby"), db1=primary(), db2=standby(4990, age_s=3.0)).behind_bytes == 10
+    assert copy(view("sync_blocked", "standby"), db1=primary(), db2=standby(4990, age_s=3.0)).lag_bytes == 10
 
 
 def test_follower_at_an_address_that_is_no_box_of_ours_is_nobody() -> None:
-    assert not copy(sight(), db1=primary(follower("198.18.2.99")), db2=standby()).streams
+    assert not copy(view(), db1=primary(follower("198.18.2.99")), db2=standby()).streams
 
 
 # Boxes that Docker calls unhealthy
@@ -208,7 +211,7 @@ class Examining(PlayedEngine):
 
     passing: tuple[str, ...] = ("web1",)
 
-    def is_well(self, box: Box, timeout_s: float = 5.0) -> bool:
+    def is_healthy(self, box: Box, timeout_s: float = 5.0) -> bool:
         self.done.append(f"examine {box.service} within {timeout_s:g} s")
         return box.service in self.passing
 

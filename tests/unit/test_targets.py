@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import UsageError
-from lab.targets import check, resolve, resolve_sides
+from lab.spec.targets import check, resolve, resolve_sides
 from tests.unit.helpers import box, stage
 
 BOXES = [

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lab.availability import Bin, measure_trial, summarise
-from lab.model import Event, Outage, RunResult, TrialRecord
+from lab.analysis.summary import summarise
+from lab.checker.trial import measure_trial
+from lab.checker.verdict import decide
+from lab.model.history import Event, TrialRecord
+from lab.model.result import Outage, RunResult
+from lab.report.bins import Bin
 from lab.report.figures import figures
 from lab.report.terminal import BAD, GOOD, NOTHING, SLOW, STRIP_MARGIN, character, explain, show, show_strip, strip
 from lab.report.words import longest_text
-from lab.verdict import decide
 from tests.unit.helpers import EVENTS, record, result, run_info
 from tests.unit.reports import WATCHED, a_run
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab.statistics import Change
+from lab.analysis.stats import Change
 from scripts import figures, measured, night
 from scripts.measured import Sample
 from tests.integration.driver import TRIES, Repeats, until_valid

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import images, journal
-from lab.engine import EngineInfo
-from lab.model import WATCH_ROLE, Box
-from lab.upkeep import ensure_up
+from lab.cluster import images
+from lab.cluster.lifecycle import ensure_up
+from lab.engine.engine import EngineInfo
+from lab.model.topology import WATCH_ROLE, Box
+from lab.store import started as started_
 from tests.unit.helpers import box, stage
 from tests.unit.played import PlayedEngine
 
@@ -35,13 +36,13 @@ def waited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     def await_well(_engine: object, _number: int, services: Sequence[str]) -> None:
         found.extend(services)
 
-    monkeypatch.setattr("lab.healing.await_well", await_well)
-    monkeypatch.setattr("lab.healing.await_whole", lambda *_: None)
-    monkeypatch.setattr("lab.images.build", lambda *_: [])
-    monkeypatch.setattr("lab.preflight.check_start", lambda *_: None)
-    monkeypatch.setattr("lab.preflight.check_no_open_faults", lambda *_: None)
-    monkeypatch.setattr("lab.journal.STATE_FOLDER", tmp_path)
-    journal.note_started(STAGE, images.fingerprint(STAGE))
+    monkeypatch.setattr("lab.cluster.readiness.await_well", await_well)
+    monkeypatch.setattr("lab.cluster.readiness.await_whole", lambda *_: None)
+    monkeypatch.setattr("lab.cluster.images.build", lambda *_: [])
+    monkeypatch.setattr("lab.cluster.preflight.check_start", lambda *_: None)
+    monkeypatch.setattr("lab.cluster.preflight.check_no_open_faults", lambda *_: None)
+    monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path)
+    started_.note_started(STAGE, images.fingerprint(STAGE))
     return found
 
 

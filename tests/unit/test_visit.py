@@ -8,20 +8,20 @@ from typing import Any, cast
 
 import pytest
 
-from lab import visit
-from lab.engine import Engine, ExecResult
+from lab.cluster import attach
+from lab.engine.engine import Engine, ExecResult
+from lab.engine.scope import FILES_LABEL
 from lab.errors import LabError, PreflightError, UsageError
-from lab.model import Box, Link, Page, Stage
-from lab.own import stage_of
-from lab.scope import FILES_LABEL
+from lab.model.topology import Box, Link, Page, Stage
+from lab.spec.own_stack import stage_of
 from tests.unit.helpers import box
-from tests.unit.test_own import PAGE, SHOP, guest
+from tests.unit.test_own import PAGE, SHOP, foreign
 
 FRONT, BACK = "shop_front", "shop_back"
 INTERNET = box("internet", ("internet",), stage=0, project="redundancy-lab-visit")
-LB = guest("lb", addresses={FRONT: "172.18.0.2", BACK: "172.19.0.2"})
-APP = guest("app", addresses={BACK: "172.19.0.3"})
-HOST = guest("job")
+LB = foreign("lb", addresses={FRONT: "172.18.0.2", BACK: "172.19.0.2"})
+APP = foreign("app", addresses={BACK: "172.19.0.3"})
+HOST = foreign("job")
 """Without a network of its own."""
 
 
@@ -68,34 +68,34 @@ class PlayedVisit:
 
 @pytest.fixture(autouse=True)
 def _built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.images.build", lambda *_, **__: [])
+    monkeypatch.setattr("lab.cluster.images.build", lambda *_, **__: [])
 
 
 # Which project
 
 
 def test_project_that_does_not_run_is_not_started() -> None:
-    for present in ([], [guest("app", status="exited")], [INTERNET]):
+    for present in ([], [foreign("app", status="exited")], [INTERNET]):
         with pytest.raises(UsageError, match="no container of the project shop is running") as caught:
-            visit.boxes_of(PlayedVisit(present).as_engine, SHOP, is_named=False)
+            attach.boxes_of(PlayedVisit(present).as_engine, SHOP, is_named=False)
         assert caught.value.hint == "docker compose -p shop -f compose.yaml up -d"
 
 
 def test_project_from_another_file_of_the_same_name_is_left_alone_unless_it_was_named(tmp_path: Path) -> None:
-    ours = guest("app", labels={FILES_LABEL: f"{tmp_path}/other.yaml,{Path('compose.yaml').resolve()}"})
-    theirs = guest("lb", labels={FILES_LABEL: f"{tmp_path}/compose.yaml"})
-    assert visit.boxes_of(PlayedVisit([ours]).as_engine, SHOP, is_named=False) == [ours]
+    ours = foreign("app", labels={FILES_LABEL: f"{tmp_path}/other.yaml,{Path('compose.yaml').resolve()}"})
+    theirs = foreign("lb", labels={FILES_LABEL: f"{tmp_path}/compose.yaml"})
+    assert attach.boxes_of(PlayedVisit([ours]).as_engine, SHOP, is_named=False) == [ours]
     with pytest.raises(UsageError, match="lb of the project shop was started from") as caught:
-        visit.boxes_of(PlayedVisit([ours, theirs]).as_engine, SHOP, is_named=False)
+        attach.boxes_of(PlayedVisit([ours, theirs]).as_engine, SHOP, is_named=False)
     assert "--project shop" in caught.value.hint
-    assert visit.boxes_of(PlayedVisit([ours, theirs]).as_engine, SHOP, is_named=True) == [ours, theirs]
+    assert attach.boxes_of(PlayedVisit([ours, theirs]).as_engine, SHOP, is_named=True) == [ours, theirs]
 
 
 # From where
 
 
 def network(host: str, wanted: str = "") -> str:
-    return visit.network_of(PlayedVisit().as_engine, SHOP, Page(host, 80, "/"), [APP, HOST, LB], wanted)
+    return attach.network_of(PlayedVisit().as_engine, SHOP, Page(host, 80, "/"), [APP, HOST, LB], wanted)
 
 
 @pytest.mark.parametrize("host", ["app", "shop-app-1", "app.shop", "172.19.0.3", "172.19.9.9"])
@@ -130,7 +130,7 @@ SHOP_STAGE = stage_of(SHOP, PAGE, [APP, LB])
 
 def test_internet_box_comes_when_what_a_killed_lab_has_left_is_gone_and_goes_in_the_end() -> None:
     plays = PlayedVisit()
-    with visit.visiting(plays.as_engine, SHOP_STAGE, FRONT, lambda _: None):
+    with attach.visiting(plays.as_engine, SHOP_STAGE, FRONT, lambda _: None):
         assert plays.done == ["end visits", f"visit shop in {FRONT}", "python -m client.page"]
         plays.done.clear()
     assert plays.done == ["end visits"]
@@ -141,7 +141,7 @@ def test_internet_box_goes_whatever_happens(error: BaseException) -> None:
     plays = PlayedVisit()
 
     def broken_off() -> None:
-        with visit.visiting(plays.as_engine, SHOP_STAGE, FRONT, lambda _: None):
+        with attach.visiting(plays.as_engine, SHOP_STAGE, FRONT, lambda _: None):
             plays.done.clear()
             raise error
 
@@ -155,7 +155,7 @@ def test_internet_box_goes_whatever_happens(error: BaseException) -> None:
 )
 def test_nothing_is_measured_of_what_does_not_answer_before(changes: dict[str, Any]) -> None:
     plays = PlayedVisit(**changes)
-    with pytest.raises(LabError) as caught, visit.visiting(plays.as_engine, SHOP_STAGE, FRONT, lambda _: None):
+    with pytest.raises(LabError) as caught, attach.visiting(plays.as_engine, SHOP_STAGE, FRONT, lambda _: None):
         pytest.fail("it does not answer")
     assert plays.done[-1] == "end visits"
     if "answer" in changes:

@@ -18,9 +18,10 @@ from watch.exposition import metric
 from watch.eyes import Eyes
 from watch.receiver import Receiver
 
-from lab.availability import alerts
-from lab.evidence import ALERT, RESOLVED, LogLine, events_in
-from lab.stages import ROOT
+from lab.checker.phases import alerts
+from lab.model.history import LogLine
+from lab.probe.logs import ALERT, RESOLVED, events_in
+from lab.spec.stages import ROOT
 
 FOLDER = ROOT / "compose" / "watch"
 RULES = yaml.safe_load((FOLDER / "alerts.yaml").read_text(encoding="utf-8"))
@@ -280,7 +281,7 @@ def test_metric_as_prometheus_reads_it() -> None:
 def test_stage_that_starts_shows_nothing_to_be_judged() -> None:
     shown = Eyes(targets.parse(TABLE + "database db2 198.18.3.32\nmonitor monitor 198.18.3.40\n"), "secret").metrics()
     names = {line.partition(" ")[0].partition("{")[0] for line in shown.splitlines() if not line.startswith("#")}
-    assert not names & {"door_seconds_since_good", "database_ready", "monitor_ready", "address_holders"}
+    assert not names & {"door_seconds_since_good", "database_ready", "monitor_ready", "vip_owners"}
     assert {"door_requests_total", "databases_writable"} <= names
     # Prometheus sees no increase in a counter that begins with its first one.
     assert [line for line in shown.splitlines() if "_changes_total{" in line] == [

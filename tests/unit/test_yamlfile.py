@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from lab import yamlfile
 from lab.errors import UsageError
+from lab.spec import located_yaml
 
 
-def load(tmp_path: Path, text: str) -> yamlfile.Mapping:
+def load(tmp_path: Path, text: str) -> located_yaml.Mapping:
     file = tmp_path / "some.yaml"
     file.write_text(text, encoding="utf-8")
-    return yamlfile.load(file)
+    return located_yaml.load(file)
 
 
 def test_entries_and_where_they_stand(tmp_path: Path) -> None:
@@ -68,31 +68,31 @@ def test_what_is_oddly_malformed_is_named_too(tmp_path: Path, text: str) -> None
 
 def test_file_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nosuch\.yaml cannot be read: No such file"):
-        yamlfile.load(tmp_path / "nosuch.yaml")
+        located_yaml.load(tmp_path / "nosuch.yaml")
 
 
 def test_file_that_is_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
-        yamlfile.load(tmp_path)
+        located_yaml.load(tmp_path)
 
 
 def test_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "some.yaml").write_bytes(b"a: \xff\xfe")
     with pytest.raises(UsageError, match="it is not UTF-8 text"):
-        yamlfile.load(tmp_path / "some.yaml")
+        located_yaml.load(tmp_path / "some.yaml")
 
 
 def test_many_entries_are_no_merge_keys(tmp_path: Path) -> None:
     file = tmp_path / "many.yaml"
     file.write_text("x: [" + "{a: 1}," * 25_000 + "]\n")
-    assert len(yamlfile.load(file)["x"]) == 25_000
+    assert len(located_yaml.load(file)["x"]) == 25_000
 
 
 def test_merge_keys_do_not_multiply_without_end(tmp_path: Path) -> None:
     file = tmp_path / "merged.yaml"
     file.write_text("x: &x {a: 1, b: 2, c: 3}\nmany:\n" + "- {<<: [" + ", ".join(["*x"] * 8000) + "]}\n")
     with pytest.raises(UsageError, match="its merge keys"):
-        yamlfile.load(file)
+        located_yaml.load(file)
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_merge_keys_do_not_multiply_without_end(tmp_path: Path) -> None:
 def test_a_number_is_one_that_everybody_reads_alike(tmp_path: Path, text: str, value: object) -> None:
     file = tmp_path / "number.yaml"
     file.write_text(f"a: {text}\n")
-    assert yamlfile.load(file)["a"] == value
+    assert located_yaml.load(file)["a"] == value

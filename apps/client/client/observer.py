@@ -8,13 +8,13 @@ What else margins rest on is asked beside it by `client.reserve`.
 (four times a second, so that a second without a word shows that nothing was looked at),
 
     {"event": "sight", "clock_ns": ..., "databases": {"db1": "primary", "db2": "standby"}, "standbys": 1,
-     "synchronous": 1, "holders": ["lb1"], "answering": ["lb1", "lb2"], "wire": "lb1"}
+     "synchronous": 1, "vip_claimants": ["lb1"], "serving": ["lb1", "lb2"], "vip_owner": "lb1"}
 
 The end of standard input ends it.
 
-A database is primary: it accepts writes; waiting: it would, but a commit waits for a standby that is not there,
+A database is primary: it accepts writes; sync_blocked: it would, but a commit waits for a standby that is not there,
 so that nobody gets an acknowledgement; standby: it answers and follows another; read-only: it follows nobody and refuses writes;
-silent: no answer within 0.5 s. `standbys` stream from the one primary; `synchronous` of them are waited for.
+unreachable: no answer within 0.5 s. `standbys` stream from the one primary; `synchronous` of them are waited for.
 `holders` are the balancers that say that they hold the address, `answering` those that reach whoever holds it; `wire` is
 the one that answers there. Where all of them announce the address, the holder is the one that this box's route leads to,
 and those are answering whose region can serve.
@@ -49,7 +49,7 @@ _STATE = """
     SELECT CASE
              WHEN pg_is_in_recovery() THEN 'standby'
              WHEN current_setting('transaction_read_only')::bool THEN 'read-only'
-             WHEN current_setting('synchronous_standby_names') <> '' AND synchronous = 0 THEN 'waiting'
+             WHEN current_setting('synchronous_standby_names') <> '' AND synchronous = 0 THEN 'sync_blocked'
              ELSE 'primary' END, standbys, synchronous{followers}
     FROM (SELECT count(*) AS standbys, count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) AS synchronous
           FROM pg_stat_replication WHERE state = 'streaming' AND application_name <> 'pg_basebackup')
@@ -60,7 +60,7 @@ FOLLOWERS_QUERY = _STATE.format(
     followers=""",
            (SELECT coalesce(json_agg(json_build_object(
                      'address', host(client_addr), 'streams', state = 'streaming',
-                     'awaited', sync_state IN ('sync', 'quorum')) ORDER BY client_addr), '[]')
+                     'synchronous', sync_state IN ('sync', 'quorum')) ORDER BY client_addr), '[]')
             FROM pg_stat_replication
             WHERE client_addr IS NOT NULL AND application_name <> 'pg_basebackup') AS followers"""
 )
@@ -160,7 +160,7 @@ class DatabaseWatch(RowWatch):
 
     async def look(self) -> None:
         """Ask once; sets the state, the counts and the followers."""
-        self.state, self.standbys, self.synchronous, *more = await self.answer() or ("silent", 0, 0)
+        self.state, self.standbys, self.synchronous, *more = await self.answer() or ("unreachable", 0, 0)
         self.followers = more[0] if more else []
         self.claim.say(self.state == "primary")
 
@@ -255,17 +255,17 @@ class Observer:
         if any(watch.claim.looks < LOOKS_MIN for watch in self.watches):
             return None
         primaries = [watch.claim for watch in self._databases.values()]
-        leaders = [watch for watch in self._databases.values() if watch.state in ("primary", "waiting")]
+        leaders = [watch for watch in self._databases.values() if watch.state in ("primary", "sync_blocked")]
         return {
             "databases": {
-                name: watch.state if watch.state != "primary" or watch.claim.outlives(primaries) else "silent"
+                name: watch.state if watch.state != "primary" or watch.claim.outlives(primaries) else "unreachable"
                 for name, watch in self._databases.items()
             },
             "standbys": max((watch.standbys for watch in leaders), default=0),
             "synchronous": max((watch.synchronous for watch in leaders), default=0),
-            "holders": self._holders(),
-            "answering": [name for name, watch in self._balancers.items() if watch.name],
-            "wire": self._wire.name,
+            "vip_claimants": self._holders(),
+            "serving": [name for name, watch in self._balancers.items() if watch.name],
+            "vip_owner": self._wire.name,
         }
 
     def _holders(self) -> list[str]:

@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 from client.observer import FOLLOWERS_QUERY, AnswerWatch, Claim, DatabaseWatch, Observer, RowWatch, Watch, main
 from client.survey import MONITOR_QUERY, backends
 
-SILENT = "silent"
+SILENT = "unreachable"
 Said = dict[str, Any] | None
 
 

@@ -35,8 +35,8 @@ POSITION_QUERY = """
            extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 AS replayed_age_s,
            (SELECT coalesce(json_agg(json_build_object(
                      'address', host(client_addr), 'streams', state = 'streaming',
-                     'awaited', sync_state IN ('sync', 'quorum'),
-                     'behind_bytes', greatest(position - pg_wal_lsn_diff(flush_lsn, '0/0'), 0)::bigint)), '[]')
+                     'synchronous', sync_state IN ('sync', 'quorum'),
+                     'lag_bytes', greatest(position - pg_wal_lsn_diff(flush_lsn, '0/0'), 0)::bigint)), '[]')
             FROM pg_stat_replication
             WHERE client_addr IS NOT NULL AND application_name <> 'pg_basebackup') AS followers
     FROM (SELECT pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery()

@@ -53,17 +53,17 @@ def seen(*between: Callable[[], object]) -> list[tuple[str, int, int]]:
     return asyncio.run(look())
 
 
-SILENT = ("silent", 0, 0)
+SILENT = ("unreachable", 0, 0)
 
 
-@pytest.mark.parametrize("row", [("primary", 2, 1), ("waiting", 0, 0), ("standby", 0, 0)])
+@pytest.mark.parametrize("row", [("primary", 2, 1), ("sync_blocked", 0, 0), ("standby", 0, 0)])
 def test_state_and_standbys_are_what_the_database_says(database: Postgres, row: tuple[str, int, int]) -> None:
     database.row = row
     assert seen() == [row]
 
 
 def test_one_connection_is_kept_and_shows_every_change(database: Postgres) -> None:
-    rows = [("primary", 1, 1), ("waiting", 0, 0), ("primary", 0, 0)] * 4  # often enough to be prepared
+    rows = [("primary", 1, 1), ("sync_blocked", 0, 0), ("primary", 0, 0)] * 4  # often enough to be prepared
     changes = [lambda row=row: setattr(database, "row", row) for row in rows]
     assert seen(*changes) == [("primary", 1, 1), *rows]
     assert database.connections == 1
@@ -218,9 +218,9 @@ def test_sight_when_all_is_well(answers: dict[str, Any]) -> None:
         "standbys": 1,
         "synchronous": 1,
         # Each is asked who answers at the entry. Only who names itself holds the address.
-        "holders": ["lb1"],
-        "answering": ["lb1", "lb2"],
-        "wire": "lb1",
+        "vip_claimants": ["lb1"],
+        "serving": ["lb1", "lb2"],
+        "vip_owner": "lb1",
     }
 
 
@@ -248,14 +248,14 @@ def test_balancers_that_both_answer_themselves_both_hold_the_address(answers: di
     look(watching)
     found = look(watching)
     assert found is not None
-    assert (found["holders"], found["wire"]) == (["lb1", "lb2"], "lb1")
+    assert (found["vip_claimants"], found["vip_owner"]) == (["lb1", "lb2"], "lb1")
 
 
 def test_nobody_holds_the_address(answers: dict[str, Any]) -> None:
     answers |= {"198.18.0.11": None, "198.18.0.12": "", ENTRY: None}
     found = look(Observer(ORDER, ""))
     assert found is not None
-    assert (found["holders"], found["wire"]) == ([], "")
+    assert (found["vip_claimants"], found["vip_owner"]) == ([], "")
 
 
 @pytest.mark.parametrize(("hop", "holders"), [("198.18.0.12", ["lb2"]), (None, []), ("198.18.0.99", [])])
@@ -267,18 +267,18 @@ def test_where_all_announce_the_address_the_route_says_who_has_it(
     found = look(Observer({**ORDER, "announced": True}, ""))
     assert found is not None
     # Who can serve says so itself, whether users come to it or not.
-    assert (found["holders"], found["answering"], found["wire"]) == (holders, ["lb1"], "lb2")
+    assert (found["vip_claimants"], found["serving"], found["vip_owner"]) == (holders, ["lb1"], "lb2")
 
 
 def test_standbys_are_those_of_who_takes_writes(answers: dict[str, Any]) -> None:
-    answers |= {"198.18.3.31": ("waiting", 2, 0), "198.18.3.32": ("standby", 7, 7)}
+    answers |= {"198.18.3.31": ("sync_blocked", 2, 0), "198.18.3.32": ("standby", 7, 7)}
     found = look(Observer(ORDER, ""))
     assert found is not None
-    assert (found["databases"]["db1"], found["standbys"], found["synchronous"]) == ("waiting", 2, 0)
+    assert (found["databases"]["db1"], found["standbys"], found["synchronous"]) == ("sync_blocked", 2, 0)
     answers["198.18.3.31"] = None
     found = look(Observer(ORDER, ""))
     assert found is not None
-    assert (found["databases"]["db1"], found["standbys"], found["synchronous"]) == ("silent", 0, 0)
+    assert (found["databases"]["db1"], found["standbys"], found["synchronous"]) == ("unreachable", 0, 0)
 
 
 def test_old_primary_that_has_just_died_and_the_new_one_are_never_two(answers: dict[str, Any]) -> None:
@@ -288,7 +288,7 @@ def test_old_primary_that_has_just_died_and_the_new_one_are_never_two(answers: d
     answers |= {"198.18.3.31": None, "198.18.3.32": ("primary", 0, 0)}
     found = look(watching, "198.18.3.32")
     assert found is not None
-    assert found["databases"] == {"db1": "silent", "db2": "primary"}
+    assert found["databases"] == {"db1": "unreachable", "db2": "primary"}
     look(watching, "198.18.3.31")
     answers["198.18.3.31"] = ("primary", 0, 0)
     # It is back and says so, while the other one stays what it is.
@@ -302,9 +302,9 @@ def test_stage_without_balancers_has_no_holder_to_wait_for(answers: dict[str, An
         "databases": {"db1": "primary", "db2": "standby"},
         "standbys": 1,
         "synchronous": 1,
-        "holders": [],
-        "answering": [],
-        "wire": "",
+        "vip_claimants": [],
+        "serving": [],
+        "vip_owner": "",
     }
 
 
@@ -372,7 +372,7 @@ def test_it_prints_its_clocks_then_each_change_and_something_four_times_a_second
     try:
         clocks, first = (json.loads(process.stdout.readline()) for _ in range(2))
         since = monotonic()
-        database.row = ("waiting", 0, 0)
+        database.row = ("sync_blocked", 0, 0)
         changed = next(said for line in process.stdout if (said := json.loads(line))["databases"] != first["databases"])
         again = json.loads(process.stdout.readline())
         took_s = monotonic() - since
@@ -389,7 +389,7 @@ def test_it_prints_its_clocks_then_each_change_and_something_four_times_a_second
         "standbys": 1,
         "synchronous": 1,
     }
-    assert changed["databases"] == again["databases"] == {"db1": "waiting"}
+    assert changed["databases"] == again["databases"] == {"db1": "sync_blocked"}
     assert clocks["monotonic_ns"] < first["clock_ns"] < changed["clock_ns"]
     # As well as a busy machine can: a longer silence than a second is a blind spot.
     assert 0.2 < (again["clock_ns"] - changed["clock_ns"]) / 1e9 < 1

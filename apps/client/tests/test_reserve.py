@@ -29,7 +29,7 @@ ORDER: dict[str, Any] = {
     "statistics": {"lb1": "198.18.0.11", "lb2": "198.18.0.12"},
     "monitor": "198.18.3.40",
 }
-FOLLOWER = {"address": "198.18.2.32", "streams": True, "awaited": True}
+FOLLOWER = {"address": "198.18.2.32", "streams": True, "synchronous": True}
 NODES = {"db1": {"state": "primary", "well": True, "candidate": False, "voice": False}}
 
 
@@ -93,9 +93,9 @@ def test_sight_beside_it_is_the_observers(answers: dict[str, Any]) -> None:
         "databases": {"db1": "primary", "db2": "standby"},
         "standbys": 1,
         "synchronous": 1,
-        "holders": ["lb1"],
-        "answering": ["lb1", "lb2"],
-        "wire": "lb1",
+        "vip_claimants": ["lb1"],
+        "serving": ["lb1", "lb2"],
+        "vip_owner": "lb1",
     }
 
 
@@ -116,7 +116,7 @@ def test_only_what_changes_is_said_and_an_answer_is_dated_when_it_came(answers: 
 @pytest.mark.parametrize(
     ("host", "key", "said"),
     [
-        ("198.18.3.31", ("database", "db1"), {"state": "silent", "followers": []}),
+        ("198.18.3.31", ("database", "db1"), {"state": "unreachable", "followers": []}),
         ("198.18.3.40", ("monitor", "monitor"), None),
         ("198.18.0.12", ("balancer", "lb2"), {"answers": False, "holds": False}),
         ("198.18.0.12", ("statistics", "lb2"), None),

@@ -19,7 +19,7 @@ from .postgres import FLOAT8, INT8, JSON, Postgres
 
 AT_ONCE_S = 1.0
 COLUMNS = (("position", INT8), ("unreplayed_bytes", INT8), ("replayed_age_s", FLOAT8), ("followers", JSON))
-FOLLOWER = {"address": "198.18.2.32", "streams": True, "awaited": True, "behind_bytes": 120}
+FOLLOWER = {"address": "198.18.2.32", "streams": True, "synchronous": True, "lag_bytes": 120}
 
 
 @pytest.fixture
@@ -167,9 +167,9 @@ def test_everybody_is_asked_what_is_his_to_say(looks: dict[str, Any]) -> None:
             "databases": {"db1": "primary", "db2": "standby"},
             "standbys": 1,
             "synchronous": 1,
-            "holders": ["lb1"],
-            "answering": ["lb1", "lb2"],
-            "wire": "lb1",
+            "vip_claimants": ["lb1"],
+            "serving": ["lb1", "lb2"],
+            "vip_owner": "lb1",
         },
         "databases": {"db1": {"of": "postgres"}, "db2": {"of": "postgres"}},
         "backends": {"lb1": {"web1": True}, "lb2": {"web1": True}},
@@ -181,7 +181,7 @@ def test_two_primaries_and_two_holders_are_seen_in_the_one_look(looks: dict[str,
     looks |= {"198.18.3.32": ("primary", 0, 0), "198.18.0.12": "lb2"}
     seen = asyncio.run(survey.survey(ORDER, ""))["sight"]
     assert seen["databases"] == {"db1": "primary", "db2": "primary"}
-    assert seen["holders"] == ["lb1", "lb2"]
+    assert seen["vip_claimants"] == ["lb1", "lb2"]
 
 
 def test_who_does_not_answer_is_asked_once_and_nobody_waits_for_him(looks: dict[str, Any]) -> None:
@@ -191,8 +191,8 @@ def test_who_does_not_answer_is_asked_once_and_nobody_waits_for_him(looks: dict[
     found = asyncio.run(survey.survey(ORDER, ""))
     assert monotonic() - since < observer.ANSWER_TIMEOUT_S + AT_ONCE_S
     assert [looks["times"][host] for host in frozen[:3]] == [1, 1, 1]
-    assert found["sight"]["databases"] == {"db1": "silent", "db2": "silent"}
-    assert found["sight"]["answering"] == ["lb2"]
+    assert found["sight"]["databases"] == {"db1": "unreachable", "db2": "unreachable"}
+    assert found["sight"]["serving"] == ["lb2"]
     assert (found["databases"]["db1"], found["backends"]["lb1"], found["monitor"]) == (None, None, None)
 
 

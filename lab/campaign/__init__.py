@@ -1,0 +1,1 @@
+"""Many trials: comparisons, the search for single points of failure, the monkey."""

@@ -1,0 +1,1 @@
+"""One trial's history to its figures. Pure: no clock, no files, no Docker."""

@@ -1,0 +1,381 @@
+"""How many more failures a stage survives now. Pure: evidence goes in, margins come out.
+
+The margin of a tier is the number of its boxes that may fail one after another, whichever they are, before writes are gone
+for good. Between two failures the system does what it does by itself (another balancer takes the address, another database
+is promoted); nobody mends anything. The margin of zones and regions is the same with all boxes of a place failing at once.
+
+It is about whether anything is left that answers, not about how much that can carry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from lab.model.observation import ClusterStatus, DatabaseState
+from lab.model.topology import Box, Stage
+
+Group = frozenset[str]
+"""Boxes that fail at once."""
+
+
+class Tier(StrEnum):
+    """What may fail."""
+
+    BALANCER = "balancer"
+    WEB = "web"
+    DATABASE = "database"
+    MONITOR = "monitor"
+    """Who decides about failovers. Without it the service goes on, and the databases have no margin left."""
+    ZONE = "zone"
+    REGION = "region"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a box stands; empty where a stage has no such places."""
+
+    box: str
+    zone: str = ""
+    region: str = ""
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """A balancer as it is now."""
+
+    name: str
+    holds: bool
+    """Users come to it."""
+    ready: bool
+    """It would serve them if they came."""
+    uses: Group
+    """The web boxes that it sends requests to."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database as it is now."""
+
+    name: str
+    leads: bool = False
+    """It takes writes, or would if its standbys acknowledged them."""
+    follows: bool = False
+    """It is sent what the primary writes, and answers."""
+    eligible: bool = False
+    """The monitor would make it the primary."""
+    refuses: bool = False
+    """It is the primary and takes no writes: the monitor finds it healthy, so nothing takes over."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A stage as it is now: what is known to work."""
+
+    web: Group
+    balancers: tuple[Balancer, ...]
+    """Empty: users come to the web boxes themselves."""
+    databases: tuple[Database, ...]
+    monitors: Group
+    automatic: bool
+    """Failovers of databases need nobody but a monitor."""
+    synchronous: Group = frozenset()
+    """The databases that a commit waits for, any one of them (or any `acknowledgers`), whether they are there or not; nobody:
+    the primary acknowledges alone, and what it has nobody else need have."""
+    voices: Group = frozenset()
+    """The databases that an election waits for, all of them, whether they are there or not."""
+    acknowledgers: int = 0
+    """How many of them must acknowledge a commit whatever becomes of them; 0: the monitor lets it wait for those that are left."""
+    announced: bool = False
+    """A balancer that can serve nobody leaves the address to the others; else it keeps it for as long as it lives."""
+    durability: str = ""
+    """In several regions, whom a commit waits for first: region (another one) or local (the neighbours)."""
+    home: str = ""
+    """The region of the primary, or of the one that was it last."""
+    places: tuple[Place, ...] = ()
+
+    @property
+    def followers(self) -> Group:
+        """The databases that follow."""
+        return frozenset(each.name for each in self.databases if each.follows)
+
+    def databases_in(self, region: str) -> Group:
+        """The databases of a region, in whatever state."""
+        here = {place.box for place in self.places if place.region == region}
+        return frozenset(each.name for each in self.databases if each.name in here)
+
+
+# What the monitor calls a standby that takes part in an election, and one that has won it.
+VOTING = ("secondary", "report_lsn", "fast_forward")
+WON = ("prepare_promotion", "stop_replication", "wait_primary")
+
+
+def evidence(stage: Stage, boxes: Iterable[Box], cluster_status: ClusterStatus) -> Evidence:
+    """What a survey shows of a stage whose boxes are these."""
+    system = [box for box in boxes if box.is_system]
+    balancers = tuple(_balancer(stage, box.service, cluster_status) for box in system if "lb" in box.roles)
+    judged = cluster_status.node_states
+    databases = tuple(_database(stage, box, cluster_status) for box in system if box.service in stage.databases)
+    leaders = frozenset(each.name for each in databases if each.leads)
+    return Evidence(
+        web=frozenset(box.service for box in system if "web" in box.roles and (balancers or box.is_healthy)),
+        balancers=balancers,
+        databases=databases,
+        monitors=frozenset(box.service for box in system if "monitor" in box.roles and judged is not None),
+        automatic=stage.failover == "automatic",
+        synchronous=_awaited(cluster_status, leaders),
+        voices=_voices(cluster_status),
+        acknowledgers=cluster_status.acknowledgers,
+        announced=stage.announced,
+        durability=stage.durability,
+        home=next((box.region for box in system if box.service in (leaders or _former(cluster_status))), ""),
+        places=tuple(Place(box.service, box.zone, box.region) for box in system),
+    )
+
+
+def _balancer(stage: Stage, name: str, cluster_status: ClusterStatus) -> Balancer:
+    uses = frozenset(web for web, used in cluster_status.backends.get(name, {}).items() if used)
+    if not stage.balancers:  # the entry is its own address
+        return Balancer(name, name in cluster_status.backends, name in cluster_status.backends, uses)
+    ready = name in cluster_status.view.serving and name in cluster_status.backends
+    return Balancer(name, name in cluster_status.view.vip_claimants, ready, uses)
+
+
+def _database(stage: Stage, box: Box, cluster_status: ClusterStatus) -> Database:
+    state, copy = cluster_status.view.databases.get(box.service), cluster_status.replicas.get(box.service)
+    if not stage.is_replicated:  # it was not asked: there is nothing that it could be but the primary
+        return Database(box.service, leads=box.is_healthy)
+    judgement = (cluster_status.node_states or {}).get(box.service)
+    leads = state in (DatabaseState.PRIMARY, DatabaseState.SYNC_BLOCKED)
+    if state is DatabaseState.READ_ONLY:
+        return Database(box.service, refuses=True)
+    follows = state is DatabaseState.STANDBY and copy is not None and copy.streams
+    if judgement and state is DatabaseState.STANDBY and _is_between_primaries(cluster_status):
+        # There is nobody to follow. What it was until now, and what is being made of it, the monitor knows.
+        leads, follows = judgement.state in WON, judgement.state in VOTING
+    return Database(box.service, leads, follows, follows and judgement is not None and judgement.is_promotable)
+
+
+def _is_between_primaries(cluster_status: ClusterStatus) -> bool:
+    return not {DatabaseState.PRIMARY, DatabaseState.SYNC_BLOCKED, DatabaseState.READ_ONLY} & set(
+        cluster_status.view.databases.values()
+    )
+
+
+def _former(cluster_status: ClusterStatus) -> Group:
+    """Who was the primary, as far as the monitor knows: an election does not wait for it."""
+    return frozenset(
+        name for name, each in (cluster_status.node_states or {}).items() if not each.votes and each.state not in VOTING
+    )
+
+
+def _voices(cluster_status: ClusterStatus) -> Group:
+    return frozenset(name for name, each in (cluster_status.node_states or {}).items() if each.votes)
+
+
+def _awaited(cluster_status: ClusterStatus, leaders: Group) -> Group:
+    """The databases that commits wait for; where they wait for somebody who is not there, those that are missing."""
+    if _is_between_primaries(cluster_status):
+        return frozenset() if leaders else _voices(cluster_status)
+    waits_in_vain = bool(cluster_status.view.named(DatabaseState.SYNC_BLOCKED))
+    return frozenset(name for name, copy in cluster_status.replicas.items() if copy.synchronous != waits_in_vain)
+
+
+# What follows from a failure
+
+
+def lost(seen: Evidence, names: Iterable[str]) -> Evidence:
+    """What is left when these boxes fail at once, before anything takes over."""
+    gone = frozenset(names)
+    return replace(
+        seen,
+        web=seen.web - gone,
+        balancers=tuple(
+            Balancer(each.name, False, False, frozenset()) if each.name in gone else replace(each, uses=each.uses - gone)
+            for each in seen.balancers
+        ),
+        databases=tuple(Database(each.name) if each.name in gone else each for each in seen.databases),
+        monitors=seen.monitors - gone,
+    )
+
+
+def outcomes(seen: Evidence) -> list[Evidence]:
+    """Every way in which the system may settle by itself; none where one of them is without the service.
+
+    Which of several balancers or databases takes over is not known beforehand, and so each of them has to do.
+    """
+    settled = [way for entry in _entries(seen) for way in _databases(entry)]
+    return settled if settled and all(map(serves, settled)) else []
+
+
+def serves(seen: Evidence) -> bool:
+    """Whether users get their writes acknowledged as things are."""
+    entries = [each for each in seen.balancers if each.holds]
+    if seen.balancers and not entries:
+        return False
+    reach = [each.uses & seen.web if each.ready else frozenset() for each in entries] if seen.balancers else [seen.web]
+    return all(reach) and sum(each.leads for each in seen.databases) == 1 and _acknowledges(seen)
+
+
+def _acknowledges(seen: Evidence) -> bool:
+    """Whether enough are there of those whom a commit waits for. One that was just promoted waits for nobody yet."""
+    return not seen.synchronous or len(seen.synchronous & seen.followers) >= max(seen.acknowledgers, 1)
+
+
+def _entries(seen: Evidence) -> list[Evidence]:
+    """Who may have the address once it has moved."""
+    able = [each.name for each in seen.balancers if each.ready and (each.uses & seen.web or not seen.announced)]
+    held = [each.name for each in seen.balancers if each.holds and (each.name in able or not seen.announced)]
+    if held or not able:
+        return [seen]
+    return [replace(seen, balancers=tuple(replace(each, holds=each.name == heir) for each in seen.balancers)) for heir in able]
+
+
+def _databases(seen: Evidence) -> list[Evidence]:
+    """Who may be the primary once the monitor has done its work; as it is where there is nothing it could do."""
+    decides = seen.automatic and bool(seen.monitors) and not any(each.refuses for each in seen.databases)
+    leader = next((each.name for each in seen.databases if each.leads), "")
+    if leader:
+        # Those whom a commit waits for are gone: others are, or it goes on alone, unless so many are needed whatever happens.
+        moves = decides and not seen.acknowledgers and not _acknowledges(seen)
+        return [_waiting_for(seen, _quorum(seen, leader) if seen.durability else frozenset())] if moves else [seen]
+    heirs = [each.name for each in seen.databases if each.follows and each.eligible]
+    return [_promoted(seen, heir) for heir in heirs] if heirs and decides and _elects(seen) else [seen]
+
+
+def _elects(seen: Evidence) -> bool:
+    """Whether an election can end, with one who has everything that was acknowledged."""
+    followers = seen.followers
+    home = seen.databases_in(seen.home)
+    if seen.durability == "local" and home & seen.voices and not home & followers:
+        # The region is given up, with what only it has; all others are asked.
+        return frozenset(each.name for each in seen.databases) - home <= followers
+    # With several who acknowledge, one voice more than a commit needs: any two such groups have a member in common.
+    return seen.voices <= followers and len(seen.synchronous & followers) > seen.acknowledgers
+
+
+def _promoted(seen: Evidence, heir: str) -> Evidence:
+    databases = tuple(Database(heir, leads=True) if each.name == heir else each for each in seen.databases)
+    home = next((place.region for place in seen.places if place.box == heir), "")
+    after = replace(seen, databases=databases, home=home)
+    return _waiting_for(after, _quorum(after, heir))
+
+
+def _waiting_for(seen: Evidence, names: Group) -> Evidence:
+    return replace(seen, synchronous=names, voices=names)
+
+
+def _quorum(seen: Evidence, leader: str) -> Group:
+    """For whom a commit on this primary waits: who follows; between regions a whole group of which one follows."""
+    if not seen.durability:
+        return seen.followers
+    near = seen.databases_in(seen.home) - {leader}
+    far = frozenset(each.name for each in seen.databases) - near - {leader}
+    groups = (near, far) if seen.durability == "local" else (far, near)
+    return next((group for group in groups if group & seen.followers), frozenset())
+
+
+# Margins
+
+
+def margins(seen: Evidence) -> dict[Tier, int]:
+    """The margin of each tier that the stage has; 0 everywhere while the service is gone for good."""
+    return {tier: margin(seen, groups) for tier, groups in _groups(seen).items()}
+
+
+def working(seen: Evidence) -> dict[Tier, int]:
+    """How many boxes (zones, regions) of each tier do their work."""
+    return {tier: len(groups) for tier, groups in _groups(seen).items()}
+
+
+def idle(seen: Evidence) -> Group:
+    """The boxes of the system that are not seen to do any work."""
+    at_work = frozenset[str]().union(*(group for groups in _groups(seen).values() for group in groups))
+    return frozenset(place.box for place in seen.places) - at_work
+
+
+def margin(seen: Evidence, groups: Iterable[Group]) -> int:
+    """How many of the groups may fail, one after another in the worst order, until the service is gone for good."""
+    known: dict[tuple[Evidence, frozenset[Group]], int] = {}
+
+    def left(state: Evidence, standing: frozenset[Group]) -> int:
+        if (state, standing) not in known:
+            known[state, standing] = min((after(state, standing, group) for group in standing), default=0)
+        return known[state, standing]
+
+    def after(state: Evidence, standing: frozenset[Group], group: Group) -> int:
+        ways = outcomes(lost(state, group))
+        return 1 + min(left(way, standing - {group}) for way in ways) if ways else 0
+
+    return min((left(way, frozenset(groups)) for way in outcomes(seen)), default=0)
+
+
+def _groups(seen: Evidence) -> dict[Tier, list[Group]]:
+    """What may fail in each tier that the stage has, of what works now."""
+    used = frozenset[str]().union(*(each.uses for each in seen.balancers)) if seen.balancers else seen.web
+    working = {
+        Tier.BALANCER: [each.name for each in seen.balancers if each.ready],
+        Tier.WEB: sorted(seen.web & used),
+        Tier.DATABASE: [each.name for each in seen.databases if each.leads or each.follows],
+        Tier.MONITOR: sorted(seen.monitors),
+    }
+    present = {Tier.BALANCER: bool(seen.balancers), Tier.WEB: True, Tier.DATABASE: True, Tier.MONITOR: seen.automatic}
+    found = {tier: [frozenset({name}) for name in names] for tier, names in working.items() if present[tier]}
+    alive = {name for names in working.values() for name in names}
+    places = [each for each in seen.places if each.box in alive]
+    if any(each.zone for each in seen.places):
+        # Two regions may both have a zone a.
+        found[Tier.ZONE] = _together(((each.region, each.zone), each.box) for each in places if each.zone)
+    if any(each.region for each in seen.places):
+        found[Tier.REGION] = _together((each.region, each.box) for each in places if each.region)
+    return found
+
+
+def _together(placed: Iterable[tuple[object, str]]) -> list[Group]:
+    by_place: dict[object, set[str]] = {}
+    for place, box in placed:
+        by_place.setdefault(place, set()).add(box)
+    return [frozenset(boxes) for boxes in by_place.values()]
+
+
+# Over time
+
+
+@dataclass(frozen=True)
+class TimedMargins:
+    """Margins from an instant on, until the next are known."""
+
+    at_s: float
+    margins: dict[Tier, int]
+
+
+def exposed(seen: Sequence[TimedMargins], since_s: float, until_s: float) -> dict[Tier, list[tuple[float, float]]]:
+    """From when to when each tier had no margin, between two instants; of those tiers that ever have one.
+
+    A tier whose margin is not known for a while counts as not exposed in it. While the service itself is gone every tier is
+    exposed: this is no measure of outages, and includes them.
+    """
+    found: dict[Tier, list[tuple[float, float]]] = {
+        tier: [] for tier in Tier if any(each.margins.get(tier, 0) > 0 for each in seen)
+    }
+    for each, end_s in zip(seen, [*(each.at_s for each in seen[1:]), until_s], strict=False):
+        start_s, stop_s = max(each.at_s, since_s), min(end_s, until_s)
+        for tier, spans in found.items():
+            if each.margins.get(tier) == 0 and start_s < stop_s:
+                _lengthen(spans, start_s, stop_s)
+    return found
+
+
+def _lengthen(spans: list[tuple[float, float]], start_s: float, end_s: float) -> None:
+    """Add a span; one that begins where the last one ends makes that longer."""
+    if spans and spans[-1][1] == start_s:
+        spans[-1] = (spans[-1][0], end_s)
+    else:
+        spans.append((start_s, end_s))
+
+
+def exposure_s(seen: Sequence[TimedMargins], until_s: float, since_s: float = -math.inf) -> dict[Tier, float]:
+    """For how long each tier had no margin, in seconds; see `exposed`."""
+    return {tier: sum(end_s - start_s for start_s, end_s in spans) for tier, spans in exposed(seen, since_s, until_s).items()}

@@ -1,0 +1,1 @@
+"""A running stage: files, lifecycle, readiness, databases."""

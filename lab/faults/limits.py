@@ -1,0 +1,99 @@
+"""Limits that a run sets in a stage and takes back: boxes with less of a processor, balancers that turn requests away.
+
+Neither is in a stage file, and neither outlives the run: each undo is on the disk first, as that of a fault is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+from lab.engine.engine import Engine
+from lab.errors import LabError
+from lab.model.experiment import Overload
+from lab.model.fault import Undo, UndoAction
+from lab.model.topology import Box, Stage
+from lab.process import last_line
+from lab.store.undo_log import OpenFault, UndoLedger
+
+WEB_ROLE, BALANCER_ROLE = "web", "lb"
+OF_AN_OVERLOAD = (UndoAction.RESIZE, UndoAction.READMIT)
+SMALL, LIMITED = "small", "limited"
+"""What the ledger calls them; neither is a fault."""
+UNUSED_BACKEND = "ready"
+"""Who is asked whether a region can serve; no request of a user goes there."""
+OWNER = "haproxy"
+"""Whose that socket is. Not even root may use it in a balancer box: it lacks the capability that root is known for."""
+TELL = (
+    "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy.sock'); "
+    "s.sendall(sys.argv[1].encode() + b'\\n'); [sys.stdout.write(d.decode()) for d in iter(lambda: s.recv(65536), b'')]"
+)
+
+
+def impose(engine: Engine, ledger: UndoLedger, stage: Stage, wanted: Overload) -> list[OpenFault]:
+    """Give each web box its share of a processor, and the balancers the limit; each undo is on the disk first."""
+    return [*make_small(engine, ledger, stage, wanted.cpus), *_limit(engine, ledger, stage, wanted.maxconn)]
+
+
+def make_small(engine: Engine, ledger: UndoLedger, stage: Stage, cpus: float) -> list[OpenFault]:
+    """Give each web box so much of a processor."""
+    entries = []
+    for box in in_role(engine, stage, WEB_ROLE):
+        entries.append(ledger.open(_undo(UndoAction.RESIZE, box, f"{engine.cpus(box):g}"), SMALL))
+        engine.resize(box, cpus)
+    return entries
+
+
+def _limit(engine: Engine, ledger: UndoLedger, stage: Stage, maxconn: int) -> list[OpenFault]:
+    webs = {box.service for box in in_role(engine, stage, WEB_ROLE)}
+    entries = []
+    for box in in_role(engine, stage, BALANCER_ROLE) if maxconn else []:
+        before = limits(tell(engine, box, "show stat"), webs)
+        entries.append(ledger.open(_undo(UndoAction.READMIT, box, _words(before)), LIMITED))
+        set_limits(engine, box, _words([(server, maxconn) for server, _ in before]))
+    return entries
+
+
+def _undo(action: UndoAction, box: Box, setting: str) -> Undo:
+    return Undo(action, box.id, box.service, box.stage, setting=setting)
+
+
+def limits(statistics: str, webs: Iterable[str]) -> list[tuple[str, int]]:
+    """How many requests at once each server may have (0: any number), from HAProxy's `show stat`."""
+    rows = csv.DictReader(io.StringIO(statistics.strip().removeprefix("# ")))
+    ours = [row for row in rows if row.get("svname") in set(webs) and row.get("pxname") != UNUSED_BACKEND]
+    return [(f"{row['pxname']}/{row['svname']}", int(row["slim"] or 0)) for row in ours]
+
+
+def _words(servers: Iterable[tuple[str, int]]) -> str:
+    return " ".join(f"{server}={maxconn}" for server, maxconn in servers)
+
+
+def set_limits(engine: Engine, balancer: Box, words: str) -> None:
+    """Set what `limits` reads, written as reads/web1=6 writes/web1=6. Raises LabError where HAProxy refuses."""
+    for server, _, maxconn in (word.partition("=") for word in words.split()):
+        if said := tell(engine, balancer, f"set maxconn server {server} {maxconn}").strip():
+            raise LabError(f"{balancer.service} refuses the limit of {server}: {said}")
+
+
+def tell(engine: Engine, balancer: Box, line: str) -> str:
+    """Say a line at HAProxy's admin socket; returns its answer. Raises LabError."""
+    done = engine.run_in(balancer, ["python3", "-c", TELL, line], user=OWNER)
+    if done.exit_code:
+        raise LabError(f"{balancer.service} does not take orders: {last_line(done.output)}")
+    return done.output
+
+
+def undo(engine: Engine, box: Box, entry: Undo) -> None:
+    """Take one of these back. What has lost its memory since then is as its stage file says. Raises LabError."""
+    if entry.action is UndoAction.RESIZE:
+        if float(entry.setting):
+            engine.resize(box, float(entry.setting))
+    elif entry.action is UndoAction.READMIT and box.status == "running":
+        set_limits(engine, box, entry.setting)
+
+
+def in_role(engine: Engine, stage: Stage, role: str) -> list[Box]:
+    """The boxes of a stage that play a role, in order of their names."""
+    return [box for box in engine.boxes(stage.number) if role in box.roles]

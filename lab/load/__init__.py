@@ -1,0 +1,1 @@
+"""The load, its clock, its calibration."""

@@ -1,0 +1,1 @@
+"""The words of the lab as types. Imports nothing of ours; every layer speaks in these."""

@@ -1,0 +1,122 @@
+"""Faults: what is broken, how, and what takes it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lab.model.topology import Link
+
+LINE_FORM = "line:"
+
+
+class FaultKind(StrEnum):
+    """How a box fails."""
+
+    NONE = "none"
+    KILL = "kill"
+    CRASH = "crash"
+    STOP = "stop"
+    PAUSE = "pause"
+    RESTART = "restart"
+    DISCONNECT = "disconnect"
+    WIPE = "wipe"
+    ISOLATE = "isolate"
+    PARTITION = "partition"
+    DELAY = "delay"
+    LOSS = "loss"
+    BANDWIDTH = "bandwidth"
+
+
+class Direction(StrEnum):
+    """Which packets between the two sides of a partition are lost, as the target sees it."""
+
+    BOTH = "both"
+    OUT = "out"
+    """What the target sends to the other side."""
+    IN = "in"
+    """What the other side sends to the target."""
+
+
+class UndoAction(StrEnum):
+    """What brings a box back."""
+
+    START = "start"
+    UNPAUSE = "unpause"
+    RECONNECT = "reconnect"
+    CREATE = "create"
+    UNFILTER = "unfilter"
+    UNSHAPE = "unshape"
+    RETUNE = "retune"
+    RESIZE = "resize"
+    READMIT = "readmit"
+
+
+@dataclass(frozen=True)
+class Undo:
+    """How to take a fault back; written to disk before the fault."""
+
+    action: UndoAction
+    box_id: str
+    service: str
+    stage: int
+    links: tuple[Link, ...] = ()
+    """What to connect the box to again."""
+    table: str = ""
+    """The table of packet rules to delete in the box's network."""
+    setting: str = ""
+    """What to tell the router between regions: a line, and what it was set to."""
+    project: str = ""
+    """Whose box it is, where it is none of the lab's: the name of the Compose project."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Proof that a fault bit, as seen from outside the box."""
+
+    proved: bool
+    evidence: str
+    moot: bool = False
+    """Nothing was there to be broken at this box; it counts as hit where another box of the same fault was."""
+
+
+@dataclass(frozen=True)
+class FaultParameters:
+    """What a fault needs to be told besides its target; nothing, for most."""
+
+    source: str = ""
+    """The other side of a partition (`from` in YAML, `--from`)."""
+    direction: Direction = Direction.BOTH
+    delay_ms: float = 0.0
+    jitter_ms: float = 0.0
+    loss_percent: float = 0.0
+    rate_kbit: float = 0.0
+
+    def __str__(self) -> str:
+        words = [f"from {self.source}"] if self.source else []
+        words += [f"({self.direction} only)"] if self.direction is not Direction.BOTH else []
+        words += [f"by {self.delay_ms:g} ms"] if self.delay_ms else []
+        words += [f"give or take {self.jitter_ms:g} ms"] if self.jitter_ms else []
+        words += [f"of {self.loss_percent:g} %"] if self.loss_percent else []
+        words += [f"of {self.rate_kbit:g} kbit/s"] if self.rate_kbit else []
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One fault of an experiment."""
+
+    fault: FaultKind
+    target: str
+    delay_s: float = 0.0
+    """Seconds after the step before it (after the jitter, for the first)."""
+    how: FaultParameters = FaultParameters()
+    wait_for: str = ""
+    """What is waited for before that: redundant (all is in reserve again that was when the trial began) or served (one
+    database accepts writes and users get an answer); nothing where it is empty."""
+    timeout_s: float = 0.0
+    """For how long at most; the step is done then all the same."""
+
+    def __str__(self) -> str:
+        once = f" once {self.wait_for}" if self.wait_for else ""
+        return f"{self.fault} {self.target} {self.how}".rstrip() + once

@@ -1,0 +1,1 @@
+"""What is observed of a running stage: observer, status, roles, BGP, logs."""

@@ -1,0 +1,278 @@
+"""A run or a comparison as one page that needs nothing else: opens from disk, in light and dark, on a screen and on paper."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lab.analysis.matrix import Cell, Column, Matrix, Row
+from lab.analysis.summary import sample_median
+from lab.checker import exposure
+from lab.checker.verdict import measured
+from lab.model.history import RunInfo, TrialRecord
+from lab.model.result import RunResult, TrialResult
+from lab.report import heat, palette, reserve, terminal, timeline, trialchart, words
+from lab.report.conditions import line as stands_on
+from lab.report.conditions import lines_of
+from lab.report.dots import Dot, DotRow, dots_chart
+from lab.report.figures import figures
+from lab.report.waterfall import waterfall
+
+SIZE_MAX_BYTES = 5 * 1024 * 1024
+# What the trials' pictures may take together: the rest is for the frame and for the table with a line for each.
+PICTURES_MAX_BYTES = 3 * 1024 * 1024
+TRIALS_DRAWN_MAX = 60
+TABLE_ROWS_MAX = 1000
+REMARKS_MAX, TEXT_MAX_CHARACTERS = 40, 400
+# A trial that is longer than its bars of 100 ms have room gets a second picture of what happened around the fault.
+CLOSE_UP_BEFORE_S, CLOSE_UP_S = 2.0, 60.0
+
+
+@dataclass(frozen=True)
+class TrialSection:
+    """A trial with its pictures."""
+
+    trial: TrialResult
+    said: str
+    remarks: tuple[str, ...]
+    chart: Markup
+    bar: str
+    close_up: Markup | None
+    steps: Markup | None
+
+    @property
+    def size_bytes(self) -> int:
+        """What its pictures take."""
+        return sum(len((each or "").encode(errors="replace")) for each in (self.chart, self.close_up, self.steps))
+
+
+def run_page(result: RunResult, records: Sequence[TrialRecord]) -> str:
+    """The page of a run, at most SIZE_MAX_BYTES: of very many trials, those that tell most are drawn."""
+    sections = _sections(result, records)
+    return _render(
+        "run.html.j2",
+        title=f"{result.info.experiment} on {words.stage_name(result.info)}",
+        result=result,
+        headline=words.headline(result),
+        verdict=result.verdict,
+        verdict_line=words.verdict_line(result),
+        conditions=terminal.conditions(result),
+        stands_on=[stands_on(result.info.conditions)] if result.info.conditions else [],
+        figures=figures(result),
+        dots=dots_chart(_dot_rows(result), "every trial as a dot, with the median and its interval"),
+        rows=[_table_row(trial) for trial in result.trials[:TABLE_ROWS_MAX]],
+        reserve_titles=reserve.TITLES,
+        reserves=reserve.lines(exposure.over_trials(result.trials)),
+        reserve_note=reserve.note(result.trials),
+        sections=sections,
+        not_drawn=len(result.trials) - len(sections),
+    )
+
+
+def matrix_page(matrix: Matrix) -> str:
+    """The page of a comparison."""
+    charts = [(column, _column_chart(column, matrix.rows)) for column in matrix.columns]
+    return _render(
+        "matrix.html.j2",
+        title=matrix.title,
+        matrix=matrix,
+        headline=words.matrix_headline(matrix),
+        scale=list(enumerate(heat.STEP_WORDS)),
+        lines=[(row, [_heat_cell(row.cell(column.name)) for column in matrix.columns]) for row in matrix.rows],
+        charts=[(column, chart) for column, chart in charts if chart],
+        remarks=list(_told(matrix)),
+        stands_on=lines_of([(row.name, row.conditions) for row in matrix.rows]),
+    )
+
+
+def _render(template: str, **values: object) -> str:
+    script = _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = palette.stylesheet() + _asset("page.css")
+    page = _environment().get_template(template)
+    return page.render(**values, style=Markup(style), script=Markup(script), script_hash=digest)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lab.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "seconds": words.seconds,
+        "percent": words.percent,
+        "memory": words.memory,
+        "short": _short,
+        "tied": _tied,
+    }
+    return environment
+
+
+def _asset(name: str) -> str:
+    """A file of ours beside the templates; never anything from outside, it is not escaped."""
+    return resources.files("lab.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _short(text: str) -> str:
+    """A text from outside, no longer than a page bears."""
+    return text if len(text) <= TEXT_MAX_CHARACTERS else text[:TEXT_MAX_CHARACTERS] + " …"
+
+
+def _tied(text: str) -> str:
+    """A number and its unit on one line."""
+    return re.sub(r"(\d) (s|ms)\b", "\\1\u00a0\\2", text)
+
+
+def _dot_rows(result: RunResult) -> list[DotRow]:
+    limits = {each.measure: each.at_most for each in result.info.expectations}
+    rows = [("longest outage", "downtime_longest_s"), ("longest gap", "gap_s")]
+    if result.info.plan.has_writes:  # otherwise all were reads
+        rows += [
+            ("longest outage of reads", "reads_downtime_longest_s"),
+            ("longest outage of writes", "writes_downtime_longest_s"),
+        ]
+    return [_dot_row(name, result.trials, measure, limits.get(measure)) for name, measure in rows]
+
+
+def _dot_row(name: str, trials: Sequence[TrialResult], measure: str, limit_s: float | None) -> DotRow:
+    known = [(trial, value) for trial in trials if (value := measured(trial, measure)) is not None]
+    dots = tuple(Dot(value.low, trial.valid, not value.is_exact, f"trial {trial.number}") for trial, value in known)
+    counting = [value for trial, value in known if trial.valid]
+    return DotRow(name, dots, sample_median(counting) if counting else None, limit_s)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """The figures of a trial, by the heading of their column."""
+
+    valid: bool
+    cells: dict[str, str]
+
+
+def _table_row(trial: TrialResult) -> TableRow:
+    return TableRow(trial.valid, _cells(trial))
+
+
+def _standing(trial: TrialResult) -> str:
+    """What a trial counts for, where it is not simply one of those that count."""
+    return " (not valid)" if not trial.valid else " (undecided)" if trial.undecided else ""
+
+
+def _cells(trial: TrialResult) -> dict[str, str]:
+    return {
+        "trial": f"{trial.number}" + _standing(trial),
+        "fault target": words.broken(trial) or "nothing",
+        "longest outage": words.outage_text(trial.total),
+        "of reads": words.outage_text(trial.reads),
+        "of writes": words.outage_text(trial.writes) if trial.has_writes else words.NOT_MEASURED,
+        "longest gap": words.gap_text(trial.total.gap),
+        "failed reads": words.failed_text(trial.reads),
+        "failed writes": words.failed_text(trial.writes) if trial.has_writes else words.NOT_MEASURED,
+        "lost writes": words.lost_of(trial),
+        "p50": f"{trial.latency_ms['p50']:.1f} ms",
+        "p99": f"{trial.latency_ms['p99']:.0f} ms",
+        "without redundancy": words.seconds(trial.time_without_redundancy_s),
+    }
+
+
+def _sections(result: RunResult, records: Sequence[TrialRecord]) -> list[TrialSection]:
+    """The trials in order; of more than fit, those that missed an expectation or had the longest outages."""
+    classes = timeline.shown_classes(trial.errors for trial in result.trials)
+    both = dict(zip((trial.number for trial in result.trials), zip(records, result.trials, strict=True), strict=True))
+    chosen: list[TrialSection] = []
+    left_bytes = PICTURES_MAX_BYTES
+    for trial in sorted(result.trials, key=_interest, reverse=True)[:TRIALS_DRAWN_MAX]:
+        section = _section(result.info, *both[trial.number], classes)
+        if section.size_bytes <= left_bytes:
+            left_bytes -= section.size_bytes
+            chosen.append(section)
+    return sorted(chosen, key=lambda section: section.trial.number)
+
+
+def _interest(trial: TrialResult) -> tuple[bool, bool, float, int]:
+    return bool(trial.audit.lost), bool(trial.failures), trial.downtime_longest_s, -trial.number
+
+
+def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tuple[str, ...]) -> TrialSection:
+    length_s = max(timeline.length_s(record), 1.0)
+    bar_s = trialchart.bar_width_s(length_s)
+    around_s = trial.phases.get("inject_s", trial.outages[0].start_s if trial.outages else None)
+    close_up = None
+    if bar_s > timeline.BIN_S and around_s is not None:
+        start_s = max(around_s - CLOSE_UP_BEFORE_S, 0.0)
+        close_up = trialchart.trial_chart(record, trial, classes, (start_s, min(start_s + CLOSE_UP_S, length_s)))
+    return TrialSection(
+        trial=trial,
+        said=_said(trial),
+        remarks=tuple(_in_words(line) for line in terminal.remarks(info, trial)[:REMARKS_MAX]),
+        chart=trialchart.trial_chart(record, trial, classes),
+        bar=f"{bar_s * 1000:.0f} ms" if bar_s < 1 else f"{bar_s:.1f} s",
+        close_up=close_up,
+        steps=waterfall(trial),
+    )
+
+
+def _in_words(remark: str) -> str:
+    """A remark, the measure of an expectation in words."""
+    mark = "undecided: "
+    return mark + words.measure_text(remark.removeprefix(mark)) if remark.startswith(mark) else words.measure_text(remark)
+
+
+def _said(trial: TrialResult) -> str:
+    """A trial in half a line."""
+    nothing = words.NOBODY_NOTICED if trial.total.intended else "no request was made"
+    said = [f"longest outage {words.longest_text(trial.outages)}" if trial.outages else nothing]
+    said += [f"{trial.audit.lost:,} lost writes"] if trial.audit.lost else []
+    said += [] if trial.valid else ["not valid"]
+    said += ["undecided"] if trial.valid and trial.undecided else []
+    return ", ".join([words.broken(trial) or "no fault", *said])
+
+
+def _heat_cell(cell: Cell | None) -> dict[str, object]:
+    """What the heat map shows of a cell."""
+    if cell is None:
+        return {"class": "untried", "downtime": "", "lines": [], "title": "not tried", "mark": "", "verdict": "", "alarm": False}
+    at = heat.level(cell)
+    lines = [words.cell_members(cell), words.cell_interval(cell), *words.cell_beside(cell)]
+    lines += words.cell_alarms(cell)
+    return {
+        "class": "na" if not cell.applicable else "unknown" if at is None else f"heat-{at}",
+        "downtime": words.cell_downtime(cell),
+        "lines": [line for line in lines if line],
+        "title": words.cell_sentence(cell),
+        "mark": heat.mark(cell),
+        "verdict": cell.verdict or "",
+        "alarm": bool(cell.writes_lost or cell.split_brain_s),
+    }
+
+
+def _column_chart(column: Column, rows: Sequence[Row]) -> Markup | None:
+    """The trials of one fault at every stage; None where it was tried nowhere."""
+    found = [_cell_dots(row.name, cell) for row in rows if (cell := row.cell(column.name)) and cell.applicable]
+    return dots_chart(found, f"{column.title}: every trial as a dot, a row a stage") if found else None
+
+
+def _cell_dots(name: str, cell: Cell) -> DotRow:
+    bounds = dict(enumerate(cell.downtimes_censored))
+    dots = tuple(
+        Dot(value_s, censored=bounds.get(at, False), name=f"{name}, trial {at + 1}")
+        for at, value_s in enumerate(cell.downtimes_s)
+    )
+    return DotRow(name, dots, cell.median)
+
+
+def _told(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
+    """What is to be said of cells that did not hold or do not apply: row, column, why."""
+    for row in matrix.rows:
+        for column in matrix.columns:
+            cell = row.cell(column.name)
+            if cell and cell.why:
+                yield row.name, column.title, "; ".join(words.grouped(cell.why)[:REMARKS_MAX])

@@ -1,0 +1,133 @@
+"""The stage files: stages/N-name/compose.yaml, with what the lab needs to know under `x-lab`."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lab.errors import UsageError, shown
+from lab.model.topology import WATCH_ROLE, Box, Link, ServiceSpec, Stage
+from lab.spec import base, located_yaml
+from lab.spec.stage_keys import StageKeys
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES_FOLDER = ROOT / "stages"
+DURABILITIES = ("region", "local")
+PROJECT_PREFIX = "redundancy-lab-"
+
+
+@cache
+def all_stages() -> tuple[Stage, ...]:
+    """Every stage file that is there, in order; a stage may have several. Raises UsageError for one that is malformed."""
+    files = (*STAGES_FOLDER.glob("*/compose.yaml"), *STAGES_FOLDER.glob("*/compose.*.yaml"))
+    return tuple(sorted(map(read, files), key=lambda stage: (stage.number, stage.file.name != "compose.yaml", stage.file.name)))
+
+
+def find(name: str, failover: str | None = None) -> Stage:
+    """The stage with this number or folder name; its first file unless the failover asked for is that of another.
+
+    Raises UsageError.
+    """
+    found = [stage for stage in all_stages() if name in (str(stage.number), stage.folder)]
+    if not found:
+        known = ", ".join(f"{stage.number} ({stage.folder})" for stage in all_stages() if stage.file.name == "compose.yaml")
+        raise UsageError(f"there is no stage '{shown(name)}'", f"stages are {known}")
+    for stage in found:
+        if failover in (None, stage.failover):
+            return stage
+    choices = ", ".join(f"'{stage.failover}' ({stage.folder}/{stage.file.name})" for stage in found)
+    raise UsageError(f"stage {found[0].number} has no failover '{failover}'", f"it has {choices}")
+
+
+def parse(text: str) -> Stage:
+    """The stage that STAGE or STAGE:FAILOVER names, such as 3, 4:automatic or 6-multi-az. Raises UsageError."""
+    name, _, failover = text.partition(":")
+    return find(name, failover or None)
+
+
+def of(box: Box) -> Stage:
+    """The stage, and which file of it, that a box was started from. Raises UsageError when that file is gone."""
+    for stage in all_stages():
+        if stage.project == box.project:
+            return stage
+    raise UsageError(f"the file that {box.service} was started from is gone ({box.project})", "'lab down --all' removes it")
+
+
+def read(file: Path) -> Stage:
+    """The stage in a compose file. Raises UsageError naming file and line for what is missing or wrong."""
+    document = located_yaml.load(file)
+    about = _section(document, "x-lab")
+    keys = base.read(StageKeys, about)
+    services = _section(document, "services")
+    project = str(_need(document, "name"))
+    specs = [_service(project, name, _section(services, name)) for name in services]
+    left_out = [] if watch_is_wanted() else [spec for spec in specs if WATCH_ROLE in spec.roles]
+    return Stage(
+        number=int(keys.stage),
+        folder=file.parent.name,
+        project=project,
+        file=file,
+        title=keys.title,
+        new=keys.new,
+        spof=tuple(keys.spof),
+        memory_mib=keys.memory_mib,
+        entry=keys.address,
+        databases=keys.databases,
+        services=tuple(spec for spec in specs if spec not in left_out),
+        failover=keys.failover,
+        balancers=keys.balancers,
+        announced=keys.announced,
+        durability=_durability(about, keys.durability),
+        monitor=keys.monitor,
+        left_out=tuple(spec.name for spec in left_out),
+    )
+
+
+def watch_is_wanted() -> bool:
+    """Whether stages are started with their monitoring box: LAB_WATCH=no leaves it out. Raises UsageError."""
+    value = os.environ.get("LAB_WATCH") or "yes"
+    if value not in ("yes", "no"):
+        raise UsageError(f"LAB_WATCH must be yes or no, not '{value}'", "unset it to have the monitoring box")
+    return value == "yes"
+
+
+def _service(project: str, name: str, body: located_yaml.Mapping) -> ServiceSpec:
+    labels = {key: str(value) for key, value in _section(body, "labels").items()}
+    networks = body.get("networks")
+    joined = networks.items() if isinstance(networks, located_yaml.Mapping) else ()
+    links = tuple(_link(project, name, network, about) for network, about in joined)
+    return ServiceSpec(name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels, links=links)
+
+
+def _link(project: str, service: str, network: str, about: Any) -> Link:
+    """As Docker Compose connects the service's only box to the network."""
+    said = about if isinstance(about, located_yaml.Mapping) else {}
+    address, mac = str(said.get("ipv4_address", "")), str(said.get("mac_address", ""))
+    return Link(f"{project}_{network}", address, mac, (f"{project}-{service}-1", service))
+
+
+def _durability(about: located_yaml.Mapping, value: str) -> str:
+    """A word, or as Docker Compose reads it: ${VARIABLE:-the word without it}."""
+    if choice := re.fullmatch(r"\$\{(\w+):-(\w+)\}", value):
+        value = os.environ.get(choice[1]) or choice[2]
+    if value not in ("", *DURABILITIES):
+        raise about.error(
+            "durability", f"durability must be {' or '.join(DURABILITIES)}, not '{shown(value)}'", "see LAB_DURABILITY"
+        )
+    return value
+
+
+def _need(mapping: located_yaml.Mapping, key: str) -> Any:
+    if key not in mapping:
+        raise mapping.error(key, f"'{key}' is missing")
+    return mapping[key]
+
+
+def _section(mapping: located_yaml.Mapping, key: str) -> located_yaml.Mapping:
+    value = _need(mapping, key)
+    if not isinstance(value, located_yaml.Mapping):
+        raise mapping.error(key, f"'{key}' must be a mapping")
+    return value

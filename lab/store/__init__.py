@@ -1,0 +1,1 @@
+"""The disk: runs, the undo log, locks."""

@@ -1,0 +1,1 @@
+"""One trial, from settling to the audit."""
