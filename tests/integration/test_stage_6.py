@@ -55,9 +55,11 @@ def test_two_zones_go_on_without_the_third(stage_6: Lab, engine: Engine, experim
 def test_of_two_balancers_that_lose_each_other_the_one_beside_the_primary_keeps_the_address(
     stage_6: Lab, engine: Engine, tmp_path: Path, experiment: str, primary: str, address: str, keeper: str
 ) -> None:
-    cut = (ROOT / "lab" / "experiments" / f"{experiment}.yaml").read_text(encoding="utf-8")
-    given = f"{{db.primary: zone:{primary}, lb.active: zone:{address}}}"
-    (tmp_path / "cut.yaml").write_text(re.sub("(?m)^given: .*", f"given: {given}", cut), encoding="utf-8")
+    text = (ROOT / "lab" / "experiments" / f"{experiment}.yaml").read_text(encoding="utf-8")
+    placed = f"preconditions: {{db.primary: zone:{primary}, lb.active: zone:{address}}}"
+    text, placements = re.subn("(?m)^preconditions: .*", placed, text)
+    assert placements == 1
+    (tmp_path / "cut.yaml").write_text(text, encoding="utf-8")
     trial = stage_6.safe_trial(6, str(tmp_path / "cut.yaml"), "--observe", "6s")
     # As long as the third zone needs to be asked. Who keeps the address may have all that users need.
     assert_no_longer(trial, f"6-{experiment}", "writes_outage_s", "reads_outage_s")

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from lab.analysis.stats import Change
+from lab.spec.stages import ROOT
 from scripts import figures, measured, night
 from scripts.measured import Sample
 from tests.integration.driver import TRIES, Repeats, until_valid
 from tests.integration.likeness import GATE, LEAST_S, OWN, assert_like, assert_no_longer, bounds, change_of, sample
 
-FOLDER = Path(night.ROOT) / "tests" / "integration"
+FOLDER = ROOT / "tests" / "integration"
 # One test at least for each thing that the lab is about. A new mechanism gets a line here.
 MECHANISMS = {
     "stage 1 serves": "test_experiments::test_stage_1_dies_with_its_box",
