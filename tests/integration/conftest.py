@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from lab.cluster.readiness import await_whole
 from lab.engine.engine import Engine
 from lab.errors import HealError
-from lab.model.topology import Stage
+from lab.model.topology import Box, Stage
 from lab.spec import stages
 from lab.store.undo_log import UndoLedger
 from tests.integration.driver import REPEATS, Lab
@@ -79,8 +79,10 @@ def bring(lab: Lab, engine: Engine) -> Bring:
 
     def bring(selector: str) -> Lab:
         stage = stages.parse(selector)
-        if not _is_ready(engine, stage):
-            lab("heal", timeout_s=UP_TIMEOUT_S)
+        boxes = engine.boxes()
+        if not _is_ready(engine, stage, boxes):
+            if UndoLedger().entries() or any(box.project == stage.project for box in boxes):
+                lab("heal", timeout_s=UP_TIMEOUT_S)
             failover = ("--failover", stage.failover) if ":" in selector else ()
             lab.must("up", str(stage.number), *failover, "--replace", timeout_s=UP_TIMEOUT_S)
             await_whole(engine, stage, SETTLE_TIMEOUT_S)
@@ -89,9 +91,9 @@ def bring(lab: Lab, engine: Engine) -> Bring:
     return bring
 
 
-def _is_ready(engine: Engine, stage: Stage) -> bool:
-    boxes = engine.boxes()
-    running = {box.service for box in boxes if box.project == stage.project and box.condition == "running"}
+def _is_ready(engine: Engine, stage: Stage, boxes: Sequence[Box]) -> bool:
+    """Whether every box of the stage runs and no other one, nothing is noted as broken, and it settles."""
+    running = {box.service for box in boxes if box.project == stage.project and box.status == "running"}
     if UndoLedger().entries() or running != {spec.name for spec in stage.services} or len(boxes) != len(running):
         return False
     try:
