@@ -16,7 +16,7 @@ from lab.spec.stages import ROOT
 from scripts import figures, measured, night
 from scripts.measured import Sample
 from tests.integration.driver import TRIES, Repeats, until_valid
-from tests.integration.likeness import GATE, LEAST_S, OWN, assert_like, assert_no_longer, bounds, change_of, sample
+from tests.integration.likeness import GATE, OWN, STALL_S, assert_like, assert_no_longer, bounds, change_of, sample
 
 FOLDER = ROOT / "tests" / "integration"
 # One test at least for each thing that the lab is about. A new mechanism gets a line here.
@@ -137,7 +137,7 @@ def test_bounds_lie_around_what_was_measured_and_exclude_another_thing() -> None
     low_s, high_s = bounds(Sample(1.0, 0.9, 1.1, 5))
     assert 0 < low_s < 0.9
     assert 1.1 < high_s < 4 * 0.9
-    assert bounds(Sample(0.0, 0.0, 0.01, 5)) == (0.0, LEAST_S)
+    assert bounds(Sample(0.0, 0.0, 0.1, 5)) == (0.0, 0.1 + STALL_S)
 
 
 def trial(longest_s: float) -> dict[str, Any]:
