@@ -57,7 +57,7 @@ def test_address_says_the_zone_on_every_network(folder: str) -> None:
         assert int(address.rpartition(".")[2]) in RANGES[zone_of(folder, name)], name
 
 
-def test_partners_of_stage_6_are_told_where_the_other_one_is() -> None:
+def test_partners_of_stage_6_know_where_the_other_one_is() -> None:
     lb1, lb2 = (service("6-multi-az", name) for name in ("lb1", "lb2"))
     for balancer, partner in ((lb1, lb2), (lb2, lb1)):
         edge = partner["networks"]["edge"]
