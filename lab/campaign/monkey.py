@@ -30,7 +30,7 @@ from lab.cluster.system import RunningSystem
 from lab.errors import UsageError, shown
 from lab.model.experiment import RATE_MAX_PER_S, Experiment, LoadPlan, Repair
 from lab.model.measures import Verdict
-from lab.model.result import MONTH_S, MonkeyOutcome, RunResult
+from lab.model.result import MONTH_S, RoundOutcome, RunResult
 from lab.model.topology import Stage
 from lab.report import words
 from lab.spec import experiments, kept
@@ -212,11 +212,11 @@ class Kept:
         jsonl.write_whole(self.folder / "schedule.json", planned.to_document())
         self._lines = jsonl.Lines(self.folder / PROGRESS_NAME)
 
-    def outcomes(self) -> list[MonkeyOutcome]:
+    def outcomes(self) -> list[RoundOutcome]:
         """The rounds that are through. A half-written last line (a kill) is passed over: that round is done again."""
-        return self._lines.of(MonkeyOutcome)
+        return self._lines.of(RoundOutcome)
 
-    def append(self, outcome: MonkeyOutcome) -> None:
+    def append(self, outcome: RoundOutcome) -> None:
         """Note a round that is through; on return it is on the disk."""
         self._lines.append(asdict(outcome))
 
@@ -225,18 +225,18 @@ class Kept:
         return soak.keep_evidence(self.folder, cluster)
 
 
-def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> MonkeyOutcome:
+def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> RoundOutcome:
     """What a run of one trial says about a round; is_replicated: whether the stage has a second database."""
     [trial] = result.trials
     fault = soak.outcome_of(soak.Fault(each.number, result.info.experiment, each.seed), result, is_replicated)
     since_s, until_s = trial.phases.get("inject_s"), trial.phases.get("redundancy_restored_s")
-    return MonkeyOutcome(
+    return RoundOutcome(
         fault=fault,
         intended=trial.total.intended,
         good=trial.total.good,
         downtime_s=trial.downtime_total_s,
         healed="heal_s" in trial.phases,
-        redundancy_restored_after_s=None if since_s is None or until_s is None else until_s - since_s,
+        redundancy_restored_s=None if since_s is None or until_s is None else until_s - since_s,
     )
 
 
@@ -264,7 +264,7 @@ class ErrorBudget:
         return (self.intended - self.good) / rate_per_s / self.rounds if self.rounds else 0.0
 
 
-def error_budget(outcomes: Sequence[MonkeyOutcome]) -> ErrorBudget:
+def error_budget(outcomes: Sequence[RoundOutcome]) -> ErrorBudget:
     """The sum of the rounds. Those that are not valid are left out: what they show may be this machine's doing."""
     valid = [each for each in outcomes if each.fault.valid]
     return ErrorBudget(
@@ -276,7 +276,7 @@ def error_budget(outcomes: Sequence[MonkeyOutcome]) -> ErrorBudget:
     )
 
 
-def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> str:
+def stop_reason(outcomes: Sequence[RoundOutcome], floor_ratio: float, planned: Schedule) -> str:
     """Why it must not go on; empty where it may. A loss stops it however well it was measured.
 
     Availability is judged over all rounds of the schedule, so that their order decides nothing: it ends before the last only
@@ -299,7 +299,7 @@ def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: 
     return f"availability was {words.percent(seen, 4)}, below the floor of {words.percent(floor_ratio, 4)}"
 
 
-def best_ratio(outcomes: Sequence[MonkeyOutcome], left: int, planned: Schedule) -> float:
+def best_ratio(outcomes: Sequence[RoundOutcome], left: int, planned: Schedule) -> float:
     """The availability if all rounds that are left were perfect, each with as many requests as a round may have."""
     seen = error_budget(outcomes)
     most = max([planned.rate_per_s * planned.every_s, *(each.intended for each in outcomes)])
@@ -307,12 +307,12 @@ def best_ratio(outcomes: Sequence[MonkeyOutcome], left: int, planned: Schedule) 
     return (seen.good + left * most) / every if every else 1.0
 
 
-def _harm(outcomes: Sequence[MonkeyOutcome]) -> tuple[int, float]:
+def _harm(outcomes: Sequence[RoundOutcome]) -> tuple[int, float]:
     """Acknowledged writes that are known to be lost, and seconds in which two databases are known to have taken writes."""
     return sum(each.fault.lost for each in outcomes), sum(each.fault.split_brain_s or 0.0 for each in outcomes)
 
 
-def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> Verdict:
+def verdict(outcomes: Sequence[RoundOutcome], floor_ratio: float, planned: Schedule) -> Verdict:
     """Refuted by a loss, valid or not; inconclusive where fewer than half of the rounds were measured well, or the databases
     watched, and read afterwards, in fewer than half of them."""
     if any(_harm(outcomes)):
@@ -327,8 +327,8 @@ def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Sche
 
 
 def play(
-    planned: Schedule, kept: Kept, floor_ratio: float, run: Callable[[Round], RunResult], say: Callable[[MonkeyOutcome], None]
-) -> list[MonkeyOutcome]:
+    planned: Schedule, kept: Kept, floor_ratio: float, run: Callable[[Round], RunResult], say: Callable[[RoundOutcome], None]
+) -> list[RoundOutcome]:
     """Go on from the first round that is not through, up to the last or to a stop condition; returns all that are through."""
     outcomes = kept.outcomes()
     for each in planned.rounds[len(outcomes) :]:
@@ -345,7 +345,7 @@ def allowed_incidents(cost_s: float, objective: float) -> float:
     return (1 - objective) * MONTH_S / cost_s if cost_s > 0 else float("inf")
 
 
-def report_lines(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[str]:
+def report_lines(outcomes: Sequence[RoundOutcome], rate_per_s: float) -> list[str]:
     """The error budget in words: what was measured, and what a month of such faults would make of an objective."""
     seen = error_budget(outcomes)
     if not seen.rounds:
@@ -361,13 +361,13 @@ def report_lines(outcomes: Sequence[MonkeyOutcome], rate_per_s: float) -> list[s
     return [_safety(outcomes), *lines, *(_objective(objective, cost_s, at_most) for objective in OBJECTIVES)]
 
 
-def _safety(outcomes: Sequence[MonkeyOutcome]) -> str:
+def _safety(outcomes: Sequence[RoundOutcome]) -> str:
     """What must never happen, over all rounds: also in one that was measured badly it would be true."""
     faults = [each.fault for each in outcomes]
     return f"{words.outcomes_lost(faults, 'rounds')}; {words.outcomes_split(faults, 'rounds')}"
 
 
-def _outages(outcomes: Sequence[MonkeyOutcome]) -> str:
+def _outages(outcomes: Sequence[RoundOutcome]) -> str:
     """All outages of the rounds that are valid, and the longest; both as bounds where one was cut short."""
     valid = [each for each in outcomes if each.fault.valid]
     longest = sample_median([each.fault.outage for each in valid])

@@ -28,7 +28,7 @@ from lab.errors import LabError, UsageError
 from lab.model.experiment import Experiment, LoadPlan
 from lab.model.fault import LINE_FORM
 from lab.model.measures import Verdict
-from lab.model.result import RunResult, SoakOutcome, longest_s
+from lab.model.result import FaultOutcome, RunResult, longest_s
 from lab.model.topology import Stage
 from lab.spec import experiments
 from lab.spec.targets import PLACES, possible
@@ -136,11 +136,11 @@ class SoakJournal:
         self.is_replicated = stage.is_replicated
         self._lines = jsonl.Lines(self.folder / PROGRESS_NAME)
 
-    def outcomes(self) -> list[SoakOutcome]:
+    def outcomes(self) -> list[FaultOutcome]:
         """The faults that are through. A half-written last line (a kill) is passed over: that fault is done again."""
-        return self._lines.of(SoakOutcome)
+        return self._lines.of(FaultOutcome)
 
-    def append(self, outcome: SoakOutcome) -> None:
+    def append(self, outcome: FaultOutcome) -> None:
         """Note a fault that is through."""
         self._lines.append(asdict(outcome))
 
@@ -168,10 +168,10 @@ def keep_evidence(parent: Path, cluster: RunningSystem) -> Path:
     return folder
 
 
-def outcome_of(fault: Fault, result: RunResult, is_replicated: bool = True) -> SoakOutcome:
+def outcome_of(fault: Fault, result: RunResult, is_replicated: bool = True) -> FaultOutcome:
     """What a run of one trial says about a fault; is_replicated: whether the stage has a second database."""
     trial = result.trials[0]
-    return SoakOutcome(
+    return FaultOutcome(
         number=fault.number,
         experiment=fault.experiment,
         targets=trial.targets,
@@ -191,8 +191,8 @@ def outcome_of(fault: Fault, result: RunResult, is_replicated: bool = True) -> S
 
 
 def soak(
-    faults: list[Fault], kept: SoakJournal, run: Callable[[Fault], RunResult], say: Callable[[SoakOutcome], None]
-) -> list[SoakOutcome]:
+    faults: list[Fault], kept: SoakJournal, run: Callable[[Fault], RunResult], say: Callable[[FaultOutcome], None]
+) -> list[FaultOutcome]:
     """Go on from the first fault that is not through, up to the last or to a loss; returns all that are through."""
     outcomes = kept.outcomes()
     for fault in faults[len(outcomes) :]:
@@ -204,7 +204,7 @@ def soak(
     return outcomes
 
 
-def verdict(outcomes: Sequence[SoakOutcome]) -> Verdict:
+def verdict(outcomes: Sequence[FaultOutcome]) -> Verdict:
     """Refuted by one loss, valid or not; inconclusive where fewer than half of the faults could have shown one.
 
     What else did not hold is named, and is no loss.
@@ -214,6 +214,6 @@ def verdict(outcomes: Sequence[SoakOutcome]) -> Verdict:
     return Verdict.HELD if tell_enough(outcomes) else Verdict.INCONCLUSIVE
 
 
-def tell_enough(outcomes: Sequence[SoakOutcome]) -> bool:
+def tell_enough(outcomes: Sequence[FaultOutcome]) -> bool:
     """Whether half of them at least can say that nothing was lost."""
     return bool(outcomes) and 2 * sum(outcome.tells for outcome in outcomes) >= len(outcomes)

@@ -20,7 +20,7 @@ from lab.engine.docker_engine import DockerEngine
 from lab.errors import HealError
 from lab.faults.repair import STAND_IN
 from lab.model.experiment import RATE_MAX_PER_S, LoadPlan, Repair, RepairPolicy
-from lab.model.result import MonkeyOutcome, RunResult
+from lab.model.result import RoundOutcome, RunResult
 from lab.model.topology import Stage
 from lab.process import wait_until
 from lab.report import terminal
@@ -119,12 +119,12 @@ def monkey_(
     sys.exit(EXIT_OF_VERDICT[found])
 
 
-def _ending(outcomes: list[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> list[str]:
+def _ending(outcomes: list[RoundOutcome], floor_ratio: float, planned: Schedule) -> list[str]:
     reason = monkey.stop_reason(outcomes, floor_ratio, planned)
     return [f"stopped after round {len(outcomes)}: {reason}"] if reason else []
 
 
-def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[MonkeyOutcome], Path]:
+def _let_loose(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[RoundOutcome], Path]:
     """Begin or go on, to the end; returns all rounds that are through, and where they are kept."""
     engine = DockerEngine()
     cluster = Cluster(engine, stage, UndoLedger())

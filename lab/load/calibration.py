@@ -15,7 +15,7 @@ from lab.checker.outages import operation, service
 from lab.checker.validity import validity
 from lab.engine.engine import Engine
 from lab.errors import InconclusiveError
-from lab.load.load import Load
+from lab.load.load import Load, LoadConfig
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival
 from lab.model.result import Operation, longest_s
@@ -23,7 +23,7 @@ from lab.model.topology import Box
 
 PORT = 9000
 OUTAGES: tuple[tuple[str, float], ...] = (("refused", 0.4), ("closed", 1.0), ("frozen", 2.0), ("frozen", 0.6))
-"""The last is shorter than the deadline: nobody fails, so it is a gap and no outage."""
+"""The last is shorter than the deadline: no request fails, so it is a gap and no outage."""
 LENGTH_LIMIT_MS = {100.0: 15.0, 500.0: 5.0}
 SHARE_LIMIT_POINTS = 0.5
 BEFORE_S, COOLDOWN_S = 1.5, 2.5
@@ -125,14 +125,14 @@ def _hear(process: subprocess.Popen[bytes], event: str) -> dict[str, Any]:
     message: dict[str, Any] = json.loads(line) if line else {}
     if message.get("event") != event:
         error = process.stderr.read().decode(errors="replace") if process.stderr and not line else ""
-        raise InconclusiveError(f"the self-test's server broke off: {error.strip()[-200:]}", "'lab build' makes its image anew")
+        raise InconclusiveError(f"the self-test's server broke off: {error.strip()[-200:]}", "'lab build' makes its image again")
     return message
 
 
 def _read(engine: Engine, box: Box, fail: Fail, how: str, seconds: float, rate: float, random: Random) -> Reading:
     plan = LoadPlan(rate_per_s=rate)
     prefix = f"selftest-{random.randrange(16**8):08x}"
-    with Load(engine, box, ("127.0.0.1", PORT), prefix, plan, random.randrange(2**31)) as load:
+    with Load(engine, box, LoadConfig(("127.0.0.1", PORT), prefix, plan, random.randrange(2**31))) as load:
         load.run_for(BEFORE_S + random.random() / rate)
         start_ns, end_ns = fail(how, seconds)
         load.run_for(COOLDOWN_S)

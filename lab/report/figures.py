@@ -98,7 +98,7 @@ def _total_figure(good: Sequence[TrialResult]) -> Figure:
 
 
 def _split_figure(trials: Sequence[TrialResult]) -> Figure:
-    watched = [trial.writable["multiple_s"] for trial in trials if "multiple_s" in trial.writable]
+    watched = [trial.writable["multiple_writers_s"] for trial in trials if "multiple_writers_s" in trial.writable]
     if not watched:
         return Figure("split brain", words.NOT_MEASURED, "it is observed where there are two databases")
     detail = "two databases took writes at once" if max(watched) else "never two databases took writes"

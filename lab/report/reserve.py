@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from lab.analysis import reliability
 from lab.analysis.reliability import ExposureCost
 from lab.checker import exposure
-from lab.checker.exposure import Summary
+from lab.checker.exposure import ExposureSummary
 from lab.model.result import TrialResult
 
 TITLES = (
@@ -24,29 +24,29 @@ NEVER = "never had any"
 NOTHING = "-"
 
 
-def lines(found: Sequence[Summary]) -> list[tuple[str, ...]]:
+def lines(found: Sequence[ExposureSummary]) -> list[tuple[str, ...]]:
     """A line for each tier, under TITLES; none where nobody looked."""
     costs = {cost.tier: cost for cost in reliability.exposure_costs(found, reliability.read())} if found else {}
     return [_line(each, costs.get(each.tier)) for each in found]
 
 
-def _line(found: Summary, cost: ExposureCost | None) -> tuple[str, ...]:
+def _line(found: ExposureSummary, cost: ExposureCost | None) -> tuple[str, ...]:
     modelled = (cost.exposed_s, cost.outage_s, cost.unrepaired_outage_s) if cost else ()
     bound = found.censored and cost is not None
     return (
         found.tier,
-        str(found.margin) if found.margin else "none",
-        f"{found.left} of {found.boxes} at work" if found.left < found.boxes else "all at work",
+        str(found.failures_tolerated) if found.failures_tolerated else "none",
+        f"{found.working} of {found.boxes} at work" if found.working < found.boxes else "all at work",
         _exposed(found),
         *([_short(value_s, bound) for value_s in modelled] or [NOTHING] * 3),
     )
 
 
-def _exposed(found: Summary) -> str:
-    if found.exposed_s is None:
+def _exposed(found: ExposureSummary) -> str:
+    if found.without_redundancy_s is None:
         return NEVER
     between = f" ({found.least_s:.1f} to {found.most_s:.1f})" if found.most_s > found.least_s else ""
-    return f"{'≥ ' if found.censored else ''}{found.exposed_s:.1f} s{between}"
+    return f"{'≥ ' if found.censored else ''}{found.without_redundancy_s:.1f} s{between}"
 
 
 def _short(value_s: float, bound: bool) -> str:

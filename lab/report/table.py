@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 
 from lab.analysis.matrix import Cell, Column, Matrix, Row
-from lab.checker.redundancy import Tier
 from lab.model.result import Operation, RunResult, TrialResult, longest_s
+from lab.model.topology import Tier
 from lab.report import words
 
 Value = str | float | bool | None
@@ -70,8 +70,8 @@ def _trial(result: RunResult, trial: TrialResult) -> dict[str, Value]:
         "writes_differing": audit.writes_differing if writes else None,
         "writes_unexpected": audit.unexpected if audit.complete else None,
         "writes_duplicate": audit.duplicate if audit.complete else None,
-        "split_brain_s": trial.writable.get("multiple_s"),
-        "multiple_vip_owners_s": trial.vip_owners.get("multiple_s"),
+        "split_brain_s": trial.writable.get("multiple_writers_s"),
+        "multiple_vip_owners_s": trial.vip_owners.get("multiple_owners_s"),
         "time_without_redundancy_s": trial.time_without_redundancy_s,
         "time_to_redundancy_s": trial.time_to_redundancy_s,
         "served_of_capacity_ratio": trial.served_ratio,

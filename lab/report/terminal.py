@@ -19,10 +19,10 @@ from lab.model.history import RunInfo, TrialRecord
 from lab.model.measures import Verdict
 from lab.model.result import (
     MONTH_S,
-    MonkeyOutcome,
+    FaultOutcome,
     OperationSummary,
+    RoundOutcome,
     RunResult,
-    SoakOutcome,
     Summary,
     TierExposure,
     TrialResult,
@@ -209,10 +209,10 @@ def explain(trial: TrialResult) -> list[str]:
         if count:
             lines.append(f"{words.count(count, 'write')} {what}")
     lines += differences(audit)
-    if trial.writable.get("multiple_s"):
-        lines.append(f"split brain: two databases accepted writes for {trial.writable['multiple_s']:.1f} s")
-    if trial.vip_owners.get("multiple_s"):
-        lines.append(f"two balancers held the address for {trial.vip_owners['multiple_s']:.1f} s")
+    if trial.writable.get("multiple_writers_s"):
+        lines.append(f"split brain: two databases accepted writes for {trial.writable['multiple_writers_s']:.1f} s")
+    if trial.vip_owners.get("multiple_owners_s"):
+        lines.append(f"two balancers held the address for {trial.vip_owners['multiple_owners_s']:.1f} s")
     if trial.served:
         lines.append(overload(trial))
     lines += [*what_the_system_did(trial), *who_was_told(trial), *redundancy(trial)]
@@ -399,7 +399,7 @@ def _members(cell: Cell) -> list[str]:
     return [words.cell_members(cell)] if cell.members else []
 
 
-def soak_line(outcome: SoakOutcome, faults: int) -> str:
+def soak_line(outcome: FaultOutcome, faults: int) -> str:
     """One fault of a soak."""
     rejoin = (
         f"redundancy restored after {outcome.time_to_redundancy_s:.1f} s"
@@ -415,14 +415,10 @@ def soak_line(outcome: SoakOutcome, faults: int) -> str:
     return line + "".join(f"\n              {one_line(why)}" for why in outcome.why)
 
 
-def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
+def monkey_line(outcome: RoundOutcome, rounds: int) -> str:
     """One round of a monkey."""
     fault, bad = outcome.fault, outcome.intended - outcome.good
-    back = (
-        ""
-        if outcome.redundancy_restored_after_s is None
-        else f"; redundancy restored after {outcome.redundancy_restored_after_s:.1f} s"
-    )
+    back = "" if outcome.redundancy_restored_s is None else f"; redundancy restored after {outcome.redundancy_restored_s:.1f} s"
     line = (
         f"{fault.number:4d} of {rounds}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
         f"longest outage {words.measured_text(fault.outage)} (writes {fault.writes_downtime_s:.2f} s, reads {fault.reads_downtime_s:.2f} s), "
@@ -435,7 +431,7 @@ def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
     )
 
 
-def _split(outcome: SoakOutcome) -> str:
+def _split(outcome: FaultOutcome) -> str:
     """Two databases that took writes at once: said where they did, and where that is not known."""
     return f", split brain {words.split_text(outcome.split_brain_s)}" if outcome.split_brain_s != 0 else ""
 
@@ -454,7 +450,7 @@ SOAK_LEGEND = (
 )
 
 
-def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:
+def show_soak(console: Console, outcomes: Sequence[FaultOutcome], faults: int, verdict: Verdict) -> None:
     """The figures of a soak: by experiment, and what did not hold."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in SOAK_TITLES:
@@ -477,7 +473,7 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
     )
 
 
-def _soak_row(outcomes: Sequence[SoakOutcome]) -> list[str]:
+def _soak_row(outcomes: Sequence[FaultOutcome]) -> list[str]:
     rejoins = [outcome.time_to_redundancy_s for outcome in outcomes if outcome.time_to_redundancy_s is not None]
     found = sample_median([outcome.outage for outcome in outcomes])
     return [

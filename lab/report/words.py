@@ -11,7 +11,7 @@ from lab.analysis.stats import loss_upper_bound
 from lab.checker.outages import longest
 from lab.model.history import RunInfo
 from lab.model.measures import Check, Measured, Verdict
-from lab.model.result import Gap, Operation, OperationSummary, Outage, RunResult, SampleMedian, SoakOutcome, Summary, TrialResult
+from lab.model.result import FaultOutcome, Gap, Operation, OperationSummary, Outage, RunResult, SampleMedian, Summary, TrialResult
 
 NOBODY_NOTICED = "no user noticed"
 PHASE_WORDS = {
@@ -190,7 +190,7 @@ def _long(found: SampleMedian) -> str:
 
 
 def _split(trials: Sequence[TrialResult]) -> list[str]:
-    longest = max((trial.writable.get("multiple_s", 0.0) for trial in trials), default=0.0)
+    longest = max((trial.writable.get("multiple_writers_s", 0.0) for trial in trials), default=0.0)
     return [f"two databases accepted writes for {seconds(longest)}"] if longest else []
 
 
@@ -234,12 +234,12 @@ def lost_writes(trials: Iterable[TrialResult]) -> tuple[int, int]:
     return sum(audit.lost for audit in audits), sum(audit.acknowledged for audit in audits)
 
 
-def outcome_lost(outcome: SoakOutcome) -> str:
+def outcome_lost(outcome: FaultOutcome) -> str:
     """Lost writes of one fault of a soak, as far as is known."""
     return total_lost([outcome])
 
 
-def total_lost(outcomes: Sequence[SoakOutcome]) -> str:
+def total_lost(outcomes: Sequence[FaultOutcome]) -> str:
     """Lost writes of several, as far as is known."""
     lost = sum(outcome.lost for outcome in outcomes)
     if all(outcome.audit_complete for outcome in outcomes):
@@ -247,7 +247,7 @@ def total_lost(outcomes: Sequence[SoakOutcome]) -> str:
     return f"at least {lost}" if lost else "unknown"
 
 
-def outcomes_lost(outcomes: Sequence[SoakOutcome], of_what: str) -> str:
+def outcomes_lost(outcomes: Sequence[FaultOutcome], of_what: str) -> str:
     """Lost writes in a sentence, over so many faults (rounds), and in how many of them that is not known."""
     unknown = sum(not outcome.audit_complete for outcome in outcomes)
     lost = sum(outcome.lost for outcome in outcomes)
@@ -257,7 +257,7 @@ def outcomes_lost(outcomes: Sequence[SoakOutcome], of_what: str) -> str:
     return f"acknowledged writes lost: {known}" + (f"; unknown in {unknown} of them" if "unknown" not in known else "")
 
 
-def outcomes_split(outcomes: Sequence[SoakOutcome], of_what: str) -> str:
+def outcomes_split(outcomes: Sequence[FaultOutcome], of_what: str) -> str:
     """Split brain over so many faults (rounds): for how long in all, and in how many of them that is not known."""
     split_s = sum(outcome.split_brain_s or 0.0 for outcome in outcomes)
     unknown = sum(outcome.split_brain_s is None for outcome in outcomes)

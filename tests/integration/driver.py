@@ -95,7 +95,7 @@ class Lab:
         """The same, and nothing that was acknowledged is lost, and no two databases accepted writes."""
         trial = self.valid_trial(stage, experiment, *options)
         assert trial["writes_audit"]["lost"] == 0
-        assert trial["writable_databases"]["multiple_s"] == 0
+        assert trial["writable_databases"]["multiple_writers_s"] == 0
         return trial
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

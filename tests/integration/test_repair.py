@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lab.checker.redundancy import is_redundant
 from lab.engine.engine import Engine
 from lab.errors import EXIT_REFUTED
 from lab.spec import stages
@@ -51,7 +52,7 @@ def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(stage_5
     assert_like(trial, "5/kill-primary", "writes_gap_s")
     assert not any(outage["censored"] for outage in trial["outages"])
     assert returned_within(trial, policy)
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert is_redundant(STAGE, look(engine, STAGE))
     # The same box, or another one with another disk.
     assert (machine(lost) == before) == (policy == "restart")
     assert (disk(lost) == disk_before) == (policy == "restart")
@@ -81,7 +82,7 @@ def test_the_second_primary_is_an_outage_where_nobody_repairs(stage_5: Lab, engi
     assert second["redundant_before"] is False
     assert second["censored"]
     assert 3.0 <= second["downtime_s"] <= 5.0
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert is_redundant(STAGE, look(engine, STAGE))
 
 
 @night
@@ -102,7 +103,7 @@ def test_a_human_repairs_what_nobody_else_did(stage_5: Lab, engine: Engine) -> N
     done = stage_5.must("repair", "5")
     assert "repaired: 2 boxes, nothing is missing" in done.err
     assert UndoLedger().entries() == []
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert is_redundant(STAGE, look(engine, STAGE))
     assert "no box was lost" in stage_5.must("repair", "5").err
 
 

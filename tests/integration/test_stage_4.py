@@ -58,7 +58,7 @@ def test_without_an_operator_nothing_happens(stage_4: Lab, engine: Engine) -> No
     [trial] = document["trials"]
     assert code == EXIT_REFUTED
     assert trial["downtime_censored"]
-    assert trial["writable_databases"]["none_s"] > 3
+    assert trial["writable_databases"]["no_writer_s"] > 3
     assert trial["writes_audit"]["lost"] == 0
     assert_redundant(engine)
 
@@ -71,7 +71,7 @@ def test_the_operator_ends_the_outage(stage_4: Lab, engine: Engine, tmp_path: Pa
     assert phases["impact_s"] < phases["operator_s"] < phases["promoted_s"]
     # 1.1 to 2.4 s of the outage are the machines' (the lesson of stage 4), the rest is the operator's way.
     assert 0.5 <= phases["recover_s"] - phases["operator_s"] <= 4.8
-    assert trial["writable_databases"]["multiple_s"] == 0
+    assert trial["writable_databases"]["multiple_writers_s"] == 0
     assert_redundant(engine)
     assert {name for name, state in before.items() if state is DatabaseState.PRIMARY} == set(trial["targets"])
     assert states(engine) != before
@@ -81,7 +81,7 @@ def test_an_old_primary_that_thaws_makes_two(stage_4: Lab, engine: Engine, tmp_p
     code, document = stage_4.valid_run(4, with_operator(tmp_path, "pause"))
     [trial] = document["trials"]
     assert code == EXIT_REFUTED
-    assert trial["writable_databases"]["multiple_s"] > 0
+    assert trial["writable_databases"]["multiple_writers_s"] > 0
     assert any(failure.startswith("split_brain_s") for failure in trial["failed_expectations"])
     assert_redundant(engine)
 

@@ -9,6 +9,7 @@ from time import monotonic
 
 import pytest
 
+from lab.checker.redundancy import is_redundant
 from lab.engine.engine import Engine
 from lab.model.observation import DatabaseState
 from lab.spec import stages
@@ -34,7 +35,7 @@ def test_two_zones_go_on_without_the_third(stage_6: Lab, engine: Engine, experim
     assert_like(trial, f"6-{experiment}", "writes_outage_s", "reads_outage_s")
     stage = stages.find("6")
     view = look(engine, stage)
-    assert stage.is_redundant(view)
+    assert is_redundant(stage, view)
     # The zone of the monitor never has the primary.
     assert "db3" not in view.named(DatabaseState.PRIMARY)
     if experiment == "disconnect-zone-a":
@@ -65,7 +66,7 @@ def test_of_two_balancers_that_lose_each_other_the_one_beside_the_primary_keeps_
     assert_no_longer(trial, f"6-{experiment}", "writes_outage_s", "reads_outage_s")
     # The fault was seen from outside: without it this would hold as well.
     assert trial["phases"]["verified_s"] >= trial["phases"]["inject_s"]
-    assert trial["vip_owners"]["multiple_s"] < TWO_HOLDERS_CEILING_S
+    assert trial["vip_owners"]["multiple_owners_s"] < TWO_HOLDERS_CEILING_S
     view = look(engine, stages.find("6"))
     assert (view.vip_claimants, view.vip_owner) == ((keeper,), keeper)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.checker.redundancy import is_redundant
 from lab.engine.engine import Engine
 from lab.model.observation import DatabaseState
 from lab.probe.bgp import announcements
@@ -66,7 +67,7 @@ def test_a_longer_line_is_measured_and_taken_back(stage_7: Lab, engine: Engine) 
     assert told(engine, router.service)["delay_ms"] == before["delay_ms"] + 60
     stage_7.must("heal")
     assert told(engine, router.service)["delay_ms"] == before["delay_ms"]
-    assert far.is_redundant(look(engine, far))
+    assert is_redundant(far, look(engine, far))
 
 
 def told(engine: Engine, service: str) -> dict[str, float]:
@@ -96,4 +97,4 @@ def test_one_region_goes_on_without_the_other(stage_7: Lab, engine: Engine, expe
     assert_like(trial, f"7-{experiment}", "writes_outage_s")
     assert_no_longer(trial, f"7-{experiment}", "reads_outage_s")
     stage = stages.find("7")
-    assert stage.is_redundant(look(engine, stage))
+    assert is_redundant(stage, look(engine, stage))

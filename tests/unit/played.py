@@ -33,7 +33,7 @@ def saying(*lines: str) -> subprocess.Popen[bytes]:
 
 def line(view: ClusterView) -> str:
     """A view as the observer prints it."""
-    return json.dumps({"event": "sight", **asdict(view)})
+    return json.dumps({"event": "view", **asdict(view)})
 
 
 @dataclass

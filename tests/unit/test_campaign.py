@@ -419,7 +419,7 @@ def test_a_trial_that_is_not_valid_is_replaced_and_shown(tmp_path: Path) -> None
     carry_out(wanted, kept, PlayedBench(changes=NOT_BITTEN))
     cell = campaign.outcome(wanted, kept).rows[0].cells[0]
     assert (cell.trials, cell.trials_valid, cell.verdict) == (1 + EXTRA_TRIALS, 0, Verdict.INCONCLUSIVE)
-    assert cell.why == ("the fault did not bite",)
+    assert cell.why == ("the fault was not verified",)
 
 
 @pytest.mark.parametrize("word", ["start", "trial", "stop"])

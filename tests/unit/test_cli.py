@@ -292,7 +292,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
     up(box("web1", stage=5, project="redundancy-lab-5"))
 
     def run(_cluster: object, order: RunConfig, info: RunInfo, _progress: object) -> RunResult:
-        trial = result(seed=order.seed, writable={"none_s": 0.0, "multiple_s": 0.0})
+        trial = result(seed=order.seed, writable={"no_writer_s": 0.0, "multiple_writers_s": 0.0})
         return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))
 
     monkeypatch.setattr("lab.cluster.lifecycle.ensure_up", lambda *_: None)
@@ -314,7 +314,7 @@ def test_soak_goes_on_only_with_what_is_measured_alike(
 
 def sees(plays: PlayedEngine, **changes: Any) -> PlayedEngine:
     """The survey finds two databases that are well, unless changed."""
-    found = {"sight": asdict(view()), "databases": {}, "backends": {}, "monitor": None, **changes}
+    found = {"view": asdict(view()), "databases": {}, "backends": {}, "monitor": None, **changes}
     plays.answer = lambda _box, _command: ExecResult(0, json.dumps(found))
     return plays
 

@@ -113,7 +113,7 @@ def test_a_cell_without_a_valid_trial_leaves_it_open(lab: Lab) -> None:
     done = lab("compare", "3", "--faults", "kill-web", "--trials", "1", *SHORT, bench=PlayedBench(changes=NOT_BITTEN))
     assert done.code == EXIT_INCONCLUSIVE
     assert "INCONCLUSIVE  cells without a valid trial" in done.out
-    assert "3-load-balancer, kill-web: the fault did not bite" in done.out
+    assert "3-load-balancer, kill-web: the fault was not verified" in done.out
 
 
 def test_an_interrupted_comparison_goes_on(lab: Lab, tmp_path: Path) -> None:

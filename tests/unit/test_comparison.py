@@ -372,7 +372,7 @@ def test_the_worst_decides(found: list[Verdict], expected: Verdict) -> None:
 
 
 def test_cells_without_a_valid_trial_are_named() -> None:
-    silent: Cell = cell("kill-lb", why=("the fault did not bite",))
+    silent: Cell = cell("kill-lb", why=("the fault was not verified",))
     assert compare.unmeasured(matrix(row("3-x", cell("kill-web", 1.0), silent, not_applicable("kill-zone", "none")))) == (
-        "3-x, kill-lb: the fault did not bite",
+        "3-x, kill-lb: the fault was not verified",
     )

@@ -8,12 +8,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lab.errors import PreflightError, UsageError
 from lab.model.experiment import Overload
 from lab.model.fault import Undo, UndoAction
-from lab.model.history import DatabaseAudit, TrialRecord
-from lab.model.topology import Link
+from lab.model.history import DatabaseAudit, Event, TrialRecord
+from lab.model.observation import DatabaseState
+from lab.model.payloads import (
+    PAYLOADS,
+    AlertNotice,
+    Capacity,
+    ClockError,
+    DatabasesSeen,
+    ObserverGap,
+    RedundancyCheck,
+    RedundancySeen,
+    VipSeen,
+)
+from lab.model.topology import Link, Tier
 from lab.spec.stages import ROOT
 from lab.store import lock, paths, runs
 from lab.store.runs import RunJournal, read_run
@@ -213,7 +227,7 @@ def test_find_run_names_what_is_not_there(tmp_path: Path, monkeypatch: pytest.Mo
         runs.find_run(name)
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"plan": {}, "expectations": [], "surprise": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 2}', '{"schema_version": 2, "plan": {}, "surprise": 1}'])
 def test_malformed_run_is_no_run(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(UsageError, match="is no file of a run"):
@@ -275,3 +289,75 @@ def test_failing_command_frees_the_lock(tmp_path: Path, monkeypatch: pytest.Monk
         raise UsageError("some failure")
     with lock.exclusive("lab up 3"):
         pass
+
+
+@pytest.mark.parametrize(("version", "shown"), [(1, "1"), (3, "3"), (None, "null"), ("2", "2")])
+def test_journal_of_another_version_is_refused_in_one_line(tmp_path: Path, version: object, shown: str) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    file = run.folder / "run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema_version": version}))
+    with pytest.raises(UsageError) as caught:
+        read_run(run.folder)
+    assert caught.value.message.endswith(f"run.json has schema_version {shown}; this version of the lab reads 2 only")
+    assert "\n" not in caught.value.message
+
+
+def test_journal_from_before_versions_were_noted_is_version_1(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="has schema_version 1; this version of the lab reads 2 only"):
+        read_run(tmp_path)
+
+
+STATES = st.dictionaries(st.text(min_size=1, max_size=5), st.sampled_from(DatabaseState), max_size=3)
+TIERS = st.dictionaries(st.sampled_from(Tier), st.integers(0, 20))
+SECONDS = st.floats(0, 1000)
+NAMES = st.lists(st.text(max_size=5), max_size=3).map(tuple)
+PAYLOAD_OF = {
+    "databases": st.builds(DatabasesSeen, STATES, st.integers(0, 5)),
+    "vip": st.builds(VipSeen, NAMES, st.text(max_size=5)),
+    "redundancy": st.builds(RedundancySeen, TIERS, TIERS, NAMES, SECONDS),
+    "redundant-before": st.builds(RedundancyCheck, st.booleans()),
+    "capacity": st.builds(Capacity, SECONDS),
+    "observer-gap": st.builds(ObserverGap, SECONDS, st.none() | SECONDS),
+    "clock": st.builds(ClockError, SECONDS, st.none() | SECONDS),
+    "alert": st.none() | st.builds(AlertNotice, st.text(max_size=5), st.text(max_size=5)),
+    "resolved": st.builds(AlertNotice, st.text(max_size=5), st.text(max_size=5)),
+    "inject": st.none(),
+}
+NOTED = st.sampled_from(sorted(PAYLOAD_OF)).flatmap(
+    lambda name: st.builds(Event, SECONDS, st.just(name), st.text(max_size=9), PAYLOAD_OF[name])
+)
+
+
+def test_every_payload_is_tried() -> None:
+    assert set(PAYLOADS) == set(PAYLOAD_OF) - {"inject"}
+
+
+@given(st.lists(NOTED, max_size=8))
+def test_events_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, noted: list[Event]) -> None:
+    run = RunJournal(run_info(), tmp_path_factory.mktemp("run"))
+    trial = run.trial(1)
+    for event in noted:
+        trial.event(event)
+    trial.close(record(arrivals=()))
+    [found] = read_run(run.folder)[1]
+    assert found.events == tuple(sorted(noted, key=lambda event: event.at_s))
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"at_s": 1, "name": "databases"}', "'databases' has no data"),
+        ('{"at_s": 1, "name": "vip", "data": {"claimants": "lb1", "owner": ""}}', "claimants should be a valid"),
+        ('{"at_s": 1, "name": "redundancy", "data": {"failures_tolerated": {"moon": 1}, "working": {}}}', "moon"),
+        ('{"at_s": 1, "name": "databases", "data": {"states": {"db": "fine"}, "promotable_standbys": 0}}', "states.db should be"),
+        ('{"at_s": 1, "name": "capacity", "data": {"requests_per_s": 1e300}}', "is no number that the lab writes"),
+    ],
+)
+def test_event_whose_payload_is_not_understood_is_named(tmp_path: Path, line: str, why: str) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    run.trial(1).close(record(arrivals=()))
+    (run.folder / "trial-01" / "events.jsonl").write_text(line + "\n")
+    with pytest.raises(UsageError, match=r"events\.jsonl is no file of a run") as caught:
+        read_run(run.folder)
+    assert why in caught.value.message

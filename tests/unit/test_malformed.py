@@ -249,7 +249,20 @@ def test_half_a_character_is_shown_as_a_replacement(lab: Lab, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "content",
-    ["", "7", "null", '"run"', "[]", "{}", "[" * 100_000, '{"seed": NaN}', "\ufeff{}", '{"seed": 1', "9" * 5000, "\x00" * 100],
+    [
+        "",
+        "7",
+        "null",
+        '"run"',
+        "[]",
+        '{"schema_version": 2}',
+        "[" * 100_000,
+        '{"seed": NaN}',
+        "\ufeff{}",
+        '{"seed": 1',
+        "9" * 5000,
+        "\x00" * 100,
+    ],
 )
 def test_run_whose_frame_is_none(lab: Lab, tmp_path: Path, content: str) -> None:
     folder = changed_run(tmp_path)

@@ -18,7 +18,7 @@ from lab.campaign.monkey import Kept, Round, Schedule
 from lab.errors import UsageError
 from lab.model.experiment import Repair, RepairPolicy
 from lab.model.measures import Verdict
-from lab.model.result import MonkeyOutcome, RunResult, SoakOutcome
+from lab.model.result import FaultOutcome, RoundOutcome, RunResult
 from lab.model.topology import Stage
 from lab.report import terminal
 from lab.spec import experiments, stages
@@ -40,7 +40,7 @@ def planned(of: Stage = STAGE, for_s: float = 1800.0, seed: int = 11, reckless: 
     return monkey.schedule(of, for_s, every_s, seed, RESTART, reckless)
 
 
-def outcome(number: int = 1, good: int = 4000, **changes: Any) -> MonkeyOutcome:
+def outcome(number: int = 1, good: int = 4000, **changes: Any) -> RoundOutcome:
     values: dict[str, Any] = {
         "number": number,
         "experiment": "kill-primary",
@@ -58,7 +58,7 @@ def outcome(number: int = 1, good: int = 4000, **changes: Any) -> MonkeyOutcome:
         "downtime_s": 0.9,
         "downtime_censored": False,
     }
-    return MonkeyOutcome(SoakOutcome(**{**values, **changes}), 4000, good, 0.9, False)
+    return RoundOutcome(FaultOutcome(**{**values, **changes}), 4000, good, 0.9, False)
 
 
 # The schedule
@@ -211,7 +211,7 @@ def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_it_stops_at_what_must_not_be_and_stays_stopped(tmp_path: Path, bad: MonkeyOutcome, said: str) -> None:
+def test_it_stops_at_what_must_not_be_and_stays_stopped(tmp_path: Path, bad: RoundOutcome, said: str) -> None:
     plan = planned(for_s=180.0)
     kept = Kept(STAGE, plan, SAME, tmp_path)
     kept.append(bad)
@@ -242,7 +242,7 @@ def test_nothing_is_held_where_a_loss_would_not_have_shown() -> None:
     assert monkey.verdict(blind[:2], 0.95, planned(for_s=90.0)) is Verdict.HELD
 
 
-def played(rounds: Sequence[MonkeyOutcome], floor: float, plan: Schedule, root: Path) -> list[MonkeyOutcome]:
+def played(rounds: Sequence[RoundOutcome], floor: float, plan: Schedule, root: Path) -> list[RoundOutcome]:
     """What is through of these rounds when it ends."""
     ahead, kept = iter(rounds), Kept(STAGE, plan, SAME, root)
     with pytest.MonkeyPatch.context() as patch:
@@ -341,7 +341,7 @@ def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
 
 
 def test_a_round_is_a_line() -> None:
-    line = terminal.monkey_line(replace(outcome(good=3990), healed=True, redundancy_restored_after_s=6.2), 40)
+    line = terminal.monkey_line(replace(outcome(good=3990), healed=True, redundancy_restored_s=6.2), 40)
     assert "kill-primary" in line
     assert "longest outage 0.90 s (writes 0.90 s, reads 0.00 s), " in line
     assert line.endswith("10 of 4000 requests failed, lost 0; redundancy restored after 6.2 s (the lab healed it)")
@@ -351,7 +351,7 @@ def test_a_run_becomes_an_outcome() -> None:
     each = planned().rounds[0]
     seen = monkey.outcome_of(each, run_of(each))
     assert (seen.fault.number, seen.fault.experiment, seen.healed) == (1, each.experiments[0], True)
-    assert seen.redundancy_restored_after_s == 3.5
+    assert seen.redundancy_restored_s == 3.5
     assert seen.intended == seen.good > 0
     assert all(name in experiments.names() for name in each.experiments)
 

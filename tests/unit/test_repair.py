@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.checker.redundancy import Tier
 from lab.cluster import readiness
 from lab.cluster.cluster import Cluster
 from lab.errors import UsageError
@@ -23,7 +22,7 @@ from lab.faults.repair_policy import Remedy, remedy
 from lab.model.experiment import Repair, RepairPolicy
 from lab.model.fault import FaultKind, Step, Undo, UndoAction
 from lab.model.observation import ClusterView, DatabaseState
-from lab.model.topology import Box, Stage
+from lab.model.topology import Box, Stage, Tier
 from lab.probe import status as status_
 from lab.process import wait_until
 from lab.spec import stages

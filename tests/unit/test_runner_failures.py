@@ -23,6 +23,7 @@ from lab.load.load import Clock
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival, GeneratorReport, LogLine, RunInfo
 from lab.model.measures import Verdict
+from lab.model.observation import ClusterView
 from lab.model.topology import Box
 from lab.report.progress import NoProgress
 from lab.signals import was_interrupted
@@ -86,7 +87,7 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
         clock = Clock(0.0, 0.0)
 
         def __init__(self, *given: object) -> None:
-            self.heard: Callable[[Sequence[Arrival]], None] = given[6]  # type: ignore[assignment]
+            self.heard: Callable[[Sequence[Arrival]], None] = given[3]  # type: ignore[assignment]
             self.arrivals: list[Arrival] = []
             self.waits = 0
 
@@ -123,6 +124,9 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
 
         def __enter__(self) -> Observer:
             return self
+
+        def latest(self) -> ClusterView:
+            return ClusterView(0, {}, 0, 0, (), "")
 
         def __exit__(self, *_: object) -> None:
             played.told.append("the observer has ended")
@@ -220,7 +224,7 @@ def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(
         raise InconclusiveError("the observer has gone silent")
 
     monkeypatch.setattr(readiness, "await_view", await_view)
-    with pytest.raises(HealError, match="it is not known whether the stage is well again: the observer has gone silent"):
+    with pytest.raises(HealError, match="it is not known whether the stage has recovered: the observer has gone silent"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
 
@@ -269,7 +273,7 @@ def test_full_disk_of_results_is_said_when_all_is_healed(bench: Executor, monkey
         raise OSError(28, "No space left on device")
 
     def during() -> None:
-        monkeypatch.setattr("lab.store.jsonl._line", full)
+        monkeypatch.setattr("lab.store.jsonl.as_line", full)
         monkeypatch.setattr(bench.ledger, "close", lambda entry: bench.ledger._undone.add(entry.id))
 
     play(monkeypatch, Played(during=during))

@@ -16,7 +16,7 @@ from lab.campaign import soak
 from lab.errors import HealError, UsageError
 from lab.model.experiment import LoadPlan
 from lab.model.measures import Verdict
-from lab.model.result import Outage, RunResult, SoakOutcome
+from lab.model.result import FaultOutcome, Outage, RunResult
 from lab.model.topology import Stage
 from lab.report import terminal, words
 from lab.spec import experiments, stages
@@ -25,7 +25,7 @@ from lab.store import jsonl
 from tests.unit.helpers import result, run_info
 
 STAGE = stages.find("5")
-NEVER_TWO = {"none_s": 0.5, "multiple_s": 0.0}
+NEVER_TWO = {"no_writer_s": 0.5, "multiple_writers_s": 0.0}
 SAME: dict[str, Any] = {"code": "1"}
 
 
@@ -34,7 +34,7 @@ def run_of(fault: soak.Fault, **changes: Any) -> RunResult:
     return RunResult(run_info(experiment=fault.experiment), Verdict.HELD, (trial,), summarise([trial]))
 
 
-def outcome(number: int = 1, **changes: Any) -> SoakOutcome:
+def outcome(number: int = 1, **changes: Any) -> FaultOutcome:
     values: dict[str, Any] = {
         "number": number,
         "experiment": "kill-primary",
@@ -50,7 +50,7 @@ def outcome(number: int = 1, **changes: Any) -> SoakOutcome:
         "folder": "",
         "audit_complete": True,
     }
-    return SoakOutcome(**{**values, **changes})
+    return FaultOutcome(**{**values, **changes})
 
 
 def test_the_same_seed_gives_the_same_faults() -> None:

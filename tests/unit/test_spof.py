@@ -27,7 +27,7 @@ def judge(stage: Stage, gone: set[str], cell_plans: tuple[CellPlan, ...] = (), u
 
     def measured(cell_plan: CellPlan) -> Cell:
         if unknown in cell_plan.members:
-            return cell(cell_plan.column, why=("the fault did not bite",))
+            return cell(cell_plan.column, why=("the fault was not verified",))
         return cell(cell_plan.column, 4.9, censored=True) if takes_down(cell_plan) else cell(cell_plan.column, 0.8)
 
     cell_plans = cell_plans or jobs_of(stage)
@@ -66,7 +66,7 @@ def test_what_a_gentler_fault_does_not_show_is_not_missed() -> None:
 def test_what_could_not_be_measured_leaves_it_open(missing: str) -> None:
     found = judge(stages.find("3"), {"lb", "db"}, unknown=missing)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert found.why == (f"kill {missing}: the fault did not bite",)
+    assert found.why == (f"kill {missing}: the fault was not verified",)
     assert {each.members: each.fate for each in found.failings}[missing,] is Fate.UNKNOWN
 
 
