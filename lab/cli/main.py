@@ -10,6 +10,7 @@ import click
 from lab import signals
 from lab.cli.campaigns import compare, sweep
 from lab.cli.chaos import chaos, heal, promote_, repair_
+from lab.cli.diff import diff
 from lab.cli.monkey import monkey_
 from lab.cli.options import Output
 from lab.cli.report import report
@@ -47,14 +48,14 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
     the lab, 130 interrupted, 141 the reader of the output went away.
     """
     context.obj = Output(*consoles(), quiet)
-    if context.invoked_subcommand not in ("heal", "report", "list"):
+    if context.invoked_subcommand not in ("heal", "report", "list", "diff"):
         _note_what_is_in_effect(context.obj, UndoLedger())
         if context.invoked_subcommand != "down" and not {"-h", "--help"} & set(sys.argv):
             UndoLedger().check_understood()
 
 
 COMMANDS: tuple[click.Command, ...] = (
-    *(doctor, build, up, status, down, list_),
+    *(doctor, build, up, status, down, list_, diff),
     *(run, soak_, monkey_, sweep, compare),
     *(chaos, promote_, heal, repair_),
     *(report, selftest_),

@@ -11,7 +11,7 @@ from lab.model.measures import Expectation
 
 
 class RepairPolicy(StrEnum):
-    """What brings back a box that was lost, while nobody looks."""
+    """What brings back a lost box without an operator."""
 
     NONE = "none"
     """Nothing: a human would have to."""

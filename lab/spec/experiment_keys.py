@@ -224,7 +224,7 @@ class ExperimentFile(FaultKeys):
     fault_duration_s: Seconds = FAULT_DURATION_S
     """From the last fault to the healing, in seconds."""
     cooldown_s: After = COOLDOWN_S
-    """Load after everything is well again, in seconds."""
+    """Load after recovery, in seconds."""
     expect: dict[str, Bounds]
     """Bounds on measures."""
 

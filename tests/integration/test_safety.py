@@ -173,7 +173,7 @@ def test_boxes_may_do_nothing_they_need_not(stage_3: Lab, engine: Engine) -> Non
 
 def test_a_database_asks_for_a_password(stage_3: Lab) -> None:
     for user in ("postgres", "orderdesk", "auditor"):
-        code = f"import psycopg; psycopg.connect('host=198.18.3.31 dbname=postgres user={user} connect_timeout=3')"
+        code = f"import psycopg; psycopg.connect('host=198.18.3.35 dbname=postgres user={user} connect_timeout=3')"
         done = docker("exec", container(3, "internet"), "sh", "-c", f'python -c "{code}" 2>&1 || true')
         assert "password" in done
 

@@ -49,7 +49,7 @@ def test_with_local_a_region_is_given_up_also_when_its_databases_died_one_after_
     local.must("heal")
 
 
-def test_nobody_is_still_joining_when_an_election_begins(stage_7: Lab, engine: Engine) -> None:
+def test_no_database_is_still_joining_when_an_election_begins(stage_7: Lab, engine: Engine) -> None:
     leader = primary(engine, stages.find("7"))
     other = "db1" if leader == "db2" else "db2"
     joining = f"UPDATE pgautofailover.node SET goalstate = 'join_secondary', reportedstate = 'join_secondary' WHERE nodename = '{other}'"

@@ -11,10 +11,10 @@ from arbiter.policy import read_balancers
 
 from lab.model.topology import is_system
 from lab.spec.stages import STAGES_FOLDER
-from tests.stages.test_stage_files import DOCUMENTS, addresses, service
+from tests.stages.files import DOCUMENTS, addresses, service
 
-# Of the last number of an address: each zone has 32, and the first 32 are of no zone.
-RANGES = {"": range(32), "a": range(32, 64), "b": range(64, 96), "c": range(96, 128)}
+# Of the last number of an address; the first 32 are of no zone.
+RANGES = {"": range(32), "a": range(32, 64), "b": range(64, 96), "c": range(128, 256)}
 
 
 def zone_of(folder: str, name: str) -> str:
@@ -57,7 +57,7 @@ def test_address_says_the_zone_on_every_network(folder: str) -> None:
         assert int(address.rpartition(".")[2]) in RANGES[zone_of(folder, name)], name
 
 
-def test_partners_of_stage_6_are_told_where_the_other_one_is() -> None:
+def test_partners_of_stage_6_know_where_the_other_one_is() -> None:
     lb1, lb2 = (service("6-multi-az", name) for name in ("lb1", "lb2"))
     for balancer, partner in ((lb1, lb2), (lb2, lb1)):
         edge = partner["networks"]["edge"]
@@ -78,7 +78,9 @@ def test_who_decides_between_the_balancers_of_stage_6_stands_with_neither() -> N
 
 @each_zoned
 def test_prefixes_that_the_stage_file_names_are_the_zones(folder: str) -> None:
-    said = re.findall(r"198\.18\.x\.(\d+/27) is zone (\w)", (STAGES_FOLDER / folder / "compose.yaml").read_text(encoding="utf-8"))
+    said = re.findall(
+        r"198\.18\.x\.(\d+/\d+) is zone (\w)", (STAGES_FOLDER / folder / "compose.yaml").read_text(encoding="utf-8")
+    )
     assert {zone: prefix for prefix, zone in said}.keys() == RANGES.keys() - {""}
     for prefix, zone in said:
         assert [int(address) & 0xFF for address in IPv4Network(f"198.18.0.{prefix}")] == list(RANGES[zone])

@@ -19,7 +19,7 @@ from lab.model.result import Outage, TrialResult
 from lab.model.topology import Box, ServiceSpec, Stage
 from lab.spec.stages import find
 
-BALANCERS = {"lb1": "198.18.0.11", "lb2": "198.18.0.12"}
+BALANCERS = {"lb1": "198.18.0.33", "lb2": "198.18.0.65"}
 NONE_LOST = Expectation("writes_lost", at_most=0, at_least=None)
 SHORT = Expectation("downtime_longest_s", at_most=1.0, at_least=None)
 EVENTS = (

@@ -153,7 +153,7 @@ def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
         ("target: web", "target: web\ntarget: db", ":5: 'target' stands here twice"),
         ("fault: kill", "fault: {kill", "this is not YAML"),
         ("target: web", "target: web\noperator: promote", ":5: operator must be a mapping"),
-        ("target: web", "target: web\noperator: {delay_s: 3}", ":5: 'does' is missing"),
+        ("target: web", "target: web\noperator: {delay_s: 3}", ":5: 'action' is missing"),
         (
             "target: web",
             "target: web\noperator: {action: pray}",
@@ -167,12 +167,12 @@ def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
         (
             "target: web",
             "target: web\noperator: {action: switchover, target: 7}",
-            ":5: to must be a target",
+            ":5: target must be a target",
         ),
         ("target: web", "target: web\npreconditions: zone", ":5: preconditions must be a mapping, not 'zone'"),
         ("target: web", "target: web\npreconditions: {web: zone:a}", ":5: 'web' is not known here"),
         ("target: web", "target: web\npreconditions: {db.primary: 7}", ":5: db.primary must be a target"),
-        ("target: web", "target: web\nbefore: {fault: kill}", ":5: before must be a list, not a mapping"),
+        ("target: web", "target: web\ninitial_faults: {fault: kill}", ":5: initial_faults must be a list, not a mapping"),
         ("target: web", "target: web\ninitial_faults:\n- {fault: kill}", ":6: a fault needs a target"),
         ("target: web", "target: web\noperator: {action: promote, at_s: 3}", ":5: 'at_s' is not known here"),
         ("target: web", "target: web\noperator: {action: promote, delay_s: -1}", ":5: delay_s must be a number"),
@@ -277,7 +277,7 @@ STEPS = "steps:\n  - {fault: kill, target: web}\n  - {fault: kill, target: web, 
 
 
 def test_a_step_may_wait_and_a_policy_may_repair(tmp_path: Path) -> None:
-    more = "repair: {policy: replace}\nforeseen: {none: refuted, replace: held}\n"
+    more = "repair: {policy: replace}\nexpected_verdict: {none: refuted, replace: held}\n"
     experiment = read(tmp_path, GOOD.replace("fault: kill\ntarget: web\n", STEPS) + more)
     assert experiment.steps[1] == Step(FaultKind.KILL, "web", 1.0, wait_for="redundant", timeout_s=12.0)
     assert experiment.repair == Repair(RepairPolicy.REPLACE, 2.0)

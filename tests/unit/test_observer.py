@@ -103,7 +103,7 @@ def test_observer_is_told_what_there_is_to_see() -> None:
         told.append(json.loads(internet.asked[0][-1]))
     assert told == [
         {
-            "databases": {"db1": "198.18.3.31", "db2": "198.18.3.32"},
+            "databases": {"db1": "198.18.3.35", "db2": "198.18.3.67"},
             "balancers": BALANCERS,
             "entry": "198.18.0.10",
             "announced": False,
@@ -138,7 +138,7 @@ def test_observer_that_does_not_say_how_often_it_looks_is_one_from_before() -> N
 
 @pytest.mark.parametrize(
     ("number", "statistics", "alone"),
-    [("1", {}, {}), ("2", {}, {}), ("3", {"lb": "198.18.0.10"}, {"db": "198.18.3.31"}), ("5", BALANCERS, {})],
+    [("1", {}, {}), ("2", {}, {}), ("3", {"lb": "198.18.0.10"}, {"db": "198.18.3.35"}), ("5", BALANCERS, {})],
 )
 def test_whom_there_is_to_ask_for_what_margins_rest_on(number: str, statistics: dict[str, str], alone: dict[str, str]) -> None:
     of = find(number)

@@ -87,7 +87,7 @@ def test_no_file_is_what_is_usual(tmp_path: Path) -> None:
 def test_everything_may_be_said_and_everything_left_out(tmp_path: Path) -> None:
     text = (
         "url: http://lb/\ncontains: Welcome\nnetwork: front\nroles: {web: [app], all-of-it: [app, lb]}\n"
-        "baseline_s: 1\nobserve_s: 2\ncooldown_s: 3\nexpect: {reads_failed: {at_most: 3}}\n"
+        "baseline_s: 1\nfault_duration_s: 2\ncooldown_s: 3\nexpect: {reads_failed: {at_most: 3}}\n"
     )
     found = settings(tmp_path, text)
     assert (found.url, found.contains, found.network) == ("http://lb/", "Welcome", "front")

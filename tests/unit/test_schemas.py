@@ -53,7 +53,7 @@ def test_shipped_experiments_use_what_the_schema_knows(file: Path) -> None:
 def test_schemas_name_every_measure_fault_and_parameter() -> None:
     schema = schemas.all_schemas()["experiment.json"]
     assert schema["properties"]["expect"]["propertyNames"]["enum"] == list(MEASURES)
-    assert {"from", "direction", "delay_ms", "given"} <= set(schema["properties"])
+    assert {"from", "direction", "delay_ms", "preconditions"} <= set(schema["properties"])
     assert "null" not in json.dumps(schema)
     assert schema["additionalProperties"] is False
 

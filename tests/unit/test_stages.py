@@ -38,8 +38,8 @@ def put(folder: Path, path: str, project: str, more: str = "") -> Path:
 def test_networks_of_a_box_are_those_of_its_file() -> None:
     names = ("redundancy-lab-5-lb1-1", "lb1")
     edge, app = find("5").links_of("lb1")
-    assert edge == Link("redundancy-lab-5_edge", "198.18.0.11", "02:42:c6:12:00:0b", names)
-    assert app == Link("redundancy-lab-5_app", "198.18.1.11", "", names)
+    assert edge == Link("redundancy-lab-5_edge", "198.18.0.33", "02:42:c6:12:00:21", names)
+    assert app == Link("redundancy-lab-5_app", "198.18.1.33", "", names)
     # Where the file fixes no address, Docker chooses.
     assert Link("redundancy-lab-5_outside", "", "", ("redundancy-lab-5-internet-1", "internet")) in find("5").links_of("internet")
     assert find("5").links_of("nobody") == ()

@@ -20,7 +20,7 @@ from tests.unit.played import PlayedEngine
 
 PAIR = find("5")
 INTERNET = box("internet", ("internet",), stage=5)
-DATA = {"db1": "198.18.2.31", "db2": "198.18.2.32"}
+DATA = {"db1": "198.18.2.35", "db2": "198.18.2.67"}
 BOXES = [*(db(name, stage=5, addresses={"data": address}) for name, address in DATA.items()), INTERNET]
 
 
@@ -78,7 +78,7 @@ def test_everything_is_asked_in_one_question_with_a_deadline() -> None:
             "entry": "198.18.0.10",
             "announced": False,
             "statistics": PAIR.balancers,
-            "monitor": "198.18.3.40",
+            "monitor": "198.18.3.196",
         }
     ]
 

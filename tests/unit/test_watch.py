@@ -25,12 +25,12 @@ from lab.spec.stages import ROOT
 
 FOLDER = ROOT / "compose" / "watch"
 RULES = yaml.safe_load((FOLDER / "alerts.yaml").read_text(encoding="utf-8"))
-TABLE = """
-    # who is there
-    door     front-door 198.18.0.10:8080
-    balancer lb1        198.18.0.11:8404 zone=a
-    database db1        198.18.3.31
-"""
+TARGETS = {
+    "DOOR": "front-door=198.18.0.10:8080",
+    "BALANCERS": "lb1=198.18.0.33",
+    "DATABASES": "db1=198.18.3.35",
+    "ZONES": "a=32/27 b=64/27",
+}
 LEADS = State(leads=True, acknowledges=True, position=100)
 FOLLOWS = State(streams=True, position=100)
 
@@ -65,29 +65,49 @@ def test_a_probe_cannot_outlast_the_patience_of_who_asks_for_it() -> None:
     assert DEADLINE_S == 1.0  # what a user waits (LoadPlan.deadline_s)
 
 
-# The table
+# Which boxes there are
 
 
-def test_table_is_read() -> None:
-    door, balancer, database = targets.parse(TABLE)
-    assert (door.role, door.name, door.address) == ("door", "front-door", "198.18.0.10:8080")
-    assert balancer.labels == {"zone": "a"}
-    assert (database.host, database.port) == ("198.18.3.31", 5432)
+def test_targets_are_read_from_the_environment() -> None:
+    door, balancer, database = targets.read({**TARGETS, "PATH": "/usr/bin"})
+    assert (door.role, door.name, door.address, door.labels) == ("door", "front-door", "198.18.0.10:8080", {})
+    assert (balancer.role, balancer.address, balancer.labels) == ("balancer", "198.18.0.33:8404", {"zone": "a"})
+    assert (database.host, database.port, database.labels) == ("198.18.3.35", 5432, {"zone": "a"})
+
+
+def test_a_region_is_a_range_too_and_the_users_side_is_in_none() -> None:
+    found = targets.read(
+        {"WEB": "web1=198.18.1.34 web3=198.18.1.130", "LAB": "internet=198.18.0.2", "REGIONS": "eu=0/25 us=128/26"}
+    )
+    assert [each.labels for each in found] == [{"region": "eu"}, {"region": "us"}, {}]
+
+
+def test_one_address_in_two_roles_is_two_targets() -> None:
+    found = targets.read({"BALANCERS": "lb1=198.18.0.33", "HOLDERS": "lb1=198.18.0.33"})
+    assert [(each.role, each.port) for each in found] == [("balancer", 8404), ("holder", 8405)]
 
 
 @pytest.mark.parametrize(
-    "line", ["web", "web web1", "judge web1 198.18.1.21", "web web1 198.18.1.21:http", "web web1 198.18.1.21 a"]
+    "wrong",
+    [
+        {"WEB": "web1"},
+        {"WEB": "=198.18.1.34"},
+        {"WEB": "web1="},
+        {"WEB": "web1=198.18.1.34:http"},
+        {"WEB": "web1=198.18.1"},
+        {"ZONES": "a=33/27"},
+    ],
 )
-def test_line_that_is_wrong_is_refused(line: str) -> None:
+def test_word_that_is_wrong_is_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        targets.parse(line)
+        targets.read({**TARGETS, **wrong})
 
 
-def test_prometheus_is_told_whom_to_ask(tmp_path: Path) -> None:
-    targets.write(targets.parse(TABLE), tmp_path)
-    told = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in tmp_path.iterdir()}
-    assert told == {
-        "balancer.json": [{"targets": ["198.18.0.11:8404"], "labels": {"box": "lb1", "zone": "a"}}],
+def test_prometheus_is_given_the_boxes_to_ask(tmp_path: Path) -> None:
+    targets.write(targets.read(TARGETS), tmp_path)
+    written = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in tmp_path.iterdir()}
+    assert written == {
+        "balancer.json": [{"targets": ["198.18.0.33:8404"], "labels": {"box": "lb1", "zone": "a"}}],
         "web.json": [],
         "lab.json": [],
     }
@@ -279,7 +299,9 @@ def test_metric_as_prometheus_reads_it() -> None:
 
 
 def test_stage_that_starts_shows_nothing_to_be_judged() -> None:
-    shown = Eyes(targets.parse(TABLE + "database db2 198.18.3.32\nmonitor monitor 198.18.3.40\n"), "secret").metrics()
+    shown = Eyes(
+        targets.read({**TARGETS, "DATABASES": "db1=198.18.3.35 db2=198.18.3.67", "MONITOR": "monitor=198.18.3.196"}), "secret"
+    ).metrics()
     names = {line.partition(" ")[0].partition("{")[0] for line in shown.splitlines() if not line.startswith("#")}
     assert not names & {"door_seconds_since_good", "database_ready", "monitor_ready", "vip_owners"}
     assert {"door_requests_total", "databases_writable"} <= names
@@ -293,7 +315,12 @@ def test_stage_that_starts_shows_nothing_to_be_judged() -> None:
 
 def test_every_metric_of_ours_that_a_rule_asks_for_is_shown() -> None:
     """A rule about what nobody says would never fire."""
-    eyes = Eyes(targets.parse(TABLE + "database db2 198.18.3.32\nmonitor m 198.18.3.40\nholder lb1 198.18.0.11:8405\n"), "secret")
+    eyes = Eyes(
+        targets.read(
+            {**TARGETS, "DATABASES": "db1=198.18.3.35 db2=198.18.3.67", "MONITOR": "m=198.18.3.196", "HOLDERS": "lb1=198.18.0.33"}
+        ),
+        "secret",
+    )
     eyes.doors[0].tallies["read"] = started()
     hear(eyes.cluster, LEADS, FOLLOWS, at=1.0)
     eyes.monitors[0].was_ready = True

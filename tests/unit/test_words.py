@@ -139,7 +139,7 @@ def strings() -> list[Text]:
 
 
 READ = {
-    "README.md": whole("README.md"),
+    "pages at the top": whole("README.md", "CONTRIBUTING.md", "SECURITY.md", "AGENTS.md"),
     "docs": whole("docs/*.md", "docs/measured/*.md", "docs/ci/*", "docs/examples/*/*"),
     "docs/decisions": whole("docs/decisions/*.md"),
     "docs, other folders": lambda: [

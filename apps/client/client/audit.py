@@ -1,6 +1,6 @@
 """The audit: what each database really holds, read directly, past web boxes and balancers.
 
-`python -m client.audit PREFIX '{"db1": "198.18.3.31", ...}'` prints one JSON document:
+`python -m client.audit PREFIX '{"db1": "198.18.3.35", ...}'` prints one JSON document:
 
     {"db1": {"orders": {KEY: COUNT, ...}, "role": "primary", "timeline": 3, "position": "0/5000060", "caught_up": true},
      "db2": {"orders": {KEY: COUNT, ...}, "role": "standby", "timeline": 3, "position": "0/5000060", "caught_up": true}}

@@ -79,6 +79,7 @@ class Line:
         self._buffer = b""
 
     def say(self, **message: Any) -> None:
+        """Send the controller a message: a line of JSON."""
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         while data:
             data = data[nb_write(1, data) :]

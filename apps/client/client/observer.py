@@ -2,7 +2,7 @@
 
 What else margins rest on is asked beside it by `client.reserve`.
 
-`python -m client.observer '{"databases": {"db1": "198.18.3.31", ...}, "balancers": {"lb1": "198.18.0.11", ...},
+`python -m client.observer '{"databases": {"db1": "198.18.3.35", ...}, "balancers": {"lb1": "198.18.0.33", ...},
 "entry": "198.18.0.10", "announced": false}'` first prints how its clocks stand and how often it looks,
 {"event": "clocks", "monotonic_ns": ..., "realtime_ns": ..., "period_s": 0.1}, and then, for each change and at least once a second
 (four times a second, so that a second without a word shows that nothing was looked at),

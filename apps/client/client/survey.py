@@ -1,7 +1,7 @@
 """The survey: one look at everything, for the map of a stage. What the observer sees, and what only a map needs.
 
-`python -m client.survey '{"databases": {"db1": "198.18.3.31", ...}, "balancers": {"lb1": "198.18.0.11", ...},
-"entry": "198.18.0.10", "statistics": {"lb1": "198.18.0.11", ...}, "monitor": "198.18.3.40"}'` prints one JSON document:
+`python -m client.survey '{"databases": {"db1": "198.18.3.35", ...}, "balancers": {"lb1": "198.18.0.33", ...},
+"entry": "198.18.0.10", "statistics": {"lb1": "198.18.0.33", ...}, "monitor": "198.18.3.196"}'` prints one JSON document:
 
     {"sight": {...}, "databases": {"db1": {...}, "db2": null}, "backends": {"lb1": {"web1": true, ...}, "lb2": null},
      "monitor": {"needed": 0, "nodes": {"db1": {...}, "db2": {...}}}}

@@ -113,7 +113,7 @@ def _plain(number: float) -> str:
 
 
 def parse_region(text: str) -> Region:
-    """A region from `us=198.18.64.1/24,delay=20ms`. Raises UsageError."""
+    """A region from `us=198.18.2.139/26,delay=20ms`. Raises UsageError."""
     first, *words = text.split(",")
     name, _, address = first.partition("=")
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,20}", name):

@@ -1,4 +1,5 @@
-"""`python -m watch TABLE FOLDER`: watch the boxes in a table, and write for Prometheus into a folder whom it shall ask.
+"""`python -m watch FOLDER`: watch the boxes that the environment names (watch.targets), and write for Prometheus into a folder
+which of them it is to ask.
 
 Shows what it sees on port 9099 of loopback, where it also takes Alertmanager's messages; each alert that begins or ends is a
 line on standard output, which is where the lab reads it.
@@ -20,8 +21,8 @@ PORT = 9099
 
 async def main() -> None:
     """Watch for ever."""
-    found = targets.parse(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    targets.write(found, Path(sys.argv[2]))
+    found = targets.read(os.environ)
+    targets.write(found, Path(sys.argv[1]))
     eyes, receiver = Eyes(found, os.environ["AUDITOR_PASSWORD"]), Receiver()
 
     def take(body: bytes) -> None:

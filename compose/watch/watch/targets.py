@@ -1,27 +1,37 @@
-"""The boxes that there are, as the stage file says it: one a line, role, name and address.
+"""The boxes that there are, as the environment of the monitoring box says it: for each role NAME=ADDRESS, as often as needed.
 
-    door front-door 198.18.0.10:8080
-    web web1 198.18.1.21:8080
-    balancer lb1 198.18.0.11:8404
-    holder lb1 198.18.0.11:8405
-    database db1 198.18.3.31
-    monitor monitor 198.18.3.40
-    lab internet 198.18.0.2:9100
-
-`door` is where users come to, `balancer` and `web` where HAProxy and the order desk tell their figures, `holder` where a
-balancer says whether it has the users' address, `lab` where the lab itself tells what it does. What follows an address,
-such as zone=a, are labels.
+DOOR       front-door=198.18.0.10:8080      where users come in
+BALANCERS  lb1=198.18.0.33 lb2=198.18.0.65  HAProxy's figures
+HOLDERS    lb1=198.18.0.33 lb2=198.18.0.65  balancers that say whether they have the users' address
+WEB        web1=198.18.1.34                 the order desk's figures
+DATABASES  db1=198.18.3.35                  the auditor reads them
+MONITOR    monitor=198.18.3.196             the same
+LAB        internet=198.18.0.2              what the lab itself is doing
+ZONES      a=32/27 b=64/27                  which last numbers of an address are where; REGIONS says the same of regions
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-ROLES = ("door", "web", "balancer", "holder", "database", "monitor", "lab")
+ROLES = {
+    "DOOR": ("door", 8080),
+    "BALANCERS": ("balancer", 8404),
+    "HOLDERS": ("holder", 8405),
+    "WEB": ("web", 8080),
+    "DATABASES": ("database", 5432),
+    "MONITOR": ("monitor", 5432),
+    "LAB": ("lab", 9100),
+}
+"""By the name in the environment: the role, and the port where no other is said."""
+PLACES = {"ZONES": "zone", "REGIONS": "region"}
+NOWHERE = ("door", "lab")
+"""Roles of the users' side, which is in no zone or region."""
 ASKED_BY_PROMETHEUS = ("balancer", "web", "lab")
-DEFAULT_PORT = 5432
 
 
 @dataclass(frozen=True)
@@ -40,18 +50,36 @@ class Target:
         return f"{self.host}:{self.port}"
 
 
-def parse(text: str) -> list[Target]:
-    """The targets in a table; comments and empty lines are passed over. Raises ValueError saying which line is wrong."""
-    lines = [line.partition("#")[0].split() for line in text.splitlines()]
-    return [_target(words) for words in lines if words]
+def read(environment: Mapping[str, str]) -> list[Target]:
+    """The targets that the environment names. Raises ValueError saying which word is wrong."""
+    places = [each for variable, label in PLACES.items() for each in _places(label, environment.get(variable, ""))]
+    found = []
+    for variable, (role, port) in ROLES.items():
+        for name, value in _pairs(environment.get(variable, "")):
+            host, _, own_port = value.partition(":")
+            labels = {} if role in NOWHERE else _labels(host, places)
+            found.append(Target(role, name, host, int(own_port or port), labels))
+    return found
 
 
-def _target(words: list[str]) -> Target:
-    if len(words) < 3 or words[0] not in ROLES or not all("=" in word for word in words[3:]):
-        raise ValueError(f"no role, name and address: {' '.join(words)!r}; roles are {', '.join(ROLES)}")
-    host, _, port = words[2].partition(":")
-    labels = dict(word.split("=", 1) for word in words[3:])
-    return Target(words[0], words[1], host, int(port or DEFAULT_PORT), labels)
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """NAME=VALUE of each word. Raises ValueError."""
+    for word in text.split():
+        name, _, value = word.partition("=")
+        if not name or not value:
+            raise ValueError(f"NAME=ADDRESS is needed, not {word!r}")
+        yield name, value
+
+
+def _places(label: str, text: str) -> Iterator[tuple[str, str, IPv4Network]]:
+    """Label, name and range of each place; the range is that of the last number of an address. Raises ValueError."""
+    for name, numbers in _pairs(text):
+        yield label, name, IPv4Network(f"0.0.0.{numbers}")
+
+
+def _labels(host: str, places: list[tuple[str, str, IPv4Network]]) -> dict[str, str]:
+    number = IPv4Address(int(IPv4Address(host)) & 0xFF)
+    return {label: name for label, name, numbers in places if number in numbers}
 
 
 def write(targets: list[Target], folder: Path) -> None:

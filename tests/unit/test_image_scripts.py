@@ -1,0 +1,116 @@
+"""Shell of the images that writes a configuration: run here, with stand-ins for the programs that it starts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab.spec.stages import ROOT, find
+
+COMPOSE = ROOT / "compose"
+BALANCERS = {"lb1": "198.18.0.33", "lb2": "198.18.0.65", "lb3": "198.18.0.129", "lb4": "198.18.0.161"}
+
+
+def run(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """In bash, with the stand-ins of a folder before all other programs."""
+    path = f"{folder}:/usr/local/bin:/usr/bin:/bin"
+    return subprocess.run(["bash", "-c", script], env={"PATH": path, **environment}, capture_output=True, text=True, check=False)
+
+
+def stand_in(folder: Path, name: str, script: str) -> None:
+    program = folder / name
+    program.write_text(f"#!/bin/bash\n{script}\n", encoding="utf-8")
+    program.chmod(0o755)
+
+
+# The single server
+
+
+SUPERVISORD = 'printf "%s\\n" "$WEB_COMMAND" "$DATABASE_COMMAND" "$AUTORESTART" "$*"'
+
+
+def test_single_server_gives_its_supervisor_both_commands(tmp_path: Path) -> None:
+    stand_in(tmp_path, "supervisord", SUPERVISORD)
+    done = run(f"{COMPOSE}/box/lab-box gunicorn --threads=64 app -- lab-postgres -c fsync=off", tmp_path, AUTORESTART="true")
+    assert done.stdout.splitlines() == [
+        "gunicorn --threads=64 app",
+        "lab-postgres -c fsync=off",
+        "true",
+        "--nodaemon --configuration=/etc/lab/supervisord.conf",
+    ]
+
+
+@pytest.mark.parametrize("arguments", ["", "gunicorn", "gunicorn --", "gunicorn lab-postgres"])
+def test_single_server_wants_two_commands(tmp_path: Path, arguments: str) -> None:
+    stand_in(tmp_path, "supervisord", SUPERVISORD)
+    done = run(f"{COMPOSE}/box/lab-box {arguments}", tmp_path, AUTORESTART="true")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usage" in done.stderr
+
+
+def test_single_server_wants_to_know_whether_programs_are_restarted(tmp_path: Path) -> None:
+    stand_in(tmp_path, "supervisord", SUPERVISORD)
+    assert run(f"{COMPOSE}/box/lab-box gunicorn -- lab-postgres", tmp_path).returncode != 0
+
+
+def test_both_programs_of_the_single_server_are_restarted_as_the_stage_file_says() -> None:
+    text = (COMPOSE / "box" / "supervisord.conf").read_text(encoding="utf-8")
+    assert (
+        re.findall(r"^(?:autorestart|startretries|startsecs)=.*", text, re.M)
+        == [
+            "autorestart=%(ENV_AUTORESTART)s",
+            "startretries=1000000",
+            "startsecs=0",
+        ]
+        * 2
+    )
+
+
+# HAProxy
+
+
+def test_stage_file_stands_between_what_no_stage_changes_and_what_is_asked(tmp_path: Path) -> None:
+    """HAProxy wants the number of threads before all else, and the last file has the defaults of the stage's."""
+    stand_in(tmp_path, "haproxy", 'echo "$*"')
+    files = re.findall(r"-f (\S+)", run(str(COMPOSE / "balancer" / "lab-haproxy"), tmp_path).stdout)
+    assert files == ["/usr/local/lib/lab/global.cfg", "/etc/lab/haproxy.cfg", "/usr/local/lib/lab/questions.cfg"]
+
+
+# The users' router
+
+
+def made(function: str, tmp_path: Path) -> str:
+    balancers = " ".join(f"{name}={address}" for name, address in BALANCERS.items())
+    script = f"set -eu; . {COMPOSE}/internet/router.sh; {function}"
+    done = run(script, tmp_path, ENTRY="198.18.0.10", BALANCERS=balancers)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_router_marks_the_connections_of_each_balancer(tmp_path: Path) -> None:
+    flows = made("flows", tmp_path)
+    assert "elements = { 198.18.0.33 : 33, 198.18.0.65 : 65, 198.18.0.129 : 129, 198.18.0.161 : 161 }" in flows
+    assert "ip daddr 198.18.0.10 rt ip nexthop 198.18.0.10 ip protocol tcp reject with tcp reset" in flows
+    assert flows.count("{") == flows.count("}")
+
+
+def test_router_has_a_session_and_a_table_for_each_balancer(tmp_path: Path) -> None:
+    peers = made("peers", tmp_path)
+    for name, address in BALANCERS.items():
+        number = address.rpartition(".")[2]
+        assert f"protocol bgp {name} from balancer {{ neighbor {address} as 64500; ipv4 {{ table {name}_alone;" in peers
+        assert f"protocol kernel {{ kernel table {number}; ipv4 {{ table {name}_alone; export all; import none; }}; }}" in peers
+        assert peers.index(f"ipv4 table {name}_alone;") < peers.index(f"protocol bgp {name} ")
+    assert peers.count("protocol bgp") == peers.count("protocol pipe") == len(BALANCERS)
+    assert "protocol kernel { ipv4 { export all; import none; }; }" in peers
+
+
+def test_template_of_the_sessions_stands_in_the_stage_file() -> None:
+    document = yaml.safe_load(find("7").file.read_text(encoding="utf-8"))
+    assert "template bgp balancer {" in document["configs"]["bird_internet"]["content"]
+    said = document["services"]["internet"]["environment"]["BALANCERS"]
+    assert said == " ".join(f"{name}={address}" for name, address in document["x-lab"]["balancers"].items())
