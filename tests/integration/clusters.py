@@ -20,6 +20,6 @@ def look(engine: Engine, stage: Stage) -> ClusterView:
     return cluster(engine, stage).observe()
 
 
-def await_recovered(engine: Engine, stage: Stage) -> None:
-    """Wait until nothing of a stage is missing."""
-    readiness.await_recovered(cluster(engine, stage))
+def await_recovered(engine: Engine, stage: Stage, timeout_s: float = readiness.RECOVERY_TIMEOUT_S) -> None:
+    """Wait until nothing of a stage is missing. Raises HealError."""
+    readiness.await_recovered(cluster(engine, stage), timeout_s)

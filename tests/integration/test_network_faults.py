@@ -31,6 +31,7 @@ from tests.integration.clusters import cluster
 from tests.integration.driver import container, docker, left_over
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 # No stage has this number, and no stage has these addresses.
 NUMBER = 77
@@ -56,26 +57,6 @@ sender.bind((sys.argv[1], 0x806))
 arp = struct.pack("!HHBBH", 1, 0x800, 6, 4, 1) + mac + address + bytes(6) + address
 for _ in range(5):
     sender.send(b"\\xff" * 6 + mac + b"\\x08\\x06" + arp)
-"""
-CONTROLLER = """
-import sys, time
-from random import Random
-from pathlib import Path
-from lab.cluster.cluster import Cluster
-from lab.engine.docker_engine import DockerEngine
-from lab.faults.injection import Injection
-from lab.model.fault import FaultKind, FaultParameters, Step
-from lab.store.undo_log import UndoLog
-from tests.integration.test_network_faults import NUMBER, STAGE
-engine = DockerEngine()
-step = Step(FaultKind.PARTITION, "zone:a", how=FaultParameters(source="zone:b"))
-system = Cluster(engine, STAGE, UndoLog(Path(sys.argv[1])))
-with Injection.prepare(system, step, system.boxes(), Random(1)) as injection:
-    if sys.argv[2] == "prepared":
-        print("now", flush=True); time.sleep(60)
-    injection.note()
-    injection.inject()
-    print("now", flush=True); time.sleep(60)
 """
 
 
@@ -192,7 +173,7 @@ def test_partition_cuts_two_sides_apart_and_leaves_both_their_users(whole: Engin
     assert severed(whole) == set()
 
 
-@pytest.mark.parametrize(("direction", "hears"), [(Direction.OUT, "a1"), (Direction.IN, "b1")])
+@pytest.mark.parametrize(("direction", "hears"), [(Direction.OUT, "a1"), pytest.param(Direction.IN, "b1", marks=night)])
 def test_partition_of_one_direction_lets_the_other_one_through(
     whole: Engine, ledger: UndoLog, direction: Direction, hears: str
 ) -> None:
@@ -235,6 +216,7 @@ def test_an_isolated_box_does_not_even_claim_the_shared_address(whole: Engine, l
             beside(name, "ip", "address", "del", f"{SHARED}/32", "dev", device)
 
 
+@night
 def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine, ledger: UndoLog) -> None:
     injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
     docker("restart", "--time", "0", container(NUMBER, "a1"))
@@ -244,6 +226,7 @@ def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine,
     assert severed(whole) == set()
 
 
+@night
 def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLog) -> None:
     injection(whole, ledger, FaultKind.ISOLATE, "service:a1")
     docker("pause", container(NUMBER, "a1"))
@@ -253,6 +236,7 @@ def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLog
     assert severed(whole) == set()
 
 
+@night
 def test_faults_of_one_box_are_taken_away_one_by_one(whole: Engine, ledger: UndoLog, tmp_path: Path) -> None:
     other = UndoLog(tmp_path / "other.jsonl")
     injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
@@ -263,10 +247,12 @@ def test_faults_of_one_box_are_taken_away_one_by_one(whole: Engine, ledger: Undo
     assert severed(whole) == set()
 
 
-@pytest.mark.parametrize("instant", ["prepared", "injected"])
+@pytest.mark.parametrize("instant", [pytest.param("prepared", marks=night), "injected"])
 def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: UndoLog, tmp_path: Path, instant: str) -> None:
     file = tmp_path / "undo.jsonl"
-    controller = subprocess.Popen([sys.executable, "-c", CONTROLLER, str(file), instant], stdout=subprocess.PIPE)
+    controller = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.controller", str(file), instant], stdout=subprocess.PIPE
+    )
     assert controller.stdout is not None
     assert controller.stdout.readline() == b"now\n"
     controller.send_signal(signal.SIGKILL)
@@ -280,6 +266,7 @@ def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: Un
     assert [left_over(container(NUMBER, name)) for name in ZONES] == [""] * len(ZONES)
 
 
+@night
 def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLog) -> None:
     injection(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=50)
     injection(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=5000)
@@ -291,6 +278,7 @@ def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLog) -> None:
     assert left_over(container(NUMBER, "a1")) == ""
 
 
+@night
 def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLog) -> None:
     beside("a1", "nft", f"table netdev labour {{ chain c {{ type filter hook ingress device {front('a1')} priority 0; }}; }}")
     try:
@@ -302,7 +290,7 @@ def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLog) 
         beside("a1", "nft", "delete table netdev labour")
 
 
-@pytest.mark.parametrize("percent", [20.0, 60.0])
+@pytest.mark.parametrize("percent", [20.0, pytest.param(60.0, marks=night)])
 def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLog, percent: float) -> None:
     injection(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=percent)
     send = f"for _ in {{1..2000}}; do echo >/dev/udp/{FRONTS['b1']}/9; done 2>/dev/null"
@@ -319,7 +307,7 @@ def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLog, p
     heal.undo_all(whole, ledger)
 
 
-@pytest.mark.parametrize("rate_kbit", [200.0, 2_000.0, 20_000.0])
+@pytest.mark.parametrize("rate_kbit", [pytest.param(200.0, marks=night), 2_000.0, pytest.param(20_000.0, marks=night)])
 def test_only_so_much_gets_through(whole: Engine, ledger: UndoLog, rate_kbit: float) -> None:
     [verification] = injection(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=rate_kbit)
     assert verification.proved, verification.evidence

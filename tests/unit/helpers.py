@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -110,9 +111,15 @@ def spans(outages: tuple[Outage, ...]) -> list[tuple[float, float, bool]]:
 
 def record(*gone: tuple[float, float], **changes: Any) -> TrialRecord:
     """A trial of 7 s whose fault came at 2 s and was healed at 5 s; the database kept what was acknowledged."""
+    return replace(_record(*gone), **changes)
+
+
+@cache
+def _record(*gone: tuple[float, float]) -> TrialRecord:
+    """It is made once: hundreds of tests speak about the same few trials, and none changes one."""
     arrivals = traffic(7.0, *gone)
     kept = {each.key: 1 for each in arrivals if each.kind == "write" and each.effect == "ok"}
-    whole = TrialRecord(
+    return TrialRecord(
         number=1,
         seed=7,
         plan=LoadPlan(),
@@ -122,12 +129,16 @@ def record(*gone: tuple[float, float], **changes: Any) -> TrialRecord:
         generator=generator_report(arrivals, len(arrivals), len(arrivals), cpu_ratio=0.2),
         final_orders={"db": kept},
     )
-    return replace(whole, **changes)
 
 
 def result(*gone: tuple[float, float], expectations: tuple[Expectation, ...] = (SHORT, NONE_LOST), **changes: Any) -> TrialResult:
     """The figures of such a trial."""
-    return replace(measure_trial(record(*gone), expectations, has_fault=True), **changes)
+    return replace(_result(gone, expectations), **changes)
+
+
+@cache
+def _result(gone: tuple[tuple[float, float], ...], expectations: tuple[Expectation, ...]) -> TrialResult:
+    return measure_trial(record(*gone), expectations, has_fault=True)
 
 
 def run_info(**changes: Any) -> RunInfo:

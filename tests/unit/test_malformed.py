@@ -524,7 +524,7 @@ JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
     max_leaves=8,
 )
-ANYWHERE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+ANYWHERE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def written(tmp_path: Path, name: str, text: str) -> Path:
@@ -624,7 +624,6 @@ def kept_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(max_examples=100)
 @given(
     event=st.sampled_from(paths_of(EVENTS)),
     arrival=st.sampled_from(paths_of(FIRST)),
