@@ -2,6 +2,7 @@
 
     python -m scripts.figures fill                         every marked span and table, and docs/measured/README.md
     python -m scripts.figures add RUN [--name NAME]        the figures of a run: a path, latest, or one below results/
+                                  [--folder FOLDER]        kept elsewhere, for tests (tests/integration/likeness.py)
     python -m scripts.figures add-compare FOLDER           those of a comparison, from the runs of its cells
 
 A mark is a comment, which a reader of the page does not see:
@@ -12,6 +13,7 @@ A mark is a comment, which a reader of the page does not see:
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -25,7 +27,7 @@ import click
 from lab.analysis import matrix_file
 from lab.analysis import run_document as run_documents
 from lab.analysis.matrix import Cell
-from lab.campaign.campaign import RESULT_NAME
+from lab.campaign.store import RESULT_NAME
 from lab.errors import LabError, UsageError
 from lab.spec import located_yaml
 from lab.spec.stages import ROOT, find
@@ -205,7 +207,20 @@ def page(source: Source, uses: Mapping[str, Sequence[Path]]) -> str:
     titles = ("figures", "of", "trials", "seed", "measured", "state of the lab", "machine", "files", "said in")
     rows = [_page_row(found, uses.get(name, ())) for name, found in source.figures.items()]
     table = "\n".join("| " + " | ".join(row) + " |" for row in (titles, ["---"] * len(titles), *rows))
-    return INTRODUCTION + table + "\n"
+    return INTRODUCTION + table + "\n" + last_test_run(FOLDER / measured.TEST_RUN)
+
+
+def last_test_run(file: Path) -> str:
+    """A section about the last `make test-all`; empty where it never ran."""
+    if not file.exists():
+        return ""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    outcome = "all passed" if found["all_passed"] else "**not all passed**"
+    return (
+        f"\n## Every test\n\n`make test-all` last ran on {found['date']} (state of the lab `{found['commit']}`), for "
+        f"{found['duration_s'] / 60:.0f} minutes: {outcome}; {found['passed']} passed, {found['failed']} failed, "
+        f"{found['skipped']} skipped.\n"
+    )
 
 
 def _page_row(found: Measured, uses: Sequence[Path]) -> tuple[str, ...]:
@@ -332,10 +347,11 @@ def warnings(source: Source) -> Iterator[str]:
 @click.argument("run_name", metavar="RUN")
 @click.option("--name", help="What the file is called (default: STAGE-EXPERIMENT).")
 @click.option("--commit", help="The state of the lab that measured it (default: this checkout's).")
-def add(run_name: str, name: str | None, commit: str | None) -> None:
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to (default: docs/measured).")
+def add(run_name: str, name: str | None, commit: str | None, folder: Path | None) -> None:
     """Make or renew the file of a run."""
     found = run_document(runs.find_run(run_name))
-    click.echo(measured.write(measured.of_run(name or name_of(found), found, commit or commit_now()), FOLDER))
+    click.echo(measured.write(measured.of_run(name or name_of(found), found, commit or commit_now()), folder or FOLDER))
 
 
 @cli.command("add-compare")

@@ -23,6 +23,8 @@ from lab.store.jsonl import write_whole
 
 SCHEMA_VERSION = 1
 IMAGE_PREFIX = "redundancy-lab/"
+TEST_RUN = "test-all.json"
+"""In the same folder and no file of figures: what the last run of every test came to (scripts/night.py)."""
 NAME_RULE = "letters, digits, '-' and '_' only"
 
 
@@ -340,7 +342,7 @@ def _figure(raw: Mapping[str, Any]) -> Figure:
 
 def read_all(folder: Path) -> dict[str, Measured]:
     """Every file of a folder, by name. Raises UsageError for one that is malformed."""
-    return {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: read(path) for path in sorted(folder.glob("*.json")) if path.name != TEST_RUN}
 
 
 def write(found: Measured, folder: Path) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.model.result import MONTH_S, MonkeyOutcome
+from lab.model.result import MONTH_S
+from lab.model.round import RoundOutcome
 
 ON_CALL_REPAIR_S = 30 * 60.0
 """What an engineer takes who is woken, logs in, understands and acts."""
@@ -33,7 +34,7 @@ class ErrorBudget:
         return (self.intended - self.good) / rate_per_s / self.rounds if self.rounds else 0.0
 
 
-def error_budget(outcomes: Sequence[MonkeyOutcome]) -> ErrorBudget:
+def error_budget(outcomes: Sequence[RoundOutcome]) -> ErrorBudget:
     """The sum of the rounds. Those that are not valid are left out: what they show may be this machine's doing."""
     valid = [each for each in outcomes if each.fault.valid]
     return ErrorBudget(
@@ -79,7 +80,7 @@ class StopReason:
     abort_below: float
 
 
-def stop_reason(outcomes: Sequence[MonkeyOutcome], rule: AbortRule) -> StopReason | None:
+def stop_reason(outcomes: Sequence[RoundOutcome], rule: AbortRule) -> StopReason | None:
     """Why it must not go on; None where it may. A loss stops it, valid or not.
 
     Availability is judged over all planned rounds, so that their order decides nothing: it ends before the last only
@@ -93,7 +94,7 @@ def stop_reason(outcomes: Sequence[MonkeyOutcome], rule: AbortRule) -> StopReaso
     return StopReason(lost, split_s, seen, best, rule.rounds - len(outcomes), rule.abort_below)
 
 
-def best_ratio(outcomes: Sequence[MonkeyOutcome], rule: AbortRule) -> float:
+def best_ratio(outcomes: Sequence[RoundOutcome], rule: AbortRule) -> float:
     """The availability if all rounds that are left were perfect, each with as many requests as a round may have."""
     seen, left = error_budget(outcomes), rule.rounds - len(outcomes)
     most = max([rule.requests_per_round, *(each.intended for each in outcomes)])
@@ -101,6 +102,6 @@ def best_ratio(outcomes: Sequence[MonkeyOutcome], rule: AbortRule) -> float:
     return (seen.good + left * most) / every if every else 1.0
 
 
-def harm(outcomes: Sequence[MonkeyOutcome]) -> tuple[int, float]:
+def harm(outcomes: Sequence[RoundOutcome]) -> tuple[int, float]:
     """Acknowledged writes that are known to be lost, and seconds in which two databases are known to have taken writes."""
     return sum(each.fault.lost for each in outcomes), sum(each.fault.split_brain_s or 0.0 for each in outcomes)

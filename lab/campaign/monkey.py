@@ -1,188 +1,47 @@
-"""A monkey: a fault every so often, by chance, while an orchestrator repairs; ended by what must never be.
+"""A monkey: random faults, one round after another, until a write is lost or all rounds are through.
 
-A soak heals each fault and asks only for losses. A monkey leaves the healing to a repair policy, counts what users missed,
-and says what that makes of an error budget. Faults come from where a soak's come from: `soak.eligible`. Each round is a run
-of one trial that lasts as long as faults are apart, so its figures, its journal and its audit are those of every run; a
-round begins only when nothing is missing. So within the blast radius one fault is in effect at a time: it hits boxes of one tier, or a zone or region
-with all that is in it. A reckless monkey hits two tiers in each round, the second before the first is repaired.
+Where the lab heals (`--repair heal`), each round is an experiment as it is, and only a loss ends it: an acknowledged write
+that is lost, or two databases that accepted writes. An outage is no loss, however long; whether it kept within what was
+expected is said of each. Where a policy repairs, an orchestrator's work is measured: what users missed is counted, and it
+ends too where availability can no longer reach the floor.
+
+Each round is a run of one trial, so its figures, its journal and its audit are those of every run; a round begins only when
+everything is redundant. Nothing is held that could not have been seen: half of the rounds at least must have a valid
+trial, an audit of every database, and, where there are two, an observer that watched which of them accepted writes. A
+loss is one however well its trial was measured. What could not be healed ends it too, as an error.
 
 results/<stage>/monkey/<digest of the schedule>/
     conditions.json   what it is measured with; where that has changed, a new folder is begun (-2, -3, ...)
     schedule.json     what is done: it can be printed before, and replayed
-    rounds.jsonl      a line for each round that is through, in order; what a later call goes on from
-    evidence/         the logs of all boxes, where a stop condition ended it
+    rounds.jsonl      a line for each round that is through, in order; a later call continues from there
+    evidence/         the logs of all boxes, where it was stopped
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from lab.analysis import error_budget
+from lab.analysis.cell import split_brain
 from lab.analysis.error_budget import AbortRule, StopReason
-from lab.campaign import resume, soak
-from lab.engine.engine import Engine
-from lab.errors import UsageError, shown
-from lab.model.experiment import RATE_MAX_PER_S, Experiment, LoadPlan, Repair
+from lab.campaign import resume
+from lab.campaign.schedule import Round, Schedule, experiment_of
+from lab.cluster.system import RunningSystem
+from lab.errors import LabError
+from lab.model.experiment import LoadPlan
 from lab.model.measures import Verdict
-from lab.model.result import MonkeyOutcome, RunResult
+from lab.model.result import RunResult, longest_s
+from lab.model.round import FaultOutcome, RoundOutcome
 from lab.model.topology import Stage
-from lab.spec import experiments, kept
-from lab.spec.located_yaml import place
 from lab.store import jsonl, paths
-from lab.trial.runner import trial_seed
-
-BASELINE_S, COOLDOWN_S = 2.0, 1.5
-OVERHEAD_S = 9.0
-"""What a round takes beside its load and the watching: to settle, to repair, to read every database."""
-OBSERVE_MIN_S = 6.0
-EVERY_MIN_S = BASELINE_S + COOLDOWN_S + OVERHEAD_S + OBSERVE_MIN_S
-GAP_MAX_S = 3.0
-ROUNDS_MAX = 1000
-VERSION = 2
-TIERS = {
-    "web": "web",
-    "lb.active": "balancer",
-    "lb.passive": "balancer",
-    "db.primary": "database",
-    "db.standby": "database",
-    "monitor": "monitor",
-}
-
-
-@dataclass(frozen=True)
-class Round:
-    """What is done in one round: one experiment's fault, or those of two, so many seconds apart."""
-
-    number: int
-    experiments: tuple[str, ...]
-    gap_s: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """All that a monkey does, decided before it begins."""
-
-    stage: str
-    """The stage's folder, and its failover where it has a second file."""
-    seed: int
-    every_s: float
-    rate_per_s: float
-    repair: Repair
-    reckless: bool
-    rounds: tuple[Round, ...]
-
-    def to_document(self) -> dict[str, Any]:
-        """As JSON-ready data: what --print-schedule prints and --schedule reads."""
-        raw = asdict(self)
-        return {"schema_version": VERSION, **raw, "repair": {"policy": self.repair.policy.value, "delay_s": self.repair.delay_s}}
-
-    @property
-    def digest(self) -> str:
-        """The same for the same schedule, and for no other."""
-        return hashlib.sha256(json.dumps(self.to_document(), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def schedule(
-    stage: Stage, for_s: float, every_s: float, seed: int, repair: Repair, reckless: bool = False, rate_per_s: float = 100.0
-) -> Schedule:
-    """The schedule of a seed: the same for the same seed, and a longer one begins as the shorter. Raises UsageError."""
-    if every_s < EVERY_MIN_S:
-        raise UsageError(f"a fault every {every_s:g} s leaves no time to see what it does", f"--every {EVERY_MIN_S:g}s or more")
-    count = int(for_s // every_s)
-    if not 1 <= count <= ROUNDS_MAX:
-        raise UsageError(f"{for_s:g} s hold {count} rounds of {every_s:g} s", f"from 1 to {ROUNDS_MAX} rounds")
-    reach, random = within_reach(stage, reckless), Random(f"monkey/{seed}")
-    rounds = tuple(_round(number, reach, random, seed, reckless) for number in range(1, count + 1))
-    return Schedule(stage.name, seed, every_s, rate_per_s, repair, reckless, rounds)
-
-
-def within_reach(stage: Stage, reckless: bool) -> dict[str, str]:
-    """The experiments that it draws from, each with its tier: a soak's, without those in which somebody acts; and where two
-    fall at once, only those of a single box. Raises UsageError where there are too few."""
-    names = [name for name in soak.eligible(stage) if not experiments.find(name).operator]
-    found = {name: found for name in names if (found := tier(name)) or not reckless}
-    if not found or (reckless and len(set(found.values())) < 2):
-        raise UsageError(f"stage {stage.number} has not enough that a monkey may break", "try stage 5: 'lab monkey 5'")
-    return found
-
-
-def tier(name: str) -> str:
-    """The tier in which an experiment breaks a box; empty for places and lines."""
-    [step] = experiments.find(name).faults
-    return TIERS.get(step.target, "") if not step.how.source else ""
-
-
-def _round(number: int, reach: dict[str, str], random: Random, seed: int, reckless: bool) -> Round:
-    first = random.choice(list(reach))
-    if not reckless:
-        return Round(number, (first,), 0.0, trial_seed(seed, number + 1))
-    second = random.choice([name for name, found in reach.items() if found != reach[first]])
-    return Round(number, (first, second), round(random.uniform(0.0, GAP_MAX_S), 1), trial_seed(seed, number + 1))
-
-
-def read_schedule(file: Path, stage: Stage) -> Schedule:
-    """A schedule as --print-schedule printed it. Raises UsageError for what is none, or was made for another stage."""
-    try:
-        text = kept.content(file)
-        version = raw.get("schema_version") if isinstance(raw := kept.document(text), dict) else None
-        if version != VERSION:
-            raise ValueError("it is of another version of the lab")
-        found = kept.parse(Schedule, text)
-        _check(found)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{place(file)} is no schedule: {getattr(error, 'strerror', None) or error}",
-            "'lab monkey 5 --for 30m --print-schedule --json' prints one",
-        ) from error
-    if found.stage != stage.name:
-        raise UsageError(f"{place(file)} is a schedule for {shown(found.stage)}, not for {stage.name}", "name that stage")
-    reach = set(within_reach(stage, found.reckless))
-    if unknown := {name for each in found.rounds for name in each.experiments} - reach:
-        raise UsageError(f"{', '.join(sorted(unknown))}: out of a monkey's reach on stage {stage.number}", "'lab list' shows all")
-    return found
-
-
-def _check(found: Schedule) -> None:
-    """Raise ValueError for what no schedule says."""
-    numbers = [each.number for each in found.rounds]
-    if not 1 <= len(numbers) <= ROUNDS_MAX or numbers != list(range(1, len(numbers) + 1)):
-        raise ValueError("its rounds are not numbered from 1")
-    if not all(1 <= len(each.experiments) <= 2 and 0 <= each.gap_s <= 60 for each in found.rounds):
-        raise ValueError("a round has one or two experiments, up to 60 s apart")
-    if (
-        not EVERY_MIN_S <= found.every_s <= experiments.DURATION_MAX_S
-        or not 0 <= found.repair.delay_s <= experiments.DURATION_MAX_S
-    ):
-        raise ValueError("its times are out of bounds")
-    if not 1 <= found.rate_per_s <= RATE_MAX_PER_S:
-        raise ValueError("its rate is out of bounds")
-
-
-def experiment_of(each: Round, planned: Schedule) -> Experiment:
-    """What a round runs."""
-    first, *more = map(experiments.find, each.experiments)
-    steps = (*first.faults, *(replace(step, delay_s=each.gap_s) for other in more for step in other.faults))
-    return replace(
-        first,
-        name="-and-".join(each.experiments),
-        steps=steps,
-        preconditions={},
-        baseline_s=BASELINE_S,
-        fault_duration_s=max(planned.every_s - BASELINE_S - COOLDOWN_S - OVERHEAD_S, OBSERVE_MIN_S),
-        cooldown_s=COOLDOWN_S,
-        repair=planned.repair,
-        expected_verdicts={},
-    )
-
 
 PROGRESS_NAME = "rounds.jsonl"
+LOG_LINES = 2000
+Report = Callable[[RoundOutcome], None]
+"""Is called with each round that is through."""
 
 
 def conditions(stage: Stage, planned: Schedule) -> dict[str, Any]:
@@ -193,7 +52,7 @@ def conditions(stage: Stage, planned: Schedule) -> dict[str, Any]:
     return resume.conditions(stage, load, [experiment_of(replace(each, gap_s=0.0), planned) for each in rounds.values()])
 
 
-class Kept:
+class MonkeyStore:
     """The folder of one schedule: the one that was begun under these conditions, or a new one."""
 
     def __init__(self, stage: Stage, planned: Schedule, measured_with: dict[str, Any], root: Path | None = None) -> None:
@@ -204,70 +63,109 @@ class Kept:
         jsonl.write_whole(self.folder / "schedule.json", planned.to_document())
         self._lines = jsonl.Lines(self.folder / PROGRESS_NAME)
 
-    def outcomes(self) -> list[MonkeyOutcome]:
+    def outcomes(self) -> list[RoundOutcome]:
         """The rounds that are through. A half-written last line (a kill) is passed over: that round is done again."""
-        return self._lines.of(MonkeyOutcome)
+        return self._lines.of(RoundOutcome)
 
-    def append(self, outcome: MonkeyOutcome) -> None:
+    def append(self, outcome: RoundOutcome) -> None:
         """Note a round that is through; on return it is on the disk."""
         self._lines.append(asdict(outcome))
 
-    def keep_evidence(self, engine: Engine, stage: Stage) -> Path:
-        """The last words of every box, into a folder of their own."""
-        return soak.keep_evidence(self.folder, engine, stage)
+    def keep_logs(self, cluster: RunningSystem) -> str:
+        """Keep the last lines of every box; returns where, in words, or why not, which hides nothing that is worse."""
+        return keep_what_can_be(lambda: self._keep_logs(cluster))
+
+    def _keep_logs(self, cluster: RunningSystem) -> Path:
+        folder = self.folder / "evidence"
+        folder.mkdir(parents=True, exist_ok=True)
+        for box in cluster.boxes():
+            (folder / f"{box.service}.log").write_text(cluster.engine.logs(box, LOG_LINES) + "\n", encoding="utf-8")
+        return folder
 
 
-def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> MonkeyOutcome:
+def keep_what_can_be(keep: Callable[[], Path]) -> str:
+    """Where the logs are that `keep` keeps, in words; or why they are not kept."""
+    try:
+        return f"the logs of all boxes are in {keep()}"
+    except LabError as error:
+        return f"the logs of the boxes could not be kept: {error.message}"
+    except OSError as error:
+        return f"the logs of the boxes could not be kept: {error.strerror}"
+
+
+def outcome_of(each: Round, result: RunResult, is_replicated: bool = True) -> RoundOutcome:
     """What a run of one trial says about a round; is_replicated: whether the stage has a second database."""
     [trial] = result.trials
-    fault = soak.outcome_of(soak.Fault(each.number, result.info.experiment, each.seed), result, is_replicated)
     since_s, until_s = trial.phases.get("inject_s"), trial.phases.get("redundancy_restored_s")
-    return MonkeyOutcome(
-        fault=fault,
+    return RoundOutcome(
+        fault=_fault_of(each, result, is_replicated),
         intended=trial.total.intended,
         good=trial.total.good,
         downtime_s=trial.downtime_total_s,
         healed="heal_s" in trial.phases,
-        redundancy_restored_after_s=None if since_s is None or until_s is None else until_s - since_s,
+        redundancy_restored_s=None if since_s is None or until_s is None else until_s - since_s,
+    )
+
+
+def _fault_of(each: Round, result: RunResult, is_replicated: bool) -> FaultOutcome:
+    [trial] = result.trials
+    return FaultOutcome(
+        number=each.number,
+        experiment=result.info.experiment,
+        targets=trial.targets,
+        verdict=result.verdict.value,
+        valid=trial.valid,
+        lost=trial.audit.lost,
+        split_brain_s=split_brain(result.trials, is_replicated),
+        writes_downtime_s=longest_s(trial.write_outages),
+        reads_downtime_s=longest_s(trial.read_outages),
+        time_to_redundancy_s=trial.time_to_redundancy_s,
+        why=(*trial.reasons, *(str(check) for check in trial.failures)),
+        folder=str(result.folder or ""),
+        audit_complete=trial.audit.complete,
+        downtime_s=trial.downtime_longest_s,
+        downtime_censored=trial.censored,
     )
 
 
 # When to stop, and what it came to
 
 
-def abort_rule(planned: Schedule, floor_ratio: float) -> AbortRule:
-    """What the rounds of a schedule are held to."""
-    return AbortRule(len(planned.rounds), planned.rate_per_s * planned.every_s, floor_ratio)
-
-
-def stop_reason(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> StopReason | None:
+def stop_reason(outcomes: Sequence[RoundOutcome], floor_ratio: float, planned: Schedule) -> StopReason | None:
     """Why it must not go on; None where it may."""
-    return error_budget.stop_reason(outcomes, abort_rule(planned, floor_ratio))
+    rule = AbortRule(len(planned.rounds), planned.rate_per_s * planned.interval_s, floor_ratio)
+    return error_budget.stop_reason(outcomes, rule)
 
 
-def verdict(outcomes: Sequence[MonkeyOutcome], floor_ratio: float, planned: Schedule) -> Verdict:
-    """Refuted by a loss, valid or not; inconclusive where fewer than half of the rounds were measured well, or the databases
-    watched, and read afterwards, in fewer than half of them."""
+def verdict(outcomes: Sequence[RoundOutcome], floor_ratio: float, planned: Schedule) -> Verdict:
+    """Refuted by a loss, valid or not; inconclusive where fewer than half of the rounds are valid, or the databases were
+    observed, and read afterwards, in fewer than half of them."""
     if any(error_budget.harm(outcomes)):
         return Verdict.REFUTED
-    if 2 * error_budget.error_budget(outcomes).rounds < len(outcomes) or not outcomes:
+    seen = error_budget.error_budget(outcomes)
+    if 2 * seen.rounds < len(outcomes) or not outcomes:
         return Verdict.INCONCLUSIVE
     if stop_reason(outcomes, floor_ratio, planned):
         return Verdict.REFUTED
     # What the lab had to heal would have cost more: that the floor was kept is not known.
-    known = floor_ratio <= 0 or not error_budget.error_budget(outcomes).censored
-    return Verdict.HELD if known and soak.tell_enough([each.fault for each in outcomes]) else Verdict.INCONCLUSIVE
+    known = floor_ratio <= 0 or not seen.censored
+    return Verdict.HELD if known and _tell_enough(outcomes) else Verdict.INCONCLUSIVE
+
+
+def _tell_enough(outcomes: Sequence[RoundOutcome]) -> bool:
+    """Whether half of them at least can say that nothing was lost."""
+    return 2 * sum(outcome.fault.tells for outcome in outcomes) >= len(outcomes)
 
 
 def play(
-    planned: Schedule, kept: Kept, floor_ratio: float, run: Callable[[Round], RunResult], say: Callable[[MonkeyOutcome], None]
-) -> list[MonkeyOutcome]:
-    """Go on from the first round that is not through, up to the last or to a stop condition; returns all that are through."""
-    outcomes = kept.outcomes()
+    planned: Schedule, store: MonkeyStore, floor_ratio: float, run: Callable[[Round], RunResult], report: Report
+) -> list[RoundOutcome]:
+    """Continue with the first round that is not through, up to the last or to a stop condition; returns all that are through."""
+    outcomes = store.outcomes()
     for each in planned.rounds[len(outcomes) :]:
         if stop_reason(outcomes, floor_ratio, planned):
             break
-        outcomes.append(outcome_of(each, run(each), kept.is_replicated))
-        kept.append(outcomes[-1])
-        say(outcomes[-1])
+        outcomes.append(outcome_of(each, run(each), store.is_replicated))
+        store.append(outcomes[-1])
+        report(outcomes[-1])
     return outcomes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import Random, SystemRandom
 from typing import Any
 
@@ -10,8 +10,9 @@ import click
 
 from lab import signals
 from lab.cli.options import Duration, Output, pass_output, seed_option, with_failover
-from lab.cluster import database, lifecycle, readiness
-from lab.engine.engine import Engine
+from lab.cluster import lifecycle, readiness
+from lab.cluster.cluster import Cluster
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import (
     InconclusiveError,
     UsageError,
@@ -22,12 +23,9 @@ from lab.faults import repair as repairs
 from lab.faults.injection import Injection
 from lab.model.experiment import RepairPolicy
 from lab.model.fault import Direction, FaultKind, Step
-from lab.model.topology import Box
-from lab.probe import roles
-from lab.probe.observer import Observer
 from lab.process import wait_until
 from lab.spec import parameters, stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import OpenFault, UndoLog
 
 
 def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,23 +62,23 @@ def chaos(
     FAULT is kill, crash, stop, pause, restart, disconnect, wipe, isolate, partition, delay, loss or bandwidth.
 
     TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
-    random:ROLE,ROLE. A role that several boxes play means one of them, by chance; a zone or a region all boxes in it.
+    random:ROLE,ROLE. A role that several boxes play means one of them, at random; a zone or a region all boxes in it.
     """
     step = _step(FaultKind(fault_name), target, given)
-    engine = Engine()
+    engine = DockerEngine()
     seed = SystemRandom().randrange(2**31) if seed is None else seed
     up_now = [box for box in engine.boxes() if box.stage]
     if not up_now:
         raise UsageError("no stage is up", "'lab up 3' starts one")
-    stage = stages.of(up_now[0])
+    cluster = Cluster(engine, stages.of(up_now[0]), UndoLog())
     with (
         lifecycle.alone(engine, f"lab chaos {fault_name}"),
-        Injection.prepare(engine, step, roles.boxes_in_roles(engine, stage), stage, Random(seed)) as injection,
+        Injection.prepare(cluster, step, cluster.live_boxes(), Random(seed)) as injection,
     ):
         if dry_run:
             output.data.print(f"would {fault_name} {injection.names} (seed {seed})", highlight=False)
             return
-        _strike(output, engine, injection, for_s)
+        _inject(output, cluster, injection, for_s)
     if for_s is None:
         output.say(f"{fault_name} of {injection.names} (seed {seed}) stays in effect; 'lab heal' takes it back")
 
@@ -93,17 +91,17 @@ def _step(kind: FaultKind, target: str, options: dict[str, Any]) -> Step:
     return Step(kind, target, how=how)
 
 
-def _strike(output: Output, engine: Engine, injection: Injection, for_s: float | None) -> None:
-    ledger, entries = UndoLedger(), []
+def _inject(output: Output, cluster: Cluster, injection: Injection, for_s: float | None) -> None:
+    entries: list[OpenFault] = []
     with signals.Deferred(lambda: output.say("interrupted: healing first")) as interrupts:
         try:
-            entries = injection.note(ledger)
+            entries = injection.note()
             injection.inject()
-            for victim, verification in zip(injection.victims, injection.verify(), strict=True):
+            for target, verification in zip(injection.targets, injection.verify(), strict=True):
                 output.say(verification.evidence)
                 if not verification.proved:
                     raise InconclusiveError(
-                        f"{injection.step.fault} of {victim.box.service} did not bite: {verification.evidence}"
+                        f"{injection.step.fault} of {target.box.service} could not be verified: {verification.evidence}"
                     )
             with interrupts.open():
                 wait_until(lambda: False, for_s or 0.0)
@@ -112,70 +110,66 @@ def _strike(output: Output, engine: Engine, injection: Injection, for_s: float |
             raise
         finally:
             if for_s is not None:
-                heal_.undo_all(engine, ledger, entries)
-                _await_boxes(engine, [victim.box for victim in injection.victims])
-                ledger.check_noted()
-
-
-def _await_boxes(engine: Engine, boxes: Iterable[Box]) -> None:
-    for box in boxes:
-        readiness.await_well(engine, box.stage, [box.service])
+                heal_.undo_all(cluster.engine, cluster.undo_log, entries)
+                for target in injection.targets:
+                    readiness.await_healthy(cluster, [target.box.service])
+                cluster.undo_log.check_noted()
 
 
 @click.command("promote")
 @click.option("--fence", is_flag=True, help="Kill a database that still accepts writes first.")
 @pass_output
 def promote_(output: Output, fence: bool) -> None:
-    """Be the operator: make the standby of the stage that is up the primary.
+    """Promote the standby database of the stage that is up.
 
-    Where a monitor decides who is the primary, it is asked to change them over, in order.
+    Where a monitor decides who is the primary, it is asked for a graceful switchover.
     """
-    engine = Engine()
-    replicated = [stage for stage in readiness.stages_up(engine) if stage.is_replicated]
+    engine = DockerEngine()
+    replicated = [Cluster(engine, stage, UndoLog()) for stage in readiness.stages_up(engine) if stage.is_replicated]
     if not replicated:
         raise UsageError("no stage with a standby database is up", "'lab up 4' starts one")
     with lifecycle.alone(engine, "lab promote"), signals.Deferred(lambda: output.say("promoting first, then the end")):
-        if replicated[0].failover == "automatic":
-            with Observer(engine, replicated[0]) as observer:
-                database.switchover(engine, replicated[0], output.say, observer)
+        if replicated[0].stage.failover == "automatic":
+            with replicated[0].observer() as observer:
+                replicated[0].switchover(observer, output.say)
         else:
-            database.promote(engine, UndoLedger(), replicated[0], fence, output.say)
+            replicated[0].promote(fence, output.say)
 
 
 @click.command()
 @pass_output
 def heal(output: Output) -> None:
     """Take back every fault, bring back every box, wait until the stage serves."""
-    engine = Engine()
+    engine = DockerEngine()
     with (
         lifecycle.alone(engine, "lab heal", despite_load=True),
         signals.Deferred(lambda: output.say("healing first, then the end")),
     ):
-        ledger = UndoLedger()
+        ledger = UndoLog()
         mended = heal_.heal(engine, ledger, output.say)
         ledger.settle()
-    output.say(f"healed: {mended} things mended, everything runs and answers" if mended else "nothing was broken")
+    output.say(f"healed: {mended} things restored, everything runs and answers" if mended else "nothing was broken")
 
 
 @click.command("repair")
 @click.argument("stage_name", metavar="STAGE")
-@click.option("--replace", "new", is_flag=True, help="New boxes with empty disks, where the data is elsewhere too.")
+@click.option("--fresh-disks", is_flag=True, help="New boxes with empty disks, where the data is elsewhere too.")
 @with_failover
 @pass_output
-def repair_(output: Output, stage_name: str, new: bool, failover: str | None) -> None:
+def repair_(output: Output, stage_name: str, fresh_disks: bool, failover: str | None) -> None:
     """On-call repair: bring back every box of a stage that is lost, until redundancy is restored.
 
     Boxes that run are left alone; what the network lost is for 'lab heal'. A disk whose content is nowhere else is never
     thrown away. 'lab run --repair' has the lab do the same by itself, in place of an orchestrator.
     """
     stage = stages.find(stage_name, failover)
-    engine = Engine()
+    engine = DockerEngine()
     if not engine.boxes(stage.number):
         raise UsageError(f"stage {stage.number} is not up", f"'lab up {stage.number}' starts it")
     with (
         lifecycle.alone(engine, f"lab repair {stage.number}"),
         signals.Deferred(lambda: output.say("repairing first, then the end")),
     ):
-        policy = RepairPolicy.REPLACE if new else RepairPolicy.RESTART
-        mended = repairs.by_hand(engine, UndoLedger(), stage, policy, output.say)
+        policy = RepairPolicy.REPLACE if fresh_disks else RepairPolicy.RESTART
+        mended = repairs.by_hand(Cluster(engine, stage, UndoLog()), policy, output.say)
     output.say(f"repaired: {mended} boxes, nothing is missing" if mended else "no box was lost")

@@ -8,16 +8,18 @@ import traceback
 import click
 
 from lab import signals
-from lab.cli.campaigns import compare, sweep
 from lab.cli.chaos import chaos, heal, promote_, repair_
+from lab.cli.compare import compare
 from lab.cli.diff import diff
-from lab.cli.monkey import monkey_
+from lab.cli.doctor import doctor
+from lab.cli.images import build, images
+from lab.cli.monkey import monkey
 from lab.cli.options import Output
 from lab.cli.report import report
 from lab.cli.run import run
 from lab.cli.selftest import selftest_
-from lab.cli.soak import soak_
-from lab.cli.stage import build, doctor, down, list_, status, up
+from lab.cli.spof import spof
+from lab.cli.stage import down, list_, status, up
 from lab.errors import (
     DISK_ERRORS,
     EXIT_BROKEN_PIPE,
@@ -31,7 +33,7 @@ from lab.errors import (
 )
 from lab.plaintext import clean, one_line, readable_streams
 from lab.report.console import close_output, consoles
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -40,7 +42,7 @@ from lab.store.undo_log import UndoLedger
 @click.version_option(package_name="redundancy-lab", prog_name="lab")
 @click.pass_context
 def cli(context: click.Context, quiet: bool, debug: bool) -> None:
-    """The Redundancy Lab: break a thing, and see what a user saw.
+    """The Redundancy Lab: break something, and see what users saw.
 
     STAGE is a number or a folder name below stages/. Try: lab up 3, then lab run 3 kill-web.
 
@@ -49,14 +51,14 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
     """
     context.obj = Output(*consoles(), quiet)
     if context.invoked_subcommand not in ("heal", "report", "list", "diff"):
-        _note_what_is_in_effect(context.obj, UndoLedger())
+        _note_what_is_in_effect(context.obj, UndoLog())
         if context.invoked_subcommand != "down" and not {"-h", "--help"} & set(sys.argv):
-            UndoLedger().check_understood()
+            UndoLog().check_understood()
 
 
 COMMANDS: tuple[click.Command, ...] = (
-    *(doctor, build, up, status, down, list_, diff),
-    *(run, soak_, monkey_, sweep, compare),
+    *(doctor, build, images, up, status, down, list_, diff),
+    *(run, spof, compare, monkey),
     *(chaos, promote_, heal, repair_),
     *(report, selftest_),
 )
@@ -64,7 +66,7 @@ for each in COMMANDS:
     cli.add_command(each)
 
 
-def _note_what_is_in_effect(output: Output, ledger: UndoLedger) -> None:
+def _note_what_is_in_effect(output: Output, ledger: UndoLog) -> None:
     notes = ledger.notes()
     said = [f"{line} was cut short (no power?): passed over" for line in notes.cut]
     said += [

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from lab.cluster import attach, lifecycle, preflight
+from lab.cluster.system import RunningSystem
 from lab.engine.compose import compose_config
-from lab.engine.engine import Engine
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import UsageError
 from lab.model.experiment import Experiment
 from lab.model.fault import Step
@@ -21,16 +22,16 @@ from lab.model.topology import Stage
 from lab.spec import kept, own_stack
 from lab.spec.experiments import lasting
 from lab.spec.located_yaml import place
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
-Ground = Callable[[Callable[[str], None]], AbstractContextManager[Engine]]
-"""Makes sure that what is measured runs (saying what it does), and yields the engine in which it does."""
+Ground = Callable[[Callable[[str], None]], AbstractContextManager[RunningSystem]]
+"""Makes sure that what is measured runs (saying what it does), and yields it."""
 NEEDED = "--compose compose.yaml --url http://SERVICE:PORT/path --kill SERVICE"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was asked for on the command line."""
+class OwnStackSpec:
+    """What the command line says of a project of one's own."""
 
     compose: Path
     project: str
@@ -57,7 +58,7 @@ def with_own_stack(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def gather(*arguments: Any, **given: Any) -> Any:
         names = ("compose", "project", "url", "contains", *(kind.value for kind in own_stack.HAPPENS))
-        return command(*arguments, own_stack=_asked({name: given.pop(name) for name in names}), **given)
+        return command(*arguments, own_stack=_spec_of({name: given.pop(name) for name in names}), **given)
 
     wrapped: Callable[..., Any] = gather
     for option in reversed(options):
@@ -65,7 +66,7 @@ def with_own_stack(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _asked(given: dict[str, str | None]) -> Asked | None:
+def _spec_of(given: dict[str, str | None]) -> OwnStackSpec | None:
     named = [name for name, value in given.items() if value is not None]
     if given["compose"] is None:
         if named:
@@ -74,7 +75,7 @@ def _asked(given: dict[str, str | None]) -> Asked | None:
     steps = tuple(Step(kind, target) for kind in own_stack.HAPPENS if (target := given[kind.value]) is not None)
     if len(steps) > 1:
         raise UsageError(f"{' and '.join(str(step) for step in steps)}: one fault a run", "service:NAME,NAME breaks two at once")
-    return Asked(Path(given["compose"]), given["project"] or "", given["url"] or "", given["contains"] or "", steps)
+    return OwnStackSpec(Path(given["compose"]), given["project"] or "", given["url"] or "", given["contains"] or "", steps)
 
 
 def check_alone(
@@ -91,34 +92,34 @@ def check_alone(
         raise UsageError("--web-ui needs a port on loopback, and with --compose none is published")
 
 
-def prepare(asked: Asked, fault_duration_s: float | None) -> tuple[Stage, Experiment, Ground]:
+def prepare(spec: OwnStackSpec, fault_duration_s: float | None) -> tuple[Stage, Experiment, Ground]:
     """The project as it runs, what is done to it, and how the internet box gets there. Nothing is changed by this.
 
     Raises UsageError or PreflightError.
     """
-    if not (kept.is_there(asked.compose) and asked.compose.is_file()):
-        raise UsageError(f"there is no file {place(asked.compose)}", f"lab run {NEEDED}")
-    project = own_stack.project_of(asked.compose, compose_config(asked.compose, asked.project))
-    settings = own_stack.read_settings(asked.compose.parent / own_stack.FILE_NAME, project)
-    page = own_stack.page_of(asked.url or settings.url, asked.contains or settings.contains)
-    for step in asked.steps:
+    if not (kept.is_there(spec.compose) and spec.compose.is_file()):
+        raise UsageError(f"there is no file {place(spec.compose)}", f"lab run {NEEDED}")
+    project = own_stack.project_of(spec.compose, compose_config(spec.compose, spec.project))
+    settings = own_stack.read_settings(spec.compose.parent / own_stack.FILE_NAME, project)
+    page = own_stack.page_of(spec.url or settings.url, spec.contains or settings.contains)
+    for step in spec.steps:
         own_stack.check_target(step.target, project, settings)
     # First: what a fault has left of the project is not what it is.
-    preflight.check_no_open_faults(UndoLedger())
-    engine = Engine().visiting(project.name, settings.roles_of)
-    boxes = attach.boxes_of(engine, project, is_named=bool(asked.project))
-    for step in asked.steps:
+    preflight.check_no_open_faults(UndoLog())
+    engine = DockerEngine().visiting(project.name, settings.roles_of)
+    boxes = attach.boxes_of(engine, project, is_named=bool(spec.project))
+    for step in spec.steps:
         own_stack.check_runs(step.target, project, boxes)
     network = attach.network_of(engine, project, page, boxes, settings.network)
     stage = own_stack.stage_of(project, page, boxes)
 
     @contextmanager
-    def ground(say: Callable[[str], None]) -> Iterator[Engine]:
+    def ground(say: Callable[[str], None]) -> Iterator[RunningSystem]:
         say(f"visiting the network {network} of {project.name}; nothing of it is started or changed but what you named")
         with (
-            lifecycle.alone_on_engine(engine, f"lab run --compose {asked.compose}"),
-            attach.visiting(engine, stage, network, say),
+            lifecycle.alone_on_engine(engine, f"lab run --compose {spec.compose}"),
+            attach.attached(attach.ForeignProject(engine, stage, UndoLog()), network, say) as project_,
         ):
-            yield engine
+            yield project_
 
-    return stage, lasting(own_stack.experiment_of(asked.steps[0] if asked.steps else None, settings), fault_duration_s), ground
+    return stage, lasting(own_stack.experiment_of(spec.steps[0] if spec.steps else None, settings), fault_duration_s), ground

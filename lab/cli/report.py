@@ -50,7 +50,7 @@ class Shown:
 @_with_reports
 @pass_output
 def report(output: Output, /, run_name: str, as_json: bool, verbose: bool, model: bool, **asked: str | None) -> None:
-    """Show a run or a comparison again, computed anew from what is kept of it; needs no Docker.
+    """Show a run or a comparison again, computed from its journal; needs no Docker.
 
     RUN is a folder, a path below results/ (3-load-balancer/kill-web/latest), or latest. Without an option it is shown
     here; with one or more, it is written to these files (- is standard output).

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from random import SystemRandom
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import click
@@ -18,6 +17,8 @@ from lab.cli.options import (
     TRIALS_MAX,
     Duration,
     Output,
+    chosen_seed,
+    gathered,
     json_option,
     model_option,
     pass_output,
@@ -25,25 +26,53 @@ from lab.cli.options import (
     verbose_option,
     with_failover,
 )
-from lab.cli.own_stack import Asked, Ground, check_alone, prepare, with_own_stack
+from lab.cli.own_stack import Ground, OwnStackSpec, check_alone, prepare, with_own_stack
 from lab.cluster import lifecycle, preflight
-from lab.engine.engine import Engine
+from lab.cluster.cluster import Cluster
+from lab.cluster.system import RunningSystem
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import (
     UsageError,
 )
 from lab.faults.repair import STAND_IN
 from lab.model.experiment import RATE_MAX_PER_S, Experiment, LoadPlan, Overload, RepairPolicy
 from lab.model.fault import FaultParameters, Step
+from lab.model.result import RunResult
 from lab.model.topology import Stage
 from lab.plaintext import one_line
 from lab.report import terminal
 from lab.report.progress import ConsoleProgress, NoProgress
 from lab.spec import experiments, stages
 from lab.store import lock
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial import capacity
 from lab.trial.runner import RunConfig, info_of, trial_seed
 from lab.trial.runner import run as run_experiment
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `lab run` may be given, beside what is run."""
+
+    trials: int
+    rate: float
+    duration: float | None
+    """Seconds from the last fault until the lab heals it; None: as the experiment says."""
+    repair: str | None
+    repair_delay: float | None
+    seed: int | None
+    web_ui: bool
+    dry_run: bool
+    as_json: bool
+    verbose: bool
+    model: bool
+    failover: str | None
+
+    def applied_to(self, experiment: Experiment) -> Experiment:
+        """The experiment with the duration and the repair of the command line. Raises UsageError."""
+        return experiments.repairing(experiments.lasting(experiment, self.duration), self.repair, self.repair_delay)
 
 
 @click.command()
@@ -51,131 +80,145 @@ from lab.trial.runner import run as run_experiment
 @click.argument("experiment_name", metavar="EXPERIMENT]", required=False)
 @click.option("--trials", type=click.IntRange(1, TRIALS_MAX), default=1, show_default=True, help="How often.")
 @click.option("--rate", type=click.FloatRange(1, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second.")
-@click.option("--observe", type=Duration(), help="How long to watch before healing, instead of what the experiment says.")
+@click.option(
+    "--duration", type=Duration(), help="How long the fault lasts before it is healed. Default: what the experiment says."
+)
 @click.option(
     "--repair",
     type=click.Choice([policy.value for policy in RepairPolicy]),
-    help="What brings lost boxes back: nothing, the same box, or a new one with an empty disk. Default: what the experiment says.",
+    help="Lost boxes: none stays down, restart starts them again, replace creates new ones with empty disks. Default: what the experiment says.",
 )
-@click.option("--repair-after", type=Duration(), help="From the proof that a box is lost until its repair begins.")
+@click.option("--repair-delay", type=Duration(), help="From the proof that a box is lost until its repair begins.")
 @seed_option
 @click.option("--web-ui", is_flag=True, help="Show Locust's own page on loopback while it runs.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, and do nothing.")
 @json_option
 @verbose_option
 @model_option
 @with_failover
 @with_own_stack
 @pass_output
+@gathered(RunOptions, "options")
 def run(
     output: Output,
     /,
     stage_name: str | None,
     experiment_name: str | None,
-    trials: int,
-    rate: float,
-    observe: float | None,
-    repair: str | None,
-    repair_after: float | None,
-    seed: int | None,
-    web_ui: bool,
-    dry_run: bool,
-    as_json: bool,
-    verbose: bool,
-    model: bool,
-    failover: str | None,
-    own_stack: Asked | None,
+    own_stack: OwnStackSpec | None,
+    options: RunOptions,
 ) -> None:
-    """Run an experiment on a stage: break something, and show what a user saw.
+    """Run an experiment on a stage: break something, and show what users saw.
 
-    EXPERIMENT is a name ('lab list' shows them) or a path to a YAML file. The stage is started if need be.
+    EXPERIMENT is a name ('lab list' shows them) or a path to a YAML file. The stage is started if it is not up.
 
     With --compose instead, a Compose project of your own that runs: users read the --url, and --kill, --pause, --stop or
     --disconnect names what fails. docs/own-stack.md says more.
     """
-
-    def as_asked(experiment: Experiment) -> Experiment:
-        return experiments.repairing(experiments.lasting(experiment, observe), repair, repair_after)
-
     if own_stack:
-        check_alone(stage_name, experiment_name, failover, repair, web_ui)
-        stage, experiment, ground = prepare(own_stack, observe)
+        check_alone(stage_name, experiment_name, options.failover, options.repair, options.web_ui)
+        stage, experiment, ground = prepare(own_stack, options.duration)
     else:
-        stage, experiment, ground = _of_the_lab(stage_name, experiment_name, failover, as_asked)
+        stage, experiment, ground = _of_the_lab(stage_name, experiment_name, options)
     for each in experiments.unseen(experiment):
         output.say(f"note: {each}: it may stay undecided")
-    seed = SystemRandom().randrange(2**31) if seed is None else seed
-    plan = LoadPlan(rate_per_s=rate, write_share=0.0) if own_stack else LoadPlan(rate_per_s=rate)
-    order = RunConfig(stage, experiment, plan, seed, trials, web_ui)
-    if dry_run:
-        _show_plan(output, order, as_json)
+    plan = LoadPlan(rate_per_s=options.rate, write_share=0.0) if own_stack else LoadPlan(rate_per_s=options.rate)
+    config = RunConfig(stage, experiment, plan, chosen_seed(options.seed), options.trials, options.web_ui)
+    if options.dry_run:
+        _show_plan(output, config, options.as_json)
         return
-    ledger = UndoLedger()
-    with lock.exclusive(f"lab run {stage.number or stage.place} {experiment.name}"):
-        preflight.check_no_open_faults(ledger)
-        with ground(output.say) as engine:
-            if web_ui:
-                output.say(f"Locust's page while it runs: {preflight.locust_page()}")
-            if experiment.overload:
-                order = _overloading(engine, ledger, order, experiment.overload, output.say)
-            silent = as_json or output.quiet
-            if silent:
-                result = run_experiment(engine, ledger, order, info_of(order), NoProgress())
-            else:
-                with ConsoleProgress(output.messages, trials, order.plan.deadline_s) as progress:
-                    result = run_experiment(engine, ledger, order, info_of(order), progress)
-    if as_json:
+    result = _measure(output, config, ground, options.as_json)
+    if options.as_json:
         output.document(run_document.as_document(result))
     else:
         assert result.folder is not None
-        terminal.show_run(output.data, result, run_document.rebuild(result.folder)[1], verbose, model)
+        records = run_document.rebuild(result.folder)[1]
+        terminal.show_run(output.data, result, records, options.verbose, options.model)
     sys.exit(EXIT_OF_VERDICT[result.verdict])
 
 
-def _of_the_lab(
-    stage_name: str | None, experiment_name: str | None, failover: str | None, as_asked: Callable[[Experiment], Experiment]
-) -> tuple[Stage, Experiment, Ground]:
+def _measure(output: Output, config: RunConfig, ground: Ground, as_json: bool) -> RunResult:
+    """Run it, where nothing else of the lab runs. Raises LabError."""
+    experiment = config.experiment
+    with lock.exclusive(f"lab run {config.stage.number or config.stage.place} {experiment.name}"):
+        preflight.check_no_open_faults(UndoLog())
+        with ground(output.say) as system:
+            if config.web_ui:
+                output.say(f"Locust's page while it runs: {preflight.locust_page()}")
+            if experiment.overload:
+                config = _overloading(system, config, experiment.overload, output.say)
+            if as_json or output.quiet:
+                return run_experiment(system, config, info_of(config), NoProgress())
+            with ConsoleProgress(output.messages, config.trials, config.plan.deadline_s) as progress:
+                return run_experiment(system, config, info_of(config), progress)
+
+
+def _of_the_lab(stage_name: str | None, experiment_name: str | None, options: RunOptions) -> tuple[Stage, Experiment, Ground]:
     """The stage and the experiment of these names, and how the stage is started. Raises UsageError."""
     if not stage_name or not experiment_name:
         raise UsageError(
             "which experiment, on which stage?", "lab run 3 kill-web ('lab list' shows all); of your own: lab run --compose FILE"
         )
-    stage = stages.find(stage_name, failover)
-    experiment = as_asked(experiments.find(experiment_name))
+    stage = stages.find(stage_name, options.failover)
+    experiment = options.applied_to(experiments.find(experiment_name))
     experiments.check_targets(experiment, stage)
 
     @contextmanager
-    def ground(say: Callable[[str], None]) -> Iterator[Engine]:
-        engine = Engine()
+    def ground(say: Say) -> Iterator[RunningSystem]:
+        engine = DockerEngine()
         with lifecycle.alone_on_engine(engine, f"lab run {stage.number} {experiment.name}"):
-            lifecycle.ensure_up(engine, stage, say)
-            yield engine
+            cluster = Cluster(engine, stage, UndoLog())
+            lifecycle.ensure_up(cluster, say)
+            yield cluster
 
     return stage, experiment, ground
 
 
-def _overloading(engine: Engine, ledger: UndoLedger, order: RunConfig, wanted: Overload, say: Callable[[str], None]) -> RunConfig:
-    """The order at the rate that an overload asks for, once it is known what one web box carries."""
+def _overloading(system: RunningSystem, config: RunConfig, wanted: Overload, say: Say) -> RunConfig:
+    """The same at the rate that an overload asks for, once it is known what one web box can carry."""
     with signals.Deferred(lambda: say("interrupted: putting everything back first")) as interrupts:
-        capacity_per_s = capacity.measure(engine, ledger, order.stage, wanted, say, interrupts.open)
+        capacity_per_s = capacity.measure(system, wanted, say, interrupts.open)
     rate_per_s = round(wanted.rate_ratio * capacity_per_s, 1)
     say(
-        f"one web box carries {capacity_per_s:.0f} requests a second; the load is {wanted.rate_ratio:g} times that, {rate_per_s:g}"
+        f"one web box can carry {capacity_per_s:.0f} requests a second; the load is {wanted.rate_ratio:g} times that, {rate_per_s:g}"
     )
-    return replace(order, plan=LoadPlan(rate_per_s=rate_per_s), capacity_per_s=capacity_per_s)
+    return replace(config, plan=LoadPlan(rate_per_s=rate_per_s), capacity_per_s=capacity_per_s)
 
 
-def _show_plan(output: Output, order: RunConfig, as_json: bool) -> None:
-    experiment = order.experiment
-    plan = {
-        "stage": order.stage.number or None,
-        "stage_folder": order.stage.folder,
-        "url": order.stage.page.url if order.stage.page else None,
-        "failover": order.stage.failover,
+def _show_plan(output: Output, config: RunConfig, as_json: bool) -> None:
+    if as_json:
+        output.document(_plan_document(config))
+        return
+    experiment = config.experiment
+    for line in (
+        f"{config.stage.place}, {experiment.name}: {experiment.question}",
+        f"{config.trials} trials at {config.plan.rate_per_s:g} requests a second, seed {config.seed}",
+        f"each: {experiment.baseline_s:g} s as it is; {_steps_text(experiment)}; watch {experiment.fault_duration_s:g} s; heal; "
+        f"{experiment.cooldown_s:g} s more",
+        "expected: " + "; ".join(map(str, experiment.expectations)),
+    ):
+        output.data.print(one_line(line), highlight=False)
+
+
+def _steps_text(experiment: Experiment) -> str:
+    """What is broken, and who acts."""
+    acts = [str(step) for step in experiment.faults]
+    if experiment.operator:
+        acts.append(f"after {experiment.operator.delay_s:g} s an operator's {experiment.operator.action}")
+    steps = ", then ".join(acts) or "break nothing"
+    return f"{steps}; repair: {experiment.repair}, by {STAND_IN}" if experiment.repair.acts else steps
+
+
+def _plan_document(config: RunConfig) -> dict[str, Any]:
+    experiment, stage = config.experiment, config.stage
+    return {
+        "stage": stage.number or None,
+        "stage_folder": stage.folder,
+        "url": stage.page.url if stage.page else None,
+        "failover": stage.failover,
         "experiment": experiment.name,
-        "seed": order.seed,
-        "rate_per_s": order.plan.rate_per_s,
-        "trials": [{"number": number, "seed": trial_seed(order.seed, number)} for number in range(1, order.trials + 1)],
+        "seed": config.seed,
+        "rate_per_s": config.plan.rate_per_s,
+        "trials": [{"number": number, "seed": trial_seed(config.seed, number)} for number in range(1, config.trials + 1)],
         "steps": [_step_document(step) for step in experiment.faults],
         "operator": asdict(experiment.operator) if experiment.operator else None,
         "repair": {"policy": experiment.repair.policy.value, "delay_s": experiment.repair.delay_s},
@@ -185,22 +228,6 @@ def _show_plan(output: Output, order: RunConfig, as_json: bool) -> None:
         "cooldown_s": experiment.cooldown_s,
         "expectations": [asdict(expectation) for expectation in experiment.expectations],
     }
-    if as_json:
-        output.document(plan)
-        return
-    output.data.print(one_line(f"{order.stage.place}, {experiment.name}: {experiment.question}"), highlight=False)
-    output.data.print(f"{order.trials} trials at {order.plan.rate_per_s:g} requests a second, seed {order.seed}", highlight=False)
-    acts = [str(step) for step in experiment.faults]
-    if experiment.operator:
-        acts.append(f"after {experiment.operator.delay_s:g} s an operator's {experiment.operator.action}")
-    steps = ", then ".join(acts) or "break nothing"
-    if experiment.repair.acts:
-        steps += f"; repair: {experiment.repair}, by {STAND_IN}"
-    output.data.print(
-        f"each: {experiment.baseline_s:g} s as it is; {steps}; watch {experiment.fault_duration_s:g} s; heal; {experiment.cooldown_s:g} s more",
-        highlight=False,
-    )
-    output.data.print("expected: " + "; ".join(map(str, experiment.expectations)), highlight=False)
 
 
 def _step_document(step: Step) -> dict[str, Any]:

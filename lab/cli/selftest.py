@@ -10,12 +10,14 @@ from rich.table import Table
 
 from lab.cli.options import Output, json_option, pass_output, seed_option
 from lab.cluster import images, lifecycle
-from lab.engine.engine import Engine
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import (
     InconclusiveError,
 )
 from lab.load import calibration
 from lab.model.experiment import RATE_MAX_PER_S
+
+IMAGES = ("base", "internet")
 
 
 @click.command("selftest")
@@ -36,10 +38,10 @@ from lab.model.experiment import RATE_MAX_PER_S
 @pass_output
 def selftest_(output: Output, rates: tuple[float, ...], repeats: int, seed: int | None, as_json: bool) -> None:
     """Measure outages of known length, and say how far off the lab is."""
-    engine = Engine()
+    engine = DockerEngine()
     seed = SystemRandom().randrange(2**31) if seed is None else seed
     with lifecycle.alone(engine, "lab selftest"):
-        images.build(engine, output.say)
+        images.build(engine, output.say, IMAGES)
         lines, closed_loop = calibration.run(engine, rates, repeats, seed, output.say)
     passed = all(line.passed for line in lines)
     if as_json:

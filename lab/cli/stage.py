@@ -1,21 +1,19 @@
-"""Commands of a stage: doctor, build, up, status, down, list."""
+"""Commands of a stage: up, status, down, list."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import click
-from rich.text import Text
 
 from lab.cli.options import Output, json_option, pass_output, with_failover
-from lab.cluster import images, lifecycle, preflight, readiness
+from lab.cluster import lifecycle, preflight, readiness
+from lab.cluster.cluster import Cluster
+from lab.engine.docker_engine import DockerEngine
 from lab.engine.engine import Engine
 from lab.errors import (
     LabError,
-    PreflightError,
     UsageError,
 )
 from lab.faults import heal as heal_
@@ -25,92 +23,23 @@ from lab.probe import bgp, roles
 from lab.probe import status as status_
 from lab.report import topology_map as map_
 from lab.spec import experiments, stages
-from lab.store.undo_log import UndoLedger
-
-# Setting up
-
-
-@click.command()
-@json_option
-@pass_output
-def doctor(output: Output, as_json: bool) -> None:
-    """Say whether this machine is ready, and what is missing."""
-    checks = list(_diagnose())
-    if as_json:
-        output.document([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
-    else:
-        for name, ok, detail in checks:
-            output.data.print(
-                Text.assemble(("ok   ", "green") if ok else ("FAIL ", "red"), f"{name:<8} {detail}"), soft_wrap=True
-            )
-    if not all(ok for _, ok, _ in checks):
-        raise PreflightError("this machine is not ready", "'make setup' installs what is missing on Debian and Ubuntu")
-
-
-def _diagnose() -> Iterable[tuple[str, bool, str]]:
-    yield "python", sys.version_info >= (3, 11), sys.version.split()[0]
-    try:
-        engine = Engine()
-    except PreflightError as error:
-        yield "engine", False, error.message
-        return
-    info = engine.info()
-    yield "engine", True, f"Docker {info.version} on {info.system}, {info.processors} processors"
-    yield _check("compose", f"Compose {info.compose_version}, buildx", lambda: preflight.check_tools(info))
-    available = preflight.available_memory_mib(info)
-    largest = max(stages.all_stages(), key=lambda stage: stage.memory_mib)
-    yield _check(
-        "memory",
-        f"{available} MiB available, the largest stage takes {largest.memory_mib}",
-        lambda: preflight.check_memory(largest, available),
-    )
-    if not engine.boxes():
-        for variable in preflight.PORTS:
-            yield _check("port", f"{variable} is free", lambda variable=variable: preflight.check_port(variable))  # type: ignore[misc]
-    missing = images.outdated(engine)
-    yield (
-        "images",
-        True,
-        f"to be built: {', '.join(missing)} ('lab build')" if missing else "all built from the files that are here",
-    )
-    yield _check("faults", "none in effect", lambda: preflight.check_no_open_faults(UndoLedger()))
-
-
-def _check(name: str, good: str, look: Callable[[], None]) -> tuple[str, bool, str]:
-    try:
-        look()
-    except LabError as error:
-        return name, False, f"{error.message} ({error.hint})"
-    return name, True, good
-
-
-@click.command()
-@click.option("--all", "everything", is_flag=True, help="Also what is up to date.")
-@pass_output
-def build(output: Output, everything: bool) -> None:
-    """Build the images that are missing or older than their files."""
-    engine = Engine()
-    preflight.check_tools(engine.info())
-    with lifecycle.alone(engine, "lab build"):
-        built = images.build(engine, output.say, everything)
-    output.say(f"built {', '.join(built)}" if built else "every image is up to date")
+from lab.store.undo_log import UndoLog
 
 
 @click.command()
 @click.argument("stage_name", metavar="STAGE")
-@click.option("--replace", is_flag=True, help="Take another stage down first.")
+@click.option("--stop-others", is_flag=True, help="Remove any other stage that is up first.")
 @with_failover
 @pass_output
-def up(output: Output, stage_name: str, replace: bool, failover: str | None) -> None:
+def up(output: Output, stage_name: str, stop_others: bool, failover: str | None) -> None:
     """Start a stage and wait until it serves."""
     stage = stages.find(stage_name, failover)
-    engine = Engine()
+    engine = DockerEngine()
     with lifecycle.alone(engine, f"lab up {stage.number}"):
-        if replace:
-            lifecycle.take_down(
-                engine, [other for other in readiness.stages_up(engine) if other.project != stage.project], output.say
-            )
-        lifecycle.ensure_up(engine, stage, output.say)
+        if stop_others:
+            others = [other for other in readiness.stages_up(engine) if other.project != stage.project]
+            lifecycle.take_down([Cluster(engine, other, UndoLog()) for other in others], output.say)
+        lifecycle.ensure_up(Cluster(engine, stage, UndoLog()), output.say)
     output.say(f"stage {stage.number} serves at {preflight.front_door()}; next: lab run {_first_experiment(stage)}")
 
 
@@ -130,11 +59,11 @@ def status(output: Output, stage_name: str | None, as_json: bool) -> None:
     """Show a map of the stage that is up: every box where it stands, how it is, and the role that it plays now.
 
     A block for each region and for each zone, where a stage has them. Of a standby database it says how far it is
-    behind, of a balancer whether users come to it, and below, how many more failures each tier survives. Nobody is
-    waited for: who does not answer in half a second is shown as not answering.
+    behind, of a balancer whether users come to it, and below, how many more failures each tier survives. It waits
+    for nothing: a box that does not answer in half a second is shown as not answering.
     """
     number = stages.find(stage_name).number if stage_name else None
-    engine = Engine()
+    engine = DockerEngine()
     boxes = [box for box in engine.boxes(number) if box.stage]
     charts, strays = _charts(engine, boxes)
     if as_json:
@@ -157,16 +86,19 @@ def _charts(engine: Engine, boxes: list[Box]) -> tuple[list[map_.Chart], list[Bo
     """A map of each stage that is up, and the boxes whose stage's file is gone."""
     known = {stage.project: stage for stage in stages.all_stages()}
     up_now = [known[project] for project in sorted({box.project for box in boxes} & set(known))]
-    charts = [_chart(engine, stage, [box for box in boxes if box.project == stage.project]) for stage in up_now]
+    charts = [
+        _chart(Cluster(engine, stage, UndoLog()), [box for box in boxes if box.project == stage.project]) for stage in up_now
+    ]
     return charts, [box for box in boxes if box.project not in known]
 
 
-def _chart(engine: Engine, stage: Stage, boxes: list[Box]) -> map_.Chart:
+def _chart(cluster: Cluster, boxes: list[Box]) -> map_.Chart:
+    stage = cluster.stage
     with ThreadPoolExecutor(max_workers=2) as threads:
-        examined = threads.submit(status_.examined, engine, boxes)
-        heard = threads.submit(bgp.announcements, engine, stage)
+        examined = threads.submit(status_.examined, cluster, boxes)
+        heard = threads.submit(bgp.announcements, cluster)
         try:
-            seen = status_.cluster_status(engine, stage, boxes)
+            seen = status_.cluster_status(cluster, boxes)
         except LabError as error:
             return map_.Chart(stage, tuple(examined.result()), None, error.message, heard.result())
         live = tuple(roles.with_live_roles(examined.result(), stage, seen.view))
@@ -174,7 +106,7 @@ def _chart(engine: Engine, stage: Stage, boxes: list[Box]) -> map_.Chart:
 
 
 def _status_document(charts: list[map_.Chart], strays: list[Box]) -> dict[str, Any]:
-    faults = [{"fault": entry.fault, "box": entry.undo.service, "since": entry.since} for entry in UndoLedger().entries()]
+    faults = [{"fault": entry.fault, "box": entry.undo.service, "since": entry.since} for entry in UndoLog().entries()]
     rows = [map_.box_document(box, chart) for chart in charts for box in chart.boxes]
     return {
         "stages": [map_.as_document(chart) for chart in charts],
@@ -193,23 +125,22 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
     if not stage_name and not everything:
         raise UsageError("which stage?", "'lab down 3', or 'lab down --all'")
     chosen = _chosen(stages.find(stage_name, failover), failover) if stage_name else []
-    engine = Engine()
+    engine = DockerEngine()
     # What is left behind, a load too, is what --all is for.
     with lifecycle.alone(engine, "lab down", despite_load=everything):
         # With --all also what is up and was made from files that are here; the rest goes by its labels below.
         known = {stage.project for stage in stages.all_stages()}
         up_now = {box.project for box in engine.boxes()} & known if everything else set()
         try:
-            lifecycle.take_down(
-                engine, [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)], output.say
-            )
+            to_remove = [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)]
+            lifecycle.take_down([Cluster(engine, stage, UndoLog()) for stage in to_remove], output.say)
         finally:
             if everything:
-                _remove_all(engine, UndoLedger())
+                _remove_all(engine, UndoLog())
     output.say("no container, network or volume of the lab is left" if everything else f"stage {chosen[0].number} is gone")
 
 
-def _remove_all(engine: Engine, ledger: UndoLedger) -> None:
+def _remove_all(engine: Engine, ledger: UndoLog) -> None:
     """Remove whatever has the lab's labels, and forget what was broken in it. Raises HealError, LabError."""
     # What is gone is no longer broken; what is not the lab's stays, and is not left broken.
     heal_.undo_all(engine, ledger, [entry for entry in ledger.entries() if entry.undo.project])

@@ -1,22 +1,134 @@
-"""A visit to a Compose project that is not the lab's: found as it runs, the internet box put into its network and taken out again."""
+"""A Compose project that is not the lab's: found as it runs, the internet box put into its network and taken out again."""
 
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import signals
 from lab.cluster import images, readiness
-from lab.engine.engine import Engine
+from lab.cluster.bare_stage import bare_stage
+from lab.cluster.conditions import machine
+from lab.engine.engine import Engine, ExecResult
 from lab.engine.scope import FILES_LABEL
-from lab.errors import PreflightError, UsageError
-from lab.model.topology import Box, Page, Stage
+from lab.errors import HealError, LabError, PreflightError, UsageError
+from lab.load.load import page_config
+from lab.model.fault import Undo
+from lab.model.history import Conditions, LogLine
+from lab.model.observation import ClusterStatus, ClusterView
+from lab.model.topology import FOREIGN, FOREIGN_FOLDER, Box, Page, Stage
+from lab.probe import roles
+from lab.probe.observer import Observer, ViewSource
+from lab.spec import conditions
 from lab.spec.own_stack import Project
+from lab.store.undo_log import UndoLog
 
 IMAGES = ("base", "internet")
+HINT = "'docker compose ps' and 'docker compose logs' say more; 'docker compose up -d' creates what is missing"
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ForeignProject:
+    """A Compose project that is not the lab's. Its boxes are broken and brought back, and nothing else is done to it."""
+
+    engine: Engine
+    """Sees this project and nothing else (`Engine.visiting`)."""
+    stage: Stage
+    """What was found of it."""
+    undo_log: UndoLog
+
+    measures_redundancy = False
+
+    @classmethod
+    def by_name(cls, engine: Engine, project: str, undo_log: UndoLog) -> ForeignProject:
+        """A project of which only the name is known: to take back what was broken in it. `engine` is any engine."""
+        view = engine.visiting(project)
+        return cls(view, bare_stage(FOREIGN, FOREIGN_FOLDER + project, project, view.boxes()), undo_log)
+
+    @property
+    def internet(self) -> Box:
+        """The lab's box in its network. Raises UsageError where the lab is not attached."""
+        return self.engine.internet_box(self.stage)
+
+    def boxes(self) -> list[Box]:
+        """Its boxes as they are now, in order of their names."""
+        return self.engine.boxes(FOREIGN)
+
+    def box(self, service: str) -> Box | None:
+        """The box of a service as it is now; None where there is none."""
+        return next((box for box in self.boxes() if box.service == service), None)
+
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30.0, user: str = "") -> ExecResult:
+        """Run a command in a box and wait for it; one that overruns has exit code 124."""
+        return self.engine.run_in(box, command, timeout_s, user)
+
+    def observer(self, redundancy: bool = False) -> Observer:
+        """An observer that only tells the time: what these boxes are is not known."""
+        return Observer(self)
+
+    def observe(self) -> ClusterView:
+        """Nothing is observed but users."""
+        return roles.standing_alone(self.stage)
+
+    def status(self) -> ClusterStatus:
+        """Nothing is asked of boxes that are not the lab's."""
+        return ClusterStatus(self.observe())
+
+    def live_boxes(self, view: ClusterView | None = None) -> list[Box]:
+        """Its boxes as they are now: no role moves that the lab knows."""
+        return self.boxes()
+
+    def log_lines(self, box: Box, since_s: float) -> list[LogLine]:
+        """What a box printed since an instant (wall-clock seconds); nothing where it keeps no log that can be read."""
+        try:
+            return self.engine.log_lines(box, since_s)
+        except LabError:
+            return []
+
+    def conditions(self) -> Conditions:
+        """The machine; nothing is known of the rest. Raises LabError where no engine answers."""
+        return conditions.of(None, machine(self.engine))
+
+    def serves(self) -> bool:
+        """Whether the page is answered as it should be now."""
+        return _read_page(self).exit_code == 0
+
+    def struck(self, undo: Undo) -> Box | None:
+        """The box that a fault hit; None where it is gone: one that its owner created since is not touched."""
+        return next((box for box in self.boxes() if (box.service, box.id) == (undo.service, undo.box_id)), None)
+
+    def undo_of(self, undo: Undo, box: Box) -> Undo:
+        """An undo with the project whose box it is."""
+        return replace(undo, project=box.project)
+
+    def start(self, box: Box) -> None:
+        """Start a box that is down. Raises LabError."""
+        self.engine.start(box)
+
+    def recreate(self, service: str, alone: bool = False) -> None:
+        """Refuse: what was not removed by the lab is not created by it. Raises UsageError."""
+        raise UsageError(f"{service} of {self.stage.place} is not the lab's to create", HINT)
+
+    def promote(self, fence: bool, say: Say) -> str:
+        """Refuse: nothing is known of its databases. Raises UsageError."""
+        raise UsageError(f"the databases of {self.stage.place} are not the lab's to promote")
+
+    def switchover(self, observer: ViewSource, say: Say, to: str = "") -> str:
+        """Refuse: nothing is known of its databases. Raises UsageError."""
+        raise UsageError(f"the databases of {self.stage.place} are not the lab's to change over")
+
+    def without_answer(self, detail: str) -> HealError:
+        """The error of a project that does not serve."""
+        return HealError(f"{self.stage.place} does not answer ({detail})", HINT)
+
+    def without_boxes(self, services: str) -> HealError:
+        """The error of a project in which these services have no box any more."""
+        return HealError(f"{services} has been removed, not by the lab", HINT)
 
 
 def boxes_of(engine: Engine, project: Project, is_named: bool) -> list[Box]:
@@ -33,7 +145,7 @@ def boxes_of(engine: Engine, project: Project, is_named: bool) -> list[Box]:
         if files and not is_named and project.file.resolve() not in [Path(each).resolve() for each in files]:
             raise UsageError(
                 f"{box.service} of the project {project.name} was started from {files[0]}, not from {project.file}",
-                f"is it the one that is meant? then say so: --project {project.name}",
+                f"if it is the one you mean, name it: --project {project.name}",
             )
     return boxes
 
@@ -59,7 +171,7 @@ def network_of(engine: Engine, project: Project, page: Page, boxes: Sequence[Box
     if len(found) > 1:
         names = [name for name, full in networks.items() if full in found]
         raise UsageError(
-            f"'{page.host}' is on {len(found)} networks; on which do its users stand?",
+            f"'{page.host}' is on {len(found)} networks; which one do its users come from?",
             f"say so in lab.yaml, with one of {', '.join(names or found)}: 'network: {(names or found)[0]}'",
         )
     return found[0]
@@ -70,7 +182,7 @@ def _reachable(boxes: Sequence[Box]) -> list[str]:
 
 
 def _reached_from(engine: Engine, host: str, boxes: Sequence[Box]) -> list[str]:
-    """The networks on which somebody has the name, or that have the address."""
+    """The networks on which a box has the name, or that have the address."""
     running = [box for box in boxes if box.status == "running"]
     with suppress(ValueError):
         address = ipaddress.ip_address(host)
@@ -81,31 +193,40 @@ def _reached_from(engine: Engine, host: str, boxes: Sequence[Box]) -> list[str]:
 
 
 @contextmanager
-def visiting(engine: Engine, stage: Stage, network: str, say: Say) -> Iterator[Engine]:
+def attached(project: ForeignProject, network: str, say: Say) -> Iterator[ForeignProject]:
     """The internet box in the project's network, for as long as the context lasts; the page answers when it begins.
 
     Raises PreflightError where the page does not answer. The box is removed whatever happens, an interrupt waits for that.
     """
-    images.build(engine, say, among=IMAGES)
-    engine.end_visits(stage.project)  # one that a killed controller has left
+    engine, name = project.engine, project.stage.project
+    images.build(engine, say, IMAGES)
+    engine.end_visits(name)  # one that a killed controller has left
     try:
         with signals.Deferred(lambda: say("one moment, please")):
-            engine.visit(stage.project, network)
-        check_answers(engine, stage)
-        yield engine
+            engine.visit(name, network)
+        check_answers(project)
+        yield project
     finally:
         with signals.Deferred(lambda: say("removing the internet box, please wait")):
-            engine.end_visits(stage.project)
+            engine.end_visits(name)
 
 
-def check_answers(engine: Engine, stage: Stage) -> None:
+def _read_page(project: ForeignProject) -> ExecResult:
+    """What comes of it when a user reads the page; exit code 0 for a good answer."""
+    page = project.stage.page
+    assert page is not None
+    question = {"address": project.stage.entry, "page": page_config(page)}
+    command = ["python", "-m", "client.page", json.dumps(question)]
+    return project.run_in(project.internet, command, timeout_s=readiness.ANSWER_TIMEOUT_S)
+
+
+def check_answers(project: ForeignProject) -> None:
     """Raise PreflightError, with what became of it, where the page is not answered as it should be."""
-    assert stage.page is not None
-    done = engine.run_in(engine.internet_box(stage), readiness.question(stage), timeout_s=readiness.ANSWER_TIMEOUT_S)
-    if done.exit_code:
-        said = (done.output.strip().splitlines() or ["no answer"])[-1]
-        text = f" with '{stage.page.contains}' in it" if stage.page.contains else ""
+    done, page = _read_page(project), project.stage.page
+    if done.exit_code and page:
+        reason = (done.output.strip().splitlines() or ["no answer"])[-1]
+        text = f" with '{page.contains}' in it" if page.contains else ""
         raise PreflightError(
-            f"{stage.page.url} does not answer as it should: {said}",
+            f"{page.url} does not answer as it should: {reason}",
             f"a good answer is 2xx{text}, from inside the project's network, at the port that the service itself has there",
         )

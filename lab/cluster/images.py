@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
+from time import monotonic
 
-from lab.engine.compose import ca_bundle
-from lab.engine.engine import Engine
+from lab.cluster.live import live_line
+from lab.engine import image_tools
+from lab.engine.engine import HELPER_IMAGE, IMAGE_PREFIX, Engine
+from lab.engine.image_tools import ImageBuild
+from lab.errors import PreflightError, UsageError, shown
 from lab.model.topology import Stage
+from lab.spec.located_yaml import place
 from lab.spec.stages import ROOT
 
 # In order: the later ones start from earlier ones. For each, the folders that it is built from.
@@ -44,13 +51,25 @@ def _files(name: str) -> Iterator[Path]:
                 yield file
 
 
+def bases_of(name: str) -> set[str]:
+    """An image and those that it is built on."""
+    return {folder.removeprefix("compose/") for folder in SOURCES[name] if folder.startswith("compose/")}
+
+
+def needed_by(*stages: Stage) -> tuple[str, ...]:
+    """The images that the files of these stages name, those that they are built on, and the helper's; in the order of building."""
+    named = {spec.image.removeprefix(IMAGE_PREFIX) for stage in stages for spec in stage.services} & set(SOURCES)
+    every = set().union(*(bases_of(name) for name in {*named, HELPER_IMAGE}))
+    return tuple(name for name in SOURCES if name in every)
+
+
 def fingerprint(stage: Stage) -> str:
-    """A digest over a stage's file, what it was asked to be, and the sources of all images: what a running stage was made from."""
+    """A digest over a stage's file, what it was asked to be, and the sources of its images: what a running stage was made from."""
     parts = [
         stage.file.read_bytes(),
         stage.durability.encode(),
         " ".join(stage.left_out).encode(),
-        *(source_digest(name).encode() for name in SOURCES),
+        *(source_digest(name).encode() for name in needed_by(stage)),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
@@ -61,13 +80,113 @@ def outdated(engine: Engine, among: Collection[str] = tuple(SOURCES)) -> list[st
 
 
 def build(
-    engine: Engine, say: Callable[[str], None], everything: bool = False, among: Collection[str] = tuple(SOURCES)
+    engine: Engine, say: Callable[[str], None], among: Collection[str] = tuple(SOURCES), everything: bool = False
 ) -> list[str]:
-    """Build what is missing or outdated among these (or everything); returns what was built. Raises LabError."""
-    names = list(SOURCES) if everything else outdated(engine, among)
-    if names:
-        engine.ensure_base_image()
-    for number, name in enumerate(names, 1):
-        say(f"building image {name} ({number} of {len(names)})")
-        engine.build_image(name, source_digest(name), ca_bundle())
+    """Build what is missing or outdated among these (or all of them); returns what was built. Raises LabError."""
+    names = [name for name in SOURCES if name in among] if everything else outdated(engine, among)
+    if not names:
+        return []
+    engine.ensure_base_image()
+    since, under_way = monotonic(), Builds(names)
+    say(f"building {_count(names)}: {', '.join(names)}")
+    with live_line(say, under_way.line):
+        under_way.finish()
+    say(f"built {_count(names)} in {monotonic() - since:.0f} s")
     return names
+
+
+# Rooms without a network
+
+
+def save(engine: Engine, file: Path, say: Callable[[str], None], among: Collection[str]) -> list[str]:
+    """Write these images to a file; returns their names. Raises PreflightError where one is not up to date, DiskError."""
+    if missing := outdated(engine, among):
+        raise PreflightError(f"not built, or older than their files: {', '.join(missing)}", "'lab build' builds them")
+    names, written, since = [name for name in SOURCES if name in among], [0], monotonic()
+    line = partial(_saving, names, written, since)
+    with live_line(say, line):
+        image_tools.save(names, file, partial(written.__setitem__, 0))
+    return names
+
+
+def _saving(names: Collection[str], written: list[int], since: float) -> str:
+    return f"  saving {_count(names)}: {written[0] / 2**20:.0f} MiB, {monotonic() - since:.0f} s"
+
+
+def load(engine: Engine, file: Path, say: Callable[[str], None], among: Collection[str]) -> list[str]:
+    """Load the images of a file; returns their names. Nothing is loaded that is not of the lab, or of other files than those here.
+
+    Raises UsageError for a file that is none or has not all of `among`, PreflightError where they were built from other files.
+    """
+    if not file.is_file():
+        raise UsageError(f"there is no file {place(file)}", "'lab images save FILE' writes one")
+    since = monotonic()
+    with live_line(say, lambda: f"  loading, {monotonic() - since:.0f} s"):
+        found = image_tools.sources_in(file)
+        _check_found(file, found, among)
+        image_tools.load(file)
+    if missing := outdated(engine, among):
+        raise PreflightError(f"{place(file)} was loaded, and still not here: {', '.join(missing)}", "see 'docker image ls'")
+    return [name for name in SOURCES if name in found]
+
+
+def _check_found(file: Path, found: Mapping[str, str], among: Collection[str]) -> None:
+    if strange := sorted(set(found) - set(SOURCES)):
+        raise UsageError(f"{place(file)} has images that are not the lab's: {shown(', '.join(strange))}", "nothing was loaded")
+    if absent := [name for name in SOURCES if name in among and name not in found]:
+        raise UsageError(f"{place(file)} has no image {', '.join(absent)}", "save without --stage, or load with --stage")
+    if other := [name for name, source in found.items() if source != source_digest(name)]:
+        raise PreflightError(
+            f"{place(file)} was built from other files than those here: {', '.join(other)}",
+            "the same checkout on both machines; then save again",
+        )
+
+
+def _count(names: Collection[str]) -> str:
+    return f"{len(names)} images" if len(names) > 1 else "1 image"
+
+
+class Builds:
+    """Images that are being built: at most two at once, each after those that it is built on."""
+
+    AT_ONCE = 2
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._waiting = list(names)
+        self._total = len(names)
+        self._built = 0
+        self._steps: dict[str, str] = {}
+        """Of each that is being built, the step that it is at."""
+        self._since = monotonic()
+
+    def line(self) -> str:
+        """How far it is, in a line."""
+        steps = " · ".join(f"{name} {step}" for name, step in list(self._steps.items()))
+        return f"  {self._built} of {self._total} built, {monotonic() - self._since:.0f} s  {steps}"
+
+    def finish(self) -> None:
+        """Build all. A failure or an interrupt ends those that are under way. Raises the first LabError."""
+        running: dict[Future[None], tuple[str, ImageBuild]] = {}
+        with ThreadPoolExecutor(self.AT_ONCE) as threads:
+            try:
+                while self._waiting or running:
+                    for name in self._ready()[: self.AT_ONCE - len(running)]:
+                        build = ImageBuild(name, source_digest(name))
+                        running[self._begin(threads, name, build)] = (name, build)
+                    for each in wait(running, return_when=FIRST_COMPLETED).done:
+                        each.result()
+                        del self._steps[running.pop(each)[0]]
+                        self._built += 1
+            except BaseException:
+                for _, build in running.values():
+                    build.end()
+                raise
+
+    def _ready(self) -> list[str]:
+        """Those that are built on nothing that is still to be built."""
+        return [name for name in self._waiting if not (bases_of(name) - {name}) & {*self._waiting, *self._steps}]
+
+    def _begin(self, threads: ThreadPoolExecutor, name: str, build: ImageBuild) -> Future[None]:
+        self._waiting.remove(name)
+        self._steps[name] = ""
+        return threads.submit(build.run, partial(self._steps.__setitem__, name))

@@ -13,7 +13,7 @@ from lab.engine.engine import Engine, EngineInfo
 from lab.errors import PreflightError
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.process import wait_until
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 FRONT_DOOR_PORT = 8080
 LOCUST_UI_PORT = 8089
@@ -74,7 +74,7 @@ def check_other_stages(boxes: Sequence[Box], stage: Stage) -> None:
         names = ", ".join(map(str, others)) if others != [stage.number] else f"{stage.number}, from its other file,"
         raise PreflightError(
             f"stage {names} is up, and stages share their addresses",
-            f"'lab down {others[0]}' first, or 'lab up' with --replace",
+            f"'lab down {others[0]}' first, or 'lab up' with --stop-others",
         )
 
 
@@ -126,7 +126,7 @@ def check_no_other_load(engine: Engine) -> None:
         if not wait_until(partial(_is_idle, engine, box), LOAD_ENDS_S):
             raise PreflightError(
                 "a load is running on this engine that is not of this command",
-                "is somebody else using it? wait for the end; 'lab heal' ends a load that was left behind",
+                "does another user measure on it? wait for the end; 'lab heal' ends a load that was left behind",
             )
 
 
@@ -135,7 +135,7 @@ def _is_idle(engine: Engine, box: Box) -> bool:
     return found.exit_code != 0 or not found.output.strip()
 
 
-def check_no_open_faults(ledger: UndoLedger) -> None:
+def check_no_open_faults(ledger: UndoLog) -> None:
     """Raise PreflightError when a fault of an earlier command is still in effect, or may be."""
     ledger.check_understood()
     entries = ledger.entries()

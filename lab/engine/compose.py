@@ -16,12 +16,12 @@ from lab.process import last_line
 COMPOSE_MIN = (2, 26)
 
 
-def _without(stage: Stage) -> list[str]:
+def scale_options(stage: Stage) -> list[str]:
     """Options of `docker compose up` for what of a stage is not to be started."""
     return [word for name in stage.left_out for word in ("--scale", f"{name}=0")]
 
 
-def _context() -> str:
+def builder_name() -> str:
     """The CLI's context; the engine's own builder has its name."""
     done = subprocess.run(["docker", "context", "show"], capture_output=True, text=True, check=False)
     return done.stdout.strip() or "default"
@@ -55,12 +55,12 @@ def compose_config(file: Path, project: str = "") -> dict[str, Any]:
     except FileNotFoundError as error:
         raise PreflightError("there is no 'docker' command", "install Docker's command line with its compose plugin") from error
     if done.returncode:
-        raise UsageError(_unreadable(file, last_line(done.stderr)), f"docker compose -f {file} config")
+        raise UsageError(unreadable(file, last_line(done.stderr)), f"docker compose -f {file} config")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def _unreadable(file: Path, said: str) -> str:
+def unreadable(file: Path, said: str) -> str:
     """Compose's word for a file that it cannot read, with its line where the file's other errors have it: after the file."""
     located = re.fullmatch(r"(?:.*: )?yaml: line (\d+): (.*)", said)
     place, why = (f"{file}:{located[1]}", located[2]) if located else (str(file), said)

@@ -28,7 +28,7 @@ class EngineEvent:
     """When it was done, on the wall clock of the engine; 0 where it does not say."""
 
 
-def _event(event: dict[str, Any], scope: Scope) -> EngineEvent | None:
+def event_of(event: dict[str, Any], scope: Scope) -> EngineEvent | None:
     """An event of the engine; None for one of what is no box of ours. A helper has no role: it comes and goes, and is no box."""
     actor, action = event.get("Actor", {}), str(event.get("Action", ""))
     labels, stamp_ns = actor.get("Attributes") or {}, int(event.get("timeNano", 0))
@@ -40,7 +40,8 @@ def _event(event: dict[str, Any], scope: Scope) -> EngineEvent | None:
     return EngineEvent(named.get(SERVICE_LABEL, ""), action, monotonic(), actor.get("ID", ""), stamp_ns)
 
 
-def _box(details: dict[str, Any], scope: Scope) -> Box:
+def box_of(details: dict[str, Any], scope: Scope) -> Box:
+    """A container as Docker describes it, as a box."""
     labels, state = scope.labels(details["Config"]["Labels"]), details["State"]
     return Box(
         id=details["Id"],
@@ -52,7 +53,7 @@ def _box(details: dict[str, Any], scope: Scope) -> Box:
         status=state["Status"],
         health=(state.get("Health") or {}).get("Status", "") if state["Status"] in ("running", "paused") else "",
         started_at=state.get("StartedAt", ""),
-        ended_at_s=max(_nanoseconds(state.get("FinishedAt", "")) / 1e9, 0.0),
+        ended_at_s=max(nanoseconds(state.get("FinishedAt", "")) / 1e9, 0.0),
         exit_code=state.get("ExitCode"),
         restarts=int(details.get("RestartCount", 0)),
         restarts_itself=(details.get("HostConfig", {}).get("RestartPolicy") or {}).get("Name", "") in RESTART_POLICIES,
@@ -65,7 +66,7 @@ def _addresses(details: dict[str, Any]) -> dict[str, str]:
     return {name: each["IPAddress"] for name, each in sorted(networks.items()) if each.get("IPAddress")}
 
 
-def _nanoseconds(stamp: str) -> int:
+def nanoseconds(stamp: str) -> int:
     """A time as Docker writes it (2026-01-31T12:00:00.123456789Z) in nanoseconds since 1970; 0 for what is none."""
     whole, _, rest = stamp.partition(".")
     try:
@@ -75,7 +76,8 @@ def _nanoseconds(stamp: str) -> int:
         return 0
 
 
-def _link(network: str, details: dict[str, Any]) -> Link:
+def link_of(network: str, details: dict[str, Any]) -> Link:
+    """A connection to a network as Docker describes it."""
     fixed = details.get("IPAMConfig") or {}
     address, address6 = fixed.get("IPv4Address", ""), fixed.get("IPv6Address", "")
     # Only an address that the stage file fixes is asked for again; Docker's own choice is left to Docker.

@@ -11,7 +11,7 @@ from lab.spec.stages import PROJECT_PREFIX
 STAGE_LABEL = "lab.stage"
 ROLE_LABEL = "lab.role"
 FOREIGN_LABEL = "lab.guest"
-"""On the internet box in somebody else's network: the project that it visits."""
+"""On the internet box in a foreign network: the project that it visits."""
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 FILES_LABEL = "com.docker.compose.project.config_files"
@@ -51,13 +51,13 @@ class ForeignScope(Scope):
     """What each service plays, beside itself."""
 
     def filters(self, stage: int | None = None) -> list[list[str]]:
-        """Theirs by Compose's label, the visitor by ours; no stage is in sight."""
+        """Its boxes by Compose's label, the visitor by ours; no stage is seen."""
         if stage not in (None, FOREIGN):
             return []
         return [[f"{PROJECT_LABEL}={self.project}"], [f"{FOREIGN_LABEL}={self.project}", ROLE_LABEL]]
 
     def owns(self, labels: Labels | None) -> bool:
-        """Whether it is a box of that project (a command that somebody runs beside it is none), or the visitor."""
+        """Whether it is a box of that project (a one-off command beside it is none), or the visitor."""
         found = labels or {}
         if is_ours(found):
             return found.get(FOREIGN_LABEL) == self.project

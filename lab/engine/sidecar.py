@@ -1,4 +1,4 @@
-"""The helper beside a box: a shell that stands in the box's network for a moment and does what it is told, line by line.
+"""The helper beside a box: a shell in the network of the box, for a moment, that runs one line after the other.
 
 It ends with its input: when the lab ends, however it ends, so does the helper.
 """
@@ -12,6 +12,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol
 
 from lab.errors import LabError
 
@@ -44,6 +45,16 @@ class Reply:
     output: str
 
 
+class Beside(Protocol):
+    """A shell in the network of a box."""
+
+    def ask(self, command: str) -> Reply:
+        """Run a line of bash and wait for it. Raises LabError when the helper does not answer."""
+
+    def close(self) -> None:
+        """Let it end."""
+
+
 class Helper:
     """A helper that was started, ready or not."""
 
@@ -66,7 +77,7 @@ class Helper:
         return Reply(int(code), float(at_s), said.replace(SEPARATOR, "\n"))
 
     def close(self) -> None:
-        """Let it end. Nobody waits for that but the end of the lab itself: what it leaves is to be clean."""
+        """Let it end. Only the end of the lab itself waits for that: nothing is to be left behind."""
         with suppress(OSError):
             if self._process.stdin:
                 self._process.stdin.close()
@@ -84,7 +95,9 @@ class Helper:
         while b"\n" not in self._read:
             ready, _, _ = select.select([self._process.stdout], [], [], max(deadline_s - monotonic(), 0))
             if not ready:
-                raise LabError(f"the {self._name} does not answer", "is the machine very busy? try again; 'lab heal' clears up")
+                raise LabError(
+                    f"the {self._name} does not answer", "is the machine very busy? try again; 'lab heal' undoes what was done"
+                )
             piece = os.read(self._process.stdout.fileno(), 65536)
             if not piece:
                 raise LabError(
@@ -98,4 +111,4 @@ class Helper:
         assert self._process.stderr is not None
         lines = [line for line in self._process.stderr.read().decode(errors="replace").splitlines() if line.strip()]
         useful = [line for line in lines if "--help" not in line]
-        return useful[-1].removeprefix("docker: ").strip() if useful else "it said nothing"
+        return useful[-1].removeprefix("docker: ").strip() if useful else "no output"

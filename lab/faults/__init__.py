@@ -1,25 +1,22 @@
-"""The faults: one file each. A fault injects itself, proves that it bit, and names its undo beforehand."""
+"""The faults. A fault injects itself, verifies from outside that it took effect, and names its undo beforehand."""
 
 from __future__ import annotations
 
 from lab.errors import UsageError
 from lab.faults.bandwidth import Bandwidth
-from lab.faults.base import BoxControl, Fault, InjectionTarget, proof
+from lab.faults.base import BoxControl, Fault, InjectionTarget, verification
 from lab.faults.crash import Crash
 from lab.faults.delay import Delay
 from lab.faults.disconnect import Disconnect
 from lab.faults.isolate import Isolate
-from lab.faults.kill import Kill
 from lab.faults.loss import Loss
 from lab.faults.partition import Partition
-from lab.faults.pause import Pause
-from lab.faults.restart import Restart
-from lab.faults.stop import Stop
+from lab.faults.process import OF_PROCESSES
 from lab.faults.wan import LongLine, LossyLine
 from lab.faults.wipe import Wipe
 from lab.model.fault import LINE_FORM, FaultKind, Step
 
-OF_A_BOX: tuple[Fault, ...] = (Kill(), Crash(), Stop(), Pause(), Restart(), Disconnect(), Wipe())
+OF_A_BOX: tuple[Fault, ...] = (*OF_PROCESSES, Crash(), Disconnect(), Wipe())
 OF_THE_NETWORK: tuple[Fault, ...] = (Isolate(), Partition(), Delay(), Loss(), Bandwidth())
 FAULTS: dict[FaultKind, Fault] = {fault.kind: fault for fault in (*OF_A_BOX, *OF_THE_NETWORK)}
 # What can happen to the line to a region.
@@ -35,4 +32,4 @@ def fault_of(step: Step) -> Fault:
     return OF_A_LINE[step.fault]
 
 
-__all__ = ["FAULTS", "BoxControl", "Fault", "InjectionTarget", "fault_of", "proof"]
+__all__ = ["FAULTS", "BoxControl", "Fault", "InjectionTarget", "fault_of", "verification"]

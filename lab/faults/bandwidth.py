@@ -21,23 +21,23 @@ class Bandwidth(Shaped):
         """What is too much waits, and what waits too long is lost."""
         return packets.bandwidth(blast_radius.how.rate_kbit)
 
-    def cannot(self, said: str) -> PreflightError:
+    def cannot(self, output: str) -> PreflightError:
         """Hardly any kernel has no tbf."""
         return PreflightError(
-            f"this machine's kernel cannot limit a bandwidth (it has no tbf: {said})", "'modprobe sch_tbf' may help"
+            f"this machine's kernel cannot limit a bandwidth (it has no tbf: {output})", "'modprobe sch_tbf' may help"
         )
 
-    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
+    def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
         """For half a second more is sent to the witness than can get through: just as much as can gets through."""
-        if victim.witness is None:
-            return Verification(False, f"no box could reach {victim.box.service} before: there is nothing to send to")
-        rate_kbit, own = victim.blast_radius.how.rate_kbit, victim.box.addresses
-        to = next((address for network, address in victim.witness.addresses.items() if network in own), victim.reached_at)
-        reply = beside(victim).ask(f"lab-flood {to} {rate_kbit:g}")
+        if target.witness is None:
+            return Verification(False, f"no box could reach {target.box.service} before: there is nothing to send to")
+        rate_kbit, own = target.blast_radius.how.rate_kbit, target.box.addresses
+        to = next((address for network, address in target.witness.addresses.items() if network in own), target.reached_at)
+        reply = beside(target).ask(f"lab-flood {to} {rate_kbit:g}")
         if reply.exit_code:
-            return Verification(False, f"{victim.box.service} could not send: {first_line(reply.output)}")
+            return Verification(False, f"{target.box.service} could not send: {first_line(reply.output)}")
         passed = float(reply.output)
         held = LOW_RATIO * rate_kbit <= passed <= HIGH_RATIO * rate_kbit
         return Verification(
-            held, f"{passed:.0f} kbit/s of twice {rate_kbit:g} kbit/s get from {victim.box.service} to {victim.witness.service}"
+            held, f"{passed:.0f} kbit/s of twice {rate_kbit:g} kbit/s get from {target.box.service} to {target.witness.service}"
         )

@@ -7,23 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from lab.engine.engine import ExecResult
-from lab.engine.sidecar import Reply
+from lab.engine.sidecar import Beside
 from lab.errors import UsageError
 from lab.model.fault import LINE_FORM, FaultKind, FaultParameters, Undo, UndoAction, Verification
 from lab.model.topology import Box, Link
 from lab.process import wait_until
 
-PROOF_TIMEOUT_S = 3.0
-
-
-class Beside(Protocol):
-    """A shell in the network of a box."""
-
-    def ask(self, command: str) -> Reply:
-        """Run a line of bash and wait for it."""
-
-    def close(self) -> None:
-        """Let it end."""
+VERIFICATION_TIMEOUT_S = 3.0
 
 
 class BoxControl(Protocol):
@@ -36,10 +26,10 @@ class BoxControl(Protocol):
         """SIGKILL to the box."""
 
     def stop(self, box: Box) -> None:
-        """Shut down in order."""
+        """Shut down gracefully."""
 
     def restart(self, box: Box) -> None:
-        """Shut down in order and start."""
+        """Shut down gracefully and start."""
 
     def pause(self, box: Box) -> None:
         """Freeze."""
@@ -62,7 +52,7 @@ class BoxControl(Protocol):
 
 @dataclass(frozen=True)
 class BlastRadius:
-    """All that a strike is aimed at: what a fault of several boxes needs to know of the others."""
+    """All boxes that one injection is about: what a fault of several boxes needs to know of the others."""
 
     how: FaultParameters = field(default_factory=FaultParameters)
     members: tuple[Box, ...] = ()
@@ -70,11 +60,11 @@ class BlastRadius:
     others: tuple[Box, ...] = ()
     """The other side of a partition."""
     outside: tuple[Box, ...] = ()
-    """Everybody else, users too."""
+    """All other boxes, users too."""
     shared: str = ""
     """The address that balancers share, where all who share it are members: only then it is surely theirs."""
     table: str = ""
-    """What the strike's packet rules are called, in every box."""
+    """The name of the injection's packet rules, in every box."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +96,12 @@ class InjectionTarget:
     """The box that the witness reaches over it."""
 
     def with_links(self, links: tuple[Link, ...]) -> InjectionTarget:
-        """The victim, with the networks it is on."""
+        """The target, with the networks it is on."""
         return replace(self, links=links)
 
     @classmethod
     def of(cls, box: Box, target: str, blast_radius: BlastRadius | None = None) -> InjectionTarget:
-        """The victim that a target means: a box in several roles has a process for each."""
+        """A box as the text of a target means it: a box in several roles has a process for each."""
         role = target.rpartition(":")[2]
         process = box.labels.get(f"lab.process.{role}") or box.labels.get("lab.process", "")
         line = role if target.startswith(LINE_FORM) else ""
@@ -126,29 +116,31 @@ class Fault(Protocol):
     def check(self, control: BoxControl, blast_radius: BlastRadius) -> None:
         """See whether this machine can do it at all. Raises PreflightError."""
 
-    def prepare(self, control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
-        """Look at the victim before anything is broken. Raises UsageError where the fault can't apply."""
+    def prepare(self, control: BoxControl, target: InjectionTarget) -> InjectionTarget:
+        """Look at the target before anything is broken. Raises UsageError where the fault can't apply."""
 
-    def undo(self, victim: InjectionTarget) -> Undo:
+    def undo(self, target: InjectionTarget) -> Undo:
         """How to take it back."""
 
-    def inject(self, control: BoxControl, victim: InjectionTarget) -> float | None:
+    def inject(self, control: BoxControl, target: InjectionTarget) -> float | None:
         """Break it; returns when that was done, on the wall clock of the boxes, where it is known so exactly."""
 
-    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
-        """Whether it bit, from outside the box."""
+    def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
+        """Whether it took effect, seen from outside the box."""
 
 
-def proof(fault: Fault, control: BoxControl, victim: InjectionTarget, timeout_s: float = PROOF_TIMEOUT_S) -> Verification:
-    """The proof that a fault bit, waiting for it for a while; the last look where there was none."""
-    looks: list[Verification] = []
+def verification(
+    fault: Fault, control: BoxControl, target: InjectionTarget, timeout_s: float = VERIFICATION_TIMEOUT_S
+) -> Verification:
+    """Whether a fault took effect, waiting for that for a while; the last attempt where it did not."""
+    attempts: list[Verification] = []
 
-    def verified() -> bool:
-        looks.append(fault.prove(control, victim))
-        return looks[-1].proved
+    def is_verified() -> bool:
+        attempts.append(fault.verify(control, target))
+        return attempts[-1].proved
 
-    wait_until(verified, timeout_s)
-    return looks[-1]
+    wait_until(is_verified, timeout_s)
+    return attempts[-1]
 
 
 class BoxFault:
@@ -157,36 +149,38 @@ class BoxFault:
     action = UndoAction.START
 
     def check(self, control: BoxControl, blast_radius: BlastRadius) -> None:
-        """What Docker itself does to boxes, it can do everywhere."""
+        """What Docker itself does to boxes, it can do on every machine."""
 
-    def prepare(self, control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
+    def prepare(self, control: BoxControl, target: InjectionTarget) -> InjectionTarget:
         """Only what runs can fail."""
-        return must_run(victim)
+        return must_run(target)
 
-    def undo(self, victim: InjectionTarget) -> Undo:
+    def undo(self, target: InjectionTarget) -> Undo:
         """Start it (or what `action` says)."""
-        return Undo(self.action, victim.box.id, victim.box.service, victim.box.stage)
+        return Undo(self.action, target.box.id, target.box.service, target.box.stage)
 
 
-def must_run(victim: InjectionTarget) -> InjectionTarget:
+def must_run(target: InjectionTarget) -> InjectionTarget:
     """Raise UsageError unless the box is running: what is down already can't fail."""
-    if victim.box.status != "running":
-        raise UsageError(f"{victim.box.service} is {victim.box.status}, not running", "'lab heal' brings it back")
-    return victim
+    if target.box.status != "running":
+        raise UsageError(f"{target.box.service} is {target.box.status}, not running", "'lab heal' brings it back")
+    return target
 
 
-def is_down(control: BoxControl, victim: InjectionTarget) -> Verification:
-    """Proof for faults that take the box down."""
-    now = control.box(victim.box)
+def is_down(control: BoxControl, target: InjectionTarget) -> Verification:
+    """Verification of faults that take the box down."""
+    now = control.box(target.box)
     if now is None:
-        return Verification(False, f"{victim.box.service} has been removed")
+        return Verification(False, f"{target.box.service} has been removed")
     return Verification(now.status == "exited", f"{now.service} is {now.status}, exit code {now.exit_code}")
 
 
-def was_started_again(control: BoxControl, victim: InjectionTarget) -> Verification:
-    """Proof for faults after which the box runs again: it runs since a later instant."""
-    now = control.box(victim.box)
+def was_started_again(control: BoxControl, target: InjectionTarget) -> Verification:
+    """Verification of faults after which the box runs again: it runs since a later instant."""
+    now = control.box(target.box)
     if now is None:
-        return Verification(False, f"{victim.box.service} has been removed")
-    again = now.status in ("exited", "restarting") or now.started_at != victim.box.started_at
-    return Verification(again, f"{now.service} is {now.status}, started at {now.started_at} (before: {victim.box.started_at})")
+        return Verification(False, f"{target.box.service} has been removed")
+    is_restarted = now.status in ("exited", "restarting") or now.started_at != target.box.started_at
+    return Verification(
+        is_restarted, f"{now.service} is {now.status}, started at {now.started_at} (before: {target.box.started_at})"
+    )

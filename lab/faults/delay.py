@@ -21,25 +21,25 @@ class Delay(Shaped):
         """Each packet waits."""
         return packets.delay(blast_radius.how.delay_ms, blast_radius.how.jitter_ms)
 
-    def cannot(self, said: str) -> PreflightError:
+    def cannot(self, output: str) -> PreflightError:
         """Many small kernels have no netem."""
         return PreflightError(
-            f"this machine's kernel cannot delay packets (it has no netem: {said})",
+            f"this machine's kernel cannot delay packets (it has no netem: {output})",
             "'modprobe sch_netem' where the engine runs may help; loss, bandwidth, isolate and partition do without it",
         )
 
-    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
+    def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
         """The witness hears from it later than before."""
-        if victim.witness is None:
+        if target.witness is None:
             return Verification(
-                False, f"no box could reach {victim.box.service} before: how late its answers are cannot be measured"
+                False, f"no box could reach {target.box.service} before: how late its answers are cannot be measured"
             )
-        how = victim.blast_radius.how
+        how = target.blast_radius.how
         # Twice: the box may have to say where it is (ARP) before it answers, and that is late, too.
         patience_s = ANSWER_S + 2 * (how.delay_ms + how.jitter_ms) / 1000
-        now_ms = ask(control, victim.witness, victim.reached_at, patience_s)
+        now_ms = ask(control, target.witness, target.reached_at, patience_s)
         if now_ms is None or now_ms == SILENCE:
-            return Verification(False, f"{victim.witness.service} gets no answer from {victim.box.service}")
+            return Verification(False, f"{target.witness.service} gets no answer from {target.box.service}")
         least_ms = (how.delay_ms - how.jitter_ms) * SEEN_RATIO
-        seen = f"{victim.witness.service} hears from {victim.box.service} after {now_ms:.1f} ms, before: {victim.reached_in_ms:.1f} ms"
-        return Verification(now_ms - victim.reached_in_ms >= least_ms, seen)
+        seen = f"{target.witness.service} hears from {target.box.service} after {now_ms:.1f} ms, before: {target.reached_in_ms:.1f} ms"
+        return Verification(now_ms - target.reached_in_ms >= least_ms, seen)

@@ -1,4 +1,4 @@
-"""disconnect: the box loses every network. It runs on, and nobody hears of it."""
+"""disconnect: the box loses every network. It runs on, and no other box hears of it."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ class Disconnect(BoxFault):
 
     kind = FaultKind.DISCONNECT
 
-    def prepare(self, control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
-        """Note how it is connected. Only what runs and is connected can be cut off."""
-        victim = super().prepare(control, victim)
-        links = control.links(victim.box)
+    def prepare(self, control: BoxControl, target: InjectionTarget) -> InjectionTarget:
+        """Note how it is connected. Only what runs and is connected can be disconnected."""
+        target = super().prepare(control, target)
+        links = control.links(target.box)
         if not links:
-            raise UsageError(f"{victim.box.service} is on no network", "'lab heal' brings it back")
-        return victim.with_links(links)
+            raise UsageError(f"{target.box.service} is on no network", "'lab heal' brings it back")
+        return target.with_links(links)
 
-    def undo(self, victim: InjectionTarget) -> Undo:
+    def undo(self, target: InjectionTarget) -> Undo:
         """Connect it to the same networks, as it was."""
-        return Undo(UndoAction.RECONNECT, victim.box.id, victim.box.service, victim.box.stage, victim.links)
+        return Undo(UndoAction.RECONNECT, target.box.id, target.box.service, target.box.stage, target.links)
 
-    def inject(self, control: BoxControl, victim: InjectionTarget) -> None:
+    def inject(self, control: BoxControl, target: InjectionTarget) -> None:
         """Pull every cable."""
-        control.disconnect(victim.box)
+        control.disconnect(target.box)
 
-    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
+    def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
         """It runs, and is on no network."""
-        now = control.box(victim.box)
+        now = control.box(target.box)
         if now is None:
-            return Verification(False, f"{victim.box.service} has been removed")
-        left = control.links(victim.box)
+            return Verification(False, f"{target.box.service} has been removed")
+        left = control.links(target.box)
         names = ", ".join(link.network for link in left)
         return Verification(now.status == "running" and not left, f"{now.service} is {now.status}, on {names or 'no network'}")

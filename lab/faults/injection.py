@@ -1,4 +1,4 @@
-"""A strike: one fault against all boxes that its target names, as nearly at one instant as can be."""
+"""An injection: one fault against all boxes that its target names, as nearly at one instant as can be."""
 
 from __future__ import annotations
 
@@ -9,47 +9,66 @@ from random import Random
 from secrets import token_hex
 from time import monotonic
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from lab.errors import LabError
 from lab.faults import fault_of
-from lab.faults.base import BlastRadius, BoxControl, Fault, InjectionTarget, proof
+from lab.faults.base import BlastRadius, BoxControl, Fault, InjectionTarget, verification
 from lab.faults.packets import TABLE_PREFIX
 from lab.model.fault import Step, Undo, Verification
 from lab.model.topology import Box, Stage
 from lab.spec.targets import resolve_sides
-from lab.store.undo_log import OpenFault, UndoLedger
+from lab.store.undo_log import OpenFault, UndoLog
 
-# Getting ready is not to weigh on what is measured: few at a time. The blow itself falls on all at once.
+# Preparing must not weigh on what is measured: few at a time. The fault itself hits all at once.
 PREPARED_AT_ONCE = 2
 PROVED_AT_ONCE = 4
 
 Result = TypeVar("Result")
 
 
+class FaultySystem(Protocol):
+    """What an injection needs of a running system."""
+
+    @property
+    def engine(self) -> BoxControl:
+        """What can be done to its boxes."""
+
+    @property
+    def stage(self) -> Stage:
+        """Its description."""
+
+    @property
+    def undo_log(self) -> UndoLog:
+        """Where each fault is noted first."""
+
+    def undo_of(self, undo: Undo, box: Box) -> Undo:
+        """An undo as it is noted for a box of this system."""
+
+
 @dataclass
 class Injection:
-    """A fault and its victims, ready. As a context: helpers end with it, whatever becomes of the rest."""
+    """A fault and its targets, ready. As a context: helpers end with it, whatever becomes of the rest."""
 
-    control: BoxControl
+    system: FaultySystem
     step: Step
     fault: Fault
-    victims: tuple[InjectionTarget, ...]
+    targets: tuple[InjectionTarget, ...]
     spread_s: float = 0.0
     """From the first box that was hit to the last; at most, where it is not known exactly."""
 
     @classmethod
-    def prepare(cls, control: BoxControl, step: Step, boxes: Sequence[Box], stage: Stage, random: Random) -> Injection:
-        """Find the victims and get everything ready. Nothing is broken by that.
+    def prepare(cls, system: FaultySystem, step: Step, boxes: Sequence[Box], random: Random) -> Injection:
+        """Find the targets among the boxes (with the roles that they play now) and get ready. Nothing is broken by that.
 
         Raises UsageError for a target that matches nothing or cannot fail in this way, PreflightError where this
         machine cannot do it.
         """
-        fault, victims = fault_of(step), aimed(step, boxes, stage, random)
-        fault.check(control, victims[0].blast_radius)
-        injection = cls(control, step, fault, ())
-        prepared = _each(lambda victim: fault.prepare(control, victim), victims, PREPARED_AT_ONCE)
-        injection.victims = tuple(done.result() for done in prepared if not done.exception())
+        control, fault, targets = system.engine, fault_of(step), aimed(step, boxes, system.stage, random)
+        fault.check(control, targets[0].blast_radius)
+        injection = cls(system, step, fault, ())
+        prepared = _each(lambda target: fault.prepare(control, target), targets, PREPARED_AT_ONCE)
+        injection.targets = tuple(done.result() for done in prepared if not done.exception())
         try:
             _results(prepared)
         except BaseException:
@@ -60,35 +79,38 @@ class Injection:
     @property
     def names(self) -> str:
         """The boxes that it hits."""
-        return ", ".join(victim.box.service for victim in self.victims)
+        return ", ".join(target.box.service for target in self.targets)
 
-    def note(self, ledger: UndoLedger) -> list[OpenFault]:
-        """Put every undo on the disk."""
-        return [ledger.open(_placed(self.fault.undo(victim), victim.box), self.step.fault) for victim in self.victims]
+    def note(self) -> list[OpenFault]:
+        """Put every undo on the disk. Raises DiskError: then the fault must not happen."""
+        undos = [self.system.undo_of(self.fault.undo(target), target.box) for target in self.targets]
+        return [self.system.undo_log.open(undo, self.step.fault) for undo in undos]
 
     def inject(self) -> None:
         """Hit all boxes together. Raises the first failure, when all have been hit or have failed."""
         since_s = monotonic()
-        instants_s = _results(_each(lambda victim: self.fault.inject(self.control, victim), self.victims, len(self.victims)))
+        instants_s = _results(
+            _each(lambda target: self.fault.inject(self.system.engine, target), self.targets, len(self.targets))
+        )
         known_s = [at_s for at_s in instants_s if at_s is not None]
         exact = len(known_s) == len(instants_s)
         self.spread_s = max(known_s) - min(known_s) if exact else monotonic() - since_s
 
     def verify(self) -> list[Verification]:
-        """The proof for each box, in order, with how far apart they were hit. That was the helpers' last work."""
-        found = _results(_each(lambda victim: proof(self.fault, self.control, victim), self.victims, PROVED_AT_ONCE))
+        """The verification for each box, with how far apart they were hit. The helpers end with that."""
+        found = _results(_each(lambda target: verification(self.fault, self.system.engine, target), self.targets, PROVED_AT_ONCE))
         self.close()
-        verified = any(verification.proved for verification in found)
-        found = [replace(verification, proved=verified) if verification.moot else verification for verification in found]
+        is_verified = any(each.proved for each in found)
+        found = [replace(each, proved=is_verified) if each.moot else each for each in found]
         if len(found) == 1:
             return found
         apart = f"one of {len(found)} hit within {self.spread_s * 1000:.0f} ms"
-        return [replace(verification, evidence=f"{verification.evidence} ({apart})") for verification in found]
+        return [replace(each, evidence=f"{each.evidence} ({apart})") for each in found]
 
     def close(self) -> None:
         """End the helpers."""
-        helpers = [victim.helper for victim in self.victims if victim.helper]
-        self.victims = tuple(replace(victim, helper=None) for victim in self.victims)
+        helpers = [target.helper for target in self.targets if target.helper]
+        self.targets = tuple(replace(target, helper=None) for target in self.targets)
         for helper in helpers:
             helper.close()
 
@@ -100,7 +122,7 @@ class Injection:
 
 
 def aimed(step: Step, boxes: Sequence[Box], stage: Stage, random: Random) -> tuple[InjectionTarget, ...]:
-    """The victims of a step, each with all that the strike is aimed at. Raises UsageError."""
+    """The targets of a step, each with the blast radius of the whole injection. Raises UsageError."""
     members, others = resolve_sides(step.target, step.how.source, boxes, random)
     outside = tuple(box for box in boxes if box not in (*members, *others))
     # A balancer outside may hold the address, or come to hold it: then it is not the members' own.
@@ -111,15 +133,10 @@ def aimed(step: Step, boxes: Sequence[Box], stage: Stage, random: Random) -> tup
     return tuple(InjectionTarget.of(box, step.target, blast_radius) for box in (*members, *others))
 
 
-def _placed(undo: Undo, box: Box) -> Undo:
-    """An undo that also says whose box it is, where it is none of the lab's."""
-    return replace(undo, project=box.project) if box.is_foreign else undo
-
-
-def _each(work: Callable[[InjectionTarget], Result], victims: Sequence[InjectionTarget], at_once: int) -> list[Future[Result]]:
-    """The work for each victim in a thread of its own; all has ended on return."""
-    with ThreadPoolExecutor(max(at_once, 1), thread_name_prefix="strike") as pool:
-        return [pool.submit(work, victim) for victim in victims]
+def _each(work: Callable[[InjectionTarget], Result], targets: Sequence[InjectionTarget], at_once: int) -> list[Future[Result]]:
+    """The work for each target in a thread of its own; all has ended on return."""
+    with ThreadPoolExecutor(max(at_once, 1), thread_name_prefix="injection") as pool:
+        return [pool.submit(work, target) for target in targets]
 
 
 def _results(futures: Sequence[Future[Result]]) -> list[Result]:

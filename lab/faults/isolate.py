@@ -1,4 +1,4 @@
-"""isolate: a group of boxes loses everybody outside, users too. Among themselves they go on as if nothing were."""
+"""isolate: a group of boxes loses all boxes outside, users too. Among themselves they go on as before."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Isolate(Severed):
 
     kind = FaultKind.ISOLATE
 
-    def rules(self, victim: InjectionTarget) -> str:
+    def rules(self, target: InjectionTarget) -> str:
         """Only what comes from a member or goes to one passes."""
-        shared = [victim.blast_radius.shared] if victim.blast_radius.shared else []
-        return packets.isolation(victim.blast_radius.table, [*addresses(victim.blast_radius.members), *shared])
+        shared = [target.blast_radius.shared] if target.blast_radius.shared else []
+        return packets.isolation(target.blast_radius.table, [*addresses(target.blast_radius.members), *shared])

@@ -9,49 +9,49 @@ import csv
 import io
 from collections.abc import Iterable
 
-from lab.engine.engine import Engine
+from lab.cluster.system import RunningSystem
 from lab.errors import LabError
 from lab.model.experiment import Overload
 from lab.model.fault import Undo, UndoAction
-from lab.model.topology import Box, Stage
+from lab.model.topology import Box
 from lab.process import last_line
-from lab.store.undo_log import OpenFault, UndoLedger
+from lab.store.undo_log import OpenFault
 
 WEB_ROLE, BALANCER_ROLE = "web", "lb"
 OF_AN_OVERLOAD = (UndoAction.RESIZE, UndoAction.READMIT)
 SMALL, LIMITED = "small", "limited"
-"""What the ledger calls them; neither is a fault."""
+"""Their names in the undo log; neither is a fault."""
 UNUSED_BACKEND = "ready"
-"""Who is asked whether a region can serve; no request of a user goes there."""
+"""The backend that says whether a region can serve; no request of a user goes there."""
 OWNER = "haproxy"
-"""Whose that socket is. Not even root may use it in a balancer box: it lacks the capability that root is known for."""
-TELL = (
+"""The owner of that socket. Not even root may use it in a balancer box: it lacks the capability that root is known for."""
+SEND = (
     "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy.sock'); "
     "s.sendall(sys.argv[1].encode() + b'\\n'); [sys.stdout.write(d.decode()) for d in iter(lambda: s.recv(65536), b'')]"
 )
 
 
-def impose(engine: Engine, ledger: UndoLedger, stage: Stage, wanted: Overload) -> list[OpenFault]:
+def impose(cluster: RunningSystem, wanted: Overload) -> list[OpenFault]:
     """Give each web box its share of a processor, and the balancers the limit; each undo is on the disk first."""
-    return [*make_small(engine, ledger, stage, wanted.cpus), *_limit(engine, ledger, stage, wanted.maxconn)]
+    return [*make_small(cluster, wanted.cpus), *_limit(cluster, wanted.maxconn)]
 
 
-def make_small(engine: Engine, ledger: UndoLedger, stage: Stage, cpus: float) -> list[OpenFault]:
+def make_small(cluster: RunningSystem, cpus: float) -> list[OpenFault]:
     """Give each web box so much of a processor."""
     entries = []
-    for box in in_role(engine, stage, WEB_ROLE):
-        entries.append(ledger.open(_undo(UndoAction.RESIZE, box, f"{engine.cpus(box):g}"), SMALL))
-        engine.resize(box, cpus)
+    for box in in_role(cluster, WEB_ROLE):
+        entries.append(cluster.undo_log.open(_undo(UndoAction.RESIZE, box, f"{cluster.engine.cpus(box):g}"), SMALL))
+        cluster.engine.resize(box, cpus)
     return entries
 
 
-def _limit(engine: Engine, ledger: UndoLedger, stage: Stage, maxconn: int) -> list[OpenFault]:
-    webs = {box.service for box in in_role(engine, stage, WEB_ROLE)}
+def _limit(cluster: RunningSystem, maxconn: int) -> list[OpenFault]:
+    webs = {box.service for box in in_role(cluster, WEB_ROLE)}
     entries = []
-    for box in in_role(engine, stage, BALANCER_ROLE) if maxconn else []:
-        before = limits(tell(engine, box, "show stat"), webs)
-        entries.append(ledger.open(_undo(UndoAction.READMIT, box, _words(before)), LIMITED))
-        set_limits(engine, box, _words([(server, maxconn) for server, _ in before]))
+    for box in in_role(cluster, BALANCER_ROLE) if maxconn else []:
+        before = limits(command(cluster, box, "show stat"), webs)
+        entries.append(cluster.undo_log.open(_undo(UndoAction.READMIT, box, _words(before)), LIMITED))
+        set_limits(cluster, box, _words([(server, maxconn) for server, _ in before]))
     return entries
 
 
@@ -70,30 +70,30 @@ def _words(servers: Iterable[tuple[str, int]]) -> str:
     return " ".join(f"{server}={maxconn}" for server, maxconn in servers)
 
 
-def set_limits(engine: Engine, balancer: Box, words: str) -> None:
+def set_limits(cluster: RunningSystem, balancer: Box, words: str) -> None:
     """Set what `limits` reads, written as reads/web1=6 writes/web1=6. Raises LabError where HAProxy refuses."""
     for server, _, maxconn in (word.partition("=") for word in words.split()):
-        if said := tell(engine, balancer, f"set maxconn server {server} {maxconn}").strip():
-            raise LabError(f"{balancer.service} refuses the limit of {server}: {said}")
+        if answer := command(cluster, balancer, f"set maxconn server {server} {maxconn}").strip():
+            raise LabError(f"{balancer.service} refuses the limit of {server}: {answer}")
 
 
-def tell(engine: Engine, balancer: Box, line: str) -> str:
-    """Say a line at HAProxy's admin socket; returns its answer. Raises LabError."""
-    done = engine.run_in(balancer, ["python3", "-c", TELL, line], user=OWNER)
+def command(cluster: RunningSystem, balancer: Box, line: str) -> str:
+    """Run a command at HAProxy's admin socket; returns its answer. Raises LabError."""
+    done = cluster.run_in(balancer, ["python3", "-c", SEND, line], user=OWNER)
     if done.exit_code:
-        raise LabError(f"{balancer.service} does not take orders: {last_line(done.output)}")
+        raise LabError(f"{balancer.service} takes no commands: {last_line(done.output)}")
     return done.output
 
 
-def undo(engine: Engine, box: Box, entry: Undo) -> None:
+def undo(cluster: RunningSystem, box: Box, entry: Undo) -> None:
     """Take one of these back. What has lost its memory since then is as its stage file says. Raises LabError."""
     if entry.action is UndoAction.RESIZE:
         if float(entry.setting):
-            engine.resize(box, float(entry.setting))
+            cluster.engine.resize(box, float(entry.setting))
     elif entry.action is UndoAction.READMIT and box.status == "running":
-        set_limits(engine, box, entry.setting)
+        set_limits(cluster, box, entry.setting)
 
 
-def in_role(engine: Engine, stage: Stage, role: str) -> list[Box]:
+def in_role(cluster: RunningSystem, role: str) -> list[Box]:
     """The boxes of a stage that play a role, in order of their names."""
-    return [box for box in engine.boxes(stage.number) if role in box.roles]
+    return [box for box in cluster.boxes() if role in box.roles]

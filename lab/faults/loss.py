@@ -13,14 +13,14 @@ class Loss(NetworkFault):
 
     kind = FaultKind.LOSS
 
-    def rules(self, victim: InjectionTarget) -> str:
+    def rules(self, target: InjectionTarget) -> str:
         """Each packet takes its chance."""
-        return packets.loss(victim.blast_radius.table, victim.blast_radius.how.loss_percent)
+        return packets.loss(target.blast_radius.table, target.blast_radius.how.loss_percent)
 
-    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
+    def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
         """Packets were lost; should the box have little to say, the witness asks it some questions."""
-        if victim.witness:
-            ask_often(control, victim.witness, victim.reached_at)
-        counts = packets.counted(beside(victim).ask(packets.show_table(victim.blast_radius.table)).output)
+        if target.witness:
+            ask_often(control, target.witness, target.reached_at)
+        counts = packets.counted(beside(target).ask(packets.show_table(target.blast_radius.table)).output)
         sent, lost = (counts[0], counts[-1]) if len(counts) == 2 else (0, 0)
-        return Verification(lost > 0, f"{lost} of {sent} packets that {victim.box.service} sent were lost")
+        return Verification(lost > 0, f"{lost} of {sent} packets that {target.box.service} sent were lost")

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from lab.engine.sidecar import Beside
 from lab.errors import LabError, PreflightError, UsageError
 from lab.faults import packets
-from lab.faults.base import Beside, BlastRadius, BoxControl, BoxFault, InjectionTarget
+from lab.faults.base import BlastRadius, BoxControl, BoxFault, InjectionTarget
 from lab.model.fault import Undo, UndoAction, Verification
 from lab.model.topology import Box
 
@@ -19,7 +20,7 @@ WITNESSES_MAX = 3
 ASK_TIMEOUT_S = 10.0
 QUESTIONS = 40
 NO_RULES_HINT = "it needs nftables with the netdev family's egress hook: Linux 5.16 or newer, any current Docker Desktop"
-# Three times, and the shortest: a busy machine is late, never early. That there was no answer is said, too: who could not
+# Three times, and the shortest: a busy machine is late, never early. That there was no answer is said, too: a box that could not
 # ask has not been met with silence.
 QUESTION = (
     "for _ in 1 2 3; do since=$EPOCHREALTIME; said=$(timeout {seconds} bash -c '</dev/tcp/{address}/{port}' 2>&1); code=$?; "
@@ -34,64 +35,66 @@ class NetworkFault(BoxFault):
 
     action = UndoAction.UNFILTER
 
-    def prepare(self, control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
+    def prepare(self, control: BoxControl, target: InjectionTarget) -> InjectionTarget:
         """Start the helper, see whether it could, and find a witness. Nothing is changed by that."""
-        victim = super().prepare(control, victim)
-        helper = control.beside(victim.box)
+        target = super().prepare(control, target)
+        helper = control.beside(target.box)
         try:
-            reply = helper.ask(self.rehearse(victim))
+            reply = helper.ask(self.rehearse(target))
             if reply.exit_code:
-                raise self.refusal(victim, reply.output)
-            return replace(with_witness(control, victim), helper=helper)
+                raise self.refusal(target, reply.output)
+            return replace(with_witness(control, target), helper=helper)
         except BaseException:
             helper.close()
             raise
 
-    def undo(self, victim: InjectionTarget) -> Undo:
+    def undo(self, target: InjectionTarget) -> Undo:
         """Take the rules, or the queues, away."""
-        return replace(super().undo(victim), table=victim.blast_radius.table if self.action is UndoAction.UNFILTER else "")
+        return replace(super().undo(target), table=target.blast_radius.table if self.action is UndoAction.UNFILTER else "")
 
-    def inject(self, control: BoxControl, victim: InjectionTarget) -> float:
+    def inject(self, control: BoxControl, target: InjectionTarget) -> float:
         """Have the helper put it into force."""
-        reply = beside(victim).ask(self.command(victim))
+        reply = beside(target).ask(self.command(target))
         if reply.exit_code:
-            raise LabError(f"{victim.box.service} could not be hit: {first_line(reply.output)}", "'lab heal' clears up")
+            raise LabError(
+                f"{target.box.service} could not be hit: {first_line(reply.output)}", "'lab heal' undoes what was done"
+            )
         return reply.at_s
 
-    def rehearse(self, victim: InjectionTarget) -> str:
+    def rehearse(self, target: InjectionTarget) -> str:
         """What the helper does beforehand to see whether it could."""
-        return packets.check_rules(self.rules(victim))
+        return packets.check_rules(self.rules(target))
 
-    def command(self, victim: InjectionTarget) -> str:
+    def command(self, target: InjectionTarget) -> str:
         """What the helper does."""
-        return packets.add_rules(self.rules(victim))
+        return packets.add_rules(self.rules(target))
 
-    def rules(self, victim: InjectionTarget) -> str:
+    def rules(self, target: InjectionTarget) -> str:
         """The packet rules of a box."""
         raise NotImplementedError
 
-    def refusal(self, victim: InjectionTarget, said: str) -> LabError:
+    def refusal(self, target: InjectionTarget, output: str) -> LabError:
         """Why the rehearsal failed."""
-        if not said:
-            return PreflightError(f"{victim.box.service} is on no network", "'lab heal' brings it back")
-        return PreflightError(f"this machine's kernel cannot filter packets in a box ({first_line(said)})", NO_RULES_HINT)
+        if not output:
+            return PreflightError(f"{target.box.service} is on no network", "'lab heal' brings it back")
+        return PreflightError(f"this machine's kernel cannot filter packets in a box ({first_line(output)})", NO_RULES_HINT)
 
 
 class Severed(NetworkFault):
-    """What the faults share after which nobody on the other side is answered."""
+    """What the faults share after which no box on the other side is answered."""
 
-    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
-        """The witness, who was answered before, is not any more; or, without a witness, packets were lost."""
-        box, witness = victim.box.service, victim.witness
-        heard = ask(control, witness, victim.reached_at) if witness else None
-        rules = beside(victim).ask(packets.show_table(victim.blast_radius.table))
+    def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
+        """The witness, which was answered before, is not any more; or, without a witness, packets were lost."""
+        box, witness = target.box.service, target.witness
+        heard = ask(control, witness, target.reached_at) if witness else None
+        rules = beside(target).ask(packets.show_table(target.blast_radius.table))
         lost = sum(packets.counted(rules.output))
         if witness is None:
             return Verification(lost > 0, f"no box could reach {box} before either; {lost} packets lost there")
         # What the witness sends may have been lost where it stands: the rules in the box need not have seen it.
         silent = heard == SILENCE and rules.exit_code == 0
         words = "gets no answer any more from" if heard == SILENCE else "could not ask" if heard is None else "still reaches"
-        return Verification(silent, f"{witness.service} {words} {box} ({victim.reached_at}); {lost} packets lost there")
+        return Verification(silent, f"{witness.service} {words} {box} ({target.reached_at}); {lost} packets lost there")
 
 
 class Shaped(NetworkFault):
@@ -109,36 +112,36 @@ class Shaped(NetworkFault):
         if reply.exit_code:
             raise self.cannot(first_line(reply.output))
 
-    def rehearse(self, victim: InjectionTarget) -> str:
+    def rehearse(self, target: InjectionTarget) -> str:
         """Another queue is not put aside for it."""
         return packets.check_room()
 
-    def command(self, victim: InjectionTarget) -> str:
+    def command(self, target: InjectionTarget) -> str:
         """The same queue before each interface."""
-        return packets.add_queue(self.queue(victim.blast_radius))
+        return packets.add_queue(self.queue(target.blast_radius))
 
-    def refusal(self, victim: InjectionTarget, said: str) -> LabError:
+    def refusal(self, target: InjectionTarget, output: str) -> LabError:
         """Why the rehearsal failed."""
-        if said:
+        if output:
             return UsageError(
-                f"what {victim.box.service} sends is queued already ({first_line(said)})", "'lab heal' ends a fault"
+                f"what {target.box.service} sends is queued already ({first_line(output)})", "'lab heal' ends a fault"
             )
-        return super().refusal(victim, said)
+        return super().refusal(target, output)
 
     def queue(self, blast_radius: BlastRadius) -> str:
-        """The queue, as tc wants it told."""
+        """The queue, as arguments of tc."""
         raise NotImplementedError
 
-    def cannot(self, said: str) -> PreflightError:
+    def cannot(self, output: str) -> PreflightError:
         """What to say of a kernel that does not have it."""
         raise NotImplementedError
 
 
-def beside(victim: InjectionTarget) -> Beside:
-    """The helper of a victim that was prepared."""
-    if victim.helper is None:
-        raise LabError(f"{victim.box.service} has no helper", "this is a bug in the lab")
-    return victim.helper
+def beside(target: InjectionTarget) -> Beside:
+    """The helper of a target that was prepared."""
+    if target.helper is None:
+        raise LabError(f"{target.box.service} has no helper", "this is a bug in the lab")
+    return target.helper
 
 
 def addresses(boxes: Iterable[Box]) -> list[str]:
@@ -146,26 +149,26 @@ def addresses(boxes: Iterable[Box]) -> list[str]:
     return [address for box in boxes for address in box.addresses.values()]
 
 
-def other_side(victim: InjectionTarget) -> tuple[Box, ...]:
-    """The boxes that a victim is to be separated from by a partition."""
-    blast_radius = victim.blast_radius
-    return blast_radius.others if victim.box in blast_radius.members else blast_radius.members
+def other_side(target: InjectionTarget) -> tuple[Box, ...]:
+    """The boxes that a target is to be separated from by a partition."""
+    blast_radius = target.blast_radius
+    return blast_radius.others if target.box in blast_radius.members else blast_radius.members
 
 
-def with_witness(control: BoxControl, victim: InjectionTarget) -> InjectionTarget:
-    """The victim with a box that reaches it now, and so can tell when it does not any more; without, where there is none."""
-    for witness, address in ways(victim)[:WITNESSES_MAX]:
+def with_witness(control: BoxControl, target: InjectionTarget) -> InjectionTarget:
+    """The target with a box that reaches it now, and so can tell when it does not any more; without, where there is none."""
+    for witness, address in ways(target)[:WITNESSES_MAX]:
         took_ms = ask(control, witness, address)
         if took_ms is not None and took_ms < SILENCE:
-            return replace(victim, witness=witness, reached_at=address, reached_in_ms=took_ms)
-    return victim
+            return replace(target, witness=witness, reached_at=address, reached_in_ms=took_ms)
+    return target
 
 
-def ways(victim: InjectionTarget) -> list[tuple[Box, str]]:
-    """Who might reach a victim and at which address, the likeliest first: who shares a network with it, users before all."""
-    blast_radius, own = victim.blast_radius, victim.box.addresses
-    candidates = other_side(victim) if blast_radius.others else blast_radius.outside or blast_radius.members
-    running = [box for box in candidates if box.status == "running" and box.id != victim.box.id]
+def ways(target: InjectionTarget) -> list[tuple[Box, str]]:
+    """Which boxes might reach a target and at which address, the likeliest first: those that share a network with it, users first."""
+    blast_radius, own = target.blast_radius, target.box.addresses
+    candidates = other_side(target) if blast_radius.others else blast_radius.outside or blast_radius.members
+    running = [box for box in candidates if box.status == "running" and box.id != target.box.id]
     near = [(box, own[network]) for box in running for network in own if network in box.addresses]
     far = [(box, address) for box in running for address in own.values() if (box, address) not in near]
     return sorted(near, key=lambda way: way[0].is_system) + far
@@ -187,6 +190,6 @@ def ask_often(control: BoxControl, witness: Box, address: str) -> None:
 
 
 def first_line(text: str) -> str:
-    """The first line of what a command said that says something."""
+    """The first line of what a command output that says something."""
     lines = [line.strip() for line in text.splitlines() if line.strip(" \t^~")]
-    return lines[0] if lines else "it said nothing"
+    return lines[0] if lines else "no output"

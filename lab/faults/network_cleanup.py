@@ -1,4 +1,4 @@
-"""Taking network faults out of boxes, whoever put them there."""
+"""Taking network faults out of boxes, whatever put them there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from lab.cluster.system import RunningSystem
 from lab.engine.engine import HELPER_IMAGE, Engine
-from lab.engine.sidecar import Helper
+from lab.engine.sidecar import Beside
 from lab.errors import HealError, LabError
 from lab.faults import packets
 from lab.model.fault import Undo, UndoAction
@@ -27,7 +28,7 @@ class _Job:
     box: Box
     command: str
     undo: Undo | None = None
-    helper: Helper | None = None
+    helper: Beside | None = None
     said: str = ""
     error: LabError | None = None
 
@@ -81,14 +82,16 @@ def clear(engine: Engine, undos: Sequence[Undo]) -> dict[Undo, LabError]:
     return {job.undo: job.error for job in jobs if job.undo and job.error}
 
 
-def sweep(engine: Engine, boxes: Sequence[Box]) -> list[str]:
-    """Take every network fault of the lab out of these boxes, also what nobody has noted; returns what was found.
+def sweep(cluster: RunningSystem) -> list[str]:
+    """Take every network fault of the lab out of a stage's boxes, also what was never noted; returns what was found.
 
     Raises HealError where that could not be done.
     """
+    engine = cluster.engine
     if engine.image_source(HELPER_IMAGE) is None:
         return []  # without it, nothing can have been put there
-    jobs = [_Job(engine, box, packets.SWEEP) for box in boxes if box.status in HAS_A_NETWORK]
+    boxes = [box for box in cluster.boxes() if box.is_system and box.status in HAS_A_NETWORK]
+    jobs = [_Job(engine, box, packets.SWEEP) for box in boxes]
     _together(_sweep_one, jobs, SWEPT_AT_ONCE)
     for job in jobs:
         if job.error:

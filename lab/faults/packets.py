@@ -55,7 +55,7 @@ def partition(table: str, others: Iterable[str], direction: Direction) -> str:
 
 
 def loss(table: str, percent: float) -> str:
-    """Rules by which a share of what the box sends is lost, by chance."""
+    """Rules by which a share of what the box sends is lost, at random."""
     threshold = min(int(RANDOM_VALUES * percent / 100), RANDOM_VALUES - 1)
     return _table(table, outgoing=f"counter; meta random < {threshold} counter ether daddr set {NOWHERE};")
 
@@ -76,7 +76,7 @@ def _set(addresses: Iterable[str]) -> str:
 
 
 def check_rules(rules: str) -> str:
-    """Have the kernel look at rules without putting them into force."""
+    """Have the kernel check rules without putting them into force."""
     return f'{ON_A_NETWORK} && nft --check "{rules}"'
 
 
@@ -117,7 +117,7 @@ def add_queue(queue: str) -> str:
 
 
 def check_room() -> str:
-    """See whether no interface has a queue that somebody has put there: the kernel's own have no handle (0:)."""
+    """See whether no interface has a queue that was put there: the kernel's own have no handle (0:)."""
     return f"{ON_A_NETWORK} && ! tc qdisc show | grep ' root ' | grep -v ' 0: '"
 
 

@@ -1,4 +1,4 @@
-"""partition: two groups of boxes lose each other, or one of them stops hearing the other. Everybody else reaches both."""
+"""partition: two groups of boxes lose each other, or one of them stops hearing the other. All other boxes reach both."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Partition(Severed):
 
     kind = FaultKind.PARTITION
 
-    def rules(self, victim: InjectionTarget) -> str:
-        """Each side loses what it sends to the other and what it gets from there, so that one that starts anew is cut off too."""
-        wanted = victim.blast_radius.how.direction
-        direction = wanted if victim.box in victim.blast_radius.members else OPPOSITE[wanted]
-        return packets.partition(victim.blast_radius.table, addresses(other_side(victim)), direction)
+    def rules(self, target: InjectionTarget) -> str:
+        """Each side loses what it sends to the other and what it gets from there, so that one that is started again is cut off too."""
+        wanted = target.blast_radius.how.direction
+        direction = wanted if target.box in target.blast_radius.members else OPPOSITE[wanted]
+        return packets.partition(target.blast_radius.table, addresses(other_side(target)), direction)
 
-    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
+    def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
         """As for all of them. A box that the other side never had a way to has nothing to lose by it."""
-        verification = super().prove(control, victim)
-        return replace(verification, moot=victim.witness is None and not verification.proved)
+        verification = super().verify(control, target)
+        return replace(verification, moot=target.witness is None and not verification.proved)

@@ -12,12 +12,12 @@ class Wipe(BoxFault):
     kind = FaultKind.WIPE
     action = UndoAction.CREATE
 
-    def inject(self, control: BoxControl, victim: InjectionTarget) -> None:
+    def inject(self, control: BoxControl, target: InjectionTarget) -> None:
         """Kill it first, so that it fails at one instant; then remove what is left of it."""
-        control.kill(victim.box)
-        control.remove(victim.box)
+        control.kill(target.box)
+        control.remove(target.box)
 
-    def prove(self, control: BoxControl, victim: InjectionTarget) -> Verification:
+    def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
         """It is not there any more."""
-        now = control.box(victim.box)
-        return Verification(now is None, f"{victim.box.service} is {now.status if now else 'gone, and so is its disk'}")
+        now = control.box(target.box)
+        return Verification(now is None, f"{target.box.service} is {now.status if now else 'removed, and so is its disk'}")

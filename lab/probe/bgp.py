@@ -1,12 +1,11 @@
-"""Who announces the address that users know, where balancers do so by BGP: asked of the router before it, the internet box."""
+"""Which balancers announce the VIP by BGP: asked of the router in front of them, the internet box."""
 
 from __future__ import annotations
 
 import re
 
-from lab.engine.engine import Engine
 from lab.errors import LabError
-from lab.model.topology import Stage
+from lab.probe.system import ObservableSystem
 
 ROUTER_USER = "bird"
 CONTROL = "/run/bird.ctl"
@@ -17,22 +16,23 @@ LAST_RESORT_MED = 100
 WAY = re.compile(r"\[(?P<name>\w+) [^\]]*\]|^\s*BGP\.med: (?P<med>\d+)", re.MULTILINE)
 
 
-def announcements(engine: Engine, stage: Stage) -> dict[str, int] | None:
+def announcements(system: ObservableSystem) -> dict[str, int] | None:
     """The MED with which each balancer announces the address now, of those that do.
 
     None where the stage has no such balancers, and where the router did not answer.
     """
+    stage = system.stage
     if not stage.announced:
         return None
     question = ["birdc", "-s", CONTROL, "show", "route", "for", f"{stage.entry[0]}/32", "all"]
     try:
-        done = engine.run_in(engine.internet_box(stage), question, timeout_s=TIMEOUT_S, user=ROUTER_USER)
+        done = system.run_in(system.internet, question, timeout_s=TIMEOUT_S, user=ROUTER_USER)
     except LabError:
         return None
-    return heard(done.output, stage.balancers) if done.exit_code == 0 else None
+    return meds(done.output, stage.balancers) if done.exit_code == 0 else None
 
 
-def heard(text: str, balancers: dict[str, str]) -> dict[str, int]:
+def meds(text: str, balancers: dict[str, str]) -> dict[str, int]:
     """The lowest MED of each balancer in what BIRD says of its ways."""
     found: dict[str, int] = {}
     name = ""

@@ -1,4 +1,4 @@
-"""The observer: which databases accept writes and who holds the entry's address, on the clock of the load."""
+"""The observer: which databases accept writes and which balancer owns the VIP, on the clock of the load."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import subprocess
 import threading
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from lab.checker.blind_spots import Word
-from lab.engine.engine import Engine
 from lab.errors import InconclusiveError
 from lab.model.observation import ClusterView, DatabaseState, Finding
 from lab.model.topology import Stage
+from lab.probe.system import ObservableSystem
 from lab.process import LastWords, end_process
 
 FIRST_TIMEOUT_S = 10.0
@@ -23,33 +23,33 @@ SILENT_S = 3.0
 BALANCER_ROLE = "lb"
 
 
-def look(engine: Engine, stage: Stage) -> ClusterView:
-    """What there is to be seen now. Raises InconclusiveError when nobody can be asked."""
-    with Observer(engine, stage) as observer:
+def observe(system: ObservableSystem) -> ClusterView:
+    """What an observer sees now. Raises InconclusiveError when the boxes cannot be asked."""
+    with Observer(system) as observer:
         return observer.latest()
 
 
-def order(stage: Stage) -> dict[str, Any]:
-    """What there is to look at in a stage, as the client is told."""
+def probe_config(stage: Stage) -> dict[str, Any]:
+    """What is observed in a stage, as the client reads it."""
     databases = stage.databases if stage.is_replicated else {}
     return {"databases": databases, "balancers": stage.balancers, "entry": stage.entry[0], "announced": stage.announced}
 
 
 def statistics(stage: Stage) -> dict[str, str]:
-    """The addresses at which the balancers say whom they send requests to: the entry, where there is only one."""
+    """The addresses at which the balancers report their backends: the entry, where there is only one balancer."""
     alone = {spec.name: stage.entry[0] for spec in stage.services if BALANCER_ROLE in spec.roles}
     return stage.balancers or alone
 
 
 def redundancy_probe_config(stage: Stage) -> dict[str, Any]:
-    """The same, and beside it whom to ask for what margins rest on. Without a balancer nothing has a margin: nobody is asked."""
+    """The same, and what is asked for the failures tolerated. Without a balancer no failure is, and nothing is asked."""
     found = statistics(stage)
     alone = stage.databases if found and not stage.is_replicated else {}
-    return {**order(stage), "statistics": found, "monitor": stage.monitor, "alone": alone}
+    return {**probe_config(stage), "statistics": found, "monitor": stage.monitor, "alone": alone}
 
 
 def read_view(message: dict[str, Any]) -> ClusterView:
-    """A sight as the client says it. Raises KeyError or ValueError for what is none."""
+    """A view as the client reports it. Raises KeyError or ValueError for what is none."""
     return ClusterView(
         clock_ns=int(message["clock_ns"]),
         databases={name: DatabaseState(state) for name, state in message["databases"].items()},
@@ -61,16 +61,22 @@ def read_view(message: dict[str, Any]) -> ClusterView:
     )
 
 
-class Observer:
-    """Watches a stage for as long as the context lasts; where there is nothing to watch, it only tells the time.
+class ViewSource(Protocol):
+    """Something that knows the latest view of a system."""
 
-    With `reserve` it also asks for what margins rest on.
+    def latest(self) -> ClusterView:
+        """What was seen last. Raises InconclusiveError when nothing is."""
+
+
+class Observer:
+    """Watches a system for as long as the context lasts; where there is nothing to watch, it only tells the time.
+
+    With `redundancy` it also asks for what the failures tolerated rest on.
     """
 
-    def __init__(self, engine: Engine, stage: Stage, reserve: bool = False) -> None:
-        self._engine = engine
-        self._stage = stage
-        self._reserve = reserve
+    def __init__(self, system: ObservableSystem, redundancy: bool = False) -> None:
+        self._system = system
+        self._redundancy = redundancy
         self._process: subprocess.Popen[bytes] | None = None
         self._seen = threading.Event()
         self.words: list[Word] = []
@@ -78,16 +84,17 @@ class Observer:
         self.views: list[ClusterView] = []
         """Each change of what was seen."""
         self.findings: list[Finding] = []
-        """Each change of what somebody said of what margins rest on, in the order in which it was known."""
+        """Each change of an answer on which the failures tolerated rest, in the order in which it was known."""
         self.period_s = 0.0
         """How often it looks, as it says itself."""
         self.realtime_offset_ns = 0
         """What to take from the wall clock of the boxes to get their monotonic clock, which is that of the load."""
 
     def __enter__(self) -> Observer:
-        asked = redundancy_probe_config(self._stage) if self._reserve else order(self._stage)
-        command = ["python", "-m", "client.reserve" if self._reserve else "client.observer", json.dumps(asked)]
-        self._process = self._engine.talk_to(self._engine.internet_box(self._stage), command)
+        stage = self._system.stage
+        config = redundancy_probe_config(stage) if self._redundancy else probe_config(stage)
+        command = ["python", "-m", "client.redundancy" if self._redundancy else "client.observer", json.dumps(config)]
+        self._process = self._system.engine.talk_to(self._system.internet, command)
         self._last_words = LastWords(self._process)
         threading.Thread(target=self._listen, args=(self._process,), daemon=True, name="observer").start()
         return self
@@ -97,13 +104,13 @@ class Observer:
             end_process(self._process)
 
     def latest(self) -> ClusterView:
-        """What was seen last, at most a tenth of a second ago. Raises InconclusiveError when nothing is."""
+        """What was seen last, at most 0.1 s ago. Raises InconclusiveError when nothing is."""
         if not self._seen.wait(FIRST_TIMEOUT_S):
             assert self._process is not None
             end_process(self._process)
             raise InconclusiveError(f"the boxes could not be asked: {self._last_words.last() or 'no answer'}", "see 'lab status'")
         if self._silent_s() > STALE_S:
-            raise InconclusiveError("the observer has gone silent", "was the internet box stopped? see 'lab status'")
+            raise InconclusiveError("the observer has stopped reporting", "is the internet box running? see 'lab status'")
         return self.views[-1]
 
     @property

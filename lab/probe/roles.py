@@ -1,14 +1,14 @@
-"""The roles that boxes play only for now: who is the primary, who has the address. Asked when a fault strikes."""
+"""The roles that boxes play only for now: primary and standby, active and passive balancer. Found out when a fault is injected."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lab.engine.engine import Engine
 from lab.model.observation import ClusterView, DatabaseState
 from lab.model.topology import Box, Stage
-from lab.probe.observer import look
+from lab.probe.observer import observe
+from lab.probe.system import ObservableSystem
 from lab.spec.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
 
 OF_STATE = {
@@ -34,16 +34,16 @@ def _roles(service: str, stage: Stage, view: ClusterView) -> list[str]:
     return found
 
 
-def boxes_in_roles(engine: Engine, stage: Stage, view: ClusterView | None = None) -> list[Box]:
-    """The boxes of a stage with the roles that they play now, or in what was seen.
+def live_boxes(system: ObservableSystem, view: ClusterView | None = None) -> list[Box]:
+    """The boxes of a system with the roles that they play now, or in what was observed.
 
-    Raises InconclusiveError when nobody can be asked.
+    Raises InconclusiveError when the boxes cannot be asked.
     """
-    if not stage.is_watched:
-        view = standing_alone(stage)
-    return with_live_roles(engine.boxes(stage.number), stage, view or look(engine, stage))
+    if not system.stage.is_watched:
+        view = standing_alone(system.stage)
+    return with_live_roles(system.boxes(), system.stage, view or observe(system))
 
 
 def standing_alone(stage: Stage) -> ClusterView:
-    """What there is to see where nothing can move: a database that stands alone is the primary; nobody need be asked."""
+    """What there is to see where nothing can move: a database that stands alone is the primary; no box need be asked."""
     return ClusterView(0, dict.fromkeys(stage.databases, DatabaseState.PRIMARY), 0, 0, (), "")

@@ -1,4 +1,4 @@
-"""The survey: one look at a stage, for its map. Unlike the observer it asks once, and waits for nobody."""
+"""The status of a cluster: each part is asked once, for its map. Unlike the observer, it waits for no part."""
 
 from __future__ import annotations
 
@@ -8,30 +8,33 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from lab.engine.engine import Engine
 from lab.errors import InconclusiveError
 from lab.model.observation import ClusterStatus, ClusterView, DatabaseState, NodeState, ReplicaStatus
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.probe import observer, roles
+from lab.probe.system import ObservableSystem
 
-# Who is asked has 0.5 s to answer, twice at most; the rest is for the command to start.
-SURVEY_TIMEOUT_S = 2.0
+# Each part has 0.5 s to answer, twice at most; the rest is for the command to start.
+STATUS_TIMEOUT_S = 2.0
 EXAMINATION_TIMEOUT_S = 1.0
 
 
-def cluster_status(engine: Engine, stage: Stage, boxes: Sequence[Box]) -> ClusterStatus:
-    """What everybody in a stage says now, within 2 s whoever is frozen.
+def cluster_status(system: ObservableSystem, boxes: Sequence[Box]) -> ClusterStatus:
+    """What all parts of a system report now, within 2 s whichever is frozen. `boxes` are its boxes as they are now.
 
-    Raises InconclusiveError when nobody can be asked: the box in which the question is put does not answer.
+    Raises InconclusiveError when they cannot be asked: the box from which they are does not answer.
     """
+    stage = system.stage
     statistics = observer.statistics(stage)
     if not stage.is_watched and not statistics:
         return ClusterStatus(roles.standing_alone(stage))
-    order = {**observer.order(stage), "statistics": statistics, "monitor": stage.monitor}
+    config = {**observer.probe_config(stage), "statistics": statistics, "monitor": stage.monitor}
     internet = next((box for box in boxes if INTERNET_ROLE in box.roles), None)
     if internet is None or internet.status != "running":
-        raise InconclusiveError(f"the boxes could not be asked: the internet box is {internet.condition if internet else 'gone'}")
-    done = engine.run_in(internet, ["python", "-m", "client.survey", json.dumps(order)], timeout_s=SURVEY_TIMEOUT_S)
+        raise InconclusiveError(
+            f"the boxes could not be asked: the internet box is {internet.condition if internet else 'missing'}"
+        )
+    done = system.run_in(internet, ["python", "-m", "client.status", json.dumps(config)], timeout_s=STATUS_TIMEOUT_S)
     try:
         return _read(stage, boxes, json.loads(done.output))
     except (ValueError, KeyError, TypeError) as error:
@@ -41,19 +44,19 @@ def cluster_status(engine: Engine, stage: Stage, boxes: Sequence[Box]) -> Cluste
         ) from error
 
 
-def examined(engine: Engine, boxes: Sequence[Box]) -> list[Box]:
-    """The boxes as they are within 1 s: Docker's "unhealthy" may be about the past, so those are examined now, all at once."""
+def examined(system: ObservableSystem, boxes: Sequence[Box]) -> list[Box]:
+    """The boxes as they are within 1 s: Docker's "unhealthy" may be about the past, so those are checked now, all at once."""
 
     def now(box: Box) -> Box:
         doubtful = box.condition == "unhealthy"
-        return replace(box, health="healthy") if doubtful and engine.is_healthy(box, EXAMINATION_TIMEOUT_S) else box
+        return replace(box, health="healthy") if doubtful and system.engine.is_healthy(box, EXAMINATION_TIMEOUT_S) else box
 
     with ThreadPoolExecutor(max_workers=max(len(boxes), 1)) as threads:
         return list(threads.map(now, boxes))
 
 
 def _read(stage: Stage, boxes: Sequence[Box], found: dict[str, Any]) -> ClusterStatus:
-    view = observer.read_view(found["sight"]) if stage.is_watched else roles.standing_alone(stage)
+    view = observer.read_view(found["view"]) if stage.is_watched else roles.standing_alone(stage)
     monitor = found["monitor"]
     return ClusterStatus(
         view=view,
@@ -65,16 +68,16 @@ def _read(stage: Stage, boxes: Sequence[Box], found: dict[str, Any]) -> ClusterS
 
 
 def _node_state(word: dict[str, Any]) -> NodeState:
-    return NodeState(str(word["state"]), bool(word["well"]), bool(word["candidate"]), bool(word["voice"]))
+    return NodeState(str(word["state"]), bool(word["healthy"]), bool(word["promotable"]), bool(word["votes"]))
 
 
-def replicas(view: ClusterView, said: dict[str, dict[str, Any] | None], boxes: Sequence[Box]) -> dict[str, ReplicaStatus]:
-    """How well each database follows the one primary, as both of them say."""
+def replicas(view: ClusterView, answers: dict[str, dict[str, Any] | None], boxes: Sequence[Box]) -> dict[str, ReplicaStatus]:
+    """How each database follows the one primary, as both of them report."""
     leaders = [*view.named(DatabaseState.PRIMARY), *view.named(DatabaseState.SYNC_BLOCKED)]
-    leader = said.get(leaders[0]) if len(leaders) == 1 else None
+    leader = answers.get(leaders[0]) if len(leaders) == 1 else None
     at = {address: box.service for box in boxes for address in box.addresses.values()}
     known = {at[each["address"]]: each for each in (leader or {}).get("followers", []) if each["address"] in at}
-    return {name: _copy(leader, said.get(name), known.get(name)) for name in view.databases if name not in leaders}
+    return {name: _copy(leader, answers.get(name), known.get(name)) for name in view.databases if name not in leaders}
 
 
 def _copy(leader: dict[str, Any] | None, own: dict[str, Any] | None, known: dict[str, Any] | None) -> ReplicaStatus:

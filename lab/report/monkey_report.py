@@ -18,7 +18,8 @@ from lab.analysis.error_budget import (
 )
 from lab.analysis.summary import sample_median
 from lab.model.measures import Verdict
-from lab.model.result import MONTH_S, MonkeyOutcome, SoakOutcome
+from lab.model.result import MONTH_S
+from lab.model.round import FaultOutcome, RoundOutcome
 from lab.plaintext import one_line
 from lab.report import matrix_words, words
 from lab.report.console import VERDICT_STYLES
@@ -27,35 +28,35 @@ ROUNDING = 1e-6
 """What a whole number may be short of one by, as it was calculated."""
 
 
-def monkey_line(outcome: MonkeyOutcome, rounds: int) -> str:
+def monkey_line(outcome: RoundOutcome, rounds: int) -> str:
     """One round of so many."""
     fault, failed = outcome.fault, outcome.intended - outcome.good
-    restored_s = outcome.redundancy_restored_after_s
+    restored_s = outcome.redundancy_restored_s
     restored = "" if restored_s is None else f"; redundancy restored after {restored_s:.1f} s"
     line = f"{_head(fault, rounds)}, {failed} of {outcome.intended} requests failed, {_safety_of(fault)}{restored}"
     return line + (" (healed by the lab)" if outcome.healed else "") + _reasons(fault)
 
 
-def soak_line(outcome: SoakOutcome, faults: int) -> str:
+def healed_line(outcome: FaultOutcome, faults: int) -> str:
     """One fault of so many, each healed by the lab."""
     restored_s = outcome.time_to_redundancy_s
     restored = "redundancy was kept" if restored_s is None else f"redundancy restored after {restored_s:.1f} s"
     return f"{_head(outcome, faults)}, {_safety_of(outcome)}, {restored}{_reasons(outcome)}"
 
 
-def _head(fault: SoakOutcome, of: int) -> str:
+def _head(fault: FaultOutcome, of: int) -> str:
     return (
         f"{fault.number:4d} of {of}  {fault.experiment:<20} {', '.join(fault.targets) or '-':<8} {fault.verdict:<12} "
         f"longest outage {words.measured_text(fault.outage)} (writes {fault.writes_downtime_s:.2f} s, reads {fault.reads_downtime_s:.2f} s)"
     )
 
 
-def _safety_of(fault: SoakOutcome) -> str:
+def _safety_of(fault: FaultOutcome) -> str:
     split = f", split brain {matrix_words.split_text(fault.split_brain_s)}" if fault.split_brain_s != 0 else ""
     return f"lost {total_lost([fault])}{split}"
 
 
-def _reasons(fault: SoakOutcome) -> str:
+def _reasons(fault: FaultOutcome) -> str:
     return "".join(f"\n              {one_line(why)}" for why in fault.why)
 
 
@@ -69,13 +70,13 @@ def show_monkey(console: Console, verdict: Verdict, lines: Sequence[str], folder
 # The report
 
 
-def report_lines(outcomes: Sequence[MonkeyOutcome], rate_per_s: float, reason: StopReason | None = None) -> list[str]:
+def report_lines(outcomes: Sequence[RoundOutcome], rate_per_s: float, reason: StopReason | None = None) -> list[str]:
     """Why it stopped, what was lost, the error budget, and what such faults make of a month of an objective."""
     stopped = [f"stopped after round {len(outcomes)}: {stop_text(reason)}"] if reason else []
     return [*stopped, *_budget_lines(outcomes, error_budget(outcomes), rate_per_s)]
 
 
-def _budget_lines(outcomes: Sequence[MonkeyOutcome], budget: ErrorBudget, rate_per_s: float) -> list[str]:
+def _budget_lines(outcomes: Sequence[RoundOutcome], budget: ErrorBudget, rate_per_s: float) -> list[str]:
     if not budget.rounds:
         return ["error budget unknown: no valid round"]
     cost_s, left_out = budget.cost_s(rate_per_s), len(outcomes) - budget.rounds
@@ -90,13 +91,13 @@ def _budget_lines(outcomes: Sequence[MonkeyOutcome], budget: ErrorBudget, rate_p
     ]
 
 
-def _safety(outcomes: Sequence[MonkeyOutcome]) -> str:
+def _safety(outcomes: Sequence[RoundOutcome]) -> str:
     """What must never happen, over all rounds: also in one that is not valid it would be true."""
     faults = [each.fault for each in outcomes]
     return f"{outcomes_lost(faults, 'rounds')}; {outcomes_split(faults, 'rounds')}"
 
 
-def _outages(outcomes: Sequence[MonkeyOutcome]) -> str:
+def _outages(outcomes: Sequence[RoundOutcome]) -> str:
     """All outages of the rounds that are valid, and the longest; both as bounds where one was cut short."""
     valid = [each for each in outcomes if each.fault.valid]
     longest = sample_median([each.fault.outage for each in valid])
@@ -139,7 +140,7 @@ def stop_text(reason: StopReason) -> str:
 # Losses over several faults
 
 
-def total_lost(outcomes: Sequence[SoakOutcome]) -> str:
+def total_lost(outcomes: Sequence[FaultOutcome]) -> str:
     """Lost writes of several faults, as far as is known."""
     lost = sum(outcome.lost for outcome in outcomes)
     if all(outcome.audit_complete for outcome in outcomes):
@@ -147,7 +148,7 @@ def total_lost(outcomes: Sequence[SoakOutcome]) -> str:
     return f"at least {lost}" if lost else "unknown"
 
 
-def outcomes_lost(outcomes: Sequence[SoakOutcome], of_what: str) -> str:
+def outcomes_lost(outcomes: Sequence[FaultOutcome], of_what: str) -> str:
     """Lost writes in a sentence, over so many faults (rounds), and in how many of them that is not known."""
     unknown = sum(not outcome.audit_complete for outcome in outcomes)
     lost = sum(outcome.lost for outcome in outcomes)
@@ -157,7 +158,7 @@ def outcomes_lost(outcomes: Sequence[SoakOutcome], of_what: str) -> str:
     return f"acknowledged writes lost: {known}" + (f"; unknown in {unknown} of them" if "unknown" not in known else "")
 
 
-def outcomes_split(outcomes: Sequence[SoakOutcome], of_what: str) -> str:
+def outcomes_split(outcomes: Sequence[FaultOutcome], of_what: str) -> str:
     """Split brain over so many faults (rounds): for how long in all, and in how many of them that is not known."""
     split_s = sum(outcome.split_brain_s or 0.0 for outcome in outcomes)
     unknown = sum(outcome.split_brain_s is None for outcome in outcomes)

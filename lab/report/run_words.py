@@ -92,12 +92,12 @@ def _split(trials: Sequence[TrialResult]) -> list[str]:
 
 def multiple_writers_s(trial: TrialResult) -> float | None:
     """For how long several databases accepted writes; None where that was not observed."""
-    return trial.writable.get("multiple_s")
+    return trial.writable.get("multiple_writers_s")
 
 
 def multiple_owners_s(trial: TrialResult) -> float | None:
     """For how long several balancers owned the VIP; None where that was not observed."""
-    return trial.vip_owners.get("multiple_s")
+    return trial.vip_owners.get("multiple_owners_s")
 
 
 def lost(trials: Sequence[TrialResult]) -> str:

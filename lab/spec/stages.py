@@ -99,7 +99,9 @@ def _service(project: str, name: str, body: located_yaml.Mapping) -> ServiceSpec
     networks = body.get("networks")
     joined = networks.items() if isinstance(networks, located_yaml.Mapping) else ()
     links = tuple(_link(project, name, network, about) for network, about in joined)
-    return ServiceSpec(name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels, links=links)
+    return ServiceSpec(
+        name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels, links=links, image=str(body.get("image", ""))
+    )
 
 
 def _link(project: str, service: str, network: str, about: Any) -> Link:

@@ -16,15 +16,13 @@ from random import Random
 from lab.checker.outages import share
 from lab.checker.validity import validity
 from lab.cluster import readiness
-from lab.engine.engine import Engine
+from lab.cluster.system import RunningSystem
 from lab.errors import InconclusiveError
 from lab.faults import heal
 from lab.faults.limits import WEB_ROLE, in_role, make_small
-from lab.load.load import Load
+from lab.load.load import Load, LoadConfig
 from lab.model.experiment import LoadPlan, Overload
 from lab.model.fault import Undo, UndoAction
-from lab.model.topology import Stage
-from lab.store.undo_log import UndoLedger
 
 Interrupts = Callable[[], AbstractContextManager[None]]
 ALONE = "alone"
@@ -84,48 +82,47 @@ def capacity_per_s(bursts: Sequence[Burst]) -> float:
 # Measured
 
 
-def measure(
-    engine: Engine, ledger: UndoLedger, stage: Stage, wanted: Overload, say: Callable[[str], None], open_: Interrupts
-) -> float:
+def measure(cluster: RunningSystem, wanted: Overload, say: Callable[[str], None], open_: Interrupts) -> float:
     """What one small web box carries, in requests a second: the other one is shut down meanwhile, no limit is set.
 
     An interrupt is taken only within `open_`. Raises InconclusiveError where the ramp shows nothing, HealError.
     """
     bursts: list[Burst] = []
     try:
-        make_small(engine, ledger, stage, wanted.cpus)
-        _, other = in_role(engine, stage, WEB_ROLE)
-        ledger.open(Undo(UndoAction.START, other.id, other.service, stage.number), ALONE)
-        engine.stop(other)
+        make_small(cluster, wanted.cpus)
+        _, other = in_role(cluster, WEB_ROLE)
+        cluster.undo_log.open(Undo(UndoAction.START, other.id, other.service, cluster.stage.number), ALONE)
+        cluster.engine.stop(other)
         while (rate := next_rate(bursts)) is not None:
-            readiness.await_service(engine, stage)
+            readiness.await_service(cluster)
             with open_():
-                bursts.append(_burst(engine, stage, rate))
+                bursts.append(_burst(cluster, rate))
             say(
                 f"one web box with {wanted.cpus:g} of a processor, {rate:.0f} requests a second: {bursts[-1].good_ratio:.1%} good"
             )
     finally:
         # Nothing else is open: a run does not begin while there is a fault.
-        heal.undo_all(engine, ledger)
-        readiness.await_whole(engine, stage)
-        ledger.check_noted()
+        heal.undo_all(cluster.engine, cluster.undo_log)
+        readiness.await_recovered(cluster)
+        cluster.undo_log.check_noted()
     return capacity_per_s(bursts)
 
 
-def _burst(engine: Engine, stage: Stage, rate_per_s: float) -> Burst:
+def _burst(cluster: RunningSystem, rate_per_s: float) -> Burst:
     """Some seconds at a rate; again where the load itself was late. Raises InconclusiveError where it stays so."""
     why: list[str] = []
     for _ in range(TRIES):
-        found, why = _try_burst(engine, stage, rate_per_s)
+        found, why = _try_burst(cluster, rate_per_s)
         if not why:
             return found
     raise InconclusiveError(f"what one web box carries could not be measured well: {why[0]}", "is this machine busy? try again")
 
 
-def _try_burst(engine: Engine, stage: Stage, rate_per_s: float) -> tuple[Burst, list[str]]:
+def _try_burst(cluster: RunningSystem, rate_per_s: float) -> tuple[Burst, list[str]]:
     plan = LoadPlan(rate_per_s=rate_per_s)
     prefix = f"ramp{Random().randrange(16**8):08x}"
-    with Load(engine, engine.internet_box(stage), stage.entry, prefix, plan, seed=round(rate_per_s)) as load:
+    config = LoadConfig(cluster.stage.entry, prefix, plan, seed=round(rate_per_s))
+    with Load(cluster.engine, cluster.internet, config) as load:
         load.run_for(BURST_S)
         generator = load.stop()
     return Burst(rate_per_s, share(load.arrivals, plan.deadline_s).ratio), validity(generator, len(load.arrivals))

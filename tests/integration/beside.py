@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.checker.outages import union
-from lab.cluster.readiness import await_whole
+from lab.engine.docker_engine import DockerEngine
 from lab.engine.engine import Engine
 from lab.model.topology import Stage, is_system
 from lab.process import wait_until
 from lab.spec import experiments, stages
-from lab.trial import placement
+from lab.trial import preconditions
+from tests.integration.clusters import await_recovered, cluster
 from tests.integration.driver import Lab, container, docker, ended, goes_on, primary
 from tests.integration.prober import ProberAmongUsers, windows
 
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--for", dest="for_s", type=float, default=8.0, help="seconds until what was broken is brought back")
     asked = parser.parse_args()
-    engine, far = Engine(), 0
+    engine, far = DockerEngine(), 0
     ports = {name: str(_free_port()) for name in ("LAB_PORT", "LAB_LOCUST_PORT", "LAB_WATCH_PORT")}
     lab = Lab({**os.environ, **ports, "LAB_RESULTS": tempfile.mkdtemp(prefix="beside-")})
     for each in asked.what:
@@ -159,10 +160,10 @@ def main() -> None:
         stage = stages.find(number)
         lab.must("up", number, "--replace", timeout_s=300)
         for _ in range(asked.trials):
-            await_whole(engine, stage)
+            await_recovered(engine, stage)
             # As the experiment has it: a failover leaves the primary where it went.
-            placement.bring_about(
-                engine, stage, experiments.find(experiment).preconditions, lambda text: print(f"  {text}", flush=True)
+            preconditions.bring_about(
+                cluster(engine, stage), experiments.find(experiment).preconditions, lambda text: print(f"  {text}", flush=True)
             )
             found = trial(lab, stage, breakage(engine, stage, experiment), asked.for_s)
             far += found.apart_s > AGREEMENT_S

@@ -1,19 +1,26 @@
-"""An engine that is only played: its boxes are said to be there, and what is done to them is noted."""
+"""An engine that is only played: its boxes are said to be there, and what is done to them is noted. mypy holds it to `Engine`."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import cast
+from pathlib import Path
 
-from lab.engine.engine import Engine, ExecResult
+from lab.cluster.cluster import Cluster
+from lab.engine.engine import Engine, EngineInfo, ExecResult
+from lab.engine.inspect import EngineEvent
+from lab.engine.sidecar import Beside
+from lab.errors import LabError
+from lab.model.history import LogLine
 from lab.model.observation import ClusterView
 from lab.model.topology import INTERNET_ROLE, Box, Link, Stage
-from lab.probe.observer import Observer
 from lab.spec import stages
+from lab.store.undo_log import UndoLog
 
 Answer = Callable[[Box, Sequence[str]], ExecResult]
 
@@ -25,8 +32,8 @@ def saying(*lines: str) -> subprocess.Popen[bytes]:
 
 
 def line(view: ClusterView) -> str:
-    """A sight as the observer prints it."""
-    return json.dumps({"event": "sight", **asdict(view)})
+    """A view as the observer prints it."""
+    return json.dumps({"event": "view", **asdict(view)})
 
 
 @dataclass
@@ -44,45 +51,30 @@ class PlayedEngine:
     off: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The networks of its stage file that a box is not on."""
 
-    @property
-    def as_engine(self) -> Engine:
-        return cast(Engine, self)
+    def cluster(self, stage: Stage, undo_log: UndoLog | None = None) -> Cluster:
+        """A stage on this engine, with an undo log; without one, nothing is expected to be noted."""
+        nowhere = Path(tempfile.gettempdir()) / f"lab-played-{os.getpid()}.jsonl"
+        return Cluster(self, stage, undo_log or UndoLog(nowhere))
+
+    # The engine itself
 
     @property
     def identity(self) -> str:
         return f"played by {os.getpid()}"
 
-    def visiting(self, project: str, roles: object = None) -> PlayedEngine:
-        self.done.append(f"visiting {project}")
-        return self
+    def info(self) -> EngineInfo:
+        return EngineInfo("28.0", "2.40.0", True, 8192, 2, "played")
 
-    def image_source(self, _name: str) -> str | None:
-        return None
-
-    def end_visits(self, project: str = "") -> int:
-        return self.visits
-
-    def stop(self, box: Box) -> None:
-        self.done.append(f"stop {box.service}")
+    # Boxes
 
     def boxes(self, stage: int | None = None) -> list[Box]:
         return [each for each in self.present if stage in (None, each.stage)]
 
-    def is_healthy(self, box: Box, timeout_s: float = 5.0) -> bool:
-        return box.is_healthy
+    def box(self, box: Box) -> Box | None:
+        return next((each for each in self.present if each.id == box.id), None)
 
     def internet_box(self, stage: Stage) -> Box:
         return next(each for each in self.boxes(stage.number) if INTERNET_ROLE in each.roles)
-
-    def talk_to(self, _box: Box, _command: Sequence[str]) -> subprocess.Popen[bytes]:
-        return saying(line(self.sees)) if self.sees else saying()
-
-    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30, user: str = "") -> ExecResult:
-        self.done.append(f"in {box.service}: {command[-1]}")
-        return self.answer(box, command)
-
-    def logs(self, _box: Box, lines: int = 5) -> str:
-        return f"the last {lines} lines"
 
     def kill(self, box: Box) -> None:
         self.done.append(f"kill {box.service}")
@@ -90,18 +82,70 @@ class PlayedEngine:
     def start(self, box: Box) -> None:
         self.done.append(f"start {box.service}")
 
+    def stop(self, box: Box) -> None:
+        self.done.append(f"stop {box.service}")
+
+    def restart(self, box: Box) -> None:
+        self.done.append(f"restart {box.service}")
+
+    def pause(self, box: Box) -> None:
+        self.done.append(f"pause {box.service}")
+
     def unpause(self, box: Box) -> None:
         self.done.append(f"unpause {box.service}")
+
+    def resize(self, box: Box, cpus: float) -> None:
+        self.done.append(f"resize {box.service} {cpus:g}")
+
+    def cpus(self, box: Box) -> float:
+        return 0.0
+
+    def remove(self, box: Box) -> None:
+        self.done.append(f"remove {box.service}")
+
+    def put_file(self, box: Box, path: str, content: str) -> None:
+        self.done.append(f"{path.rpartition('/')[2]} {content} in {box.service}")
+
+    def logs(self, box: Box, lines: int = 5) -> str:
+        return f"the last {lines} lines"
+
+    def log_lines(self, box: Box, since_s: float) -> list[LogLine]:
+        return []
+
+    # Shells
+
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30, user: str = "") -> ExecResult:
+        self.done.append(f"in {box.service}: {command[-1]}")
+        return self.answer(box, command)
+
+    def talk_to(self, box: Box, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        return saying(line(self.sees)) if self.sees else saying()
+
+    def beside(self, box: Box | None) -> Beside:
+        raise LabError("no helper is played")
+
+    def is_healthy(self, box: Box, timeout_s: float = 5.0) -> bool:
+        return box.is_healthy
+
+    # Networks and events
 
     def links(self, box: Box) -> tuple[Link, ...]:
         given = stages.of(box).links_of(box.service)
         return tuple(link for link in given if link.network not in self.off.get(box.service, ()))
 
+    def disconnect(self, box: Box) -> None:
+        self.done.append(f"disconnect {box.service}")
+
     def reconnect(self, box: Box, links: Sequence[Link]) -> None:
         self.done.extend(f"connect {box.service} to {link.network}" for link in links)
 
-    def put_file(self, box: Box, path: str, content: str) -> None:
-        self.done.append(f"{path.rpartition('/')[2]} {content} in {box.service}")
+    def subnets(self, network: str) -> tuple[str, ...]:
+        return ()
+
+    def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
+        return lambda: None
+
+    # Stages
 
     def up(self, stage: Stage, only: str = "") -> None:
         self.done.append(f"up {stage.project} {only}".rstrip())
@@ -111,6 +155,10 @@ class PlayedEngine:
         self.done.append(f"create {stage.project}")
         self.present += self.made
 
+    def down(self, stage: Stage) -> None:
+        self.done.append(f"down {stage.project}")
+        self.present = [each for each in self.present if each.project != stage.project]
+
     def leftovers(self) -> list[str]:
         return [each.service for each in self.present]
 
@@ -118,9 +166,30 @@ class PlayedEngine:
         self.done.append("remove leftovers")
         self.present = []
 
-    def down(self, stage: Stage) -> None:
-        self.done.append(f"down {stage.project}")
-        self.present = [each for each in self.present if each.project != stage.project]
+    # Images
+
+    def image_source(self, name: str) -> str | None:
+        return None
+
+    def ensure_base_image(self) -> None:
+        self.done.append("ensure base image")
+
+    # Visits
+
+    def visiting(self, project: str, roles: Mapping[str, tuple[str, ...]] | None = None) -> Engine:
+        self.done.append(f"visiting {project}")
+        return self
+
+    def visit(self, project: str, network: str) -> Box:
+        raise LabError("no visit is played")
+
+    def end_visits(self, project: str = "") -> int:
+        return self.visits
+
+    @contextmanager
+    def container(self, image: str, command: Sequence[str]) -> Iterator[Box]:
+        raise LabError("no container is played")
+        yield
 
 
 @dataclass
@@ -128,10 +197,6 @@ class PlayedObserver:
     """Sees one thing after the other, the last one for ever."""
 
     views: list[ClusterView]
-
-    @property
-    def as_observer(self) -> Observer:
-        return cast(Observer, self)
 
     def latest(self) -> ClusterView:
         return self.views.pop(0) if len(self.views) > 1 else self.views[0]

@@ -8,7 +8,7 @@ import pytest
 
 from lab.engine.engine import ExecResult
 from lab.model.topology import Box
-from lab.probe.bgp import announcements, heard
+from lab.probe.bgp import announcements, meds
 from lab.spec.stages import find
 from tests.unit.helpers import started
 from tests.unit.played import PlayedEngine
@@ -35,11 +35,11 @@ Table master4:
 
 
 def test_each_way_has_its_balancer_and_its_number() -> None:
-    assert heard(SAID, STAGE.balancers) == {"lb1": 1, "lb3": 103}
+    assert meds(SAID, STAGE.balancers) == {"lb1": 1, "lb3": 103}
 
 
 def test_nobody_announces() -> None:
-    assert heard("BIRD 2.17.1 ready.\nNetwork not found\n", STAGE.balancers) == {}
+    assert meds("BIRD 2.17.1 ready.\nNetwork not found\n", STAGE.balancers) == {}
 
 
 @pytest.mark.parametrize(("exit_code", "found"), [(0, {"lb1": 1, "lb3": 103}), (1, None), (124, None)])
@@ -50,11 +50,11 @@ def test_router_that_does_not_answer_leaves_it_unknown(exit_code: int, found: di
         asked.append((box.service, " ".join(command)))
         return ExecResult(exit_code, SAID)
 
-    assert announcements(PlayedEngine(started(STAGE), answer=answer).as_engine, STAGE) == found
+    assert announcements(PlayedEngine(started(STAGE), answer=answer).cluster(STAGE)) == found
     assert asked == [("internet", "birdc -s /run/bird.ctl show route for 198.18.0.10/32 all")]
 
 
 def test_where_nobody_speaks_bgp_nobody_is_asked() -> None:
     plays = PlayedEngine(started(find("5")))
-    assert announcements(plays.as_engine, find("5")) is None
+    assert announcements(plays.cluster(find("5"))) is None
     assert plays.done == []

@@ -12,23 +12,18 @@ from typing import Any
 import click
 import pytest
 
-from lab.analysis.summary import summarise
 from lab.cli.main import cli, main
 from lab.cli.options import Duration
 from lab.engine.engine import ExecResult
-from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, HealError
+from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE
 from lab.faults import FAULTS
 from lab.model.fault import Undo, UndoAction
-from lab.model.history import RunInfo
-from lab.model.measures import Verdict
-from lab.model.result import RunResult
 from lab.model.topology import Box
 from lab.spec import experiments
 from lab.spec.stages import ROOT, all_stages
 from lab.store.runs import RunJournal
-from lab.store.undo_log import UndoLedger
-from lab.trial.runner import RunConfig
-from tests.unit.helpers import box, db, record, result, run_info, use_engine, view
+from lab.store.undo_log import UndoLog
+from tests.unit.helpers import box, db, record, run_info, use_engine, view
 from tests.unit.played import PlayedEngine
 
 COMMANDS = sorted(cli.commands)
@@ -140,7 +135,7 @@ def test_unknown_run_is_a_usage_error(tmp_path: Path) -> None:
         ("explode",),
         ("run", "3"),
         ("run", "3", "kill-web", "--trials", "0"),
-        ("run", "3", "kill-web", "--observe", "soon"),
+        ("run", "3", "kill-web", "--duration", "soon"),
         ("chaos", "burn", "web"),
         ("down",),
         ("up", "3", "--failover", "automatic"),
@@ -167,7 +162,7 @@ def test_dry_run_prints_one_document_and_needs_no_engine() -> None:
 
 
 def test_dry_run_takes_every_option_and_the_seed_decides_the_trials(lab: Lab) -> None:
-    arguments = ("run", "3", "kill-web", "--dry-run", "--json", "--seed", "1", "--trials", "3", "--observe", "500ms")
+    arguments = ("run", "3", "kill-web", "--dry-run", "--json", "--seed", "1", "--trials", "3", "--duration", "500ms")
     plan = json.loads(lab(*arguments).out)
     assert plan["fault_duration_s"] == 0.5
     assert len({trial["seed"] for trial in plan["trials"]}) == 3
@@ -178,7 +173,7 @@ def test_plan_says_which_file_and_what_an_operator_does(lab: Lab) -> None:
     arguments = ("run", "4", "switchover", "--failover", "automatic", "--dry-run")
     plan = json.loads(lab(*arguments, "--json").out)
     assert (plan["stage"], plan["failover"]) == (4, "automatic")
-    assert (plan["steps"], plan["operator"]) == ([], {"delay_s": 0.0, "does": "switchover", "to": ""})
+    assert (plan["steps"], plan["operator"]) == ([], {"delay_s": 0.0, "action": "switchover", "target": ""})
     assert "an operator's switchover; watch" in lab(*arguments).out
     assert "break nothing; watch" in lab("run", "4", "baseline", "--dry-run").out
     assert json.loads(lab("run", "4", "kill-primary", "--dry-run", "--json").out)["operator"] is None
@@ -203,7 +198,7 @@ def up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., PlayedE
 
 
 def note_pause_of_db1() -> None:
-    UndoLedger().open(Undo(UndoAction.UNPAUSE, "id-of-db1", "db1", 4), "pause")
+    UndoLog().open(Undo(UndoAction.UNPAUSE, "id-of-db1", "db1", 4), "pause")
 
 
 def test_down_takes_both_files_of_a_stage(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
@@ -214,7 +209,7 @@ def test_down_takes_both_files_of_a_stage(lab: Lab, up: Callable[..., PlayedEngi
     assert plays.done == ["down redundancy-lab-4", f"down {AUTOMATIC}"]
     assert "removing stage 4\nremoving stage 4 (automatic)\nstage 4 is gone" in done.err
     # What is gone is no longer broken.
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
 
 
 def test_down_takes_one_file_where_it_is_named_and_forgets_no_fault_of_the_other(
@@ -224,10 +219,10 @@ def test_down_takes_one_file_where_it_is_named_and_forgets_no_fault_of_the_other
     note_pause_of_db1()
     lab("down", "4", "--failover", "none")
     assert plays.done == ["down redundancy-lab-4"]
-    assert [entry.undo.service for entry in UndoLedger().entries()] == ["db1"]
+    assert [entry.undo.service for entry in UndoLog().entries()] == ["db1"]
     lab("down", "4", "--failover", "automatic")
     assert plays.done[1:] == [f"down {AUTOMATIC}"]
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
 
 
 def test_down_all_takes_what_is_up_by_its_file_and_the_rest_by_its_labels(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
@@ -237,25 +232,25 @@ def test_down_all_takes_what_is_up_by_its_file_and_the_rest_by_its_labels(lab: L
     done = lab("down", "--all")
     assert done.code == EXIT_HELD
     assert plays.done == [f"down {AUTOMATIC}", "remove leftovers"]
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
 
 
 def test_down_all_takes_back_what_was_done_to_somebody_elses_box(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
     plays = up(box("app", ("app",), stage=0, project="shop", status="exited"))
-    UndoLedger().open(Undo(UndoAction.START, "id-of-app", "app", 0, project="shop"), "kill")
+    UndoLog().open(Undo(UndoAction.START, "id-of-app", "app", 0, project="shop"), "kill")
     assert lab("down", "--all").code == EXIT_HELD
     assert plays.done == ["visiting shop", "start app", "remove leftovers"]
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
 
 
 def test_promotion_is_asked_of_the_monitor_where_there_is_one(
     lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("lab.cluster.database.switchover", lambda _engine, stage, *_: asked.append(f"switchover {stage.project}"))
-    monkeypatch.setattr(
-        "lab.cluster.database.promote", lambda _engine, _ledger, stage, *_: asked.append(f"promote {stage.project}")
-    )
+    for name in ("switchover", "promote"):
+        monkeypatch.setattr(
+            f"lab.cluster.database.{name}", lambda cluster, *_, name=name: asked.append(f"{name} {cluster.stage.project}")
+        )
     internet = box("internet", ("internet",), stage=4)
     up(db("db1", project=AUTOMATIC), internet)
     lab("promote")
@@ -266,47 +261,6 @@ def test_promotion_is_asked_of_the_monitor_where_there_is_one(
     done = lab("promote")
     assert done.code == EXIT_USAGE
     assert "no stage with a standby database is up" in done.errors[0]
-
-
-def test_soak_that_could_not_be_healed_keeps_the_logs(
-    lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    up(box("web1", stage=5, project="redundancy-lab-5"))
-
-    def fails(*_: object) -> None:
-        raise HealError("db2 is exited after 60 s")
-
-    monkeypatch.setattr("lab.cluster.lifecycle.ensure_up", lambda *_: None)
-    monkeypatch.setattr("lab.campaign.soak.soak", fails)
-    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
-    done = lab("soak", "5", "--faults", "2", "--seed", "3")
-    assert done.code == EXIT_HEAL_FAILED
-    evidence = tmp_path / "results" / "5-redundant-load-balancers" / "soak" / "3-2" / "evidence"
-    assert f"the logs of all boxes are in {evidence}" in done.err.replace("\n", "")
-    assert [file.name for file in evidence.iterdir()] == ["web1.log"]
-
-
-def test_soak_goes_on_only_with_what_is_measured_alike(
-    lab: Lab, up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    up(box("web1", stage=5, project="redundancy-lab-5"))
-
-    def run(_engine: object, _ledger: object, order: RunConfig, info: RunInfo, _progress: object) -> RunResult:
-        trial = result(seed=order.seed, writable={"none_s": 0.0, "multiple_s": 0.0})
-        return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))
-
-    monkeypatch.setattr("lab.cluster.lifecycle.ensure_up", lambda *_: None)
-    monkeypatch.setattr("lab.cli.soak.run_experiment", run)
-    monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
-    soak = ("soak", "5", "--faults", "2", "--seed", "3")
-    assert lab(*soak).code == EXIT_HELD
-    again = lab(*soak)
-    assert "2 of 2 are through already" in again.err.replace("\n", " ")
-    assert "acknowledged writes lost: 0 in 2 faults" in again.out.replace("\n", " ")
-    other = lab(*soak, "--rate", "50").err.replace("\n", " ")
-    assert "a new one is begun: " in other
-    assert "was measured with something else: the load" in other
-    assert "0 of 2 are through already" in other
 
 
 # The map
@@ -350,7 +304,7 @@ def test_status_where_nobody_can_be_asked_says_so_and_shows_the_boxes(lab: Lab, 
     plays = up(db("db1", project=AUTOMATIC), frozen)
     done = lab("status")
     assert done.code == EXIT_HELD
-    assert "the internet box is paused: roles, copies and margins are unknown" in done.out
+    assert "the internet box is paused: roles, replicas and failures tolerated are unknown" in done.out
     assert "! internet" in done.out
     assert plays.done == []
 

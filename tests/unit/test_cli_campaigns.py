@@ -13,7 +13,7 @@ from lab.analysis import conclusion, matrix_file
 from lab.cli.main import main
 from lab.errors import EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, PreflightError
 from lab.model.fault import Undo, UndoAction
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.benches import NOT_BITTEN, Gone, PlayedBench, breaking, cut_at
 from tests.unit.played import PlayedEngine
 
@@ -38,13 +38,13 @@ def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """Runs a command on a bench that is only played; results and state are kept elsewhere."""
     monkeypatch.setattr("lab.store.paths.STATE_FOLDER", tmp_path / "state")
     monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
-    monkeypatch.setattr("lab.cli.campaigns.Engine", PlayedEngine)
+    monkeypatch.setattr("lab.cli.campaigns.DockerEngine", PlayedEngine)
     monkeypatch.setattr("lab.cluster.images.build", lambda *_: [])
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
 
     def run(*arguments: str, bench: PlayedBench | None = None) -> Done:
-        monkeypatch.setattr("lab.cli.campaigns.DockerBench", lambda *_: bench or PlayedBench())
+        monkeypatch.setattr("lab.cli.campaigns.DockerExecutor", lambda *_: bench or PlayedBench())
         monkeypatch.setattr(sys, "argv", ["lab", *arguments])
         with pytest.raises(SystemExit) as end:
             main()
@@ -112,37 +112,37 @@ def test_a_cell_without_a_valid_trial_leaves_it_open(lab: Lab) -> None:
     done = lab("compare", "3", "--faults", "kill-web", "--trials", "1", *SHORT, bench=PlayedBench(changes=NOT_BITTEN))
     assert done.code == EXIT_INCONCLUSIVE
     assert "INCONCLUSIVE  cells without a valid trial" in done.out
-    assert "3-load-balancer, kill-web: the fault did not bite" in done.out
+    assert "3-load-balancer, kill-web: the fault was not verified" in done.out
 
 
 def test_an_interrupted_comparison_goes_on(lab: Lab, tmp_path: Path) -> None:
     command = ("compare", "2", "3", "--trials", "1", *SHORT)
     done = lab(*command, bench=PlayedBench(before=cut_at(5, KeyboardInterrupt())))
     assert done.code == EXIT_INTERRUPTED
-    assert "2 trials are through and kept; the same command goes on with the rest" in done.err
+    assert "2 trials are through and kept; the same command continues with the rest" in done.err
     assert not (results(tmp_path) / "result.json").exists()
     # Another seed or other faults are another comparison.
-    assert "going on" not in lab(*command, "--faults", "kill-web").err
+    assert "continuing" not in lab(*command, "--faults", "kill-web").err
     bench = PlayedBench()
     done = lab(*command, bench=bench)
     assert done.code == EXIT_HELD
     assert "2 trials are through" in done.err
     assert not any("redundancy-lab-2" in each and each.startswith("trial") for each in bench.done)
     # Now it is through: the same command begins anew.
-    assert "going on" not in lab(*command).err
+    assert "continuing" not in lab(*command).err
 
 
 def test_fresh_begins_anew_and_resume_insists(lab: Lab) -> None:
     command = ("compare", "2", "--trials", "1", *SHORT)
     assert lab(*command, "--resume").code == EXIT_USAGE
     lab(*command, bench=PlayedBench(before=cut_at(3, KeyboardInterrupt())))
-    assert "going on" not in lab(*command, "--fresh").err
+    assert "continuing" not in lab(*command, "--fresh").err
     done = lab(*command, "--resume")
-    assert (done.code, "going on with seed" in done.err) == (EXIT_HELD, True)
+    assert (done.code, "continuing with seed" in done.err) == (EXIT_HELD, True)
 
 
 def test_a_fault_that_is_in_effect_is_not_measured_with(lab: Lab) -> None:
-    UndoLedger().open(Undo(UndoAction.START, "id", "db", 3), "kill")
+    UndoLog().open(Undo(UndoAction.START, "id", "db", 3), "kill")
     bench = PlayedBench()
     done = lab("compare", "3", *SHORT, bench=bench)
     assert (done.code, bench.done) == (EXIT_PREFLIGHT, [])
@@ -205,7 +205,7 @@ def test_a_regression_is_told_from_noise(lab: Lab, tmp_path: Path) -> None:
     def slower(_project: str, column: str, number: int) -> float:
         return number / 20 + (1.0 if column == "kill-web" else 0.0)
 
-    same, worse = (lab(*command, "--against", str(old), bench=PlayedBench(gone)) for gone in (noise, slower))
+    same, worse = (lab(*command, "--baseline", str(old), bench=PlayedBench(gone)) for gone in (noise, slower))
     assert (same.code, worse.code) == (EXIT_HELD, EXIT_REFUTED)
     assert same.out.count("no change: by") == 2
     assert "3-load-balancer, kill-web  longer: by +1.00 s" in worse.out
@@ -215,7 +215,7 @@ def test_a_regression_is_told_from_noise(lab: Lab, tmp_path: Path) -> None:
 def test_against_too_few_trials_nothing_is_said(lab: Lab, tmp_path: Path) -> None:
     command = ("compare", "3", "--faults", "kill-web", "--trials", "2", *SHORT)
     lab(*command)
-    done = lab(*command, "--against", str(results(tmp_path).resolve()))
+    done = lab(*command, "--baseline", str(results(tmp_path).resolve()))
     assert done.code == EXIT_INCONCLUSIVE
     assert "too few trials to say: 2 and 2 valid trials" in done.out
 
@@ -227,18 +227,18 @@ def test_against_too_few_trials_nothing_is_said(lab: Lab, tmp_path: Path) -> Non
         (("compare", "3:manual"), "stage 3 has no failover 'manual'"),
         (("compare", "3", "3-load-balancer"), "a stage is named twice"),
         (("compare", "--faults", "explode"), "'explode' is no fault"),
-        (("compare", "--observe", "400ms"), "watching for 0.4 s does not show"),
-        (("compare", "--observe", "4s", "--tolerance", "4s"), "watching for 4 s does not show"),
+        (("compare", "--duration", "400ms"), "a fault of 0.4 s does not show"),
+        (("compare", "--duration", "4s", "--tolerance", "4s"), "a fault of 4 s does not show"),
         (("compare", "--budget", "nosuch.yaml"), "nosuch.yaml cannot be read"),
-        (("compare", "--against", "nosuch.json"), "nosuch.json is no comparison"),
-        (("compare", "--against", "pyproject.toml"), "pyproject.toml is no comparison"),
+        (("compare", "--baseline", "nosuch.json"), "nosuch.json is no comparison"),
+        (("compare", "--baseline", "pyproject.toml"), "pyproject.toml is no comparison"),
         (("compare", "--change-min", "50ms"), "--change-min is about a change against an older comparison"),
         (("compare", "--assumptions", "pyproject.toml"), "pyproject.toml"),
         (("compare", "--rate", "5"), "Invalid value for '--rate'"),
-        (("sweep", "9"), "there is no stage '9'"),
-        (("sweep", "3", "--faults", "kill-web"), "'kill-web' is no fault of a sweep"),
-        (("sweep", "3", "--sample", "3"), "--sample chooses among pairs"),
-        (("sweep", "3", "--tolerance", "9s"), "watching for 7 s does not show"),
+        (("spof", "9"), "there is no stage '9'"),
+        (("spof", "3", "--faults", "kill-web"), "'kill-web' is no fault of a sweep"),
+        (("spof", "3", "--sample", "3"), "--sample chooses among pairs"),
+        (("spof", "3", "--tolerance", "9s"), "a fault of 7 s does not show"),
     ],
 )
 def test_wrong_usage_is_one_line(lab: Lab, arguments: tuple[str, ...], said: str) -> None:
@@ -251,7 +251,7 @@ def test_wrong_usage_is_one_line(lab: Lab, arguments: tuple[str, ...], said: str
 def test_what_was_measured_under_another_load_is_not_compared(lab: Lab, tmp_path: Path) -> None:
     command = ("compare", "3", "--faults", "kill-web", "--trials", "1", *SHORT)
     lab(*command, "--rate", "50")
-    done = lab(*command, "--against", str(results(tmp_path).resolve()))
+    done = lab(*command, "--baseline", str(results(tmp_path).resolve()))
     assert done.code == EXIT_USAGE
     assert "was measured with 50 requests a second" in done.err
 
@@ -262,9 +262,9 @@ def test_what_was_measured_under_another_load_is_not_compared(lab: Lab, tmp_path
 def test_what_has_no_cell_in_common_is_not_begun(lab: Lab, tmp_path: Path, asked: tuple[str, ...]) -> None:
     lab("compare", "3", "--faults", "pause-web", "--trials", "1", *SHORT)
     bench = PlayedBench()
-    done = lab(*asked, "--against", str(results(tmp_path).resolve()), *SHORT, bench=bench)
+    done = lab(*asked, "--baseline", str(results(tmp_path).resolve()), *SHORT, bench=bench)
     assert (done.code, bench.done) == (EXIT_USAGE, [])
-    assert "has no cell that can be compared with what is asked for" in done.err
+    assert "has no cell that can be compared with what is planned" in done.err
     assert "it has 3-load-balancer, pause-web" in done.err
 
 
@@ -276,7 +276,7 @@ def test_regions_in_one_sample_are_not_held_against_each_region(lab: Lab, tmp_pa
         cell |= {"members": [], "worst": ""}
     (tmp_path / "old.json").write_text(json.dumps(raw))
     bench = PlayedBench()
-    done = lab(*command, "--against", str(tmp_path / "old.json"), bench=bench)
+    done = lab(*command, "--baseline", str(tmp_path / "old.json"), bench=bench)
     assert (done.code, bench.done) == (EXIT_USAGE, [])
     assert "trials of several zones or regions in one sample" in done.err
 
@@ -323,17 +323,17 @@ def test_a_dry_run_says_what_would_be_done(lab: Lab) -> None:
     ("arguments", "fault_duration_s", "tolerance_s"),
     [
         (("compare",), 6.0, 5.0),
-        (("compare", "--observe", "4s"), 4.0, 3.5),
-        (("compare", "--observe", "9s"), 9.0, 5.0),
-        (("compare", "--observe", "9s", "--tolerance", "1s"), 9.0, 1.0),
-        (("sweep", "3"), 7.0, 5.0),
+        (("compare", "--duration", "4s"), 4.0, 3.5),
+        (("compare", "--duration", "9s"), 9.0, 5.0),
+        (("compare", "--duration", "9s", "--tolerance", "1s"), 9.0, 1.0),
+        (("spof", "3"), 7.0, 5.0),
     ],
 )
 def test_what_is_tolerated_shows_within_what_is_watched(
     lab: Lab, arguments: tuple[str, ...], fault_duration_s: float, tolerance_s: float
 ) -> None:
     asked = json.loads(lab(*arguments, "--dry-run", "--json").out)
-    experiment = asked["stages"][0]["jobs"][0]["experiments"][0]
+    experiment = asked["stages"][0]["cells"][0]["experiments"][0]
     assert experiment["fault_duration_s"] == fault_duration_s
     assert experiment["expectations"][0]["at_most"] == tolerance_s
 
@@ -351,7 +351,7 @@ def test_what_is_tolerated_shows_within_what_is_watched(
 )
 def test_a_sweep_holds_where_it_finds_what_is_declared(lab: Lab, gone: tuple[str, ...], code: int, said: str) -> None:
     bench = PlayedBench(without(*gone))
-    done = lab("sweep", "3", *SHORT, bench=bench)
+    done = lab("spof", "3", *SHORT, bench=bench)
     assert done.code == code
     assert said in done.out
     assert not any(each.startswith("stop") for each in bench.done)
@@ -359,7 +359,7 @@ def test_a_sweep_holds_where_it_finds_what_is_declared(lab: Lab, gone: tuple[str
 
 def test_a_sweep_of_pairs_names_what_nobody_thought_of(lab: Lab) -> None:
     down = without("kill-db1-and-monitor", "kill-web1-and-web2")
-    done = lab("sweep", "5", "--pairs", *SHORT, bench=PlayedBench(down))
+    done = lab("spof", "5", "--pairs", *SHORT, bench=PlayedBench(down))
     assert done.code == EXIT_HELD
     assert done.out.count("OUTAGE  ") == 2
     assert done.out.count("hidden dependency") == 1
@@ -368,7 +368,7 @@ def test_a_sweep_of_pairs_names_what_nobody_thought_of(lab: Lab) -> None:
 
 def test_a_sweep_as_a_document(lab: Lab, tmp_path: Path) -> None:
     done = lab(
-        "sweep",
+        "spof",
         "4",
         "--failover",
         "automatic",
@@ -381,14 +381,14 @@ def test_a_sweep_as_a_document(lab: Lab, tmp_path: Path) -> None:
     document = json.loads(done.out)
     assert (document["verdict"], document["spof"]["found"], document["spof"]["declared"]) == ("held", ["lb"], ["lb"])
     assert len(document["spof"]["results"]) == 12
-    assert document["folder"].startswith(str(tmp_path / "results" / "sweep"))
-    assert (results(tmp_path, "sweep") / "result.json").exists()
+    assert document["folder"].startswith(str(tmp_path / "results" / "spof"))
+    assert (results(tmp_path, "spof") / "result.json").exists()
 
 
 def test_an_interrupted_sweep_goes_on(lab: Lab) -> None:
-    lab("sweep", "3", *SHORT, bench=PlayedBench(without("kill-lb", "kill-db"), before=cut_at(4, KeyboardInterrupt())))
+    lab("spof", "3", *SHORT, bench=PlayedBench(without("kill-lb", "kill-db"), before=cut_at(4, KeyboardInterrupt())))
     bench = PlayedBench(without("kill-lb", "kill-db"))
-    done = lab("sweep", "3", *SHORT, bench=bench)
+    done = lab("spof", "3", *SHORT, bench=bench)
     assert done.code == EXIT_HELD
     assert bench.done[0] == "start redundancy-lab-3"
     assert len(bench.done) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.analysis.run_document import as_document, rebuild
-from lab.cluster import conditions as conditions_
 from lab.cluster import database
 from lab.engine.engine import EngineInfo, ExecResult
 from lab.errors import UsageError
@@ -24,6 +24,7 @@ from lab.spec import conditions, located_yaml, stages
 from lab.spec.conditions import from_document, of, timers
 from lab.store import runs
 from tests.unit.helpers import box, record, run_info
+from tests.unit.played import PlayedEngine
 from tests.unit.reports import HOSTILE, a_matrix, a_run
 
 MACHINE = Machine(cores=2, memory_mib=7900, engine="28.0", kernel="6.1", system="Debian 13")
@@ -275,10 +276,11 @@ def test_a_hostile_text_stays_text() -> None:
 # Asked of what is up
 
 
-class Played:
+class Played(PlayedEngine):
     """An engine whose databases say these sizes."""
 
     def __init__(self, **said: ExecResult) -> None:
+        super().__init__()
         self.said = said
         self.asked: list[str] = []
 
@@ -288,22 +290,22 @@ class Played:
     def boxes(self, stage: int | None = None) -> list[Box]:
         return [box("web1"), *(box(name, ("db",)) for name in self.said)]
 
-    def run_in(self, of: Box, command: Any, timeout_s: float = 0.0) -> ExecResult:
-        self.asked.append(of.service)
-        return self.said[of.service]
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30.0, user: str = "") -> ExecResult:
+        self.asked.append(box.service)
+        return self.said[box.service]
 
 
 def test_the_size_is_that_of_the_first_database_that_answers() -> None:
     stage = STAGES["5-redundant-load-balancers"]
-    played: Any = Played(db1=ExecResult(1, "no such box"), db2=ExecResult(0, "8124439\n"), db3=ExecResult(0, "1"))
-    assert database.size_bytes(played, stage) == 8_124_439
+    played = Played(db1=ExecResult(1, "no such box"), db2=ExecResult(0, "8124439\n"), db3=ExecResult(0, "1"))
+    assert database.size_bytes(played.cluster(stage)) == 8_124_439
     assert played.asked == ["db1", "db2"]
     for silent in (ExecResult(124, "no answer"), ExecResult(0, ""), ExecResult(0, "psql: warning"), ExecResult(1, "5")):
-        nobody: Any = Played(db1=silent)
-        assert database.size_bytes(nobody, stage) is None
+        nobody = Played(db1=silent)
+        assert database.size_bytes(nobody.cluster(stage)) is None
 
 
 def test_what_is_looked_at_is_the_machine_the_file_and_the_database() -> None:
-    played: Any = Played(db1=ExecResult(0, "8124439"))
+    played = Played(db1=ExecResult(0, "8124439"))
     stage = STAGES["5-redundant-load-balancers"]
-    assert conditions_.look(played, stage) == read(stage, machine=MACHINE, database_bytes=8_124_439)
+    assert played.cluster(stage).conditions() == read(stage, machine=MACHINE, database_bytes=8_124_439)

@@ -12,7 +12,7 @@ from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError, UsageError
 from lab.model.observation import ClusterView
 from lab.model.topology import Box, Stage
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import automatic, box, db, replicated, stage, view
 from tests.unit.played import PlayedEngine, PlayedObserver
 
@@ -35,13 +35,13 @@ def quiet(_: str) -> None:
 def test_promotion_is_refused_while_the_primary_lives(tmp_path: Path) -> None:
     plays = played("primary", "standby")
     with pytest.raises(UsageError, match="db1 still accepts writes"):
-        database.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, quiet)
+        database.promote(plays.cluster(REPLICATED, UndoLog(tmp_path / "undo")), False, quiet)
     assert plays.done == []
 
 
 def test_fencing_comes_before_promotion_and_is_on_disk_before_that(tmp_path: Path) -> None:
-    ledger, plays = UndoLedger(tmp_path / "undo"), played("primary", "standby")
-    assert database.promote(plays.as_engine, ledger, REPLICATED, True, quiet) == "db2"
+    ledger, plays = UndoLog(tmp_path / "undo"), played("primary", "standby")
+    assert database.promote(plays.cluster(REPLICATED, ledger), True, quiet) == "db2"
     assert plays.done == ["kill db1", f"in db2: {PROMOTE}"]
     assert [entry.undo.service for entry in ledger.entries()] == ["db1"]
 
@@ -50,25 +50,25 @@ def test_nobody_to_promote(tmp_path: Path) -> None:
     for states in (("primary", "unreachable"), ("unreachable", "unreachable")):
         plays = played(*states)
         with pytest.raises(UsageError, match="no standby to promote"):
-            database.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, True, quiet)
+            database.promote(plays.cluster(REPLICATED, UndoLog(tmp_path / "undo")), True, quiet)
         assert plays.done == []
 
 
 def test_a_promotion_that_fails_says_so(tmp_path: Path) -> None:
     plays = played("unreachable", "standby", says="f\n")
     with pytest.raises(InconclusiveError, match="db2 could not be promoted"):
-        database.promote(plays.as_engine, UndoLedger(tmp_path / "undo"), REPLICATED, False, quiet)
+        database.promote(plays.cluster(REPLICATED, UndoLog(tmp_path / "undo")), False, quiet)
 
 
 def test_a_lost_database_comes_back_behind_the_one_that_took_over() -> None:
     plays = played("unreachable", "primary")
-    database.bring_back(plays.as_engine, REPLICATED, db("db1"))
+    database.rejoin(plays.cluster(REPLICATED), db("db1"))
     assert plays.done == ["rejoin db2 in db1", "start db1"]
 
 
 def test_a_lost_primary_that_nobody_replaced_comes_back_as_it_was() -> None:
     plays = played("unreachable", "standby")
-    database.bring_back(plays.as_engine, REPLICATED, db("db1"))
+    database.rejoin(plays.cluster(REPLICATED), db("db1"))
     assert plays.done == ["start db1"]
 
 
@@ -91,7 +91,7 @@ def timelines(**numbers: int) -> PlayedEngine:
 
 def test_of_two_primaries_the_one_promoted_last_stays() -> None:
     plays, said = timelines(db1=1, db2=2), list[str]()
-    database.end_split_brain(plays.as_engine, REPLICATED, ["db1", "db2"], said.append)
+    database.end_split_brain(plays.cluster(REPLICATED), ["db1", "db2"], said.append)
     assert plays.done[-3:] == ["kill db1", "rejoin db2 in db1", "start db1"]
     assert "db2 was promoted last and stays" in said[0]
 
@@ -119,7 +119,7 @@ def with_monitor(exit_code: int = 0, says: str = "") -> PlayedEngine:
 
 def change_over(plays: PlayedEngine, *views: ClusterView, say: Sequence[str] = ()) -> str:
     said = list(say)
-    now = database.switchover(plays.as_engine, automatic(), said.append, PlayedObserver(list(views)).as_observer)
+    now = database.switchover(plays.cluster(automatic()), PlayedObserver(list(views)), said.append)
     assert said[-1].startswith(f"{now} is the primary now instead of ")
     return now
 
@@ -139,7 +139,7 @@ def test_switchover_names_the_new_primary_also_where_the_old_one_was_seen_a_mome
 def test_switchover_needs_a_monitor() -> None:
     plays = played("primary", "standby")
     with pytest.raises(UsageError, match="stage 4 has no monitor") as caught:
-        database.switchover(plays.as_engine, REPLICATED, quiet, PlayedObserver([view()]).as_observer)
+        database.switchover(plays.cluster(REPLICATED), PlayedObserver([view()]), quiet)
     assert "lab promote --fence" in caught.value.hint
     assert plays.done == []
 
@@ -156,10 +156,10 @@ def test_switchover_that_the_monitor_refuses(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(database, "REFUSAL_TIMEOUT_S", 0.1)
     plays = with_monitor(1, "ERROR: standby node is not in a stable state\n")
     with pytest.raises(InconclusiveError, match="the monitor refused: ERROR: standby node is not in a stable state"):
-        database.switchover(plays.as_engine, automatic(), quiet, PlayedObserver([view()]).as_observer)
+        database.switchover(plays.cluster(automatic()), PlayedObserver([view()]), quiet)
 
 
 def test_switchover_that_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "PROMOTE_TIMEOUT_S", 0.1)
     with pytest.raises(InconclusiveError, match="no other database became the primary"):
-        database.switchover(with_monitor().as_engine, automatic(), quiet, PlayedObserver([view()]).as_observer)
+        database.switchover(with_monitor().cluster(automatic()), PlayedObserver([view()]), quiet)

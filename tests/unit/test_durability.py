@@ -208,10 +208,10 @@ def test_a_line_gets_longer_and_a_box_at_its_other_end_notices() -> None:
     prepared = fault.prepare(router, victim(FaultParameters(delay_ms=60.0)))  # type: ignore[arg-type]
     undo = fault.undo(prepared)
     assert (undo.action, undo.setting) == (UndoAction.RETUNE, "us delay=20ms loss=0%")
-    assert not fault.prove(router, prepared).proved  # type: ignore[arg-type]
+    assert not fault.verify(router, prepared).proved  # type: ignore[arg-type]
     fault.inject(router, prepared)  # type: ignore[arg-type]
     assert router.told == ["set us delay=80ms loss=0%"]
-    assert fault.prove(router, prepared).proved  # type: ignore[arg-type]
+    assert fault.verify(router, prepared).proved  # type: ignore[arg-type]
 
 
 def test_a_line_loses_packets_and_the_router_counts_them() -> None:
@@ -219,9 +219,9 @@ def test_a_line_loses_packets_and_the_router_counts_them() -> None:
     prepared = fault.prepare(router, victim(FaultParameters(loss_percent=30.0)))  # type: ignore[arg-type]
     fault.inject(router, prepared)  # type: ignore[arg-type]
     assert router.told == ["set us delay=20ms loss=30%"]
-    assert not fault.prove(router, prepared).proved  # type: ignore[arg-type]
+    assert not fault.verify(router, prepared).proved  # type: ignore[arg-type]
     router.lines["us"]["dropped"] = 3
-    assert fault.prove(router, prepared).proved  # type: ignore[arg-type]
+    assert fault.verify(router, prepared).proved  # type: ignore[arg-type]
 
 
 def test_what_no_line_does_is_refused() -> None:

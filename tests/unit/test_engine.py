@@ -14,9 +14,10 @@ from docker.errors import NotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.engine.compose import _unreadable
-from lab.engine.engine import Engine, ExecResult
-from lab.engine.inspect import WATCHED, EngineEvent, _nanoseconds
+from lab.engine.compose import unreadable
+from lab.engine.docker_engine import DockerEngine
+from lab.engine.engine import ExecResult
+from lab.engine.inspect import WATCHED, EngineEvent, nanoseconds
 from lab.errors import HealError, UsageError
 from lab.model.history import LogLine
 from lab.model.topology import Box, Link
@@ -99,28 +100,28 @@ class PlayedApi:
         return self.log
 
 
-def played(**changes: Any) -> tuple[PlayedApi, Engine]:
-    engine, api = Engine.__new__(Engine), PlayedApi(**changes)
-    engine._api = api
+def played(**changes: Any) -> tuple[PlayedApi, DockerEngine]:
+    engine, api = DockerEngine.__new__(DockerEngine), PlayedApi(**changes)
+    engine.api = api
     return api, engine
 
 
 def test_times_as_docker_writes_them() -> None:
-    assert _nanoseconds("1970-01-01T00:00:01.000000002Z") == 1_000_000_002
-    assert _nanoseconds("1970-01-01T00:01:00Z") == 60_000_000_000
+    assert nanoseconds("1970-01-01T00:00:01.000000002Z") == 1_000_000_002
+    assert nanoseconds("1970-01-01T00:01:00Z") == 60_000_000_000
     # Docker leaves out zeros at the end.
-    assert _nanoseconds("1970-01-01T00:00:00.5Z") == 500_000_000
+    assert nanoseconds("1970-01-01T00:00:00.5Z") == 500_000_000
 
 
 @pytest.mark.parametrize("stamp", ["", "panic:", "2026-01-31T12:00:00.soonZ", "12:00:00.5Z"])
 def test_what_is_no_time(stamp: str) -> None:
-    assert _nanoseconds(stamp) == 0
+    assert nanoseconds(stamp) == 0
 
 
 @given(st.integers(10**9, 4 * 10**18))
 def test_no_nanosecond_is_lost(at_ns: int) -> None:
     whole = datetime.fromtimestamp(at_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    assert _nanoseconds(f"{whole}.{at_ns % 10**9:09d}".rstrip("0") + "Z") == at_ns
+    assert nanoseconds(f"{whole}.{at_ns % 10**9:09d}".rstrip("0") + "Z") == at_ns
 
 
 def test_log_lines_have_the_time_at_which_they_were_read() -> None:
@@ -362,4 +363,4 @@ def test_a_box_with_a_restart_policy_restarts_itself(policy: str, expected: bool
     ],
 )
 def test_a_file_that_compose_cannot_read_is_named_with_its_line_where_compose_says_one(said: str, place: str, why: str) -> None:
-    assert _unreadable(Path("shop.yaml"), said) == f"{place}Docker Compose cannot read it: {why}"
+    assert unreadable(Path("shop.yaml"), said) == f"{place}Docker Compose cannot read it: {why}"

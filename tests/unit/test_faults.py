@@ -7,9 +7,9 @@ from time import monotonic
 import pytest
 
 from lab.engine.engine import ExecResult
+from lab.engine.sidecar import Beside
 from lab.errors import UsageError
-from lab.faults import FAULTS, OF_A_BOX, BoxControl, InjectionTarget, proof
-from lab.faults.base import Beside
+from lab.faults import FAULTS, OF_A_BOX, BoxControl, InjectionTarget, verification
 from lab.model.fault import FaultKind, UndoAction
 from lab.model.topology import Box, Link
 from tests.unit.helpers import box
@@ -21,7 +21,7 @@ UNDO |= dict.fromkeys((FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.LOSS), 
 UNDO |= dict.fromkeys((FaultKind.DELAY, FaultKind.BANDWIDTH), UndoAction.UNSHAPE)
 
 
-class FakeHands:
+class FakeControl:
     """One box that is as it is said to be; notes what is done to it."""
 
     def __init__(self, now: Box | None, *answers: ExecResult, connected: tuple[Link, ...] = LINKS) -> None:
@@ -69,8 +69,8 @@ def victim(target: str = "web") -> InjectionTarget:
 
 
 def proved(kind: FaultKind, now: Box | None, *answers: ExecResult, of: InjectionTarget | None = None) -> bool:
-    control: BoxControl = FakeHands(now, *answers)
-    verification = FAULTS[kind].prove(control, of or victim())
+    control: BoxControl = FakeControl(now, *answers)
+    verification = FAULTS[kind].verify(control, of or victim())
     assert "web1" in verification.evidence
     return verification.proved
 
@@ -82,7 +82,7 @@ def test_every_kind_that_breaks_something_has_a_fault() -> None:
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("status", ["exited", "paused", "restarting", "created", "dead"])
 def test_what_does_not_run_cannot_fail(kind: FaultKind, status: str) -> None:
-    control = FakeHands(None)
+    control = FakeControl(None)
     with pytest.raises(UsageError, match=f"web1 is {status}, not running"):
         FAULTS[kind].prepare(control, InjectionTarget.of(box(status=status), "web"))
     assert control.done == []
@@ -97,7 +97,7 @@ def test_undo_names_box_and_how(kind: FaultKind) -> None:
 
 @pytest.mark.parametrize("kind", [FaultKind.KILL, FaultKind.STOP, FaultKind.PAUSE, FaultKind.RESTART])
 def test_fault_does_the_one_thing_to_the_one_box(kind: FaultKind) -> None:
-    control = FakeHands(box())
+    control = FakeControl(box())
     prepared = FAULTS[kind].prepare(control, victim())
     assert control.done == []
     FAULTS[kind].inject(control, prepared)
@@ -126,7 +126,7 @@ def test_proof_of_a_restart() -> None:
 
 
 def test_crash_kills_every_process_of_the_name_from_inside() -> None:
-    control = FakeHands(box(), ExecResult(0, "42\n43\n"), ExecResult(137, ""))
+    control = FakeControl(box(), ExecResult(0, "42\n43\n"), ExecResult(137, ""))
     fault = FAULTS[FaultKind.CRASH]
     prepared = fault.prepare(control, victim())
     assert prepared.pids == {"42", "43"}
@@ -137,9 +137,9 @@ def test_crash_kills_every_process_of_the_name_from_inside() -> None:
 def test_crash_needs_a_process() -> None:
     fault = FAULTS[FaultKind.CRASH]
     with pytest.raises(UsageError, match="no process 'gunicorn' runs in web1"):
-        fault.prepare(FakeHands(box(), ExecResult(1, "")), victim())
+        fault.prepare(FakeControl(box(), ExecResult(1, "")), victim())
     with pytest.raises(UsageError, match="names no process"):
-        fault.prepare(FakeHands(box()), InjectionTarget.of(box(labels={}), "web"))
+        fault.prepare(FakeControl(box()), InjectionTarget.of(box(labels={}), "web"))
 
 
 CRASHED = replace(victim(), pids=frozenset({"42", "43"}))
@@ -159,7 +159,7 @@ def test_box_that_does_not_say_is_no_proof_of_a_crash() -> None:
 
 
 def test_cutoff_notes_how_the_box_was_connected_before_it_pulls_the_cables() -> None:
-    control, fault = FakeHands(box()), FAULTS[FaultKind.DISCONNECT]
+    control, fault = FakeControl(box()), FAULTS[FaultKind.DISCONNECT]
     prepared = fault.prepare(control, victim())
     assert control.done == []
     fault.inject(control, prepared)
@@ -170,12 +170,12 @@ def test_cutoff_notes_how_the_box_was_connected_before_it_pulls_the_cables() -> 
 
 def test_other_faults_have_no_cables_to_put_back() -> None:
     for kind in {fault.kind for fault in OF_A_BOX} - {FaultKind.DISCONNECT, FaultKind.CRASH}:
-        assert FAULTS[kind].undo(FAULTS[kind].prepare(FakeHands(box()), victim())).links == ()
+        assert FAULTS[kind].undo(FAULTS[kind].prepare(FakeControl(box()), victim())).links == ()
 
 
 def test_box_without_a_network_cannot_be_cut_off() -> None:
     with pytest.raises(UsageError, match="web1 is on no network"):
-        FAULTS[FaultKind.DISCONNECT].prepare(FakeHands(box(), connected=()), victim())
+        FAULTS[FaultKind.DISCONNECT].prepare(FakeControl(box(), connected=()), victim())
 
 
 @pytest.mark.parametrize(
@@ -189,22 +189,22 @@ def test_box_without_a_network_cannot_be_cut_off() -> None:
     ],
 )
 def test_proof_of_a_cutoff(now: Box | None, connected: tuple[Link, ...], verified: bool) -> None:
-    verification = FAULTS[FaultKind.DISCONNECT].prove(FakeHands(now, connected=connected), victim())
+    verification = FAULTS[FaultKind.DISCONNECT].verify(FakeControl(now, connected=connected), victim())
     assert verification.proved is verified
     assert "web1" in verification.evidence
 
 
 def test_evidence_of_a_cutoff_names_the_networks_that_are_left() -> None:
-    assert "on app" in FAULTS[FaultKind.DISCONNECT].prove(FakeHands(box(), connected=LINKS[1:]), victim()).evidence
-    assert "on no network" in FAULTS[FaultKind.DISCONNECT].prove(FakeHands(box(), connected=()), victim()).evidence
+    assert "on app" in FAULTS[FaultKind.DISCONNECT].verify(FakeControl(box(), connected=LINKS[1:]), victim()).evidence
+    assert "on no network" in FAULTS[FaultKind.DISCONNECT].verify(FakeControl(box(), connected=()), victim()).evidence
 
 
 def test_wipe_kills_before_it_removes() -> None:
     """So that the box fails at one instant, as a killed one does, however long its removal takes."""
-    control, fault = FakeHands(box()), FAULTS[FaultKind.WIPE]
+    control, fault = FakeControl(box()), FAULTS[FaultKind.WIPE]
     fault.inject(control, fault.prepare(control, victim()))
     assert control.done == ["kill web1", "remove web1"]
-    assert fault.prove(control, victim()).proved
+    assert fault.verify(control, victim()).proved
 
 
 def test_proof_of_a_wipe() -> None:
@@ -213,32 +213,32 @@ def test_proof_of_a_wipe() -> None:
     assert not proved(FaultKind.WIPE, box())
 
 
-class LateHands(FakeHands):
+class LateControl(FakeControl):
     """The box is down from the given look on."""
 
-    def __init__(self, bites_at: int) -> None:
+    def __init__(self, verified_at: int) -> None:
         super().__init__(box())
-        self.bites_at = bites_at
+        self.verified_at = verified_at
         self.looks = 0
 
     def box(self, box: Box) -> Box | None:
         self.looks += 1
-        return replace(box, status="exited", exit_code=137) if self.looks >= self.bites_at else box
+        return replace(box, status="exited", exit_code=137) if self.looks >= self.verified_at else box
 
 
 def test_proof_is_waited_for_and_ends_with_the_first() -> None:
-    control = LateHands(bites_at=3)
-    verification = proof(FAULTS[FaultKind.KILL], control, victim(), timeout_s=5)
-    assert verification.proved
-    assert verification.evidence == "web1 is exited, exit code 137"
+    control = LateControl(verified_at=3)
+    found = verification(FAULTS[FaultKind.KILL], control, victim(), timeout_s=5)
+    assert found.proved
+    assert found.evidence == "web1 is exited, exit code 137"
     assert control.looks == 3
 
 
 def test_proof_that_does_not_come_is_the_last_look() -> None:
-    control, since = LateHands(bites_at=10_000), monotonic()
-    verification = proof(FAULTS[FaultKind.KILL], control, victim(), timeout_s=0.2)
-    assert not verification.proved
-    assert verification.evidence == "web1 is running, exit code 0"
+    control, since = LateControl(verified_at=10_000), monotonic()
+    found = verification(FAULTS[FaultKind.KILL], control, victim(), timeout_s=0.2)
+    assert not found.proved
+    assert found.evidence == "web1 is running, exit code 0"
     assert monotonic() - since >= 0.2
     assert control.looks > 1
 

@@ -18,9 +18,9 @@ from lab.faults import FAULTS, OF_THE_NETWORK
 from lab.faults.base import BlastRadius, InjectionTarget
 from lab.faults.injection import Injection, aimed
 from lab.faults.network import ask, ways
-from lab.model.fault import Direction, FaultKind, FaultParameters, Step, UndoAction
+from lab.model.fault import Direction, FaultKind, FaultParameters, Step, Undo, UndoAction
 from lab.model.topology import Box, Link, Stage
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import box, stage
 
 ADDRESSES = {"web1": 21, "web2": 22, "db": 31, "lb": 11, "internet": 2}
@@ -51,7 +51,7 @@ class FakeHelper:
     """Says what it is told to say to the first command that holds a word; is well otherwise."""
 
     box: Box | None
-    control: FakeHands
+    control: FakeControl
 
     def ask(self, command: str) -> Reply:
         self.control.note(f"{self.box.service if self.box else 'nowhere'}: {command}")
@@ -65,7 +65,7 @@ class FakeHelper:
 
 
 @dataclass
-class FakeHands:
+class FakeControl:
     """Boxes that stay as they are."""
 
     answers: Callable[[Box, str], ExecResult] = lambda _witness, _command: ANSWERED
@@ -118,13 +118,32 @@ class FakeHands:
         return [text.removeprefix(f"{service}: ") for text in self.done if text.startswith(f"{service}: ")]
 
 
-def prepare(control: FakeHands, kind: FaultKind, target: str = "service:web1", of: Stage | None = None, **how: Any) -> Injection:
+@dataclass(frozen=True)
+class Ground:
+    """A system of these boxes."""
+
+    engine: FakeControl
+    stage: Stage
+    undo_log: UndoLog
+
+    def undo_of(self, undo: Undo, box: Box) -> Undo:
+        return undo
+
+
+def prepare(
+    control: FakeControl,
+    kind: FaultKind,
+    target: str = "service:web1",
+    of: Stage | None = None,
+    undo_log: UndoLog | None = None,
+    **how: Any,
+) -> Injection:
     step = Step(kind, target, how=FaultParameters(**how) if how else WORKING.get(kind, FaultParameters()))
-    return Injection.prepare(control, step, BOXES, of or stage(), Random(1))
+    return Injection.prepare(Ground(control, of or stage(), undo_log or UndoLog(Path("/nowhere"))), step, BOXES, Random(1))
 
 
-def ledger_in(folder: Path) -> UndoLedger:
-    return UndoLedger(folder / "undo.jsonl")
+def ledger_in(folder: Path) -> UndoLog:
+    return UndoLog(folder / "undo.jsonl")
 
 
 # Each fault
@@ -132,7 +151,7 @@ def ledger_in(folder: Path) -> UndoLedger:
 
 @pytest.mark.parametrize("kind", WORKING)
 def test_nothing_is_changed_before_the_blow(kind: FaultKind) -> None:
-    control = FakeHands()
+    control = FakeControl()
     with prepare(control, kind):
         for text in control.told("web1"):
             assert "--check" in text or text.startswith('[ -n "$devices" ]')
@@ -141,17 +160,17 @@ def test_nothing_is_changed_before_the_blow(kind: FaultKind) -> None:
 
 @pytest.mark.parametrize("fault", OF_THE_NETWORK, ids=lambda fault: fault.kind.value)
 def test_undo_says_what_to_take_away(fault: Any) -> None:
-    with prepare(FakeHands(), fault.kind) as injection:
-        undo = injection.fault.undo(injection.victims[0])
+    with prepare(FakeControl(), fault.kind) as injection:
+        undo = injection.fault.undo(injection.targets[0])
     assert undo.service == "web1"
     queued = fault.kind in (FaultKind.DELAY, FaultKind.BANDWIDTH)
     assert undo.action is (UndoAction.UNSHAPE if queued else UndoAction.UNFILTER)
-    assert undo.table == ("" if queued else injection.victims[0].blast_radius.table)
+    assert undo.table == ("" if queued else injection.targets[0].blast_radius.table)
 
 
 def test_rules_of_a_strike_have_one_name_and_strikes_have_different_ones() -> None:
-    strikes = [prepare(FakeHands(), FaultKind.PARTITION, "all:web") for _ in range(2)]
-    tables = [{victim.blast_radius.table for victim in injection.victims} for injection in strikes]
+    strikes = [prepare(FakeControl(), FaultKind.PARTITION, "all:web") for _ in range(2)]
+    tables = [{victim.blast_radius.table for victim in injection.targets} for injection in strikes]
     assert [len(each) for each in tables] == [1, 1]
     assert tables[0] != tables[1]
     assert all(table.startswith("lab_fault_") for each in tables for table in each)
@@ -161,7 +180,7 @@ def test_rules_of_a_strike_have_one_name_and_strikes_have_different_ones() -> No
 def test_kernel_that_cannot_is_a_reason_in_one_line(kind: FaultKind) -> None:
     word = "tc qdisc add dev lo" if kind in (FaultKind.DELAY, FaultKind.BANDWIDTH) else "--check"
     words = "/dev/stdin:1:1-9: Error: Could not process rule: No such file\ntable netdev x {}\n^^^^^^^^"
-    control = FakeHands(replies={word: Reply(1, 0.0, words)})
+    control = FakeControl(replies={word: Reply(1, 0.0, words)})
     with pytest.raises(
         PreflightError, match=r"^this machine's kernel cannot [^\n]*Could not process rule: No such file\)( \(and 1 more\))?$"
     ) as caught:
@@ -173,7 +192,7 @@ def test_kernel_that_cannot_is_a_reason_in_one_line(kind: FaultKind) -> None:
 
 def test_queue_that_is_there_already_is_not_replaced() -> None:
     words = "qdisc tbf fa17: dev eth0 root refcnt 2 rate 1Mbit"
-    control = FakeHands(replies={"qdisc show": Reply(1, 0.0, words)})
+    control = FakeControl(replies={"qdisc show": Reply(1, 0.0, words)})
     with pytest.raises(UsageError, match="what web1 sends is queued already"):
         prepare(control, FaultKind.BANDWIDTH)
 
@@ -182,11 +201,11 @@ def test_queue_that_is_there_already_is_not_replaced() -> None:
 def test_box_on_no_network_is_a_reason(kind: FaultKind) -> None:
     word = "qdisc show" if kind in (FaultKind.DELAY, FaultKind.BANDWIDTH) else "--check"
     with pytest.raises(PreflightError, match="web1 is on no network"):
-        prepare(FakeHands(replies={word: Reply(1, 0.0, "")}), kind)
+        prepare(FakeControl(replies={word: Reply(1, 0.0, "")}), kind)
 
 
 def test_both_sides_of_a_partition_lose_the_other_one() -> None:
-    control = FakeHands()
+    control = FakeControl()
     with prepare(control, FaultKind.PARTITION, "all:web", source="service:db", direction=Direction.OUT) as injection:
         injection.inject()
     assert injection.names == "web1, web2, db"
@@ -199,7 +218,7 @@ def test_both_sides_of_a_partition_lose_the_other_one() -> None:
 
 
 def test_isolated_boxes_share_their_addresses_on_every_network() -> None:
-    control = FakeHands()
+    control = FakeControl()
     with prepare(control, FaultKind.ISOLATE, "all:web") as injection:
         injection.inject()
     commands = {text for name in ("web1", "web2") for text in control.told(name) if text.startswith('nft "')}
@@ -220,11 +239,11 @@ def test_without_balancers_no_address_is_shared() -> None:
     assert aimed(Step(FaultKind.ISOLATE, "service:lb"), BOXES, stage(), Random(1))[0].blast_radius.shared == ""
 
 
-def verify(kind: FaultKind, control: FakeHands, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:
-    monkeypatch.setattr("lab.faults.base.PROOF_TIMEOUT_S", 0.0)
-    with prepare(FakeHands(), kind) as injection:
-        victim = replace(injection.victims[0], helper=control.beside(injection.victims[0].box))
-        verification = injection.fault.prove(control, victim)
+def verify(kind: FaultKind, control: FakeControl, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:
+    monkeypatch.setattr("lab.faults.base.VERIFICATION_TIMEOUT_S", 0.0)
+    with prepare(FakeControl(), kind) as injection:
+        victim = replace(injection.targets[0], helper=control.beside(injection.targets[0].box))
+        verification = injection.fault.verify(control, victim)
     assert "\n" not in verification.evidence
     assert "web1" in verification.evidence
     return verification.proved, verification.evidence
@@ -236,20 +255,20 @@ NO_RULES = {"list table": Reply(1, 0.0, "Error: No such file or directory")}
 
 @pytest.mark.parametrize("kind", [FaultKind.ISOLATE, FaultKind.PARTITION])
 def test_proof_is_that_the_witness_is_not_answered_any_more(kind: FaultKind, monkeypatch: pytest.MonkeyPatch) -> None:
-    proved, evidence = verify(kind, FakeHands(lambda _w, _c: UNREACHABLE, LOST), monkeypatch)
+    proved, evidence = verify(kind, FakeControl(lambda _w, _c: UNREACHABLE, LOST), monkeypatch)
     assert proved
     assert "gets no answer any more from web1" in evidence
     assert "7 packets lost" in evidence
-    assert not verify(kind, FakeHands(lambda _w, _c: ANSWERED, LOST), monkeypatch)[0]
+    assert not verify(kind, FakeControl(lambda _w, _c: ANSWERED, LOST), monkeypatch)[0]
     # Silence without rules has another reason, and who could not ask has heard no silence.
-    assert not verify(kind, FakeHands(lambda _w, _c: UNREACHABLE, NO_RULES), monkeypatch)[0]
-    assert not verify(kind, FakeHands(lambda _w, _c: MUTE, LOST), monkeypatch)[0]
+    assert not verify(kind, FakeControl(lambda _w, _c: UNREACHABLE, NO_RULES), monkeypatch)[0]
+    assert not verify(kind, FakeControl(lambda _w, _c: MUTE, LOST), monkeypatch)[0]
 
 
 def test_who_was_not_answered_before_is_no_witness() -> None:
-    with prepare(FakeHands(lambda _w, _c: UNREACHABLE, LOST), FaultKind.ISOLATE) as injection:
-        [victim] = injection.victims
-        verification = injection.fault.prove(injection.control, victim)
+    with prepare(FakeControl(lambda _w, _c: UNREACHABLE, LOST), FaultKind.ISOLATE) as injection:
+        [victim] = injection.targets
+        verification = injection.fault.verify(injection.system.engine, victim)
     assert victim.witness is None
     assert verification.proved
     assert "no box could reach web1 before either; 7 packets lost there" in verification.evidence
@@ -263,39 +282,39 @@ def test_a_box_without_a_way_to_the_other_side_counts_as_cut_off_where_another_w
         to_lb = any(address in command for address in BOXES[3].addresses.values())
         return UNREACHABLE if to_lb or witness.service == "lb" else ANSWERED
 
-    control = FakeHands(told, LOST if others_bit else NO_RULES)
+    control = FakeControl(told, LOST if others_bit else NO_RULES)
     with prepare(control, FaultKind.PARTITION, "zone:a", source="zone:b") as injection:
         control.answers = lambda _w, _c: UNREACHABLE
-        lb = next(victim for victim in injection.victims if victim.box.service == "lb")
+        lb = next(victim for victim in injection.targets if victim.box.service == "lb")
         assert lb.witness is None
         control.replies = {"list table": Reply(0, 0.0, "")} if others_bit else NO_RULES
-        assert injection.fault.prove(control, lb).moot
+        assert injection.fault.verify(control, lb).moot
         assert {verification.proved for verification in injection.verify()} == {others_bit}
 
 
 def test_the_next_witness_is_asked_where_the_first_is_not_answered() -> None:
-    control = FakeHands(lambda witness, _command: ANSWERED if witness.service == "web2" else UNREACHABLE)
+    control = FakeControl(lambda witness, _command: ANSWERED if witness.service == "web2" else UNREACHABLE)
     with prepare(control, FaultKind.LOSS) as injection:
-        assert injection.victims[0].witness == BOXES[1]
-        assert injection.victims[0].reached_at.startswith("198.18.1.")
+        assert injection.targets[0].witness == BOXES[1]
+        assert injection.targets[0].reached_at.startswith("198.18.1.")
 
 
 @pytest.mark.parametrize(
     "answer", [ExecResult(137, "300\n"), ExecResult(0, ""), ExecResult(0, "what?\n"), ExecResult(124, "late")]
 )
 def test_what_is_no_answer_and_no_silence_says_nothing(answer: ExecResult) -> None:
-    assert ask(FakeHands(lambda _w, _c: answer), BOXES[4], "198.18.0.11") is None
+    assert ask(FakeControl(lambda _w, _c: answer), BOXES[4], "198.18.0.11") is None
 
 
 def test_first_silence_after_answers_does_not_undo_them() -> None:
     """Three questions, the shortest counts; the last may have been met by the next fault."""
-    assert ask(FakeHands(lambda _w, _c: ExecResult(0, "700\nsilence\n")), BOXES[4], "198.18.0.11") == 0.7
+    assert ask(FakeControl(lambda _w, _c: ExecResult(0, "700\nsilence\n")), BOXES[4], "198.18.0.11") == 0.7
 
 
 @pytest.mark.parametrize(("answer", "proved"), [("90300\n45400\n", True), ("300\n90400\n", False), ("31000\n32000\n", False)])
 def test_proof_of_a_delay_is_the_shortest_way(answer: str, proved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """50 ms give or take 10, four fifths of which must show beyond the 0.3 ms of before."""
-    control = FakeHands(lambda _w, _c: ExecResult(0, answer))
+    control = FakeControl(lambda _w, _c: ExecResult(0, answer))
     found, evidence = verify(FaultKind.DELAY, control, monkeypatch)
     assert found == proved
     assert "before: 0.3 ms" in evidence
@@ -308,15 +327,15 @@ def test_witness_of_a_long_delay_waits_long_enough() -> None:
         asked.append(command)
         return ANSWERED
 
-    with prepare(FakeHands(answer), FaultKind.DELAY, delay_ms=4000.0, jitter_ms=1000.0) as injection:
-        injection.fault.prove(injection.control, injection.victims[0])
+    with prepare(FakeControl(answer), FaultKind.DELAY, delay_ms=4000.0, jitter_ms=1000.0) as injection:
+        injection.fault.verify(injection.system.engine, injection.targets[0])
     assert "timeout 0.5 bash" in asked[0]
     assert "timeout 10.5 bash" in asked[-1]
 
 
 def test_silence_is_no_proof_of_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not verify(FaultKind.DELAY, FakeHands(lambda _w, _c: UNREACHABLE), monkeypatch)[0]
-    assert not verify(FaultKind.DELAY, FakeHands(lambda _w, _c: MUTE), monkeypatch)[0]
+    assert not verify(FaultKind.DELAY, FakeControl(lambda _w, _c: UNREACHABLE), monkeypatch)[0]
+    assert not verify(FaultKind.DELAY, FakeControl(lambda _w, _c: MUTE), monkeypatch)[0]
 
 
 @pytest.mark.parametrize(
@@ -324,7 +343,7 @@ def test_silence_is_no_proof_of_a_delay(monkeypatch: pytest.MonkeyPatch) -> None
     [("counter packets 118\ncounter packets 12", True), ("counter packets 118\ncounter packets 0", False), ("no table", False)],
 )
 def test_proof_of_a_loss_is_a_lost_packet(listing: str, proved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    control = FakeHands(replies={"list table": Reply(0, 0.0, listing)})
+    control = FakeControl(replies={"list table": Reply(0, 0.0, listing)})
     assert verify(FaultKind.LOSS, control, monkeypatch)[0] == proved
 
 
@@ -332,12 +351,12 @@ def test_proof_of_a_loss_is_a_lost_packet(listing: str, proved: bool, monkeypatc
 def test_proof_of_a_bandwidth_is_that_just_as_much_gets_through(
     passed: str, proved: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    control = FakeHands(replies={"lab-flood": Reply(0, 0.0, passed)})
+    control = FakeControl(replies={"lab-flood": Reply(0, 0.0, passed)})
     assert verify(FaultKind.BANDWIDTH, control, monkeypatch)[0] == proved
 
 
 def test_flood_that_could_not_be_sent_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    control = FakeHands(replies={"lab-flood": Reply(1, 0.0, "Network is unreachable")})
+    control = FakeControl(replies={"lab-flood": Reply(1, 0.0, "Network is unreachable")})
     assert verify(FaultKind.BANDWIDTH, control, monkeypatch) == (False, "web1 could not send: Network is unreachable")
 
 
@@ -372,10 +391,10 @@ def test_who_does_not_run_is_no_witness_and_nobody_is_their_own() -> None:
 
 def test_every_undo_is_on_the_disk_before_the_first_blow(tmp_path: Path) -> None:
     ledger, open_at_the_blow = ledger_in(tmp_path), []
-    control = FakeHands(impact=lambda _box: open_at_the_blow.append(len(ledger_in(tmp_path).entries())))
-    with prepare(control, FaultKind.KILL, "zone:a") as injection:
+    control = FakeControl(impact=lambda _box: open_at_the_blow.append(len(ledger_in(tmp_path).entries())))
+    with prepare(control, FaultKind.KILL, "zone:a", undo_log=ledger) as injection:
         assert injection.names == "db, lb, web1"
-        injection.note(ledger)
+        injection.note()
         assert control.done == []
         injection.inject()
     assert open_at_the_blow == [3, 3, 3]
@@ -388,7 +407,7 @@ def test_all_boxes_are_hit_at_once() -> None:
     def waits_for_the_others(_box: Box) -> None:
         together.wait()
 
-    control = FakeHands(impact=waits_for_the_others)
+    control = FakeControl(impact=waits_for_the_others)
     with prepare(control, FaultKind.KILL, "zone:a") as injection:
         injection.inject()
         found = injection.verify()
@@ -402,28 +421,28 @@ def test_one_blow_that_fails_does_not_keep_the_others_from_falling() -> None:
         if box.service != "lb":
             raise LabError(f"Docker could not kill {box.service}")
 
-    control = FakeHands(impact=fails)
+    control = FakeControl(impact=fails)
     with prepare(control, FaultKind.KILL, "zone:a") as injection, pytest.raises(LabError, match=r"kill db \(and 1 more\)"):
         injection.inject()
     assert control.done == ["kill lb"]
 
 
 def test_one_box_has_nothing_to_be_apart_from() -> None:
-    with prepare(FakeHands(), FaultKind.KILL) as injection:
+    with prepare(FakeControl(), FaultKind.KILL) as injection:
         injection.inject()
         [verification] = injection.verify()
     assert "one of" not in verification.evidence
 
 
 def test_spread_is_that_of_the_instants_where_they_are_known() -> None:
-    with prepare(FakeHands(), FaultKind.ISOLATE, "zone:a") as injection:
+    with prepare(FakeControl(), FaultKind.ISOLATE, "zone:a") as injection:
         injection.inject()
     # The helpers' clocks tick by a millisecond.
     assert 0.0019 < injection.spread_s < 0.02
 
 
 def test_kill_says_when_docker_saw_the_end() -> None:
-    class Ended(FakeHands):
+    class Ended(FakeControl):
         def box(self, box: Box) -> Box | None:
             return replace(box, status="exited", exit_code=137, ended_at_s=2000.0 + len(box.service) / 10)
 
@@ -433,7 +452,7 @@ def test_kill_says_when_docker_saw_the_end() -> None:
 
 
 def test_helpers_of_the_others_end_where_one_cannot_get_ready() -> None:
-    class Picky(FakeHands):
+    class Picky(FakeControl):
         def beside(self, box: Box | None) -> FakeHelper:
             if box and box.service == "lb":
                 raise LabError("the helper beside lb could not be started")
@@ -447,7 +466,7 @@ def test_helpers_of_the_others_end_where_one_cannot_get_ready() -> None:
 
 
 def test_helpers_end_with_the_strike_whatever_happens(tmp_path: Path) -> None:
-    control = FakeHands()
+    control = FakeControl()
     injection = prepare(control, FaultKind.ISOLATE, "zone:a")
     with pytest.raises(RuntimeError), injection:
         raise RuntimeError
@@ -456,10 +475,10 @@ def test_helpers_end_with_the_strike_whatever_happens(tmp_path: Path) -> None:
 
 def test_box_is_on_one_side_only() -> None:
     with pytest.raises(UsageError, match="matches no box apart from web1"):
-        prepare(FakeHands(), FaultKind.PARTITION, "service:web1", source="service:web1")
-    with prepare(FakeHands(), FaultKind.PARTITION, "zone:a", source="all:web") as injection:
+        prepare(FakeControl(), FaultKind.PARTITION, "service:web1", source="service:web1")
+    with prepare(FakeControl(), FaultKind.PARTITION, "zone:a", source="all:web") as injection:
         assert injection.names == "db, lb, web1, web2"
-        assert [box.service for box in injection.victims[0].blast_radius.others] == ["web2"]
+        assert [box.service for box in injection.targets[0].blast_radius.others] == ["web2"]
 
 
 def test_users_are_never_hit_and_always_outside() -> None:

@@ -6,44 +6,42 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from time import monotonic
-from typing import cast
 
 import pytest
 
-from lab.engine.engine import Engine
 from lab.errors import InconclusiveError
 from lab.model.observation import DatabaseState, Finding
 from lab.model.topology import WATCH_ROLE, Box, Stage
-from lab.probe.observer import Observer, look, order, redundancy_probe_config
+from lab.probe.observer import Observer, probe_config, redundancy_probe_config
 from lab.process import wait_until
 from lab.spec.stages import all_stages, find
 from tests.unit.helpers import BALANCERS, automatic, box, stage, view
-from tests.unit.played import line, saying
+from tests.unit.played import PlayedEngine, line, saying
 
 CLOCKS = '{"event": "clocks", "monotonic_ns": 1000, "realtime_ns": 5000}'
 
 
-@dataclass
-class Internet:
+class Internet(PlayedEngine):
     """An engine of which only the internet box is needed; what is run there says these lines."""
 
-    lines: Sequence[str] = ()
-    process: subprocess.Popen[bytes] | None = None
-    asked: list[Sequence[str]] = field(default_factory=list)
+    def __init__(self, lines: Sequence[str] = (), process: subprocess.Popen[bytes] | None = None) -> None:
+        super().__init__()
+        self.lines = lines
+        self.process = process
+        self.asked: list[Sequence[str]] = []
 
-    def internet_box(self, _: Stage) -> Box:
+    def internet_box(self, stage: Stage) -> Box:
         return box("internet", ("internet",))
 
-    def talk_to(self, _: Box, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    def talk_to(self, box: Box, command: Sequence[str]) -> subprocess.Popen[bytes]:
         self.asked.append(command)
         self.process = self.process or saying(*self.lines)
         return self.process
 
 
 def observing(internet: Internet, of: Stage | None = None) -> Observer:
-    return Observer(cast(Engine, internet), of or automatic())
+    return internet.cluster(of or automatic()).observer()
 
 
 def test_only_changes_are_kept() -> None:
@@ -61,7 +59,7 @@ def test_latest_is_what_was_seen_last() -> None:
 
 
 def test_one_look_has_what_the_databases_say_of_themselves() -> None:
-    found = look(cast(Engine, Internet([CLOCKS, line(view("sync_blocked", "unreachable"))])), automatic())
+    found = Internet([CLOCKS, line(view("sync_blocked", "unreachable"))]).cluster(automatic()).observe()
     assert found.databases == {"db1": DatabaseState.SYNC_BLOCKED, "db2": DatabaseState.UNREACHABLE}
     assert found.named(DatabaseState.SYNC_BLOCKED) == ["db1"]
 
@@ -82,7 +80,7 @@ def test_observer_that_never_says_anything_is_named_with_its_last_words(monkeypa
     failing = [sys.executable, "-c", "raise SystemExit('no such module')"]
     process = subprocess.Popen(failing, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with pytest.raises(InconclusiveError, match="could not be asked: no such module"):
-        look(cast(Engine, Internet(process=process)), automatic())
+        Internet(process=process).cluster(automatic()).observe()
 
 
 def test_its_process_ends_with_it() -> None:
@@ -122,12 +120,12 @@ def test_findings_are_kept_in_order_and_are_no_sights() -> None:
     period = '{"event": "clocks", "monotonic_ns": 1000, "realtime_ns": 5000, "period_s": 0.1}'
     later = FINDING.replace("7", "5").replace("null", '{"needed": 0}')
     internet = Internet([period, FINDING, later, line(view(clock_ns=9))])
-    with Observer(cast(Engine, internet), automatic(), reserve=True) as observer:
+    with internet.cluster(automatic()).observer(redundancy=True) as observer:
         observer.latest()
     assert observer.findings == [Finding(7, "monitor", "monitor", None), Finding(5, "monitor", "monitor", {"needed": 0})]
     assert [seen.clock_ns for seen in observer.views] == [9]
     assert observer.period_s == 0.1
-    assert internet.asked[0][2] == "client.reserve"
+    assert internet.asked[0][2] == "client.redundancy"
 
 
 def test_observer_that_does_not_say_how_often_it_looks_is_one_from_before() -> None:
@@ -143,7 +141,7 @@ def test_observer_that_does_not_say_how_often_it_looks_is_one_from_before() -> N
 def test_whom_there_is_to_ask_for_what_margins_rest_on(number: str, statistics: dict[str, str], alone: dict[str, str]) -> None:
     of = find(number)
     asked = redundancy_probe_config(of)
-    assert asked == {**order(of), "statistics": statistics, "alone": alone, "monitor": of.monitor}
+    assert asked == {**probe_config(of), "statistics": statistics, "alone": alone, "monitor": of.monitor}
 
 
 @pytest.mark.parametrize("of", all_stages(), ids=lambda stage: stage.project)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.analysis import design
-from lab.campaign import soak
+from lab.campaign import eligible
 from lab.checker.trial import measure_trial
 from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError, LabError, UsageError
@@ -20,9 +20,10 @@ from lab.model.experiment import Overload
 from lab.model.fault import UndoAction
 from lab.model.history import Event
 from lab.model.measures import Expectation, Outcome
+from lab.model.payloads import Capacity
 from lab.model.topology import Box
 from lab.spec import experiments, stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial import capacity
 from lab.trial.capacity import Burst, capacity_per_s, next_rate
 from tests.unit.helpers import EVENTS, box, record, stage
@@ -83,7 +84,7 @@ class Played(PlayedEngine):
         self.users.add(user)
         return super().run_in(box, command, timeout_s, user)
 
-    def cpus(self, _box: Box) -> float:
+    def cpus(self, box: Box) -> float:
         return 1.0
 
     def resize(self, box: Box, cpus: float) -> None:
@@ -96,8 +97,8 @@ def playing() -> Played:
 
 
 def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
-    ledger, plays = UndoLedger(tmp_path / "undo.jsonl"), playing()
-    entries = limits.impose(plays.as_engine, ledger, stage(), Overload(0.15, 1.5, 9))
+    ledger, plays = UndoLog(tmp_path / "undo.jsonl"), playing()
+    entries = limits.impose(plays.cluster(stage(), ledger), Overload(0.15, 1.5, 9))
     assert [(each.undo.action, each.undo.service, each.undo.setting) for each in entries] == [
         (UndoAction.RESIZE, "web1", "1"),
         (UndoAction.RESIZE, "web2", "1"),
@@ -106,7 +107,7 @@ def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
     assert plays.done[:2] == ["web1 has 0.15", "web2 has 0.15"]
     assert "in lb: set maxconn server writes/web2 9" in plays.done
     plays.done.clear()
-    heal.undo_all(plays.as_engine, ledger)
+    heal.undo_all(plays, ledger)
     assert plays.done == [
         *(f"in lb: set maxconn server {words}" for words in ("reads/web1 6", "writes/web1 0", "writes/web2 0")),
         "web2 has 1",
@@ -119,18 +120,18 @@ def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
 
 def test_without_a_limit_the_balancers_are_left_alone(tmp_path: Path) -> None:
     plays = playing()
-    entries = limits.impose(plays.as_engine, UndoLedger(tmp_path / "undo.jsonl"), stage(), Overload(0.15, 1.5))
+    entries = limits.impose(plays.cluster(stage(), UndoLog(tmp_path / "undo.jsonl")), Overload(0.15, 1.5))
     assert {each.undo.action for each in entries} == {UndoAction.RESIZE}
 
 
 def test_a_balancer_that_refuses_a_limit_is_an_error() -> None:
     plays = Played([box("lb", ("lb",))], answer=lambda *_: ExecResult(0, "No such server.\n"))
     with pytest.raises(LabError, match=r"lb refuses the limit of reads/web1: No such server\."):
-        limits.set_limits(plays.as_engine, plays.present[0], "reads/web1=6")
+        limits.set_limits(plays.cluster(stage()), plays.present[0], "reads/web1=6")
 
 
 def test_what_was_served_is_held_against_what_one_box_carries() -> None:
-    events = (Event(0.0, "capacity", "64.0 requests a second are what one web box carries"), *EVENTS)
+    events = (Event(0.0, "capacity", "one web box carries 64.0 requests a second", Capacity(64.0)), *EVENTS)
     least = Expectation("served_of_capacity_ratio", None, 0.9)
     trial = measure_trial(record((3.5, 3.625), events=events), (least,), has_fault=True)
     # 128 a second, from 1 s after the bite (3.05 s) to a deadline before the healing (4 s), without 16 of them.
@@ -150,8 +151,8 @@ def test_an_overload_needs_two_web_boxes_behind_a_balancer() -> None:
             experiments.check_targets(experiment, stages.find(number))
 
 
-def test_a_soak_overloads_nobody() -> None:
-    assert not [name for name in soak.eligible(stages.find("5")) if experiments.find(name).overload]
+def test_a_monkey_overloads_nothing() -> None:
+    assert not [name for name in eligible.eligible(stages.find("5")) if experiments.find(name).overload]
 
 
 def test_a_comparison_leaves_an_overload_out() -> None:

@@ -25,7 +25,7 @@ from lab.errors import EXIT_PREFLIGHT, PreflightError
 from lab.model.fault import Undo, UndoAction
 from lab.model.topology import Box, Stage
 from lab.spec.stages import all_stages, find
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import automatic, box, db, replicated, stage
 from tests.unit.played import PlayedEngine
 
@@ -130,11 +130,11 @@ def test_other_file_of_the_same_stage_is_in_the_way_too() -> None:
     for boxes, wanted in (([db("db1")], automatic()), ([db("db1", project="redundancy-lab-4-automatic")], replicated())):
         with pytest.raises(PreflightError, match="stage 4, from its other file, is up") as caught:
             check_other_stages(boxes, wanted)
-        assert "--replace" in caught.value.hint
+        assert "--stop-others" in caught.value.hint
 
 
 def test_open_fault_is_in_the_way(tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    ledger = UndoLog(tmp_path / "undo.jsonl")
     check_no_open_faults(ledger)
     entries = [ledger.open(Undo(UndoAction.START, "id", service, 3), "kill") for service in ("web1", "db")]
     with pytest.raises(PreflightError, match=r"still in effect: kill of web1 since .* and 1 more") as caught:
@@ -180,10 +180,10 @@ def test_load_of_another_lab_is_waited_for_and_then_refused(monkeypatch: pytest.
         return PlayedEngine([internet, box(), box("internet", ("internet",), stage=4, status="exited")], answer=answer)
 
     with pytest.raises(PreflightError, match="a load is running on this engine") as caught:
-        check_no_other_load(playing("41").as_engine)
+        check_no_other_load(playing("41"))
     assert "'lab heal'" in caught.value.hint
-    check_no_other_load(playing("41", "41", "").as_engine)
-    check_no_other_load(playing("").as_engine)
-    check_no_other_load(PlayedEngine([box()]).as_engine)
+    check_no_other_load(playing("41", "41", ""))
+    check_no_other_load(playing(""))
+    check_no_other_load(PlayedEngine([box()]))
     # Not the command that asks.
     assert set(seen) == {"client[.]generator"}

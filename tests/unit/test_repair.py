@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.checker.redundancy import Tier
 from lab.cluster import readiness
+from lab.cluster.cluster import Cluster
 from lab.errors import UsageError
-from lab.faults import repair
-from lab.faults.repair import Remedy, Repairs, Reserve, remedy
+from lab.faults import redundancy_watch, repair, repair_policy
+from lab.faults.redundancy_watch import RedundancyWatch
+from lab.faults.repair import Repairs
+from lab.faults.repair_policy import Remedy, remedy
 from lab.model.experiment import Repair, RepairPolicy
 from lab.model.fault import FaultKind, Step, Undo, UndoAction
 from lab.model.observation import ClusterView, DatabaseState
-from lab.model.topology import Box, Stage
+from lab.model.topology import Box, Stage, Tier
 from lab.probe import status as status_
 from lab.process import wait_until
 from lab.spec import stages
 from lab.spec.experiments import find, repairing
 from lab.spec.targets import plays_somebody
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import automatic, box, cluster_status_of, db, replicated, stage, started, view
 from tests.unit.played import PlayedEngine, PlayedObserver
 
@@ -77,7 +78,7 @@ def test_where_an_operator_promotes_nobody_waits_for_an_election() -> None:
 @pytest.mark.parametrize(("number", "service"), [("3", "db"), ("5", "monitor"), ("2", "db")])
 def test_what_only_one_box_has_is_not_thrown_away(number: str, service: str) -> None:
     of = stages.find(number)
-    assert repair.only_copy(of, service)
+    assert repair_policy.only_copy(of, service)
     lost = box(service, ("monitor",) if service == "monitor" else ("db",), status="exited")
     assert remedy(REPLACE, of, service, lost, NOTHING_SEEN) is Remedy.START
 
@@ -102,9 +103,9 @@ def test_no_policy_ever_throws_away_the_last_copy(data: st.DataObject, of: Stage
 
 def test_a_place_that_is_cut_off_is_no_box_to_be_replaced() -> None:
     cut = Step(FaultKind.DISCONNECT, "db.primary")
-    assert repair.is_severed(cut, 1)
-    assert not repair.is_severed(cut, 3)
-    assert not repair.is_severed(replace(cut, fault=FaultKind.PARTITION), 1)
+    assert repair_policy.is_severed(cut, 1)
+    assert not repair_policy.is_severed(cut, 3)
+    assert not repair_policy.is_severed(replace(cut, fault=FaultKind.PARTITION), 1)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +113,12 @@ def test_a_place_that_is_cut_off_is_no_box_to_be_replaced() -> None:
     [
         ({Tier.WEB: 1, Tier.DATABASE: 1}, ""),
         ({Tier.WEB: 2, Tier.DATABASE: 1}, ""),
-        ({Tier.WEB: 1}, "database survives 0 failures, not 1"),
-        ({Tier.WEB: 0, Tier.DATABASE: 1}, "web survives 0 failures, not 1"),
+        ({Tier.WEB: 1}, "database tolerates 0 failures, not 1"),
+        ({Tier.WEB: 0, Tier.DATABASE: 1}, "web tolerates 0 failures, not 1"),
     ],
 )
 def test_all_is_in_reserve_when_no_tier_has_less_than_in_calm_times(now: dict[Tier, int], said: str) -> None:
-    assert repair.shortage(now, {Tier.WEB: 1, Tier.DATABASE: 1}) == said
+    assert redundancy_watch.shortage(now, {Tier.WEB: 1, Tier.DATABASE: 1}) == said
 
 
 def test_an_operator_and_a_policy_are_two_who_repair() -> None:
@@ -153,31 +154,33 @@ def lost(service: str, status: str = "exited") -> Box:
     return db(service, status=status, project=automatic().project)
 
 
-@dataclass
-class PlayedReserve:
-    is_back: Callable[[], bool]
-    is_served: Callable[[], bool] = lambda: False
+class PlayedWatch(RedundancyWatch):
+    """Says that redundancy is restored as soon as `back` does."""
 
-    @property
-    def as_reserve(self) -> Reserve:
-        return cast(Reserve, self)
+    def __init__(self, cluster: Cluster, observer: PlayedObserver, back: Callable[[], bool]) -> None:
+        self.cluster, self.observer, self._back = cluster, observer, back
+
+    def is_restored(self) -> bool:
+        return self._back()
+
+
+def a_watch(back: Callable[[], bool]) -> PlayedWatch:
+    return PlayedWatch(Played([]).cluster(automatic()), PlayedObserver([]), back)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> UndoLedger:
-    return UndoLedger(tmp_path / "undo.jsonl")
+def ledger(tmp_path: Path) -> UndoLog:
+    return UndoLog(tmp_path / "undo.jsonl")
 
 
 def crew(
-    plays: Played, ledger: UndoLedger, policy: Repair, notes: list[str], back: Callable[[], bool], sees: ClusterView
+    plays: Played, ledger: UndoLog, policy: Repair, notes: list[str], back: Callable[[], bool], sees: ClusterView
 ) -> Repairs:
-    observer = PlayedObserver([sees]).as_observer
-    return Repairs(
-        plays.as_engine, ledger, automatic(), policy, observer, PlayedReserve(back).as_reserve, lambda name, _: notes.append(name)
-    )
+    watch = PlayedWatch(plays.cluster(automatic(), ledger), PlayedObserver([sees]), back)
+    return Repairs(watch, policy, lambda name, _: notes.append(name))
 
 
-def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: UndoLedger) -> None:
+def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: UndoLog) -> None:
     plays, notes, back = Played([lost("db1"), lost("db2", "running")]), list[str](), threading.Event()
     repairs = crew(plays, ledger, Repair(RESTART, 0.05), notes, back.is_set, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
@@ -193,7 +196,7 @@ def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: Un
     assert since <= until < monotonic()
 
 
-def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) -> None:
+def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLog) -> None:
     plays = Played([lost("db1"), lost("db2", "running")], made=[lost("db1", "running")])
     seen = list[list[str]]()
     remove = plays.remove
@@ -211,7 +214,7 @@ def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) ->
     assert plays.done == ["remove db1", "up redundancy-lab-4-automatic db1"]
 
 
-def test_nothing_is_begun_after_the_end(ledger: UndoLedger) -> None:
+def test_nothing_is_begun_after_the_end(ledger: UndoLog) -> None:
     plays = Played([lost("db1"), lost("db2", "running")])
     repairs = crew(plays, ledger, Repair(RESTART, 60.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
@@ -220,7 +223,7 @@ def test_nothing_is_begun_after_the_end(ledger: UndoLedger) -> None:
     assert not repairs.is_through
 
 
-def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLedger) -> None:
+def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLog) -> None:
     plays = Played([lost("db1"), lost("db2", "running")])
     repairs = crew(plays, ledger, Repair(RESTART, 0.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
@@ -233,43 +236,43 @@ def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLedger) -> Non
     repairs.stop()
 
 
-def test_a_human_brings_back_what_is_lost_and_leaves_the_rest(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_human_brings_back_what_is_lost_and_leaves_the_rest(ledger: UndoLog, monkeypatch: pytest.MonkeyPatch) -> None:
     of, said = stage(), list[str]()
-    monkeypatch.setattr(readiness, "await_whole", lambda *_, **__: None)
+    monkeypatch.setattr(readiness, "await_recovered", lambda *_, **__: None)
     ledger.open(Undo(UndoAction.START, "id-of-web1", "web1", 3), "kill")
     ledger.open(Undo(UndoAction.UNFILTER, "id-of-web2", "web2", 3, table="t"), "isolate")
     plays = Played(
         [box("lb", ("lb",)), box("web1", status="exited"), box("web2"), box("db", ("db",)), WATCH, box("internet", ("internet",))]
     )
-    assert repair.by_hand(plays.as_engine, ledger, of, RESTART, said.append) == 1
+    assert repair.by_hand(plays.cluster(of, ledger), RESTART, said.append) == 1
     assert plays.done == ["start web1"]
     assert said == ["start web1, which was dead"]
     assert [entry.fault for entry in ledger.entries()] == ["isolate"]
 
 
-def test_a_human_starts_the_monitoring_box_too_and_does_not_wait_for_it(ledger: UndoLedger) -> None:
+def test_a_human_starts_the_monitoring_box_too_and_does_not_wait_for_it(ledger: UndoLog) -> None:
     plays = PlayedEngine(started(stage(), watch={"status": "exited"}))
-    assert repair.by_hand(plays.as_engine, ledger, stage(), RESTART, lambda _: None) == 1
+    assert repair.by_hand(plays.cluster(stage(), ledger), RESTART, lambda _: None) == 1
     # As played it stays dead.
     assert plays.done[0] == "start watch"
 
 
-@pytest.mark.parametrize(("dead", "missing"), [("watch", ""), ("web1", "web1 not well"), ("internet", "internet not well")])
+@pytest.mark.parametrize(("dead", "missing"), [("watch", ""), ("web1", "web1 unhealthy"), ("internet", "internet unhealthy")])
 def test_who_only_watches_is_not_missing(monkeypatch: pytest.MonkeyPatch, dead: str, missing: str) -> None:
-    monkeypatch.setattr(status_, "survey", lambda *_: cluster_status_of(stage()))
+    monkeypatch.setattr(status_, "cluster_status", lambda *_: cluster_status_of(stage()))
     plays = Played(started(stage()))
-    reserve = Reserve(plays.as_engine, stage(), PlayedObserver([]).as_observer)
-    assert reserve.is_back()
+    watch = RedundancyWatch(plays.cluster(stage()), PlayedObserver([]))
+    assert watch.is_restored()
     plays._now(dead, "exited")
-    assert reserve.missing() == missing
+    assert watch.missing() == missing
 
 
 def test_a_step_waits_for_its_condition_and_not_for_ever() -> None:
     answers = iter([False, False, True])
     pauses = list[float]()
-    assert repair.wait_for("redundant", PlayedReserve(lambda: next(answers)).as_reserve, pauses.append, 5)
+    assert redundancy_watch.wait_for("redundant", a_watch(lambda: next(answers)), pauses.append, 5)
     assert len(pauses) == 2
-    assert not repair.wait_for("redundant", PlayedReserve(lambda: False).as_reserve, pauses.append, 0)
+    assert not redundancy_watch.wait_for("redundant", a_watch(lambda: False), pauses.append, 0)
 
 
 @pytest.mark.parametrize(
@@ -285,10 +288,10 @@ def test_a_step_waits_for_its_condition_and_not_for_ever() -> None:
     ],
 )
 def test_what_a_policy_can_bring_back(fault: FaultKind, hit: int, policies: set[RepairPolicy]) -> None:
-    assert {policy for policy in RepairPolicy if repair.can_repair(policy, Step(fault, "web"), hit)} == policies
+    assert {policy for policy in RepairPolicy if repair_policy.can_repair(policy, Step(fault, "web"), hit)} == policies
 
 
-def test_what_nobody_can_repair_is_not_waited_for(ledger: UndoLedger) -> None:
+def test_what_nobody_can_repair_is_not_waited_for(ledger: UndoLog) -> None:
     notes = list[str]()
     repairs = crew(Played([]), ledger, Repair(RESTART, 60.0), notes, lambda: True, view())
     repairs.struck(Step(FaultKind.PARTITION, "db.primary"), ["db1", "db2"])
@@ -305,15 +308,15 @@ def test_a_role_is_played_by_somebody_or_by_nobody() -> None:
     assert plays_somebody(replace(step, target="db.standby"), boxes)
 
 
-def test_a_repair_closes_what_it_has_undone_and_nothing_else(ledger: UndoLedger) -> None:
+def test_a_repair_closes_what_it_has_undone_and_nothing_else(ledger: UndoLog) -> None:
     actions = {"web1": UndoAction.START, "web2": UndoAction.RESIZE, "lb": UndoAction.READMIT, "db": UndoAction.RECONNECT}
     for service, action in actions.items():
         ledger.open(Undo(action, f"id-{service}", service, 3), "fault")
     of = automatic()
     all_started = dict.fromkeys(actions, Remedy.START)
-    repair.close(ledger, replace(of, number=3), all_started)
+    repair.close(PlayedEngine().cluster(replace(of, number=3), ledger), all_started)
     assert {entry.undo.service for entry in ledger.entries()} == {"web2", "lb", "db"}
-    repair.close(ledger, replace(of, number=3), {**all_started, "db": Remedy.REPLACE})
+    repair.close(PlayedEngine().cluster(replace(of, number=3), ledger), {**all_started, "db": Remedy.REPLACE})
     assert {entry.undo.service for entry in ledger.entries()} == {"web2", "lb"}
-    repair.close(ledger, of, all_started)
+    repair.close(PlayedEngine().cluster(of, ledger), all_started)
     assert len(ledger.entries()) == 2

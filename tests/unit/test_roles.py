@@ -7,7 +7,7 @@ import pytest
 from lab.errors import InconclusiveError
 from lab.model.observation import ClusterView
 from lab.model.topology import Box, Stage
-from lab.probe.roles import boxes_in_roles, with_live_roles
+from lab.probe.roles import live_boxes, with_live_roles
 from lab.spec.targets import possible
 from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, stage, view
 from tests.unit.played import PlayedEngine
@@ -40,7 +40,7 @@ def test_primary_that_waits_for_its_standby_is_the_primary() -> None:
 
 
 def test_balancer_with_the_address_is_the_active_one() -> None:
-    found = live(automatic(balancers=BALANCERS), view(claimants=("lb2",), owner="lb2"))
+    found = live(automatic(balancers=BALANCERS), view(vip_claimants=("lb2",), vip_owner="lb2"))
     assert (found["lb1"], found["lb2"]) == (("lb", "lb.passive"), ("lb", "lb.active"))
 
 
@@ -55,26 +55,26 @@ def test_balancer_that_shares_no_address_is_neither() -> None:
 
 def test_a_balancer_that_is_down_is_not_the_passive_one() -> None:
     lbs = [LBS[0], box("lb2", ("lb",), stage=4, status="exited")]
-    found = roles_of(with_live_roles(lbs, automatic(balancers=BALANCERS), view(claimants=("lb1",), owner="lb1")))
+    found = roles_of(with_live_roles(lbs, automatic(balancers=BALANCERS), view(vip_claimants=("lb1",), vip_owner="lb1")))
     assert (found["lb1"], found["lb2"]) == (("lb", "lb.active"), ("lb",))
 
 
 def test_roles_are_asked_for_when_nobody_has_seen_them_yet() -> None:
-    engine = PlayedEngine(BOXES, sees=view("standby", "primary")).as_engine
-    assert roles_of(boxes_in_roles(engine, replicated()))["db2"] == ("db", "db.primary")
+    engine = PlayedEngine(BOXES, sees=view("standby", "primary"))
+    assert roles_of(live_boxes(engine.cluster(replicated())))["db2"] == ("db", "db.primary")
     seen_before = view("primary", "standby")
-    assert roles_of(boxes_in_roles(engine, replicated(), seen_before))["db1"] == ("db", "db.primary")
+    assert roles_of(live_boxes(engine.cluster(replicated()), seen_before))["db1"] == ("db", "db.primary")
 
 
 def test_database_that_stands_alone_is_the_primary_and_nobody_need_be_asked() -> None:
-    engine = PlayedEngine([box("db", ("db",)), box("web1")]).as_engine
-    assert roles_of(boxes_in_roles(engine, stage())) == {"db": ("db", "db.primary"), "web1": ("web",)}
+    engine = PlayedEngine([box("db", ("db",)), box("web1")])
+    assert roles_of(live_boxes(engine.cluster(stage()))) == {"db": ("db", "db.primary"), "web1": ("web",)}
 
 
 def test_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.probe.observer.FIRST_TIMEOUT_S", 0.05)
     with pytest.raises(InconclusiveError, match="the boxes could not be asked"):
-        boxes_in_roles(PlayedEngine(BOXES).as_engine, replicated())
+        live_boxes(PlayedEngine(BOXES).cluster(replicated()))
 
 
 def test_every_role_that_a_box_may_come_to_play() -> None:

@@ -15,19 +15,21 @@ from lab.analysis import run_document
 from lab.checker import exposure
 from lab.checker.validity import generator_report
 from lab.cluster import readiness
+from lab.cluster.system import RunningSystem
 from lab.engine.engine import ExecResult
 from lab.engine.inspect import EngineEvent
 from lab.errors import EXIT_HEAL_FAILED, DiskError, HealError, InconclusiveError, LabError
 from lab.load.load import Clock
 from lab.model.experiment import LoadPlan
-from lab.model.history import Arrival, GeneratorReport, RunInfo
+from lab.model.history import Arrival, GeneratorReport, LogLine, RunInfo
 from lab.model.measures import Verdict
+from lab.model.observation import ClusterView
 from lab.model.topology import Box
 from lab.report.progress import NoProgress
 from lab.signals import was_interrupted
 from lab.spec import experiments
 from lab.store.runs import read_run
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial import runner
 from lab.trial.runner import RunConfig, info_of
 from tests.unit.disks import refuse
@@ -56,7 +58,7 @@ class Stage3(Living):
     def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
         return lambda: self.done.append("stop watching")
 
-    def log_lines(self, box: Box, since_s: float) -> list[object]:
+    def log_lines(self, box: Box, since_s: float) -> list[LogLine]:
         if self.log_is_gone:
             raise LabError(f"Docker could not read the log of {box.service}")
         return []
@@ -85,7 +87,7 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
         clock = Clock(0.0, 0.0)
 
         def __init__(self, *given: object) -> None:
-            self.heard: Callable[[Sequence[Arrival]], None] = given[6]  # type: ignore[assignment]
+            self.heard: Callable[[Sequence[Arrival]], None] = given[3]  # type: ignore[assignment]
             self.arrivals: list[Arrival] = []
             self.waits = 0
 
@@ -123,13 +125,16 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
         def __enter__(self) -> Observer:
             return self
 
+        def latest(self) -> ClusterView:
+            return ClusterView(0, {}, 0, 0, (), "")
+
         def __exit__(self, *_: object) -> None:
             played.told.append("the observer has ended")
 
     monkeypatch.setattr(runner, "Load", Load)
-    monkeypatch.setattr(runner, "Observer", Observer)
+    monkeypatch.setattr("lab.cluster.cluster.Observer", Observer)
     monkeypatch.setattr(exposure, "replay", lambda *_: ())
-    monkeypatch.setattr("lab.cluster.conditions.look", lambda *_: None)
+    monkeypatch.setattr("lab.cluster.conditions.of_stage", lambda *_: None)
     # This observer says nothing at all: what that means is tested in test_runner.
     monkeypatch.setattr("lab.checker.blind_spots.as_events", lambda *_: [])
 
@@ -139,13 +144,13 @@ class Executor:
     """A run of kill-web on stage 3, in a folder of its own."""
 
     folder: Path
-    ledger: UndoLedger
+    ledger: UndoLog
 
     def run(self, engine: Stage3, trials: int = 1) -> RunInfo:
         experiment = experiments.lasting(experiments.find("kill-web"), WATCHED_S)
         order = RunConfig(stage(), experiment, LoadPlan(), 7, trials)
         info = info_of(order)
-        runner.run(engine.as_engine, self.ledger, order, info, NoProgress())
+        runner.run(engine.cluster(order.stage, self.ledger), order, info, NoProgress())
         return info
 
     @property
@@ -160,7 +165,7 @@ class Executor:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Executor:
     monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
-    return Executor(tmp_path, UndoLedger(tmp_path / "undo.jsonl"))
+    return Executor(tmp_path, UndoLog(tmp_path / "undo.jsonl"))
 
 
 def test_trial_of_a_stage_that_comes_back(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,14 +200,15 @@ def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Executor,
 
 def test_box_that_starts_and_is_not_well_is_no_stage_that_came_back(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, Played())
-    whole = readiness.await_well
+    await_healthy = readiness.await_healthy
 
-    def await_well(engine: Stage3, number: int, services: Sequence[str], timeout_s: float = 60.0) -> None:
-        if engine.done.count("kill web1"):
+    def fails_after_the_kill(cluster: RunningSystem, services: Sequence[str], timeout_s: float = 60.0) -> None:
+        assert isinstance(cluster.engine, Stage3)
+        if cluster.engine.done.count("kill web1"):
             raise HealError("web1 is running, unhealthy after 60 s")
-        whole(engine.as_engine, number, services, timeout_s)
+        await_healthy(cluster, services, timeout_s)
 
-    monkeypatch.setattr(readiness, "await_well", await_well)
+    monkeypatch.setattr(readiness, "await_healthy", fails_after_the_kill)
     with pytest.raises(HealError, match="unhealthy after 60 s"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
@@ -217,8 +223,8 @@ def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(
     def await_view(*_: object, **__: object) -> None:
         raise InconclusiveError("the observer has gone silent")
 
-    monkeypatch.setattr(readiness, "await_sight", await_view)
-    with pytest.raises(HealError, match="it is not known whether the stage is well again: the observer has gone silent"):
+    monkeypatch.setattr(readiness, "await_view", await_view)
+    with pytest.raises(HealError, match="it is not known whether the stage has recovered: the observer has gone silent"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
 
@@ -267,7 +273,7 @@ def test_full_disk_of_results_is_said_when_all_is_healed(bench: Executor, monkey
         raise OSError(28, "No space left on device")
 
     def during() -> None:
-        monkeypatch.setattr("lab.store.jsonl._line", full)
+        monkeypatch.setattr("lab.store.jsonl.as_line", full)
         monkeypatch.setattr(bench.ledger, "close", lambda entry: bench.ledger._undone.add(entry.id))
 
     play(monkeypatch, Played(during=during))

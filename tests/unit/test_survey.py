@@ -13,7 +13,7 @@ from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError
 from lab.model.observation import ClusterStatus, ClusterView, DatabaseState, NodeState, ReplicaStatus
 from lab.model.topology import Box, Stage
-from lab.probe.status import SURVEY_TIMEOUT_S, cluster_status, examined, replicas
+from lab.probe.status import STATUS_TIMEOUT_S, cluster_status, examined, replicas
 from lab.spec.stages import find
 from tests.unit.helpers import box, db, stage, view
 from tests.unit.played import PlayedEngine
@@ -38,12 +38,15 @@ def standby(position: int = 5000, age_s: float | None = 7.0, unreplayed: int = 0
 
 def said(**changes: Any) -> dict[str, Any]:
     """What the client prints of stage 5 when all is well, unless changed."""
-    node = {"state": "secondary", "well": True, "candidate": True, "voice": True}
+    node = {"state": "secondary", "healthy": True, "promotable": True, "votes": True}
     return {
-        "sight": asdict(view()),
+        "view": asdict(view()),
         "databases": {"db1": primary(follower()), "db2": standby()},
         "backends": {"lb1": {"web1": True, "web2": True}, "lb2": {"web1": True, "web2": False}},
-        "monitor": {"needed": 0, "nodes": {"db1": {**node, "state": "primary", "candidate": False, "voice": False}, "db2": node}},
+        "monitor": {
+            "needed": 0,
+            "nodes": {"db1": {**node, "state": "primary", "promotable": False, "votes": False}, "db2": node},
+        },
         **changes,
     }
 
@@ -58,19 +61,19 @@ class Asked(PlayedEngine):
         self.timeouts_s: list[float] = []
 
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30, user: str = "") -> ExecResult:
-        assert (box.service, list(command[:3])) == ("internet", ["python", "-m", "client.survey"])
+        assert (box.service, list(command[:3])) == ("internet", ["python", "-m", "client.status"])
         self.orders.append(json.loads(command[-1]))
         self.timeouts_s.append(timeout_s)
         return ExecResult(0, self.output)
 
     def cluster_status(self, of: Stage = PAIR) -> ClusterStatus:
-        return cluster_status(self.as_engine, of, self.present)
+        return cluster_status(self.cluster(of), self.present)
 
 
 def test_everything_is_asked_in_one_question_with_a_deadline() -> None:
     engine = Asked(json.dumps(said()))
     engine.cluster_status()
-    assert engine.timeouts_s == [SURVEY_TIMEOUT_S]
+    assert engine.timeouts_s == [STATUS_TIMEOUT_S]
     assert engine.orders == [
         {
             "databases": PAIR.databases,
@@ -102,7 +105,7 @@ def test_who_does_not_answer_is_missing() -> None:
 
 
 def test_stage_where_nothing_moves_is_asked_only_for_the_web_boxes_in_use() -> None:
-    engine = Asked(json.dumps({"sight": None, "databases": {}, "backends": {"lb": {"web1": True}}, "monitor": None}))
+    engine = Asked(json.dumps({"view": None, "databases": {}, "backends": {"lb": {"web1": True}}, "monitor": None}))
     found = engine.cluster_status(stage())
     assert engine.orders[0]["statistics"] == {"lb": "198.18.0.10"}
     assert engine.orders[0]["databases"] == {}
@@ -122,7 +125,7 @@ def test_internet_box_that_does_not_run_is_not_asked(status: str) -> None:
     with pytest.raises(InconclusiveError, match=r"could not be asked: the internet box is (paused|dead)"):
         engine.cluster_status()
     assert engine.orders == []
-    with pytest.raises(InconclusiveError, match="the internet box is gone"):
+    with pytest.raises(InconclusiveError, match="the internet box is missing"):
         Asked("", []).cluster_status()
 
 
@@ -131,9 +134,9 @@ def test_internet_box_that_does_not_run_is_not_asked(status: str) -> None:
     [
         ("", "no answer"),
         ("no answer within 2 s", "no answer within 2 s"),
-        ("Traceback\nModuleNotFoundError: No module named 'client.survey'", "No module named"),
-        ('{"sight": null}', "sight"),
-        ('{"sight": {"clock_ns": 1}}', "clock_ns"),
+        ("Traceback\nModuleNotFoundError: No module named 'client.status'", "No module named"),
+        ('{"view": null}', "view"),
+        ('{"view": {"clock_ns": 1}}', "clock_ns"),
     ],
 )
 def test_answer_that_is_none_is_named(output: str, words: str) -> None:
@@ -220,7 +223,7 @@ def test_box_that_docker_calls_unhealthy_is_examined_now() -> None:
     ill = [box("web1", health="unhealthy"), box("web2", health="unhealthy"), box("web3", health="starting"), box("lb", ("lb",))]
     frozen = box("db", ("db",), status="paused", health="unhealthy")
     engine = Examining()
-    found = examined(engine.as_engine, [*ill, frozen])
+    found = examined(engine.cluster(PAIR), [*ill, frozen])
     assert [each.condition for each in found] == ["running", "unhealthy", "starting", "running", "paused"]
     assert sorted(engine.done) == ["examine web1 within 1 s", "examine web2 within 1 s"]
-    assert examined(engine.as_engine, []) == []
+    assert examined(engine.cluster(PAIR), []) == []

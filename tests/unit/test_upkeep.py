@@ -33,11 +33,11 @@ def waited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """The services that were waited for by themselves; that the stage is whole is believed."""
     found: list[str] = []
 
-    def await_well(_engine: object, _number: int, services: Sequence[str]) -> None:
+    def await_healthy(_cluster: object, services: Sequence[str]) -> None:
         found.extend(services)
 
-    monkeypatch.setattr("lab.cluster.readiness.await_well", await_well)
-    monkeypatch.setattr("lab.cluster.readiness.await_whole", lambda *_: None)
+    monkeypatch.setattr("lab.cluster.readiness.await_healthy", await_healthy)
+    monkeypatch.setattr("lab.cluster.readiness.await_recovered", lambda *_: None)
     monkeypatch.setattr("lab.cluster.images.build", lambda *_: [])
     monkeypatch.setattr("lab.cluster.preflight.check_start", lambda *_: None)
     monkeypatch.setattr("lab.cluster.preflight.check_no_open_faults", lambda *_: None)
@@ -53,7 +53,7 @@ def running(**watch: str) -> list[Box]:
 
 def started(present: list[Box]) -> list[str]:
     engine = Starter(present)
-    ensure_up(engine.as_engine, STAGE, lambda _: None)
+    ensure_up(engine.cluster(STAGE), lambda _: None)
     return engine.done
 
 

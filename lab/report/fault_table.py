@@ -1,4 +1,4 @@
-"""What a soak says: its figures by experiment."""
+"""Faults that the lab healed, by experiment: their figures, and what did not hold."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from rich.text import Text
 
 from lab.analysis.summary import sample_median
 from lab.model.measures import Verdict
-from lab.model.result import SoakOutcome
+from lab.model.round import FaultOutcome
 from lab.plaintext import one_line
 from lab.report import monkey_report, words
 from lab.report.console import VERDICT_STYLES
 
-SOAK_TITLES = ("experiment", "faults", "held", "outage", "worst", "writes", "reads", "lost", "restored")
-SOAK_LEGEND = (
+TITLES = ("experiment", "faults", "held", "outage", "worst", "writes", "reads", "lost", "restored")
+LEGEND = (
     "Medians over the faults: the longest outage of the service, of writes, of reads; from the healing until redundancy was "
     "restored. Worst: the longest outage of any."
 )
 
 
-def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, verdict: Verdict) -> None:
-    """The figures of a soak: by experiment, and what did not hold."""
+def show_faults(console: Console, outcomes: Sequence[FaultOutcome], faults: int, verdict: Verdict) -> None:
+    """The figures by experiment, and what did not hold."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in SOAK_TITLES:
+    for title in TITLES:
         table.add_column(title, justify="left" if title == "experiment" else "right", overflow="fold")
     for name in sorted({outcome.experiment for outcome in outcomes}):
-        table.add_row(name, *_soak_row([outcome for outcome in outcomes if outcome.experiment == name]))
+        table.add_row(name, *_row([outcome for outcome in outcomes if outcome.experiment == name]))
     console.print(table)
-    console.print(SOAK_LEGEND, style="dim")
+    console.print(LEGEND, style="dim")
     for outcome in outcomes:
         if outcome.why:
             text = f"{outcome.number}: {outcome.experiment}: {'; '.join(outcome.why)}"
@@ -46,7 +46,7 @@ def show_soak(console: Console, outcomes: Sequence[SoakOutcome], faults: int, ve
     )
 
 
-def _soak_row(outcomes: Sequence[SoakOutcome]) -> list[str]:
+def _row(outcomes: Sequence[FaultOutcome]) -> list[str]:
     rejoins = [outcome.time_to_redundancy_s for outcome in outcomes if outcome.time_to_redundancy_s is not None]
     found = sample_median([outcome.outage for outcome in outcomes])
     return [
