@@ -50,21 +50,3 @@ def _within(outage: Outage, since_s: float, until_s: float, first: bool) -> Outa
     if end_s <= max(start_s, since_s):
         return None
     return Outage(start_s, end_s, outage.censored or end_s < outage.end_s)
-
-
-def explain(found: Sequence[FaultImpact], tolerance_s: float) -> list[str]:
-    """A line for each fault: what it cost, and whether redundancy had been restored before it."""
-    return [_line(number, impact, tolerance_s) for number, impact in enumerate(found, 1)]
-
-
-def _line(number: int, impact: FaultImpact, tolerance_s: float) -> str:
-    redundancy = {None: "", True: ", after redundancy was restored", False: ", before redundancy was restored"}[
-        impact.redundant_before
-    ]
-    outage = (
-        f"longest outage {'≥ ' if impact.censored else ''}{impact.downtime_s:.2f} s" if impact.downtime_s else "no user noticed"
-    )
-    fate = "survived" if impact.downtime_s <= tolerance_s else "an outage"
-    if impact.censored and impact.downtime_s <= tolerance_s:
-        fate = "not known: the next fault came"
-    return f"fault {number} ({impact.what}{redundancy}): {outage}: {fate}"

@@ -146,8 +146,12 @@ def _operator(trial: TrialResult) -> Iterator[str]:
 
 def each_fault(info: RunInfo, trial: TrialResult) -> list[str]:
     """What each of several faults in a row did; nothing where there was one."""
-    tolerated_s = tolerance_s(info)
-    return [_fault_line(number, impact, tolerated_s) for number, impact in enumerate(trial.fault_impacts, 1)]
+    return fault_lines(trial.fault_impacts, tolerance_s(info))
+
+
+def fault_lines(impacts: Sequence[FaultImpact], tolerated_s: float) -> list[str]:
+    """A line for each fault: what it cost, and whether redundancy had been restored before it."""
+    return [_fault_line(number, impact, tolerated_s) for number, impact in enumerate(impacts, 1)]
 
 
 def tolerance_s(info: RunInfo) -> float:

@@ -10,6 +10,7 @@ from lab.checker.trial import measure_trial
 from lab.model.history import Event
 from lab.model.result import FaultImpact, Outage
 from lab.model.topology import Stage, Tier
+from lab.report import remarks
 from lab.spec import experiments, stages
 from tests.unit.helpers import EVENTS, SHORT, cluster_status_of, record, redundant_before, started
 
@@ -59,7 +60,7 @@ def test_a_trial_says_what_each_fault_did() -> None:
     trial = measure_trial(
         record((4.0, 5.5), events=tuple(sorted(events, key=lambda event: event.at_s))), (SHORT,), has_fault=True
     )
-    lines = per_fault.explain(trial.fault_impacts, 0.5)
+    lines = remarks.fault_lines(trial.fault_impacts, 0.5)
     assert lines[0] == "fault 1 (kill web1): no user noticed: survived"
     assert lines[1].startswith("fault 2 (kill web2, before redundancy was restored): longest outage ≥ 1.0")
     assert lines[1].endswith("an outage")
@@ -115,4 +116,4 @@ def test_outage_that_the_next_fault_cut_may_have_become_the_longest() -> None:
     events = [Event(0.0, "inject", "kill web1"), Event(3.0, "inject", "kill web2")]
     first, _ = per_fault.fault_impacts(events, [Outage(0.1, 1.1, censored=False), Outage(2.5, 6.0, censored=False)])
     assert (first.downtime_s, first.censored) == (1.0, True)
-    assert per_fault.explain([first], 2.5)[0].endswith("not known: the next fault came")
+    assert remarks.fault_lines([first], 2.5)[0].endswith("unknown: the next fault came")
