@@ -79,7 +79,7 @@ def test_a_comparison_sets_stages_side_by_side(lab: Lab, tmp_path: Path) -> None
         "a model with assumed rates (lab/assumptions.yaml), not a measurement",
         "2 of 2: too few trials to say (5 valid trials of each are the fewest)",
         "minutes went",
-        "HELD  every cell was measured; nothing was claimed",
+        "HELD  every cell was measured; no budget, no baseline",
     ):
         assert said in done.out
     assert "kept in" in done.out
