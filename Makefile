@@ -1,6 +1,6 @@
 # The Redundancy Lab. `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test check unit integration schemas docs selftest status heal down figures measured measured-compare pictures clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test test-all check unit integration schemas docs selftest status heal down figures measured measured-compare pictures clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
@@ -59,8 +59,11 @@ stage-7: setup ## two regions and a witness: start it, kill the region that serv
 	@$(LAB) up 7 --stop-others
 	@$(LAB) run 7 kill-region-eu $(LESSON)
 
-test: setup check ## run every test: static checks, unit, stages on real Docker
-	@.venv/bin/pytest
+test: setup check unit ## every test of the day: static checks, unit tests, each mechanism once on real Docker
+	@.venv/bin/pytest -m 'docker and not night'
+
+test-all: setup check ## every test and every variant, for nights; keeps docs/measured/test-all.json
+	@.venv/bin/python -m scripts.night
 
 check: .venv/.dev ## lint and types only
 	@.venv/bin/ruff check .
@@ -68,10 +71,10 @@ check: .venv/.dev ## lint and types only
 	@.venv/bin/mypy
 
 unit: .venv/.dev ## the tests that need no Docker
-	@.venv/bin/pytest -m 'not docker'
+	@.venv/bin/pytest -m 'not docker' -n auto
 
-integration: setup .venv/.dev ## the tests on real Docker only
-	@.venv/bin/pytest -m docker
+integration: setup .venv/.dev ## the tests on real Docker only: each mechanism once
+	@.venv/bin/pytest -m 'docker and not night'
 
 schemas: .venv/.dev ## write docs/schemas/ again, from what files may hold
 	@.venv/bin/python -m lab.spec.schemas

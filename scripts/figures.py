@@ -2,6 +2,7 @@
 
     python -m scripts.figures fill                         every marked span and table, and docs/measured/README.md
     python -m scripts.figures add RUN [--name NAME]        the figures of a run: a path, latest, or one below results/
+                                  [--folder FOLDER]        kept elsewhere, for tests (tests/integration/likeness.py)
     python -m scripts.figures add-compare FOLDER           those of a comparison, from the runs of its cells
 
 A mark is a comment, which a reader of the page does not see:
@@ -12,6 +13,7 @@ A mark is a comment, which a reader of the page does not see:
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -30,7 +32,7 @@ from lab.errors import LabError, UsageError
 from lab.spec import located_yaml
 from lab.spec.stages import ROOT, find
 from lab.store import runs
-from scripts import measured
+from scripts import figure_text, measured
 from scripts.measured import Measured
 
 FOLDER = ROOT / "docs" / "measured"
@@ -93,7 +95,7 @@ class Source:
             return _trials(found)
         if found.figures and figure not in found.figures:
             return NEVER_SEEN
-        return measured.text(figure, found.figures.get(figure), format_)
+        return figure_text.text(figure, found.figures.get(figure), format_)
 
     def table(self, name: str) -> str:
         """What a marked table is. Raises UsageError."""
@@ -107,7 +109,7 @@ class Source:
 
 def _trials(found: Measured) -> str:
     if found.trials is None:
-        return measured.NOT_YET
+        return figure_text.NOT_YET
     return str(found.trials) if found.trials_valid in (None, found.trials) else f"{found.trials} ({found.trials_valid} valid)"
 
 
@@ -132,7 +134,7 @@ def _of_comparison(source: Source, spec: Mapping[str, Any]) -> str:
     rows = []
     for stage in found.stage_fingerprint:
         cells = [found.figures.get(f"{stage}/{column}.{figure}") for column in columns]
-        texts = ["" if each is None else measured.text(figure, each, str(spec.get("format", "range"))) for each in cells]
+        texts = ["" if each is None else figure_text.text(figure, each, str(spec.get("format", "range"))) for each in cells]
         rows.append([stage, *texts])
     return _markdown(["stage", *(f"`{column}`" for column in columns)], rows, [found])
 
@@ -140,7 +142,7 @@ def _of_comparison(source: Source, spec: Mapping[str, Any]) -> str:
 def _markdown(titles: Sequence[str], rows: Sequence[Sequence[str]], found: Sequence[Measured]) -> str:
     lines = [titles, ["---"] * len(titles), *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"\n{table}\n\n_{measured.provenance(found)}_\n\n"
+    return f"\n{table}\n\n_{figure_text.provenance(found)}_\n\n"
 
 
 def marks(path: Path, source: Source) -> list[Mark]:
@@ -195,7 +197,7 @@ def _names(what: str, source: Source) -> set[str]:
 def state(found: Measured) -> str:
     """Whether it is of the files as they are now."""
     if not found.figures:
-        return f"**{measured.NOT_YET}**"
+        return f"**{figure_text.NOT_YET}**"
     older = measured.older_than(found)
     return f"**measured with an older file** ({'; '.join(older)})" if older else "of the files as they are"
 
@@ -205,7 +207,20 @@ def page(source: Source, uses: Mapping[str, Sequence[Path]]) -> str:
     titles = ("figures", "of", "trials", "seed", "measured", "state of the lab", "machine", "files", "said in")
     rows = [_page_row(found, uses.get(name, ())) for name, found in source.figures.items()]
     table = "\n".join("| " + " | ".join(row) + " |" for row in (titles, ["---"] * len(titles), *rows))
-    return INTRODUCTION + table + "\n"
+    return INTRODUCTION + table + "\n" + last_test_run(FOLDER / measured.TEST_RUN)
+
+
+def last_test_run(file: Path) -> str:
+    """A section about the last `make test-all`; empty where it never ran."""
+    if not file.exists():
+        return ""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    outcome = "all passed" if found["all_passed"] else "**not all passed**"
+    return (
+        f"\n## Every test\n\n`make test-all` last ran on {found['date']} (state of the lab `{found['commit']}`), for "
+        f"{found['duration_s'] / 60:.0f} minutes: {outcome}; {found['passed']} passed, {found['failed']} failed, "
+        f"{found['skipped']} skipped.\n"
+    )
 
 
 def _page_row(found: Measured, uses: Sequence[Path]) -> tuple[str, ...]:
@@ -323,7 +338,7 @@ def warnings(source: Source) -> Iterator[str]:
     """A line for each file of figures that is still to be measured, or older than its stage."""
     for name, found in source.figures.items():
         if not found.figures:
-            yield f"{name}: {measured.NOT_YET}"
+            yield f"{name}: {figure_text.NOT_YET}"
         elif older := measured.older_than(found):
             yield f"{name}: measured with an older file ({'; '.join(older)})"
 
@@ -332,10 +347,11 @@ def warnings(source: Source) -> Iterator[str]:
 @click.argument("run_name", metavar="RUN")
 @click.option("--name", help="What the file is called (default: STAGE-EXPERIMENT).")
 @click.option("--commit", help="The state of the lab that measured it (default: this checkout's).")
-def add(run_name: str, name: str | None, commit: str | None) -> None:
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to (default: docs/measured).")
+def add(run_name: str, name: str | None, commit: str | None, folder: Path | None) -> None:
     """Make or renew the file of a run."""
     found = run_document(runs.find_run(run_name))
-    click.echo(measured.write(measured.of_run(name or name_of(found), found, commit or commit_now()), FOLDER))
+    click.echo(measured.write(measured.of_run(name or name_of(found), found, commit or commit_now()), folder or FOLDER))
 
 
 @cli.command("add-compare")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -18,13 +18,13 @@ from typing import Any
 from lab.cluster import images
 from lab.errors import UsageError
 from lab.model.topology import Stage
-from lab.report import words
 from lab.spec import located_yaml, stages
 from lab.store.jsonl import write_whole
 
 SCHEMA_VERSION = 1
 IMAGE_PREFIX = "redundancy-lab/"
-NOT_YET = "not measured yet"
+TEST_RUN = "test-all.json"
+"""In the same folder and no file of figures: what the last run of every test came to (scripts/night.py)."""
 NAME_RULE = "letters, digits, '-' and '_' only"
 
 
@@ -342,7 +342,7 @@ def _figure(raw: Mapping[str, Any]) -> Figure:
 
 def read_all(folder: Path) -> dict[str, Measured]:
     """Every file of a folder, by name. Raises UsageError for one that is malformed."""
-    return {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: read(path) for path in sorted(folder.glob("*.json")) if path.name != TEST_RUN}
 
 
 def write(found: Measured, folder: Path) -> Path:
@@ -352,65 +352,3 @@ def write(found: Measured, folder: Path) -> Path:
     path = folder / f"{found.name}.json"
     write_whole(path, found.to_document())
     return path
-
-
-# In words
-
-FORMATS = ("full", "range", "median", "low", "high")
-DIGITS_MAX = 2
-
-
-def text(name: str, figure: Figure | None, format_: str = "full") -> str:
-    """What a document says of a figure; of none that it is not measured yet. Raises UsageError for a format that is none."""
-    if format_ not in FORMATS:
-        raise UsageError(f"there is no format '{format_}' of a figure", f"formats are {', '.join(FORMATS)}")
-    if figure is None:
-        return NOT_YET
-    if isinstance(figure, Count):
-        return f"{figure.count:,} of {figure.of:,}"
-    number, unit = _writer(name, figure)
-    said = {
-        "median": ("≥ " if figure.median_is_bound else "") + number(figure.median) + unit,
-        "low": number(figure.low) + unit,
-        "high": ("≥ " if figure.high_is_bound else "") + number(figure.high) + unit,
-    }
-    if format_ in said:
-        return said[format_]
-    between = [f"{number(figure.low)} to {said['high'].removesuffix(unit)}"] if figure.low != figure.high else []
-    between += [f"n {figure.n}"] if format_ == "full" else []
-    return f"{said['median']} ({', '.join(between)})" if between else said["median"]
-
-
-def _writer(name: str, figure: Sample) -> tuple[Callable[[float], str], str]:
-    """How the values of a figure are written, and the unit after them."""
-    if name.endswith("_s"):
-        digits = min(DIGITS_MAX, max(_decimals(each) for each in (figure.median, figure.low, figure.high)))
-        return lambda value: _seconds(value, digits), " s"
-    if name.endswith("_ms"):
-        return lambda value: f"{value:.0f}" if value >= 10 else f"{value:.1f}", " ms"
-    if name.endswith("_ratio"):
-        return words.percent, ""
-    return lambda value: f"{value:,.10g}", ""
-
-
-def _seconds(value: float, digits: int) -> str:
-    """No finer than what was kept, and coarser where it is long."""
-    return f"{value:.0f}" if value >= 100 or value == 0 else f"{value:.{min(digits, 1 if value >= 10 else DIGITS_MAX)}f}"
-
-
-def _decimals(value: float) -> int:
-    """How many decimals a value was kept with, up to those that are written."""
-    return next(digits for digits in range(DIGITS_MAX + 1) if digits == DIGITS_MAX or round(value, digits) == value)
-
-
-def provenance(found: Iterable[Measured]) -> str:
-    """When, where and with what some figures were measured, in one line."""
-    every = list(found)
-    dates = sorted({each.date or "before dates were kept" for each in every})
-    commits = sorted({each.commit or "unknown" for each in every})
-    cores = sorted({str(each.machine.cores) if each.machine.cores else "unknown" for each in every})
-    rates = sorted({f"{each.rate_per_s:g}" if each.rate_per_s else "unknown" for each in every})
-    return (
-        f"Medians (least to most of any trial). Measured {', '.join(dates)}; state of the lab: {', '.join(commits)}; "
-        f"processor cores: {', '.join(cores)}; requests a second: {', '.join(rates)}."
-    )

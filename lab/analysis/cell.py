@@ -77,7 +77,7 @@ def split_brain(trials: Sequence[TrialResult], is_replicated: bool = True) -> fl
     """
     if not is_replicated:
         return 0.0
-    seen = [trial.writable.get("multiple_s") for trial in trials]
+    seen = [trial.writable.get("multiple_writers_s") for trial in trials]
     longest_s = max((each for each in seen if each is not None), default=0.0)
     return longest_s if longest_s or (seen and None not in seen) else None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.model.result import MONTH_S, RoundOutcome
+from lab.model.result import MONTH_S
+from lab.model.round import RoundOutcome
 
 ON_CALL_REPAIR_S = 30 * 60.0
 """What an engineer takes who is woken, logs in, understands and acts."""

@@ -18,9 +18,8 @@ from statistics import fmean
 from lab.analysis import design
 from lab.analysis.matrix import Cell, CellFigures, Row
 from lab.checker import exposure
-from lab.checker.redundancy import Tier
 from lab.model.result import MONTH_S
-from lab.model.topology import Stage
+from lab.model.topology import Stage, Tier
 from lab.spec import base, located_yaml
 from lab.spec.assumptions_keys import AssumptionsFile
 
@@ -318,7 +317,7 @@ class ExposureCost:
     """The same, were each first failure repaired only when the assumptions say, and not when the lab did."""
 
 
-def exposure_costs(found: Sequence[exposure.Summary], assumed: Assumptions) -> tuple[ExposureCost, ...]:
+def exposure_costs(found: Sequence[exposure.ExposureSummary], assumed: Assumptions) -> tuple[ExposureCost, ...]:
     """The cost for each tier that lost its reserve; none where nothing is known to have failed.
 
     Any box left in the tier is taken to end the service when it fails: of a primary and a standby without votes that is too
@@ -329,15 +328,17 @@ def exposure_costs(found: Sequence[exposure.Summary], assumed: Assumptions) -> t
     per_month *= HOURS_PER_MONTH / HOURS_PER_YEAR
     repair_s = max((_rate_of(each.tier, assumed).repair_h * 3600 for each in failed), default=0.0)
     return tuple(
-        _exposure_cost(each, each.exposed_s, per_month, repair_s, assumed) for each in found if each.exposed_s and per_month
+        _exposure_cost(each, each.without_redundancy_s, per_month, repair_s, assumed)
+        for each in found
+        if each.without_redundancy_s and per_month
     )
 
 
 def _exposure_cost(
-    found: exposure.Summary, exposed_s: float, per_month: float, repair_s: float, assumed: Assumptions
+    found: exposure.ExposureSummary, exposed_s: float, per_month: float, repair_s: float, assumed: Assumptions
 ) -> ExposureCost:
     rate = _rate_of(found.tier, assumed)
-    second_per_s = rate.failures_per_year * found.left / (HOURS_PER_YEAR * 3600)
+    second_per_s = rate.failures_per_year * found.working / (HOURS_PER_YEAR * 3600)
 
     def outage_s(each_s: float) -> float:
         # Within a time that is long beside the rate it fails more than once; once is enough to be gone.

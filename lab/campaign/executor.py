@@ -11,14 +11,14 @@ from lab.model.history import Conditions
 from lab.model.result import TrialResult
 from lab.model.topology import Stage
 from lab.store.runs import RunJournal
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial.runner import Progress, RunConfig, run_trial
 
 
 class DockerExecutor:
     """Starts and stops the stages of a campaign, and runs its trials. Another stage that is up stays, and is an error."""
 
-    def __init__(self, engine: Engine, ledger: UndoLedger, projects: Collection[str], say: Callable[[str], None]) -> None:
+    def __init__(self, engine: Engine, ledger: UndoLog, projects: Collection[str], say: Callable[[str], None]) -> None:
         self._engine = engine
         self._ledger = ledger
         self._projects = projects

@@ -33,7 +33,8 @@ from lab.cluster.system import RunningSystem
 from lab.errors import LabError
 from lab.model.experiment import LoadPlan
 from lab.model.measures import Verdict
-from lab.model.result import FaultOutcome, RoundOutcome, RunResult, longest_s
+from lab.model.result import RunResult, longest_s
+from lab.model.round import FaultOutcome, RoundOutcome
 from lab.model.topology import Stage
 from lab.store import jsonl, paths
 

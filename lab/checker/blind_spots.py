@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lab.model.history import Event
+from lab.model.history import Event, payloads
+from lab.model.payloads import ClockError, ObserverGap
 
 GAP_EVENT, CLOCK_EVENT = "observer-gap", "clock"
 GAP_LIMIT_S = 1.5
 """It says something four times a second. What happened in a longer silence is not known."""
 CLOCK_LIMIT_MS = 50.0
 """By how much the instants that this host noted (the fault, the healing) may be off."""
-_GAP = re.compile(r"(?:largest|length)=(\d{1,9}(?:\.\d{1,9})?) at=(-?\d{1,9}(?:\.\d{1,9})?)")
-_KNOWN = re.compile(r"known to (\d{1,12}(?:\.\d{1,6})?) ms")
 
 
 @dataclass(frozen=True)
@@ -29,19 +27,19 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Gap:
+class BlindSpot:
     """A stretch in which the observer said nothing; seconds on the clock of the load."""
 
     start_s: float
     length_s: float
 
 
-def gaps(words: Sequence[Word], start_ns: int, stop_s: float) -> list[Gap]:
+def gaps(words: Sequence[Word], start_ns: int, stop_s: float) -> list[BlindSpot]:
     """The stretches between the observer's words while a load ran, which started at `start_ns` and was stopped `stop_s` later."""
     said_s = sorted((word.clock_ns - start_ns) / 1e9 for word in words)
     first_s = max((at_s for at_s in said_s if at_s <= 0), default=0.0)
     points = [first_s, *(at_s for at_s in said_s if 0 < at_s < stop_s), stop_s]
-    return [Gap(round(start, 6), round(end - start, 6)) for start, end in pairwise(points)]
+    return [BlindSpot(round(start, 6), round(end - start, 6)) for start, end in pairwise(points)]
 
 
 def arrival_gap_s(words: Sequence[Word]) -> float:
@@ -49,30 +47,30 @@ def arrival_gap_s(words: Sequence[Word]) -> float:
     return max((after.heard_at - before.heard_at for before, after in pairwise(words)), default=0.0)
 
 
-def as_events(found: Sequence[Gap], arrived_s: float) -> list[Event]:
+def as_events(found: Sequence[BlindSpot], arrived_s: float) -> list[Event]:
     """The largest gap as it stands in the journal, and beside it every other that is too long."""
     if not found:
         return []
     largest = max(found, key=lambda gap: gap.length_s)
     others = [gap for gap in found if gap is not largest and gap.length_s > GAP_LIMIT_S]
-    detail = f"largest={largest.length_s:.3f} at={largest.start_s:.3f} arrived={arrived_s:.3f}"
-    return [
-        Event(largest.start_s, GAP_EVENT, detail),
-        *(Event(gap.start_s, GAP_EVENT, f"length={gap.length_s:.3f} at={gap.start_s:.3f}") for gap in others),
-    ]
+    return [_event(largest, round(arrived_s, 6)), *(_event(gap) for gap in others)]
 
 
-def blind_spots(events: Iterable[Event]) -> tuple[Gap, ...]:
-    """The gaps in which the observer could have missed something, in order of time; none in journals from before they were noted."""
-    matches = (_GAP.search(event.detail) for event in events if event.name == GAP_EVENT)
-    found = (Gap(float(match[2]), float(match[1])) for match in matches if match)
+def _event(gap: BlindSpot, arrived_s: float | None = None) -> Event:
+    words = f"the observer said nothing for {gap.length_s:.3f} s"
+    return Event(gap.start_s, GAP_EVENT, words, ObserverGap(gap.length_s, arrived_s))
+
+
+def blind_spots(events: Iterable[Event]) -> tuple[BlindSpot, ...]:
+    """The gaps in which the observer could have missed something, in order of time."""
+    found = (BlindSpot(at_s, gap.length_s) for at_s, gap in payloads(events, ObserverGap))
     return tuple(sorted((gap for gap in found if gap.length_s > GAP_LIMIT_S), key=lambda gap: gap.start_s))
 
 
 def clock_error_ms(events: Iterable[Event]) -> float | None:
     """By how much the instants of a trial that this host noted may be off, as it says itself last; None where it does not."""
-    matches = [match for event in events if event.name == CLOCK_EVENT and (match := _KNOWN.search(event.detail))]
-    return float(matches[-1][1]) if matches else None
+    found = payloads(events, ClockError)
+    return found[-1][1].error_ms if found else None
 
 
 def reasons(events: Sequence[Event]) -> list[str]:

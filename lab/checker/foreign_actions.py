@@ -1,6 +1,6 @@
-"""A hand that is not the lab's: who brought a box back in mid-trial, from what Docker said of it. Pure.
+"""Another process at work: what brought a box back in mid-trial, from what Docker said of it. Pure.
 
-An outage that somebody else ended did not end by itself. A restart policy is the system's own doing, and Docker says `start` of
+An outage that another process ended did not end by itself. A restart policy is the system's own doing, and Docker says `start` of
 both. Two things tell them apart. A policy acts only after a box has ended by itself: one that was killed, stopped or removed
 through the engine (which says `kill` of it before it says `die`) stays down. And a `restart` is only ever asked for.
 """
@@ -81,7 +81,7 @@ def _event(said: Said, struck: Mapping[str, Struck]) -> Event:
 
 
 def _asked_for(said: Sequence[Said], box: Struck) -> list[Said]:
-    """The returns of one box that somebody asked the engine for, be it the lab or not."""
+    """The returns of one box that the engine was asked for, by the lab or by another process."""
     found: list[Said] = []
     is_down = ended = box.was_ended
     by_policy: Said | None = None

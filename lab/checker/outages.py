@@ -30,8 +30,8 @@ def find_outages(
 
     An outage lasts from the intended time of its first bad arrival to the completion of the first good one
     that is followed by no bad arrival for QUIET_S and for QUIET_ARRIVALS (both: at low rates a second may
-    hold too few arrivals to say anything). One that was still open at one of `cuts_s` (the lab began to heal, or somebody
-    else did) is censored at that instant; one after which too few good arrivals came before the load
+    hold too few arrivals to say anything). One that was still open at one of `cuts_s` (the lab began to heal, or another
+    process did) is censored at that instant; one after which too few good arrivals came before the load
     ended is censored at its first good answer, or at the end (`stopped_at_s`) where there was none.
     """
     bad = [index for index, arrival in enumerate(arrivals) if not arrival.is_good(deadline_s)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.model.history import Event
+from lab.model.history import Event, payloads
+from lab.model.payloads import RedundancyCheck
 from lab.model.result import FaultImpact, Outage, longest_s
 
 
@@ -18,7 +19,7 @@ def fault_impacts(events: Sequence[Event], outages: Sequence[Outage]) -> tuple[F
     struck = [event for event in ordered if event.name == "inject"]
     if len(struck) < 2:
         return ()
-    looks = [event for event in ordered if event.name == "redundant-before"]
+    looks = payloads(ordered, RedundancyCheck)
     ends = [*(event.at_s for event in struck[1:]), float("inf")]
     return tuple(
         _fault_impact(event, until_s, before, looks, outages)
@@ -27,15 +28,15 @@ def fault_impacts(events: Sequence[Event], outages: Sequence[Outage]) -> tuple[F
 
 
 def _fault_impact(
-    event: Event, until_s: float, before: Event | None, looks: Sequence[Event], outages: Sequence[Outage]
+    event: Event, until_s: float, before: Event | None, looks: Sequence[tuple[float, RedundancyCheck]], outages: Sequence[Outage]
 ) -> FaultImpact:
     own = [_within(each, event.at_s, until_s, before is None) for each in outages]
     found = [each for each in own if each]
-    said = [look.detail for look in looks if before and before.at_s < look.at_s <= event.at_s]
+    seen = [look.restored for at_s, look in looks if before and before.at_s < at_s <= event.at_s]
     return FaultImpact(
         at_s=event.at_s,
         what=event.detail,
-        redundant_before=said[-1] == "back" if said else None,
+        redundant_before=seen[-1] if seen else None,
         downtime_s=longest_s(found),
         # One that the next fault cut may have become the longest.
         censored=any(each.censored for each in found),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from lab.model.history import Alert, Event
+from lab.model.history import Alert, Event, payloads
+from lab.model.payloads import AlertNotice, DatabasesSeen, VipSeen
 from lab.model.result import Outage
 
 CUTS = ("heal", "foreign")
@@ -37,55 +37,43 @@ def fault_span(events: Sequence[Event]) -> tuple[float, float] | None:
     return (since_s, until_s) if since_s is not None and until_s is not None else None
 
 
-def writable_databases(view: str) -> int:
-    """How many databases accept writes in what the observer saw ("db1=primary db2=standby spare=1")."""
-    return view.count("=primary")
+def seconds_without_and_with_several(
+    counts: Sequence[tuple[float, int]], stopped_at_s: float | None
+) -> tuple[float, float] | None:
+    """Seconds with none, and with two or more, of what was counted from each instant on; None where nothing was.
 
-
-def holders(view: str) -> int:
-    """How many balancers say that they hold the address in what the observer saw ("holders=lb1 wire=lb1")."""
-    return len(_field(view, "claimants").split(",")) if _field(view, "claimants") else 0
-
-
-def _field(view: str, name: str) -> str:
-    fields = dict(each.split("=", 1) for each in view.split())
-    return fields.get(name, "")
-
-
-def counted_seconds(
-    events: Sequence[Event], name: str, count: Callable[[str], int], stopped_at_s: float | None
-) -> dict[str, float]:
-    """Seconds with none and with two or more of what `count` finds in the observer's sights of that name; empty without any.
-
-    From the observer's first word (or the start of the load) to the end of the load; a sight holds until the next.
+    From the first count (or the start of the load) to the end of the load; a count holds until the next.
     """
-    views = [(event.at_s, count(event.detail)) for event in events if event.name == name]
-    if not views or stopped_at_s is None:
-        return {}
-    spans = pairwise([*views, (stopped_at_s, 0)])
-    lasting = [(max(min(end, stopped_at_s) - max(start, 0.0), 0.0), found) for (start, found), (end, _) in spans]
-    return {
-        "none_s": sum(length for length, found in lasting if found == 0),
-        "multiple_s": sum(length for length, found in lasting if found > 1),
-    }
+    if not counts or stopped_at_s is None:
+        return None
+    spans = pairwise([*counts, (stopped_at_s, 0)])
+    lasting = [(max(min(end, stopped_at_s) - max(start, 0.0), 0.0), count) for (start, count), (end, _) in spans]
+    return sum(length for length, count in lasting if count == 0), sum(length for length, count in lasting if count > 1)
+
+
+def writable_seconds(events: Sequence[Event], stopped_at_s: float | None) -> dict[str, float]:
+    """Seconds with no database that accepts writes (no_writer_s), and with several (multiple_writers_s); empty if not observed."""
+    counts = [(at_s, len(seen.primaries)) for at_s, seen in payloads(events, DatabasesSeen)]
+    found = seconds_without_and_with_several(counts, stopped_at_s)
+    return {"no_writer_s": found[0], "multiple_writers_s": found[1]} if found else {}
+
+
+def owner_seconds(events: Sequence[Event], stopped_at_s: float | None) -> dict[str, float]:
+    """Seconds with no balancer that claims the VIP (no_owner_s), and with several (multiple_owners_s); empty if not observed."""
+    counts = [(at_s, len(seen.claimants)) for at_s, seen in payloads(events, VipSeen)]
+    found = seconds_without_and_with_several(counts, stopped_at_s)
+    return {"no_owner_s": found[0], "multiple_owners_s": found[1]} if found else {}
 
 
 def taken_over_at(events: Sequence[Event], since_s: float) -> float | None:
     """When the observer first saw another database accept writes, or another balancer answer, than before `since_s`."""
-    found = [_changed_at(events, name, what, since_s) for name, what in (("databases", _primary), ("vip", _vip_owner))]
+    primaries = [(at_s, next(iter(seen.primaries), "")) for at_s, seen in payloads(events, DatabasesSeen)]
+    owners = [(at_s, seen.owner) for at_s, seen in payloads(events, VipSeen)]
+    found = [_changed_at(views, since_s) for views in (primaries, owners)]
     return min((at_s for at_s in found if at_s is not None), default=None)
 
 
-def _primary(view: str) -> str:
-    return next((each.removesuffix("=primary") for each in view.split() if each.endswith("=primary")), "")
-
-
-def _vip_owner(view: str) -> str:
-    return _field(view, "owner")
-
-
-def _changed_at(events: Sequence[Event], name: str, what: Callable[[str], str], since_s: float) -> float | None:
-    views = [(event.at_s, what(event.detail)) for event in events if event.name == name]
+def _changed_at(views: Sequence[tuple[float, str]], since_s: float) -> float | None:
     before = [found for at_s, found in views if at_s <= since_s and found]
     if not before:
         return None
@@ -100,20 +88,18 @@ PHASE_OF_EVENT = {
     "repair": "repair_s",
     "heal": "heal_s",
 }
-# In what the monitoring box says: "watch: alert firing (message 3): ServiceDown page kind=read: no read has been served ...".
-ALERT_WORDS = re.compile(r"(?<=\): )(\w+) (.*)")
 EVIDENCE = ("detect", "elect", "reroute", "alert")
 
 
 def phases(events: Sequence[Event], outages: Sequence[Outage]) -> dict[str, float]:
     """The instants of a trial, seconds on the clock of the load. `outages` are those of the service, not cut by any healing.
 
-    inject_s: the fault was asked for; bite_s: proof that it bit; impact_s: the first bad arrival that the
+    inject_s: the fault was asked for; verified_s: proof of that; impact_s: the first bad arrival that the
     fault can have caused was intended; detect_s: a part of the system noticed; elect_s: it chose who takes
     over; reroute_s: the observer saw another take over (or a balancer left a box out); recover_s: users were
     served again, reads and writes (also where the lab had to heal for that); alert_s: the first alert was delivered;
-    repair_s: a policy began to bring back a lost box; heal_s: the lab began to heal; redundant_s: every
-    box was well again and nothing missing to survive the next fault (the last time, where that was so more than
+    repair_s: a policy began to bring back a lost box; heal_s: the lab began to heal; redundancy_restored_s: every
+    box was healthy again and nothing missing to survive the next fault (the last time, where that was so more than
     once). Phases that did not happen are left out.
     """
     found = {phase: at_s for name, phase in PHASE_OF_EVENT.items() if (at_s := event_at(events, name)) is not None}
@@ -155,12 +141,10 @@ def alerts(events: Sequence[Event]) -> tuple[Alert, ...]:
     """The alerts that were delivered since the fault (since the load began, where there was none), in order."""
     ordered = sorted(events, key=lambda event: event.at_s)
     since_s = event_at(ordered, "inject") or 0.0
-    found = [(event, ALERT_WORDS.search(event.detail)) for event in ordered if event.name == "alert" and event.at_s >= since_s]
-    return tuple(Alert(match[1], match[2], event.at_s, _resolved_at(ordered, event, match[0])) for event, match in found if match)
-
-
-def _resolved_at(events: Iterable[Event], fired: Event, words: str) -> float | None:
-    """When an alert was said to be over, in the same words as it was told."""
-    return next(
-        (each.at_s for each in events if each.name == "resolved" and each.at_s >= fired.at_s and words in each.detail), None
+    seen = [(event.at_s, event.name, event.data) for event in ordered if isinstance(event.data, AlertNotice)]
+    over = [(at_s, notice) for at_s, name, notice in seen if name == "resolved"]
+    return tuple(
+        Alert(notice.alert, notice.words, at_s, next((end_s for end_s, each in over if end_s >= at_s and each == notice), None))
+        for at_s, name, notice in seen
+        if name == "alert" and at_s >= since_s
     )

@@ -1,6 +1,6 @@
 """Since when nothing was missing: not when the lab looked, but the earliest instant that all that was seen allows. Pure.
 
-When the lab looks, every box that was broken is well, users are served and the observer sees nothing missing. That was so earlier:
+When the lab looks, every box that was broken is healthy, users are served and the observer sees nothing missing. That was so earlier:
 since the latest of the instants at which each part of it came true for good. A part that is not known to have been so
 earlier counts from the look. How many failures each tier survives the lab does not ask when it looks: that may come back only after it.
 """
@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lab.checker.exposure import Reserve
+from lab.checker.exposure import RedundancySample
 from lab.checker.foreign_actions import RETURNS, Said
 from lab.model.fault import FaultKind
 from lab.model.history import Arrival
@@ -29,7 +29,7 @@ class Broken:
     fault: FaultKind
     since_s: float
     is_checked: bool = False
-    """Whether it is well only when Docker's health check says so: somebody else's box, of which nothing better is known."""
+    """Whether it is healthy only when Docker's health check says so: a foreign box, of which nothing better is known."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Seen:
     deadline_s: float
     views: Sequence[tuple[float, bool]] | None
     """From when on the observer saw nothing missing (or something); None where there is nothing to be seen."""
-    reserves: Sequence[Reserve] | None
+    samples: Sequence[RedundancySample] | None
     """How many failures each tier survived; None where that was not observed."""
     calm_s: float | None
     """An instant of calm times: the redundancy of then is full redundancy. None: that at the look is."""
@@ -59,7 +59,7 @@ def restored_s(seen: Seen) -> float:
         parts.append(_lasting_since(seen.views, seen.looked_s))
     known = [part for part in parts if part is not None]
     found = seen.looked_s if len(known) < len(parts) else min(max(known, default=seen.looked_s), seen.looked_s)
-    if seen.reserves is None:
+    if seen.samples is None:
         return found
     back = _complete_since(seen)
     return seen.looked_s if back is None else max(found, back)
@@ -67,12 +67,12 @@ def restored_s(seen: Seen) -> float:
 
 def is_short(seen: Seen) -> bool:
     """Whether some tier is known to have survived fewer failures than in calm times, from the look to the end of the observation."""
-    return bool(_complete(seen.reserves or (), seen)) and _complete_since(seen) is None
+    return bool(_complete(seen.samples or (), seen)) and _complete_since(seen) is None
 
 
 def _complete_since(seen: Seen) -> float | None:
     """Since when every tier has had full redundancy: as of the look; where it had not then, as of the end."""
-    states = _complete(seen.reserves or (), seen)
+    states = _complete(seen.samples or (), seen)
     since = _lasting_since(states, seen.looked_s)
     return _lasting_since(states, math.inf) if since is None else since
 
@@ -101,17 +101,19 @@ def served_s(arrivals: Iterable[Arrival], deadline_s: float, until_s: float) -> 
     return since
 
 
-def _complete(reserves: Sequence[Reserve], seen: Seen) -> list[tuple[float, bool]]:
+def _complete(samples: Sequence[RedundancySample], seen: Seen) -> list[tuple[float, bool]]:
     """At each change, whether every tier had full redundancy, and no box was idle that worked in calm times."""
-    known = [reserve for reserve in reserves if reserve.at_s <= (seen.looked_s if seen.calm_s is None else seen.calm_s)]
+    known = [sample for sample in samples if sample.at_s <= (seen.looked_s if seen.calm_s is None else seen.calm_s)]
     if not known:
         return []
     calm = known[-1]
-    return [(each.at_s, _has_all(each, calm)) for each in reserves]
+    return [(each.at_s, _has_all(each, calm)) for each in samples]
 
 
-def _has_all(now: Reserve, calm: Reserve) -> bool:
-    return all(now.margins.get(tier, 0) >= margin for tier, margin in calm.margins.items()) and set(now.idle) <= set(calm.idle)
+def _has_all(now: RedundancySample, calm: RedundancySample) -> bool:
+    return all(now.failures_tolerated.get(tier, 0) >= margin for tier, margin in calm.failures_tolerated.items()) and set(
+        now.idle
+    ) <= set(calm.idle)
 
 
 def _back_s(box: Broken, seen: Seen) -> float | None:

@@ -1,36 +1,22 @@
-"""How many more failures a stage survives now. Pure: evidence goes in, margins come out.
+"""How many more failures a stage tolerates now. Pure: the state of the system goes in, counts come out.
 
-The margin of a tier is the number of its boxes that may fail one after another, whichever they are, before writes are gone
-for good. Between two failures the system does what it does by itself (another balancer takes the address, another database
-is promoted); nobody mends anything. The margin of zones and regions is the same with all boxes of a place failing at once.
+A tier tolerates as many failures as boxes of it may fail one after another, whichever they are, before writes stop for good.
+Between two failures the system does what it does by itself (another balancer takes the VIP, another database is promoted);
+nothing is repaired. Of zones and regions it is the same, with all boxes of a place failing at once.
 
 It is about whether anything is left that answers, not about how much that can carry.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from lab.model.observation import ClusterStatus, DatabaseState
-from lab.model.topology import Box, Stage
+from lab.model.observation import ClusterStatus, ClusterView, DatabaseState
+from lab.model.topology import Box, Stage, Tier
 
 Group = frozenset[str]
 """Boxes that fail at once."""
-
-
-class Tier(StrEnum):
-    """What may fail."""
-
-    BALANCER = "balancer"
-    WEB = "web"
-    DATABASE = "database"
-    MONITOR = "monitor"
-    """Who decides about failovers. Without it the service goes on, and the databases have no margin left."""
-    ZONE = "zone"
-    REGION = "region"
 
 
 @dataclass(frozen=True)
@@ -71,7 +57,7 @@ class Database:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class SystemState:
     """A stage as it is now: what is known to work."""
 
     web: Group
@@ -80,16 +66,16 @@ class Evidence:
     databases: tuple[Database, ...]
     monitors: Group
     automatic: bool
-    """Failovers of databases need nobody but a monitor."""
+    """A monitor alone makes failovers of databases."""
     synchronous: Group = frozenset()
-    """The databases that a commit waits for, any one of them (or any `acknowledgers`), whether they are there or not; nobody:
-    the primary acknowledges alone, and what it has nobody else need have."""
+    """The databases that a commit waits for, any one of them (or any `acknowledgers`), whether they are there or not; none:
+    the primary acknowledges alone, and no other need have what it has."""
     voices: Group = frozenset()
     """The databases that an election waits for, all of them, whether they are there or not."""
     acknowledgers: int = 0
     """How many of them must acknowledge a commit whatever becomes of them; 0: the monitor lets it wait for those that are left."""
     announced: bool = False
-    """A balancer that can serve nobody leaves the address to the others; else it keeps it for as long as it lives."""
+    """A balancer that cannot serve leaves the VIP to the others; else it keeps it for as long as it lives."""
     durability: str = ""
     """In several regions, whom a commit waits for first: region (another one) or local (the neighbours)."""
     home: str = ""
@@ -107,19 +93,44 @@ class Evidence:
         return frozenset(each.name for each in self.databases if each.name in here)
 
 
+# What an observer sees
+
+
+def promotable_standbys(stage: Stage, view: ClusterView) -> int:
+    """How many databases could take over now without losing what was acknowledged.
+
+    Where no commit waits for a standby (an operator promotes it), one that follows is as good as it gets.
+    """
+    if len(view.named(DatabaseState.PRIMARY)) != 1:
+        return 0
+    following = view.synchronous if stage.failover == "automatic" else view.standbys
+    # A primary goes on counting a standby that has frozen, until it is disconnected.
+    return min(following, len(view.named(DatabaseState.STANDBY)))
+
+
+def is_redundant(stage: Stage, view: ClusterView) -> bool:
+    """Whether an observer sees full redundancy: every standby follows, one balancer has the VIP, and all of them serve."""
+    follow = stage.failover != "automatic" or view.standbys == len(stage.databases) - 1
+    databases = not stage.is_replicated or (follow and promotable_standbys(stage, view) == stage.acknowledgers)
+    has_one_owner = len(view.vip_claimants) == 1 and view.vip_claimants[0] == view.vip_owner
+    return databases and (not stage.balancers or (has_one_owner and len(view.serving) == len(stage.balancers)))
+
+
+# What all its parts report
+#
 # What the monitor calls a standby that takes part in an election, and one that has won it.
 VOTING = ("secondary", "report_lsn", "fast_forward")
 WON = ("prepare_promotion", "stop_replication", "wait_primary")
 
 
-def evidence(stage: Stage, boxes: Iterable[Box], cluster_status: ClusterStatus) -> Evidence:
+def system_state(stage: Stage, boxes: Iterable[Box], cluster_status: ClusterStatus) -> SystemState:
     """What a survey shows of a stage whose boxes are these."""
     system = [box for box in boxes if box.is_system]
     balancers = tuple(_balancer(stage, box.service, cluster_status) for box in system if "lb" in box.roles)
     judged = cluster_status.node_states
     databases = tuple(_database(stage, box, cluster_status) for box in system if box.service in stage.databases)
     leaders = frozenset(each.name for each in databases if each.leads)
-    return Evidence(
+    return SystemState(
         web=frozenset(box.service for box in system if "web" in box.roles and (balancers or box.is_healthy)),
         balancers=balancers,
         databases=databases,
@@ -153,7 +164,7 @@ def _database(stage: Stage, box: Box, cluster_status: ClusterStatus) -> Database
         return Database(box.service, refuses=True)
     follows = state is DatabaseState.STANDBY and copy is not None and copy.streams
     if judgement and state is DatabaseState.STANDBY and _is_between_primaries(cluster_status):
-        # There is nobody to follow. What it was until now, and what is being made of it, the monitor knows.
+        # There is no primary to follow. What it was until now, and what is being made of it, the monitor knows.
         leads, follows = judgement.state in WON, judgement.state in VOTING
     return Database(box.service, leads, follows, follows and judgement is not None and judgement.is_promotable)
 
@@ -176,7 +187,7 @@ def _voices(cluster_status: ClusterStatus) -> Group:
 
 
 def _awaited(cluster_status: ClusterStatus, leaders: Group) -> Group:
-    """The databases that commits wait for; where they wait for somebody who is not there, those that are missing."""
+    """The databases that commits wait for; where they wait for one that is not there, those that are missing."""
     if _is_between_primaries(cluster_status):
         return frozenset() if leaders else _voices(cluster_status)
     waits_in_vain = bool(cluster_status.view.named(DatabaseState.SYNC_BLOCKED))
@@ -186,7 +197,7 @@ def _awaited(cluster_status: ClusterStatus, leaders: Group) -> Group:
 # What follows from a failure
 
 
-def lost(seen: Evidence, names: Iterable[str]) -> Evidence:
+def lost(seen: SystemState, names: Iterable[str]) -> SystemState:
     """What is left when these boxes fail at once, before anything takes over."""
     gone = frozenset(names)
     return replace(
@@ -201,7 +212,7 @@ def lost(seen: Evidence, names: Iterable[str]) -> Evidence:
     )
 
 
-def outcomes(seen: Evidence) -> list[Evidence]:
+def outcomes(seen: SystemState) -> list[SystemState]:
     """Every way in which the system may settle by itself; none where one of them is without the service.
 
     Which of several balancers or databases takes over is not known beforehand, and so each of them has to do.
@@ -210,7 +221,7 @@ def outcomes(seen: Evidence) -> list[Evidence]:
     return settled if settled and all(map(serves, settled)) else []
 
 
-def serves(seen: Evidence) -> bool:
+def serves(seen: SystemState) -> bool:
     """Whether users get their writes acknowledged as things are."""
     entries = [each for each in seen.balancers if each.holds]
     if seen.balancers and not entries:
@@ -219,12 +230,12 @@ def serves(seen: Evidence) -> bool:
     return all(reach) and sum(each.leads for each in seen.databases) == 1 and _acknowledges(seen)
 
 
-def _acknowledges(seen: Evidence) -> bool:
-    """Whether enough are there of those whom a commit waits for. One that was just promoted waits for nobody yet."""
+def _acknowledges(seen: SystemState) -> bool:
+    """Whether enough are there of those for which a commit waits. One that was just promoted waits for none yet."""
     return not seen.synchronous or len(seen.synchronous & seen.followers) >= max(seen.acknowledgers, 1)
 
 
-def _entries(seen: Evidence) -> list[Evidence]:
+def _entries(seen: SystemState) -> list[SystemState]:
     """Who may have the address once it has moved."""
     able = [each.name for each in seen.balancers if each.ready and (each.uses & seen.web or not seen.announced)]
     held = [each.name for each in seen.balancers if each.holds and (each.name in able or not seen.announced)]
@@ -233,7 +244,7 @@ def _entries(seen: Evidence) -> list[Evidence]:
     return [replace(seen, balancers=tuple(replace(each, holds=each.name == heir) for each in seen.balancers)) for heir in able]
 
 
-def _databases(seen: Evidence) -> list[Evidence]:
+def _databases(seen: SystemState) -> list[SystemState]:
     """Who may be the primary once the monitor has done its work; as it is where there is nothing it could do."""
     decides = seen.automatic and bool(seen.monitors) and not any(each.refuses for each in seen.databases)
     leader = next((each.name for each in seen.databases if each.leads), "")
@@ -245,7 +256,7 @@ def _databases(seen: Evidence) -> list[Evidence]:
     return [_promoted(seen, heir) for heir in heirs] if heirs and decides and _elects(seen) else [seen]
 
 
-def _elects(seen: Evidence) -> bool:
+def _elects(seen: SystemState) -> bool:
     """Whether an election can end, with one who has everything that was acknowledged."""
     followers = seen.followers
     home = seen.databases_in(seen.home)
@@ -256,18 +267,18 @@ def _elects(seen: Evidence) -> bool:
     return seen.voices <= followers and len(seen.synchronous & followers) > seen.acknowledgers
 
 
-def _promoted(seen: Evidence, heir: str) -> Evidence:
+def _promoted(seen: SystemState, heir: str) -> SystemState:
     databases = tuple(Database(heir, leads=True) if each.name == heir else each for each in seen.databases)
     home = next((place.region for place in seen.places if place.box == heir), "")
     after = replace(seen, databases=databases, home=home)
     return _waiting_for(after, _quorum(after, heir))
 
 
-def _waiting_for(seen: Evidence, names: Group) -> Evidence:
+def _waiting_for(seen: SystemState, names: Group) -> SystemState:
     return replace(seen, synchronous=names, voices=names)
 
 
-def _quorum(seen: Evidence, leader: str) -> Group:
+def _quorum(seen: SystemState, leader: str) -> Group:
     """For whom a commit on this primary waits: who follows; between regions a whole group of which one follows."""
     if not seen.durability:
         return seen.followers
@@ -277,42 +288,42 @@ def _quorum(seen: Evidence, leader: str) -> Group:
     return next((group for group in groups if group & seen.followers), frozenset())
 
 
-# Margins
+# Failures tolerated
 
 
-def margins(seen: Evidence) -> dict[Tier, int]:
-    """The margin of each tier that the stage has; 0 everywhere while the service is gone for good."""
-    return {tier: margin(seen, groups) for tier, groups in _groups(seen).items()}
+def failures_tolerated(seen: SystemState) -> dict[Tier, int]:
+    """How many failures each tier of the stage tolerates; 0 everywhere while there is no service and none would return by itself."""
+    return {tier: tolerated(seen, groups) for tier, groups in _groups(seen).items()}
 
 
-def working(seen: Evidence) -> dict[Tier, int]:
+def working(seen: SystemState) -> dict[Tier, int]:
     """How many boxes (zones, regions) of each tier do their work."""
     return {tier: len(groups) for tier, groups in _groups(seen).items()}
 
 
-def idle(seen: Evidence) -> Group:
-    """The boxes of the system that are not seen to do any work."""
+def idle(seen: SystemState) -> Group:
+    """The boxes of the system that do not do their work."""
     at_work = frozenset[str]().union(*(group for groups in _groups(seen).values() for group in groups))
     return frozenset(place.box for place in seen.places) - at_work
 
 
-def margin(seen: Evidence, groups: Iterable[Group]) -> int:
-    """How many of the groups may fail, one after another in the worst order, until the service is gone for good."""
-    known: dict[tuple[Evidence, frozenset[Group]], int] = {}
+def tolerated(seen: SystemState, groups: Iterable[Group]) -> int:
+    """How many of the groups may fail, one after another in the worst order, until the service stops for good."""
+    known: dict[tuple[SystemState, frozenset[Group]], int] = {}
 
-    def left(state: Evidence, standing: frozenset[Group]) -> int:
+    def left(state: SystemState, standing: frozenset[Group]) -> int:
         if (state, standing) not in known:
             known[state, standing] = min((after(state, standing, group) for group in standing), default=0)
         return known[state, standing]
 
-    def after(state: Evidence, standing: frozenset[Group], group: Group) -> int:
+    def after(state: SystemState, standing: frozenset[Group], group: Group) -> int:
         ways = outcomes(lost(state, group))
         return 1 + min(left(way, standing - {group}) for way in ways) if ways else 0
 
     return min((left(way, frozenset(groups)) for way in outcomes(seen)), default=0)
 
 
-def _groups(seen: Evidence) -> dict[Tier, list[Group]]:
+def _groups(seen: SystemState) -> dict[Tier, list[Group]]:
     """What may fail in each tier that the stage has, of what works now."""
     used = frozenset[str]().union(*(each.uses for each in seen.balancers)) if seen.balancers else seen.web
     working = {
@@ -338,44 +349,3 @@ def _together(placed: Iterable[tuple[object, str]]) -> list[Group]:
     for place, box in placed:
         by_place.setdefault(place, set()).add(box)
     return [frozenset(boxes) for boxes in by_place.values()]
-
-
-# Over time
-
-
-@dataclass(frozen=True)
-class TimedMargins:
-    """Margins from an instant on, until the next are known."""
-
-    at_s: float
-    margins: dict[Tier, int]
-
-
-def exposed(seen: Sequence[TimedMargins], since_s: float, until_s: float) -> dict[Tier, list[tuple[float, float]]]:
-    """From when to when each tier had no margin, between two instants; of those tiers that ever have one.
-
-    A tier whose margin is not known for a while counts as not exposed in it. While the service itself is gone every tier is
-    exposed: this is no measure of outages, and includes them.
-    """
-    found: dict[Tier, list[tuple[float, float]]] = {
-        tier: [] for tier in Tier if any(each.margins.get(tier, 0) > 0 for each in seen)
-    }
-    for each, end_s in zip(seen, [*(each.at_s for each in seen[1:]), until_s], strict=False):
-        start_s, stop_s = max(each.at_s, since_s), min(end_s, until_s)
-        for tier, spans in found.items():
-            if each.margins.get(tier) == 0 and start_s < stop_s:
-                _lengthen(spans, start_s, stop_s)
-    return found
-
-
-def _lengthen(spans: list[tuple[float, float]], start_s: float, end_s: float) -> None:
-    """Add a span; one that begins where the last one ends makes that longer."""
-    if spans and spans[-1][1] == start_s:
-        spans[-1] = (spans[-1][0], end_s)
-    else:
-        spans.append((start_s, end_s))
-
-
-def exposure_s(seen: Sequence[TimedMargins], until_s: float, since_s: float = -math.inf) -> dict[Tier, float]:
-    """For how long each tier had no margin, in seconds; see `exposed`."""
-    return {tier: sum(end_s - start_s for start_s, end_s in spans) for tier, spans in exposed(seen, since_s, until_s).items()}

@@ -12,19 +12,19 @@ from lab.checker.latency import _answered_before, _good_ms, latencies
 from lab.checker.outages import find_outages, operation, service, share, union
 from lab.checker.phases import (
     alerts,
-    counted_seconds,
     cuts,
     event_at,
     fault_span,
-    holders,
+    owner_seconds,
     phases,
     without_redundancy_s,
-    writable_databases,
+    writable_seconds,
 )
 from lab.checker.validity import validity
 from lab.checker.verdict import check
-from lab.model.history import Arrival, Event, TrialRecord
+from lab.model.history import Arrival, Event, TrialRecord, payloads
 from lab.model.measures import Expectation
+from lab.model.payloads import Capacity
 from lab.model.result import Operation, Outage, TrialResult
 
 
@@ -70,7 +70,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         number=record.number,
         seed=record.seed,
         valid=not reasons and verified,
-        reasons=tuple(reasons if verified else [*reasons, "the fault did not bite"]),
+        reasons=tuple(reasons if verified else [*reasons, "the fault was not verified"]),
         verified=verified,
         targets=record.targets,
         total=seen.of_service,
@@ -87,8 +87,8 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         undisturbed_writes_ms=_good_ms(_answered_before(seen.writes, event_at(events, "inject")), seen.deadline_s),
         audit=audit,
         generator=record.generator,
-        writable=counted_seconds(events, "databases", writable_databases, seen.stopped_at_s),
-        vip_owners=counted_seconds(events, "vip", holders, seen.stopped_at_s),
+        writable=writable_seconds(events, seen.stopped_at_s),
+        vip_owners=owner_seconds(events, seen.stopped_at_s),
         unseen_s=sum(spot.length_s for spot in blind_spots.blind_spots(events)),
         notes=_notes(events),
         alerts=alerts(events),
@@ -102,7 +102,7 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
 
 
 def _notes(events: Sequence[Event]) -> tuple[str, ...]:
-    """What the run did not do, and what somebody was told before it did anything."""
+    """What the run did not do, and the alerts that were delivered before it did anything."""
     since_s = event_at(events, "inject")
     early = [event for event in events if event.name == "alert" and since_s is not None and event.at_s < since_s]
     noted = [(event.at_s, event.detail) for event in events if event.name == "note"]
@@ -143,7 +143,7 @@ SETTLED_S = 1.0
 
 def served(events: Sequence[Event], arrivals: Sequence[Arrival], deadline_s: float) -> dict[str, float]:
     """What was served in an overload, beside what one box carries; empty where no capacity was measured."""
-    capacity = next((event.detail for event in events if event.name == "capacity"), "")
+    capacity = payloads(events, Capacity)
     since_s, until_s = event_at(events, "fault-verified"), event_at(events, "heal")
     if not capacity or since_s is None or until_s is None or until_s - deadline_s <= since_s + SETTLED_S:
         return {}
@@ -152,7 +152,7 @@ def served(events: Sequence[Event], arrivals: Sequence[Arrival], deadline_s: flo
     found = share((each for each in arrivals if low_s <= each.at_s < high_s), deadline_s)
     length_s = high_s - low_s
     return {
-        "capacity_per_s": float(capacity.split()[0]),
+        "capacity_per_s": capacity[0][1].requests_per_s,
         "offered_per_s": found.intended / length_s,
         "served_per_s": found.good / length_s,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from lab.checker.outages import at_least, longest, total
 from lab.model.measures import DIFFERING, LOST, SERVED_RATIO, SURE_WHEN_INVALID, Check, Expectation, Measured, Verdict
@@ -80,9 +80,8 @@ def _known(value: float | None) -> Measured | None:
     return None if value is None else Measured.exactly(value)
 
 
-def _observed(trial: TrialResult, seconds: Mapping[str, float]) -> Measured | None:
+def _observed(trial: TrialResult, multiple_s: float | None) -> Measured | None:
     """Seconds with several of what the observer counted: while it saw nothing there may have been several, too."""
-    multiple_s = seconds.get("multiple_s")
     return None if multiple_s is None else Measured(multiple_s, multiple_s + trial.unseen_s)
 
 
@@ -125,8 +124,10 @@ FIGURES: dict[str, Figure] = {
     "writes_unexpected": _of_audit(lambda trial: trial.audit.unexpected),
     "writes_duplicate": _of_audit(lambda trial: trial.audit.duplicate),
     "outages": _service(_outages),
-    "split_brain_s": lambda trial: _observed(trial, trial.writable) or _known(0.0 if trial.databases == 1 else None),
-    "multiple_vip_owners_s": lambda trial: _observed(trial, trial.vip_owners),
+    "split_brain_s": lambda trial: (
+        _observed(trial, trial.writable.get("multiple_writers_s")) or _known(0.0 if trial.databases == 1 else None)
+    ),
+    "multiple_vip_owners_s": lambda trial: _observed(trial, trial.vip_owners.get("multiple_owners_s")),
     "time_without_redundancy_s": lambda trial: _known(trial.time_without_redundancy_s),
     "time_to_redundancy_s": _rejoin,
     SERVED_RATIO: lambda trial: _known(trial.served_ratio),

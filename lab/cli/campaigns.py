@@ -24,7 +24,7 @@ from lab.model.result import TrialResult
 from lab.report import comparison_document, comparison_terminal
 from lab.report.comparison_terminal import TrialPlace
 from lab.store import jsonl
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 # Slower than this, the load after the healing would be too sparse to see the end of an outage.
 RATE_MIN_PER_S = 20.0
@@ -96,7 +96,7 @@ def carry_out(
     output: Output, make: Make, kind: str, options: CampaignOptions, duration_s: float
 ) -> tuple[Campaign, CampaignStore]:
     """Begin or continue, to the end; what is through at an interrupt is kept. Raises LabError, KeyboardInterrupt."""
-    engine, ledger = DockerEngine(), UndoLedger()
+    engine, ledger = DockerEngine(), UndoLog()
     with lifecycle.alone(engine, f"lab {kind}"):
         preflight.check_no_open_faults(ledger)
         campaign, kept = _begin(output, make, kind, options)

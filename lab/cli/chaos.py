@@ -25,7 +25,7 @@ from lab.model.experiment import RepairPolicy
 from lab.model.fault import Direction, FaultKind, Step
 from lab.process import wait_until
 from lab.spec import parameters, stages
-from lab.store.undo_log import OpenFault, UndoLedger
+from lab.store.undo_log import OpenFault, UndoLog
 
 
 def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,7 +70,7 @@ def chaos(
     up_now = [box for box in engine.boxes() if box.stage]
     if not up_now:
         raise UsageError("no stage is up", "'lab up 3' starts one")
-    cluster = Cluster(engine, stages.of(up_now[0]), UndoLedger())
+    cluster = Cluster(engine, stages.of(up_now[0]), UndoLog())
     with (
         lifecycle.alone(engine, f"lab chaos {fault_name}"),
         Injection.prepare(cluster, step, cluster.live_boxes(), Random(seed)) as injection,
@@ -125,7 +125,7 @@ def promote_(output: Output, fence: bool) -> None:
     Where a monitor decides who is the primary, it is asked for a graceful switchover.
     """
     engine = DockerEngine()
-    replicated = [Cluster(engine, stage, UndoLedger()) for stage in readiness.stages_up(engine) if stage.is_replicated]
+    replicated = [Cluster(engine, stage, UndoLog()) for stage in readiness.stages_up(engine) if stage.is_replicated]
     if not replicated:
         raise UsageError("no stage with a standby database is up", "'lab up 4' starts one")
     with lifecycle.alone(engine, "lab promote"), signals.Deferred(lambda: output.say("promoting first, then the end")):
@@ -145,7 +145,7 @@ def heal(output: Output) -> None:
         lifecycle.alone(engine, "lab heal", despite_load=True),
         signals.Deferred(lambda: output.say("healing first, then the end")),
     ):
-        ledger = UndoLedger()
+        ledger = UndoLog()
         mended = heal_.heal(engine, ledger, output.say)
         ledger.settle()
     output.say(f"healed: {mended} things restored, everything runs and answers" if mended else "nothing was broken")
@@ -171,5 +171,5 @@ def repair_(output: Output, stage_name: str, fresh_disks: bool, failover: str | 
         signals.Deferred(lambda: output.say("repairing first, then the end")),
     ):
         policy = RepairPolicy.REPLACE if fresh_disks else RepairPolicy.RESTART
-        mended = repairs.by_hand(Cluster(engine, stage, UndoLedger()), policy, output.say)
+        mended = repairs.by_hand(Cluster(engine, stage, UndoLog()), policy, output.say)
     output.say(f"repaired: {mended} boxes, nothing is missing" if mended else "no box was lost")

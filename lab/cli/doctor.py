@@ -16,7 +16,7 @@ from lab.engine.engine import Engine, EngineInfo
 from lab.errors import LabError, PreflightError
 from lab.model.topology import Stage
 from lab.spec import stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 Check = tuple[str, bool, str]
 """What was checked, whether it is fine, and a line about it."""
@@ -57,7 +57,7 @@ def _diagnose(stage: Stage | None) -> Iterable[Check]:
         for variable in preflight.published(stage) if stage else preflight.PORTS:
             yield _check("port", f"{variable} is free", partial(preflight.check_port, variable))
     yield _images(engine, stage)
-    yield _check("faults", "none in effect", lambda: preflight.check_no_open_faults(UndoLedger()))
+    yield _check("faults", "none in effect", lambda: preflight.check_no_open_faults(UndoLog()))
 
 
 def _memory(info: EngineInfo, stage: Stage | None) -> Check:

@@ -33,7 +33,7 @@ from lab.errors import (
 )
 from lab.plaintext import clean, one_line, readable_streams
 from lab.report.console import close_output, consoles
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -51,9 +51,9 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
     """
     context.obj = Output(*consoles(), quiet)
     if context.invoked_subcommand not in ("heal", "report", "list", "diff"):
-        _note_what_is_in_effect(context.obj, UndoLedger())
+        _note_what_is_in_effect(context.obj, UndoLog())
         if context.invoked_subcommand != "down" and not {"-h", "--help"} & set(sys.argv):
-            UndoLedger().check_understood()
+            UndoLog().check_understood()
 
 
 COMMANDS: tuple[click.Command, ...] = (
@@ -66,7 +66,7 @@ for each in COMMANDS:
     cli.add_command(each)
 
 
-def _note_what_is_in_effect(output: Output, ledger: UndoLedger) -> None:
+def _note_what_is_in_effect(output: Output, ledger: UndoLog) -> None:
     notes = ledger.notes()
     said = [f"{line} was cut short (no power?): passed over" for line in notes.cut]
     said += [

@@ -31,13 +31,14 @@ from lab.engine.docker_engine import DockerEngine
 from lab.errors import HealError, UsageError
 from lab.faults.repair import STAND_IN
 from lab.model.experiment import RATE_MAX_PER_S, LoadPlan, Repair
-from lab.model.result import RoundOutcome, RunResult
+from lab.model.result import RunResult
+from lab.model.round import RoundOutcome
 from lab.model.topology import Stage
 from lab.process import wait_until
 from lab.report import fault_table, monkey_report
 from lab.report.progress import NoProgress
 from lab.spec import stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial.runner import RunConfig, info_of
 from lab.trial.runner import run as run_experiment
 
@@ -175,7 +176,7 @@ def monkey(output: Output, stage_name: str, options: MonkeyOptions, failover: st
 def _play(output: Output, stage: Stage, planned: Schedule, floor_ratio: float) -> tuple[list[RoundOutcome], Path]:
     """Begin or continue, to the end; returns all rounds that are through, and where they are kept."""
     engine = DockerEngine()
-    cluster = Cluster(engine, stage, UndoLedger())
+    cluster = Cluster(engine, stage, UndoLog())
     with lifecycle.alone(engine, f"lab monkey {stage.number}"):
         preflight.check_no_open_faults(cluster.undo_log)
         lifecycle.ensure_up(cluster, output.say)

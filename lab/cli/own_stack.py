@@ -22,7 +22,7 @@ from lab.model.topology import Stage
 from lab.spec import kept, own_stack
 from lab.spec.experiments import lasting
 from lab.spec.located_yaml import place
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 Ground = Callable[[Callable[[str], None]], AbstractContextManager[RunningSystem]]
 """Makes sure that what is measured runs (saying what it does), and yields it."""
@@ -105,7 +105,7 @@ def prepare(spec: OwnStackSpec, fault_duration_s: float | None) -> tuple[Stage, 
     for step in spec.steps:
         own_stack.check_target(step.target, project, settings)
     # First: what a fault has left of the project is not what it is.
-    preflight.check_no_open_faults(UndoLedger())
+    preflight.check_no_open_faults(UndoLog())
     engine = DockerEngine().visiting(project.name, settings.roles_of)
     boxes = attach.boxes_of(engine, project, is_named=bool(spec.project))
     for step in spec.steps:
@@ -118,7 +118,7 @@ def prepare(spec: OwnStackSpec, fault_duration_s: float | None) -> tuple[Stage, 
         say(f"visiting the network {network} of {project.name}; nothing of it is started or changed but what you named")
         with (
             lifecycle.alone_on_engine(engine, f"lab run --compose {spec.compose}"),
-            attach.attached(attach.ForeignProject(engine, stage, UndoLedger()), network, say) as project_,
+            attach.attached(attach.ForeignProject(engine, stage, UndoLog()), network, say) as project_,
         ):
             yield project_
 

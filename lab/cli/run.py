@@ -44,7 +44,7 @@ from lab.report import terminal
 from lab.report.progress import ConsoleProgress, NoProgress
 from lab.spec import experiments, stages
 from lab.store import lock
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial import capacity
 from lab.trial.runner import RunConfig, info_of, trial_seed
 from lab.trial.runner import run as run_experiment
@@ -140,7 +140,7 @@ def _measure(output: Output, config: RunConfig, ground: Ground, as_json: bool) -
     """Run it, where nothing else of the lab runs. Raises LabError."""
     experiment = config.experiment
     with lock.exclusive(f"lab run {config.stage.number or config.stage.place} {experiment.name}"):
-        preflight.check_no_open_faults(UndoLedger())
+        preflight.check_no_open_faults(UndoLog())
         with ground(output.say) as system:
             if config.web_ui:
                 output.say(f"Locust's page while it runs: {preflight.locust_page()}")
@@ -166,7 +166,7 @@ def _of_the_lab(stage_name: str | None, experiment_name: str | None, options: Ru
     def ground(say: Say) -> Iterator[RunningSystem]:
         engine = DockerEngine()
         with lifecycle.alone_on_engine(engine, f"lab run {stage.number} {experiment.name}"):
-            cluster = Cluster(engine, stage, UndoLedger())
+            cluster = Cluster(engine, stage, UndoLog())
             lifecycle.ensure_up(cluster, say)
             yield cluster
 

@@ -23,7 +23,7 @@ from lab.probe import bgp, roles
 from lab.probe import status as status_
 from lab.report import topology_map as map_
 from lab.spec import experiments, stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 
 @click.command()
@@ -38,8 +38,8 @@ def up(output: Output, stage_name: str, stop_others: bool, failover: str | None)
     with lifecycle.alone(engine, f"lab up {stage.number}"):
         if stop_others:
             others = [other for other in readiness.stages_up(engine) if other.project != stage.project]
-            lifecycle.take_down([Cluster(engine, other, UndoLedger()) for other in others], output.say)
-        lifecycle.ensure_up(Cluster(engine, stage, UndoLedger()), output.say)
+            lifecycle.take_down([Cluster(engine, other, UndoLog()) for other in others], output.say)
+        lifecycle.ensure_up(Cluster(engine, stage, UndoLog()), output.say)
     output.say(f"stage {stage.number} serves at {preflight.front_door()}; next: lab run {_first_experiment(stage)}")
 
 
@@ -87,7 +87,7 @@ def _charts(engine: Engine, boxes: list[Box]) -> tuple[list[map_.Chart], list[Bo
     known = {stage.project: stage for stage in stages.all_stages()}
     up_now = [known[project] for project in sorted({box.project for box in boxes} & set(known))]
     charts = [
-        _chart(Cluster(engine, stage, UndoLedger()), [box for box in boxes if box.project == stage.project]) for stage in up_now
+        _chart(Cluster(engine, stage, UndoLog()), [box for box in boxes if box.project == stage.project]) for stage in up_now
     ]
     return charts, [box for box in boxes if box.project not in known]
 
@@ -106,7 +106,7 @@ def _chart(cluster: Cluster, boxes: list[Box]) -> map_.Chart:
 
 
 def _status_document(charts: list[map_.Chart], strays: list[Box]) -> dict[str, Any]:
-    faults = [{"fault": entry.fault, "box": entry.undo.service, "since": entry.since} for entry in UndoLedger().entries()]
+    faults = [{"fault": entry.fault, "box": entry.undo.service, "since": entry.since} for entry in UndoLog().entries()]
     rows = [map_.box_document(box, chart) for chart in charts for box in chart.boxes]
     return {
         "stages": [map_.as_document(chart) for chart in charts],
@@ -133,14 +133,14 @@ def down(output: Output, stage_name: str | None, everything: bool, failover: str
         up_now = {box.project for box in engine.boxes()} & known if everything else set()
         try:
             to_remove = [*chosen, *(stage for stage in stages.all_stages() if stage.project in up_now)]
-            lifecycle.take_down([Cluster(engine, stage, UndoLedger()) for stage in to_remove], output.say)
+            lifecycle.take_down([Cluster(engine, stage, UndoLog()) for stage in to_remove], output.say)
         finally:
             if everything:
-                _remove_all(engine, UndoLedger())
+                _remove_all(engine, UndoLog())
     output.say("no container, network or volume of the lab is left" if everything else f"stage {chosen[0].number} is gone")
 
 
-def _remove_all(engine: Engine, ledger: UndoLedger) -> None:
+def _remove_all(engine: Engine, ledger: UndoLog) -> None:
     """Remove whatever has the lab's labels, and forget what was broken in it. Raises HealError, LabError."""
     # What is gone is no longer broken; what is not the lab's stays, and is not left broken.
     heal_.undo_all(engine, ledger, [entry for entry in ledger.entries() if entry.undo.project])

@@ -25,7 +25,7 @@ from lab.probe import roles
 from lab.probe.observer import Observer, ViewSource
 from lab.spec import conditions
 from lab.spec.own_stack import Project
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 IMAGES = ("base", "internet")
 HINT = "'docker compose ps' and 'docker compose logs' say more; 'docker compose up -d' creates what is missing"
@@ -40,12 +40,12 @@ class ForeignProject:
     """Sees this project and nothing else (`Engine.visiting`)."""
     stage: Stage
     """What was found of it."""
-    undo_log: UndoLedger
+    undo_log: UndoLog
 
     measures_redundancy = False
 
     @classmethod
-    def by_name(cls, engine: Engine, project: str, undo_log: UndoLedger) -> ForeignProject:
+    def by_name(cls, engine: Engine, project: str, undo_log: UndoLog) -> ForeignProject:
         """A project of which only the name is known: to take back what was broken in it. `engine` is any engine."""
         view = engine.visiting(project)
         return cls(view, bare_stage(FOREIGN, FOREIGN_FOLDER + project, project, view.boxes()), undo_log)

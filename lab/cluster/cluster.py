@@ -15,7 +15,7 @@ from lab.model.observation import ClusterStatus, ClusterView
 from lab.model.topology import Box, Stage
 from lab.probe import observer, roles, status
 from lab.probe.observer import Observer, ViewSource
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Cluster:
 
     engine: Engine
     stage: Stage
-    undo_log: UndoLedger
+    undo_log: UndoLog
 
     measures_redundancy = True
 

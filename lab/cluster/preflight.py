@@ -13,7 +13,7 @@ from lab.engine.engine import Engine, EngineInfo
 from lab.errors import PreflightError
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.process import wait_until
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 FRONT_DOOR_PORT = 8080
 LOCUST_UI_PORT = 8089
@@ -135,7 +135,7 @@ def _is_idle(engine: Engine, box: Box) -> bool:
     return found.exit_code != 0 or not found.output.strip()
 
 
-def check_no_open_faults(ledger: UndoLedger) -> None:
+def check_no_open_faults(ledger: UndoLog) -> None:
     """Raise PreflightError when a fault of an earlier command is still in effect, or may be."""
     ledger.check_understood()
     entries = ledger.entries()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lab.checker.redundancy import is_redundant
 from lab.cluster import database
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
@@ -89,7 +90,7 @@ def await_view(
         database.end_split_brain(cluster, view.named(DatabaseState.PRIMARY), say)
         wait_until(lambda: not database.is_split(stage, observer.latest()), timeout_s)
         view = _await_either(stage, observer, timeout_s)
-    if not stage.is_redundant(view):
+    if not is_redundant(stage, view):
         raise HealError(
             f"stage {stage.number} is not redundant after {timeout_s:g} s: {describe(view)}", "'lab heal' tries again"
         )
@@ -101,7 +102,7 @@ def _await_either(stage: Stage, observer: ViewSource, timeout_s: float) -> Clust
 
     def settled() -> bool:
         seen[:] = [observer.latest()]
-        return stage.is_redundant(seen[0]) or database.is_split(stage, seen[0])
+        return is_redundant(stage, seen[0]) or database.is_split(stage, seen[0])
 
     wait_until(settled, timeout_s)
     return seen[0]

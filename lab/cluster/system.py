@@ -12,7 +12,7 @@ from lab.model.observation import ClusterStatus, ClusterView
 from lab.model.topology import Box
 from lab.probe.observer import Observer, ViewSource
 from lab.probe.system import ObservableSystem
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 Say = Callable[[str], None]
 
@@ -21,7 +21,7 @@ class RunningSystem(ObservableSystem, Protocol):
     """A running system. `cluster.Cluster` is a stage of the lab, `attach.ForeignProject` one that is not the lab's."""
 
     @property
-    def undo_log(self) -> UndoLedger:
+    def undo_log(self) -> UndoLog:
         """Where a fault is noted before it happens."""
 
     @property

@@ -15,7 +15,7 @@ from lab.faults import limits, network_cleanup
 from lab.model.fault import FaultKind, Undo, UndoAction
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.spec import stages
-from lab.store.undo_log import OpenFault, UndoLedger
+from lab.store.undo_log import OpenFault, UndoLog
 
 DOWN = ("exited", "created", "dead")
 
@@ -52,7 +52,7 @@ def _restore(system: RunningSystem, box: Box, entry: Undo) -> None:
     retune(system, box, entry.setting)
 
 
-def system_of(engine: Engine, undo_log: UndoLedger, entry: OpenFault) -> RunningSystem | None:
+def system_of(engine: Engine, undo_log: UndoLog, entry: OpenFault) -> RunningSystem | None:
     """Where a fault is in effect; None where nothing of that is left. Raises LabError."""
     if entry.undo.project:
         return ForeignProject.by_name(engine, entry.undo.project, undo_log)
@@ -81,7 +81,7 @@ def could_not(entry: OpenFault, why: LabError) -> HealError:
     return HealError(f"{entry.fault} of {entry.undo.service} could not be undone: {why.message}", "'lab heal' tries again")
 
 
-def undo_all(engine: Engine, undo_log: UndoLedger, entries: Sequence[OpenFault] | None = None) -> int:
+def undo_all(engine: Engine, undo_log: UndoLog, entries: Sequence[OpenFault] | None = None) -> int:
     """Take every open fault (or these) back, the last one first; returns how many. A failure does not keep the rest from it.
 
     Those of the network come before, all at one instant. Raises HealError for the first that failed. That something could
@@ -102,7 +102,7 @@ def undo_all(engine: Engine, undo_log: UndoLedger, entries: Sequence[OpenFault] 
     return len(entries)
 
 
-def _undo_one(engine: Engine, undo_log: UndoLedger, entry: OpenFault) -> None:
+def _undo_one(engine: Engine, undo_log: UndoLog, entry: OpenFault) -> None:
     try:
         system = system_of(engine, undo_log, entry)
     except LabError as error:
@@ -113,7 +113,7 @@ def _undo_one(engine: Engine, undo_log: UndoLedger, entry: OpenFault) -> None:
         undo(system, entry)
 
 
-def heal(engine: Engine, undo_log: UndoLedger, say: Say) -> int:
+def heal(engine: Engine, undo_log: UndoLog, say: Say) -> int:
     """Undo every open fault, connect and bring back every box, wait until each system serves.
 
     Returns how many things were repaired. Raises HealError.
@@ -131,7 +131,7 @@ def heal(engine: Engine, undo_log: UndoLedger, say: Say) -> int:
     return count
 
 
-def _undo_noted(engine: Engine, undo_log: UndoLedger, say: Say) -> int:
+def _undo_noted(engine: Engine, undo_log: UndoLog, say: Say) -> int:
     """Undo what is noted, detach from foreign projects; returns how many things that were. Raises HealError."""
     entries = undo_log.entries()
     for entry in entries:
@@ -178,7 +178,7 @@ def await_foreign(project: ForeignProject, entry: OpenFault) -> None:
         await_healthy(project, [entry.undo.service])
 
 
-def end_shutdown(engine: Engine, undo_log: UndoLedger, entry: OpenFault) -> None:
+def end_shutdown(engine: Engine, undo_log: UndoLog, entry: OpenFault) -> None:
     """Wait for the end of a shutdown whose controller was killed: undone before its end, it would still come."""
     if entry.fault not in (FaultKind.STOP, FaultKind.RESTART):
         return

@@ -18,7 +18,7 @@ from lab.faults.packets import TABLE_PREFIX
 from lab.model.fault import Step, Undo, Verification
 from lab.model.topology import Box, Stage
 from lab.spec.targets import resolve_sides
-from lab.store.undo_log import OpenFault, UndoLedger
+from lab.store.undo_log import OpenFault, UndoLog
 
 # Preparing must not weigh on what is measured: few at a time. The fault itself hits all at once.
 PREPARED_AT_ONCE = 2
@@ -39,7 +39,7 @@ class FaultySystem(Protocol):
         """Its description."""
 
     @property
-    def undo_log(self) -> UndoLedger:
+    def undo_log(self) -> UndoLog:
         """Where each fault is noted first."""
 
     def undo_of(self, undo: Undo, box: Box) -> Undo:

@@ -7,11 +7,12 @@ from contextlib import suppress
 from time import monotonic
 
 from lab.checker import redundancy
-from lab.checker.redundancy import Tier
+from lab.checker.redundancy import is_redundant
 from lab.cluster import readiness
 from lab.cluster.system import RunningSystem
 from lab.errors import InconclusiveError
 from lab.model.observation import DatabaseState
+from lab.model.topology import Tier
 from lab.probe import status
 from lab.probe.observer import ViewSource
 from lab.process import wait_until
@@ -44,7 +45,7 @@ class RedundancyWatch:
         """What is not as in the baseline; empty where every box is healthy, the observer sees full redundancy, and every
         tier tolerates as many failures as it did then."""
         stage = self.cluster.stage
-        if stage.is_watched and not stage.is_redundant(view := self.observer.latest()):
+        if stage.is_watched and not is_redundant(stage, view := self.observer.latest()):
             return readiness.describe(view)
         boxes = [box for box in self.cluster.boxes() if box.service in stage.needed]
         unhealthy = set(stage.needed) - {box.service for box in boxes if self.cluster.engine.is_healthy(box)}
@@ -66,7 +67,9 @@ class RedundancyWatch:
 
     def _tolerated(self) -> dict[Tier, int]:
         boxes = self.cluster.boxes()
-        return redundancy.margins(redundancy.evidence(self.cluster.stage, boxes, status.cluster_status(self.cluster, boxes)))
+        return redundancy.failures_tolerated(
+            redundancy.system_state(self.cluster.stage, boxes, status.cluster_status(self.cluster, boxes))
+        )
 
 
 def is_served(cluster: RunningSystem, observer: ViewSource) -> bool:

@@ -15,7 +15,7 @@ from lab.checker.outages import operation, service
 from lab.checker.validity import validity
 from lab.engine.engine import Engine
 from lab.errors import InconclusiveError
-from lab.load.load import Load
+from lab.load.load import Load, LoadConfig
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival
 from lab.model.result import Operation, longest_s
@@ -23,7 +23,7 @@ from lab.model.topology import Box
 
 PORT = 9000
 OUTAGES: tuple[tuple[str, float], ...] = (("refused", 0.4), ("closed", 1.0), ("frozen", 2.0), ("frozen", 0.6))
-"""The last is shorter than the deadline: nobody fails, so it is a gap and no outage."""
+"""The last is shorter than the deadline: no request fails, so it is a gap and no outage."""
 LENGTH_LIMIT_MS = {100.0: 15.0, 500.0: 5.0}
 SHARE_LIMIT_POINTS = 0.5
 BEFORE_S, COOLDOWN_S = 1.5, 2.5
@@ -86,10 +86,11 @@ def run(
     random = Random(seed)
     lines = []
     with engine.container("internet", ["sleep", "infinity"]) as box, _faulty(engine, box) as fail:
+        server = Server(engine, box, fail)
         for rate in rates:
             for how, seconds in OUTAGES:
                 say(f"{how} for {seconds:g} s at {rate:g} requests a second, {repeats} times")
-                readings = [_read(engine, box, fail, how, seconds, rate, random) for _ in range(repeats)]
+                readings = [_read(server, how, seconds, rate, random) for _ in range(repeats)]
                 lines.append(_line(readings))
         say(f"a plain closed-loop load beside it, frozen for 2 s in {CLOSED_LOOP_S:g} s")
         closed_loop = _closed_loop(engine, box, fail)
@@ -97,6 +98,16 @@ def run(
 
 
 Fail = Callable[[str, float], tuple[int, int]]
+"""Have an outage, of a kind and so many seconds; returns its start and end in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server with known outages."""
+
+    engine: Engine
+    box: Box
+    fail: Fail
 
 
 @contextmanager
@@ -125,33 +136,37 @@ def _hear(process: subprocess.Popen[bytes], event: str) -> dict[str, Any]:
     message: dict[str, Any] = json.loads(line) if line else {}
     if message.get("event") != event:
         error = process.stderr.read().decode(errors="replace") if process.stderr and not line else ""
-        raise InconclusiveError(f"the self-test's server broke off: {error.strip()[-200:]}", "'lab build' makes its image anew")
+        raise InconclusiveError(f"the self-test's server broke off: {error.strip()[-200:]}", "'lab build' makes its image again")
     return message
 
 
-def _read(engine: Engine, box: Box, fail: Fail, how: str, seconds: float, rate: float, random: Random) -> Reading:
-    plan = LoadPlan(rate_per_s=rate)
-    prefix = f"selftest-{random.randrange(16**8):08x}"
-    with Load(engine, box, ("127.0.0.1", PORT), prefix, plan, random.randrange(2**31)) as load:
-        load.run_for(BEFORE_S + random.random() / rate)
-        start_ns, end_ns = fail(how, seconds)
+def _read(server: Server, how: str, seconds: float, rate_per_s: float, random: Random) -> Reading:
+    """One known outage under load. Raises InconclusiveError."""
+    plan = LoadPlan(rate_per_s=rate_per_s)
+    config = LoadConfig(("127.0.0.1", PORT), f"selftest-{random.randrange(16**8):08x}", plan, random.randrange(2**31))
+    with Load(server.engine, server.box, config) as load:
+        load.run_for(BEFORE_S + random.random() / rate_per_s)
+        start_ns, end_ns = server.fail(how, seconds)
         load.run_for(COOLDOWN_S)
         generator = load.stop()
     arrivals = sorted(load.arrivals, key=lambda arrival: arrival.at_s)
-    whole, total = operation(arrivals, plan.deadline_s, rate), _seen(arrivals, plan)
-    true_s = (end_ns - start_ns) / 1e9
-    # Frozen: who came within a deadline of the end was still answered in time.
+    return _reading(how, (end_ns - start_ns) / 1e9, plan, arrivals, validity(generator, len(arrivals)))
+
+
+def _reading(how: str, true_s: float, plan: LoadPlan, arrivals: Sequence[Arrival], invalid: Sequence[str]) -> Reading:
+    whole, total = operation(arrivals, plan.deadline_s, plan.rate_per_s), _seen(arrivals, plan)
+    # Frozen: what came within a deadline of the end was still answered in time.
     bad_s = max(true_s - plan.deadline_s, 0.0) if how == "frozen" else true_s
     return Reading(
         how=how,
-        rate_per_s=rate,
+        rate_per_s=plan.rate_per_s,
         true_s=true_s,
         measured_s=longest_s(whole.outages),
         service_s=longest_s(total.outages),
         gap_s=total.gap.length_s if total.gap else 0.0,
-        true_share=bad_s * rate / total.intended,
+        true_share=bad_s * plan.rate_per_s / total.intended,
         measured_share=1 - total.ratio,
-        invalid=tuple(validity(generator, len(arrivals))),
+        invalid=tuple(invalid),
     )
 
 

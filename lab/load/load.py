@@ -78,33 +78,43 @@ def drift(first: Clock, last: Clock) -> Drift:
 
 
 def page_config(page: Page) -> dict[str, str]:
-    """What to read, as the client is told."""
+    """What to read, as the client gets it."""
     return {"path": page.path, "host": page.authority, "contains": page.contains}
+
+
+@dataclass(frozen=True)
+class LoadConfig:
+    """What the generator is asked for."""
+
+    address: tuple[str, int]
+    """Where users come to."""
+    prefix: str
+    """What every key of an order begins with: no two loads have the same."""
+    plan: LoadPlan
+    seed: int
+    web_ui: bool = False
+    page: Page | None = None
+    """What is read where there is no order desk."""
+
+    def document(self) -> dict[str, Any]:
+        """As the generator reads it."""
+        return {
+            "address": self.address,
+            "prefix": self.prefix,
+            "seed": self.seed,
+            **asdict(self.plan),
+            "web_port": LOCUST_PORT if self.web_ui else None,
+            "page": page_config(self.page) if self.page else None,
+        }
 
 
 class Load:
     """A running load. Use as a context: it never outlives it."""
 
     def __init__(
-        self,
-        engine: Engine,
-        box: Box,
-        address: tuple[str, int],
-        prefix: str,
-        plan: LoadPlan,
-        seed: int,
-        heard: Callable[[Sequence[Arrival]], None] = lambda _: None,
-        web_ui: bool = False,
-        page: Page | None = None,
+        self, engine: Engine, box: Box, config: LoadConfig, heard: Callable[[Sequence[Arrival]], None] = lambda _: None
     ) -> None:
-        self._order = {
-            "address": address,
-            "prefix": prefix,
-            "seed": seed,
-            **asdict(plan),
-            "web_port": LOCUST_PORT if web_ui else None,
-            "page": page_config(page) if page else None,
-        }
+        self._config = config
         self._engine = engine
         self._box = box
         self._heard = heard
@@ -115,13 +125,13 @@ class Load:
         self.clock = Clock(0.0, 0.0)
         """As it was found out at the start: what is noted meanwhile goes by it."""
         self.clock_at_end = Clock(0.0, 0.0)
-        """The same again, just before it was told to stop."""
+        """The same again, just before it was asked to stop."""
         self.start_ns = 0
         """When the load started, on the monotonic clock of its box."""
 
     def __enter__(self) -> Load:
         """Start, and find out how its clock stands. Raises InconclusiveError when it does not start."""
-        self._process = self._engine.talk_to(self._box, ["python", "-m", "client.generator", json.dumps(self._order)])
+        self._process = self._engine.talk_to(self._box, ["python", "-m", "client.generator", json.dumps(self._config.document())])
         self._words = LastWords(self._process)
         threading.Thread(target=self._listen, daemon=True, name="load").start()
         try:
@@ -192,7 +202,7 @@ class Load:
             f"the load did not {'answer' if self.start_ns else 'start'}: {self._last_words()}",
             "was the internet box stopped? see 'lab status'"
             if self.start_ns
-            else "'lab build' makes its image anew; see 'lab status'",
+            else "'lab build' makes its image again; see 'lab status'",
         )
 
     def _listen(self) -> None:

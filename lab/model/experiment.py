@@ -23,7 +23,7 @@ class RepairPolicy(StrEnum):
 
 @dataclass(frozen=True)
 class Operator:
-    """A human who is called and acts: what an experiment puts in place of a night shift."""
+    """An operator who is paged and acts."""
 
     delay_s: float
     """From the last fault until the operator acts."""
@@ -75,7 +75,7 @@ class Experiment:
     fault_duration_s: float
     """From the last fault until the lab heals it."""
     cooldown_s: float
-    """Load that goes on after everything is well again."""
+    """Load that goes on after the stage has recovered."""
     expectations: tuple[Expectation, ...]
     operator: Operator | None = None
     preconditions: Mapping[str, str] = field(default_factory=dict)
@@ -113,5 +113,5 @@ class LoadPlan:
 
     @property
     def has_writes(self) -> bool:
-        """Whether anything is written: of somebody else's system a page is only read."""
+        """Whether anything is written: of a foreign system a page is only read."""
         return self.write_share > 0

@@ -72,7 +72,7 @@ class Undo:
 
 @dataclass(frozen=True)
 class Verification:
-    """Proof that a fault bit, as seen from outside the box."""
+    """Proof that a fault has taken effect, as seen from outside the box."""
 
     proved: bool
     evidence: str
@@ -82,7 +82,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class FaultParameters:
-    """What a fault needs to be told besides its target; nothing, for most."""
+    """What a fault needs to know besides its target; nothing, for most."""
 
     source: str = ""
     """The other side of a partition (`from` in YAML, `--from`)."""
@@ -112,7 +112,7 @@ class Step:
     """Seconds after the step before it (after the jitter, for the first)."""
     how: FaultParameters = FaultParameters()
     wait_for: str = ""
-    """What is waited for before that: redundant (all is in reserve again that was when the trial began) or served (one
+    """What is waited for before that: redundant (redundancy is restored to what it was when the trial began) or served (one
     database accepts writes and users get an answer); nothing where it is empty."""
     timeout_s: float = 0.0
     """For how long at most; the step is done then all the same."""

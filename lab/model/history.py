@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from lab.model.experiment import LoadPlan, Overload, RepairPolicy
 from lab.model.measures import Expectation
+from lab.model.payloads import Payload
 from lab.model.topology import place
 
 
@@ -72,6 +75,17 @@ class Event:
     at_s: float
     name: str
     detail: str = ""
+    """Words for people: nothing reads them."""
+    data: Payload | None = None
+    """What figures and reports are made from."""
+
+
+Kind = TypeVar("Kind", bound=Payload)
+
+
+def payloads(events: Iterable[Event], kind: type[Kind]) -> list[tuple[float, Kind]]:
+    """The payloads of one kind, and since when each holds; in the order of the events."""
+    return [(event.at_s, event.data) for event in events if isinstance(event.data, kind)]
 
 
 @dataclass(frozen=True)
@@ -165,7 +179,7 @@ class RunInfo:
     has_fault: bool
     started_at: str
     url: str = ""
-    """What was read, where the system is somebody else's."""
+    """What was read, where the system is foreign."""
     contains: str = ""
     """The text that a good answer had to have, where one was asked for."""
     repair: str = RepairPolicy.NONE.value

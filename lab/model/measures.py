@@ -13,7 +13,7 @@ class Verdict(StrEnum):
     HELD = "held"
     REFUTED = "refuted"
     INCONCLUSIVE = "inconclusive"
-    """The fault did not bite, or no trial was valid: nothing can be said."""
+    """The fault was not verified, or no trial was valid: nothing can be said."""
 
 
 @dataclass(frozen=True)
@@ -141,4 +141,4 @@ MEASURES = (
 MEASURES_OF_READS = tuple(
     name for name in MEASURES if not name.startswith("writes_") and name not in ("split_brain_s", "multiple_vip_owners_s")
 )
-"""Those that somebody else's system has too, of which only a page is read."""
+"""Those that a foreign system has too, of which only a page is read."""

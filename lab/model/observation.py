@@ -93,11 +93,11 @@ class ClusterStatus:
 
 @dataclass(frozen=True)
 class Finding:
-    """What somebody in a stage says from an instant on: beside what an observer sees, what margins rest on."""
+    """What a part of a stage reports from an instant on: beside what an observer sees, what the failures tolerated rest on."""
 
     at_ns: int
     """On the monotonic clock of the internet box. Where it is silence: when the question was put that found it."""
     kind: str
-    """database, balancer, route, statistics or monitor: apps/client/client/reserve.py says what each says."""
+    """database, balancer, route, statistics or monitor: apps/client/client/redundancy.py says what each says."""
     name: str
     said: dict[str, Any] | None

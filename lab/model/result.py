@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +112,7 @@ class WritesAudit:
     lost: int
     """Acknowledged, and not in the database that users are served from."""
     unexpected: int
-    """In that database though never attempted, or though the client was told it was not placed."""
+    """In that database though never attempted, or refused."""
     duplicate: int
     """Executed more than once."""
     indeterminate_committed: int
@@ -123,7 +122,7 @@ class WritesAudit:
     """Whether every database could be read, and one of them is known to be the one that users are served from."""
     why_incomplete: str = ""
     served_by: str = ""
-    """The database that users are served from; empty where that is not known, as in journals from before it was noted."""
+    """The database that users are served from; empty where that is not known."""
     differing: dict[str, int] = field(default_factory=dict)
     """For each standby that had caught up, how many keys it has more often or less often than the database that users are served from."""
     not_compared: tuple[str, ...] = ()
@@ -138,13 +137,13 @@ class WritesAudit:
 
 @dataclass(frozen=True)
 class TierExposure:
-    """For how long a tier had nothing in reserve in a trial."""
+    """For how long a tier tolerated no failure in a trial."""
 
     tier: str
     boxes: int
     """How many of its boxes (zones, regions) worked at most."""
     working: int
-    """How many of them worked for most of the time in which any tier had nothing in reserve; all, where none ever had."""
+    """How many of them worked for most of the time in which any tier tolerated no failure; all, if there was no such time."""
     failures_tolerated: int
     """How many more failures it survived at best."""
     without_redundancy_s: float | None
@@ -162,7 +161,7 @@ class FaultImpact:
     at_s: float
     what: str
     redundant_before: bool | None
-    """Whether all was in reserve again just before; None where nobody looked (the first)."""
+    """Whether redundancy was restored just before; None where that was not observed (the first)."""
     downtime_s: float
     """The longest outage that began with it or after it, and before the next; a lower bound where censored."""
     censored: bool
@@ -196,9 +195,9 @@ class TrialResult:
     checks: tuple[Check, ...] = ()
     """Each expectation, held against the figures."""
     writable: dict[str, float] = field(default_factory=dict)
-    """Seconds with no database that accepts writes (none_s) and with two or more (several_s)."""
+    """Seconds with no database that accepts writes (no_writer_s) and with several (multiple_writers_s)."""
     vip_owners: dict[str, float] = field(default_factory=dict)
-    """Seconds with no balancer that says that it holds the entry's address (none_s), and with two or more (several_s)."""
+    """Seconds with no balancer that claims the VIP (no_owner_s), and with several (multiple_owners_s)."""
     time_without_redundancy_s: float | None = None
     """For how long users were served while something was missing: from the fault until redundancy was restored, without the
     outages meanwhile. None where one of these is not known, as in an outage whose end was not seen."""
@@ -208,9 +207,9 @@ class TrialResult:
     alerts: tuple[Alert, ...] = ()
     """Those that were delivered from the fault on (or at all, where there was none), in order."""
     exposure: tuple[TierExposure, ...] = ()
-    """The tiers that the stage has; empty where nobody looked, as in journals from before anybody did."""
+    """The tiers that the stage has; empty where that was not observed."""
     exposure_period_s: float | None = None
-    """How often it was looked; None where nobody did."""
+    """How often it was observed; None where it was not."""
     databases: int = 0
     """How many the stage has, as far as they were audited: one by itself cannot split."""
     has_writes: bool = True
@@ -253,9 +252,9 @@ class TrialResult:
 
     @property
     def alert_delay_s(self) -> float | None:
-        """From the fault until somebody was told; None where nobody was before the fault was healed."""
-        injected, told = self.phases.get("inject_s"), self.phases.get("alert_s")
-        return told - injected if injected is not None and told is not None else None
+        """Time to alert: from the fault to the first alert; None where none came before the fault was healed."""
+        injected, alerted = self.phases.get("inject_s"), self.phases.get("alert_s")
+        return alerted - injected if injected is not None and alerted is not None else None
 
     @property
     def served_ratio(self) -> float | None:
@@ -363,59 +362,3 @@ class RunResult:
     trials: tuple[TrialResult, ...]
     summary: Summary
     folder: Path | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class FaultOutcome:
-    """What became of the fault of a round: the figures of its trial."""
-
-    number: int
-    experiment: str
-    targets: tuple[str, ...]
-    verdict: str
-    valid: bool
-    lost: int
-    split_brain_s: float | None
-    """For how long two databases took writes at once: 0 where the stage has one database, None where nothing watched them."""
-    writes_downtime_s: float
-    reads_downtime_s: float
-    time_to_redundancy_s: float | None
-    why: tuple[str, ...]
-    folder: str
-    audit_complete: bool = False
-    """Whether every database could be read afterwards: without that, `lost` is only what is known to be lost."""
-    downtime_s: float | None = None
-    """The longest outage of the service, which is down while reads or writes are; None where that is not known."""
-    downtime_censored: bool = True
-    """Whether it may have been longer."""
-
-    @property
-    def outage(self) -> Measured:
-        """What is known of the longest outage of the service: no shorter than that of reads, or of writes."""
-        low = max(self.reads_downtime_s, self.writes_downtime_s, self.downtime_s or 0.0)
-        return Measured(low, math.inf if self.downtime_s is None or self.downtime_censored else low)
-
-    @property
-    def is_loss(self) -> bool:
-        """Whether it shows what must never be: an acknowledged write lost, or two writable databases."""
-        return self.lost > 0 or bool(self.split_brain_s)
-
-    @property
-    def tells(self) -> bool:
-        """Whether it can say that nothing was lost: a valid trial, every database read, and watched where there are two."""
-        return self.valid and self.audit_complete and self.split_brain_s is not None
-
-
-@dataclass(frozen=True)
-class RoundOutcome:
-    """What became of a round of `lab monkey`: a fault, whoever repaired it, and what users saw of the whole round."""
-
-    fault: FaultOutcome
-    intended: int
-    good: int
-    downtime_s: float
-    """All outages of the round together."""
-    healed: bool
-    """Whether the lab had to heal what the repair policy could not."""
-    redundancy_restored_s: float | None = None
-    """From the (first) fault until redundancy was restored; None where that is not known."""

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-
-from lab.model.observation import ClusterView, DatabaseState
 
 INTERNET_ROLE = "internet"
 WAN_ROLE = "wan"
 WATCH_ROLE = "watch"
 HTTP_PORT = 80
 FOREIGN = 0
-"""The number of what is no stage of the lab's: a project of somebody else, which is only visited."""
+"""The number of what is no stage of the lab's: a foreign project, to which the lab only attaches."""
 FOREIGN_FOLDER = "own-"
 """What the folder of such a project's results begins with."""
+
+
+class Tier(StrEnum):
+    """What may fail."""
+
+    BALANCER = "balancer"
+    WEB = "web"
+    DATABASE = "database"
+    MONITOR = "monitor"
+    """It decides about failovers. Without it the service goes on, and the databases tolerate no failure any more."""
+    ZONE = "zone"
+    REGION = "region"
 
 
 def is_system(roles: Iterable[str]) -> bool:
@@ -24,7 +35,7 @@ def is_system(roles: Iterable[str]) -> bool:
 
 
 def place(number: int, folder: str) -> str:
-    """What messages call a stage, or a project of somebody else."""
+    """What messages call a stage, or a foreign project."""
     return folder if number == FOREIGN else f"stage {number}"
 
 
@@ -76,7 +87,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as its file describes it; or a project of somebody else, as it was found."""
+    """A stage as its file describes it; or a foreign project, as it was found."""
 
     number: int
     folder: str
@@ -108,7 +119,7 @@ class Stage:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it is somebody else's: never started, stopped or changed but by a fault that was asked for."""
+        """Whether it is a foreign project: never started, stopped or changed but by a fault that was asked for."""
         return self.number == FOREIGN
 
     @property
@@ -157,25 +168,6 @@ class Stage:
             return others
         neighbours = max(map(len, self.regions.values())) - 1
         return neighbours if self.durability == "local" else others - neighbours
-
-    def promotable_standbys(self, view: ClusterView) -> int:
-        """How many databases could take over now without losing what was acknowledged.
-
-        Where nobody waits for a standby (an operator's stage), one that follows is as good as it gets.
-        """
-        if len(view.named(DatabaseState.PRIMARY)) != 1:
-            return 0
-        following = view.synchronous if self.failover == "automatic" else view.standbys
-        # A primary goes on counting a standby that has frozen, until it is disconnected.
-        return min(following, len(view.named(DatabaseState.STANDBY)))
-
-    def is_redundant(self, view: ClusterView) -> bool:
-        """Whether nothing is missing that an observer can see: every standby follows, one balancer holds the address,
-        and all of them serve."""
-        follow = self.failover != "automatic" or view.standbys == len(self.databases) - 1
-        databases = not self.is_replicated or (follow and self.promotable_standbys(view) == self.acknowledgers)
-        one_holds = len(view.vip_claimants) == 1 and view.vip_claimants[0] == view.vip_owner
-        return databases and (not self.balancers or (one_holds and len(view.serving) == len(self.balancers)))
 
 
 @dataclass(frozen=True)

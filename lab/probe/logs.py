@@ -6,8 +6,12 @@ import re
 from collections.abc import Iterable
 
 from lab.model.history import Event, LogLine
+from lab.model.payloads import AlertNotice
 
 DETECT, ELECT, REROUTE, ALERT, RESOLVED = "detect", "elect", "reroute", "alert", "resolved"
+
+WORDS_MAX = 200
+NOTICE = re.compile(r"alert \w+ \(message \d+\): (\w+) (.*)")
 
 
 # Which words prove what. The monitor: a health check failed for good; it has chosen a new primary. HAProxy: a
@@ -35,5 +39,12 @@ def events_in(lines: Iterable[LogLine], start_realtime_ns: int) -> list[Event]:
         at_s = round((line.realtime_ns - start_realtime_ns) / 1e9, 6)
         for pattern, names in PROOFS:
             if at_s >= 0 and pattern.search(line.text):
-                found += [Event(at_s, name, f"{line.service}: {line.text.strip()[:200]}") for name in names]
+                words = f"{line.service}: {line.text.strip()[:WORDS_MAX]}"
+                found += [Event(at_s, name, words, _notice(line.text)) for name in names]
     return sorted(found, key=lambda event: event.at_s)
+
+
+def _notice(text: str) -> AlertNotice | None:
+    """What the monitoring box says of an alert: "alert firing (message 3): ServiceDown page kind=read: no read for 3 s"."""
+    match = NOTICE.match(text)
+    return AlertNotice(match[1], match[2].strip()[:WORDS_MAX]) if match else None

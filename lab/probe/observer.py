@@ -93,7 +93,7 @@ class Observer:
     def __enter__(self) -> Observer:
         stage = self._system.stage
         config = redundancy_probe_config(stage) if self._redundancy else probe_config(stage)
-        command = ["python", "-m", "client.reserve" if self._redundancy else "client.observer", json.dumps(config)]
+        command = ["python", "-m", "client.redundancy" if self._redundancy else "client.observer", json.dumps(config)]
         self._process = self._system.engine.talk_to(self._system.internet, command)
         self._last_words = LastWords(self._process)
         threading.Thread(target=self._listen, args=(self._process,), daemon=True, name="observer").start()

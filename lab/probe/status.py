@@ -34,7 +34,7 @@ def cluster_status(system: ObservableSystem, boxes: Sequence[Box]) -> ClusterSta
         raise InconclusiveError(
             f"the boxes could not be asked: the internet box is {internet.condition if internet else 'missing'}"
         )
-    done = system.run_in(internet, ["python", "-m", "client.survey", json.dumps(config)], timeout_s=STATUS_TIMEOUT_S)
+    done = system.run_in(internet, ["python", "-m", "client.status", json.dumps(config)], timeout_s=STATUS_TIMEOUT_S)
     try:
         return _read(stage, boxes, json.loads(done.output))
     except (ValueError, KeyError, TypeError) as error:
@@ -56,7 +56,7 @@ def examined(system: ObservableSystem, boxes: Sequence[Box]) -> list[Box]:
 
 
 def _read(stage: Stage, boxes: Sequence[Box], found: dict[str, Any]) -> ClusterStatus:
-    view = observer.read_view(found["sight"]) if stage.is_watched else roles.standing_alone(stage)
+    view = observer.read_view(found["view"]) if stage.is_watched else roles.standing_alone(stage)
     monitor = found["monitor"]
     return ClusterStatus(
         view=view,
@@ -68,7 +68,7 @@ def _read(stage: Stage, boxes: Sequence[Box], found: dict[str, Any]) -> ClusterS
 
 
 def _node_state(word: dict[str, Any]) -> NodeState:
-    return NodeState(str(word["state"]), bool(word["well"]), bool(word["candidate"]), bool(word["voice"]))
+    return NodeState(str(word["state"]), bool(word["healthy"]), bool(word["promotable"]), bool(word["votes"]))
 
 
 def replicas(view: ClusterView, answers: dict[str, dict[str, Any] | None], boxes: Sequence[Box]) -> dict[str, ReplicaStatus]:

@@ -76,7 +76,7 @@ def show_comparison(console: Console, found: Conclusion) -> None:
     _model(console, found.predictions)
     _gates(console, found)
     spent(console, found.spent_s)
-    # Each gate has said its own.
+    # Each gate has summary its own.
     closing(console, found, _comparison_closing(found), () if found.is_gated else gate_words.why(found))
 
 
@@ -246,10 +246,10 @@ def _comparison_closing(found: Conclusion) -> str:
     return {Verdict.HELD: "the gate is kept", Verdict.REFUTED: "the gate is broken"}.get(found.verdict, "unknown")
 
 
-def closing(console: Console, found: Conclusion, said: str, whys: Sequence[str]) -> None:
-    """The verdict, and the reasons that no table has said."""
+def closing(console: Console, found: Conclusion, summary: str, whys: Sequence[str]) -> None:
+    """The verdict, and the reasons that no table has summary."""
     console.print()
-    console.print(Text.assemble((found.verdict.value.upper(), VERDICT_STYLES[found.verdict]), f"  {said}"))
+    console.print(Text.assemble((found.verdict.value.upper(), VERDICT_STYLES[found.verdict]), f"  {summary}"))
     for why in whys:
         console.print(f"  {why}", markup=False, highlight=False)
 

@@ -18,8 +18,8 @@ def line(found: Conditions) -> str:
 
 
 def parts(found: Conditions) -> dict[str, str]:
-    """What is said of each condition, by its name."""
-    said = {
+    """The text of each condition, by its name."""
+    texts = {
         "machine": _machine(found.machine),
         "fsync": "fsync unknown" if found.fsync is None else f"fsync {'on' if found.fsync else 'off'}",
         "haproxy": _pair("HAProxy", found.timers, "haproxy", "inter", "fall"),
@@ -30,7 +30,7 @@ def parts(found: Conditions) -> dict[str, str]:
         "database": f"database {_size(found.database_bytes)}",
         "kill": f"kill: {found.kill or 'unknown'}",
     }
-    return {name: text for name, text in said.items() if text}
+    return {name: text for name, text in texts.items() if text}
 
 
 def lines_of(named: Sequence[tuple[str, Conditions | None]]) -> list[str]:
@@ -38,12 +38,12 @@ def lines_of(named: Sequence[tuple[str, Conditions | None]]) -> list[str]:
     known = [(name, found) for name, found in named if found]
     if not known:
         return []
-    said = [(name, parts(found)) for name, found in known]
-    keys = dict.fromkeys(key for _, each in said for key in each)
-    usual = {key: Counter(each[key] for _, each in said if key in each).most_common(1)[0][0] for key in keys}
+    texts = [(name, parts(found)) for name, found in known]
+    keys = dict.fromkeys(key for _, each in texts for key in each)
+    usual = {key: Counter(each[key] for _, each in texts if key in each).most_common(1)[0][0] for key in keys}
     usual["database"] = _sizes([found.database_bytes for _, found in known])
     lines = [f"conditions: {', '.join(usual[key] for key in ORDER if key in usual)}"]
-    for name, each in said:
+    for name, each in texts:
         own = [text for key, text in each.items() if key != "database" and text != usual[key]]
         lines += [f"but {name}: {', '.join(own)}"] if own else []
     return lines
@@ -81,12 +81,12 @@ def _one(title: str, timers_: Sequence[Timer], product: str, setting: str, befor
 
 def _monitor(timers_: Sequence[Timer]) -> str:
     product = "pg_auto_failover"
-    said = (
+    texts = (
         _one("monitor", timers_, product, "health_check_period", "default "),
         _one("unhealthy", timers_, product, "node_considered_unhealthy_timeout"),
         _one("demote", timers_, product, "primary_demote_timeout"),
     )
-    return ", ".join(each for each in said if each)
+    return ", ".join(each for each in texts if each)
 
 
 def _links(round_trips: Mapping[str, float] | None) -> str:

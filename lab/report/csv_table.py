@@ -8,10 +8,10 @@ from io import StringIO
 
 from lab.analysis.matrix import Cell, Matrix, Row
 from lab.analysis.matrix import Column as MatrixColumn
-from lab.checker.redundancy import Tier
 from lab.model.history import RunInfo
 from lab.model.measures import Check
 from lab.model.result import Operation, RunResult, TrialResult, WritesAudit, longest_s
+from lab.model.topology import Tier
 from lab.report import matrix_words, run_words, words
 
 Value = str | float | bool | None

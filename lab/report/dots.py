@@ -71,12 +71,12 @@ def _row(row: DotRow, axis: svg.Axis) -> Markup:
     if row.limit_s is not None:
         x = axis.at(row.limit_s)
         left = x > (LEFT + RIGHT) / 2
-        said = svg.text("expected at most", x - 4 if left else x + 4, 11, "end" if left else "start", "tick")
-        drawn += [svg.line(x, 3, x, ROW_HEIGHT - 3, "limit"), said]
+        label = svg.text("expected at most", x - 4 if left else x + 4, 11, "end" if left else "start", "tick")
+        drawn += [svg.line(x, 3, x, ROW_HEIGHT - 3, "limit"), label]
     if row.found:
         drawn.append(_interval(row.found, axis, middle))
     drawn += [_dot(dot, x, middle - up) for dot, x, up in placed(row.dots, axis)]
-    drawn += [svg.text(said, RIGHT + 14, middle - 3 + 15 * at, class_=class_) for at, (said, class_) in enumerate(_said(row))]
+    drawn += [svg.text(label, RIGHT + 14, middle - 3 + 15 * at, class_=class_) for at, (label, class_) in enumerate(_said(row))]
     return svg.joined(drawn)
 
 
@@ -102,8 +102,8 @@ def placed(dots: Iterable[Dot], axis: svg.Axis) -> list[tuple[Dot, float, float]
 def _dot(dot: Dot, x: float, y: float) -> Markup:
     """A disc; hollow where it is not valid; pointing on where it is a lower bound."""
     class_ = "trial-dot" + ("" if dot.valid else " hollow")
-    said = f"{dot.name}: {words.seconds(dot.value_s, dot.censored)}" + ("" if dot.valid else ", not valid")
-    title = svg.element("title", said)
+    label = f"{dot.name}: {words.seconds(dot.value_s, dot.censored)}" + ("" if dot.valid else ", not valid")
+    title = svg.element("title", label)
     if not dot.censored:
         return svg.element("circle", title, cx=x, cy=y, r=RADIUS, class_=class_)
     points = (

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lab.analysis.summary import sample_median
 from lab.model.measures import Verdict
-from lab.model.result import FaultOutcome
+from lab.model.round import FaultOutcome
 from lab.plaintext import one_line
 from lab.report import monkey_report, words
 from lab.report.console import VERDICT_STYLES

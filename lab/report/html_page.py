@@ -41,7 +41,7 @@ class TrialSection:
     """A trial with its pictures."""
 
     trial: TrialResult
-    said: str
+    summary: str
     remarks: tuple[str, ...]
     chart: Markup
     bar: str
@@ -228,7 +228,7 @@ def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tu
         close_up = trialchart.trial_chart(record, trial, classes, (start_s, min(start_s + CLOSE_UP_S, length_s)))
     return TrialSection(
         trial=trial,
-        said=_said(trial),
+        summary=_summary(trial),
         remarks=tuple(remarks.remarks(info, trial)[:REMARKS_MAX]),
         chart=trialchart.trial_chart(record, trial, classes),
         bar=f"{bar_s * 1000:.0f} ms" if bar_s < 1 else f"{bar_s:.1f} s",
@@ -237,14 +237,14 @@ def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tu
     )
 
 
-def _said(trial: TrialResult) -> str:
+def _summary(trial: TrialResult) -> str:
     """A trial in half a line."""
     nothing = run_words.NOBODY_NOTICED if trial.total.intended else "no request was made"
-    said = [f"longest outage {words.longest_text(trial.outages)}" if trial.outages else nothing]
-    said += [f"{trial.audit.lost:,} lost writes"] if trial.audit.lost else []
-    said += [] if trial.valid else ["not valid"]
-    said += ["undecided"] if trial.valid and trial.undecided else []
-    return ", ".join([run_words.broken(trial) or "no fault", *said])
+    parts = [f"longest outage {words.longest_text(trial.outages)}" if trial.outages else nothing]
+    parts += [f"{trial.audit.lost:,} lost writes"] if trial.audit.lost else []
+    parts += [] if trial.valid else ["not valid"]
+    parts += ["undecided"] if trial.valid and trial.undecided else []
+    return ", ".join([run_words.broken(trial) or "no fault", *parts])
 
 
 def _heat_cell(cell: Cell | None) -> dict[str, object]:

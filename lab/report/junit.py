@@ -28,7 +28,7 @@ class Case:
     message: str = ""
     detail: str = ""
     time_s: float = 0.0
-    said: str = ""
+    output: str = ""
 
 
 def run(result: RunResult, records: Sequence[TrialRecord]) -> str:
@@ -42,22 +42,22 @@ def run(result: RunResult, records: Sequence[TrialRecord]) -> str:
     cases = [_trial_case(name, info, record, trial) for record, trial in zip(records, result.trials, strict=True)]
     if not cases:
         cases = [Case(name, "trials", "error", "no trial was completed")]
-    asked = {"seed": f"{info.seed}", "rate_per_s": f"{info.plan.rate_per_s:g}", "verdict": result.verdict.value}
-    return _document(info.experiment, [_suite(name, info.started_at, cases, asked)])
+    properties = {"seed": f"{info.seed}", "rate_per_s": f"{info.plan.rate_per_s:g}", "verdict": result.verdict.value}
+    return _document(info.experiment, [_suite(name, info.started_at, cases, properties)])
 
 
 def comparison(matrix: Matrix) -> str:
     """A comparison: a suite for each stage, and a case for each fault that was tried on it or does not apply to it."""
-    asked = {"seed": f"{matrix.seed}", "rate_per_s": f"{matrix.rate_per_s:g}"}
-    suites = [_suite(row.name, matrix.started_at, _row_cases(matrix, row), asked) for row in matrix.rows]
+    properties = {"seed": f"{matrix.seed}", "rate_per_s": f"{matrix.rate_per_s:g}"}
+    suites = [_suite(row.name, matrix.started_at, _row_cases(matrix, row), properties) for row in matrix.rows]
     return _document(matrix.title, suites)
 
 
 def _trial_case(suite: str, info: RunInfo, record: TrialRecord, trial: TrialResult) -> Case:
     outcome, why = trial_outcome(trial)
-    said = "\n".join([_seen(trial), *remarks.remarks(info, trial)])
+    output = "\n".join([_seen(trial), *remarks.remarks(info, trial)])
     name = f"trial {trial.number}" + (f" ({run_words.broken(trial)})" if trial.targets else "")
-    return Case(suite, name, outcome, "; ".join(why), "\n".join(why), timeline.length_s(record), said)
+    return Case(suite, name, outcome, "; ".join(why), "\n".join(why), timeline.length_s(record), output)
 
 
 def _seen(trial: TrialResult) -> str:
@@ -89,7 +89,7 @@ def _cell_case(row: Row, column: str, cell: Cell) -> Case:
     outcome = outcomes[cell.verdict] if cell.applicable else "skipped"
     why = matrix_words.cell_why(cell)
     message = "; ".join(why) or (cell.verdict.value if cell.verdict else "not run") if outcome else ""
-    return Case(row.name, column, outcome, message, "\n".join(why), said=matrix_words.cell_sentence(cell))
+    return Case(row.name, column, outcome, message, "\n".join(why), output=matrix_words.cell_sentence(cell))
 
 
 def _document(name: str, suites: Sequence[ElementTree.Element]) -> str:
@@ -105,14 +105,14 @@ def _counts(suites: Iterable[ElementTree.Element]) -> dict[str, str]:
     return whole | {"time": f"{sum(float(suite.get('time', '0')) for suite in every):.3f}"}
 
 
-def _suite(name: str, started_at: str, cases: Sequence[Case], asked: dict[str, str]) -> ElementTree.Element:
+def _suite(name: str, started_at: str, cases: Sequence[Case], properties: dict[str, str]) -> ElementTree.Element:
     numbers = {key: str(sum(case.outcome == of for case in cases)) for key, of in COUNTED.items()}
     # The schema knows no time zone; it is UTC all the same.
     stated = {"name": name, "timestamp": started_at.removesuffix("Z"), "tests": str(len(cases)), **numbers}
     suite = ElementTree.Element("testsuite", _clean(stated | {"time": f"{sum(case.time_s for case in cases):.3f}"}))
-    properties = ElementTree.SubElement(suite, "properties")
-    for key, value in asked.items():
-        ElementTree.SubElement(properties, "property", _clean({"name": key, "value": value}))
+    listed = ElementTree.SubElement(suite, "properties")
+    for key, value in properties.items():
+        ElementTree.SubElement(listed, "property", _clean({"name": key, "value": value}))
     suite.extend(_case(case) for case in cases)
     return suite
 
@@ -125,8 +125,8 @@ def _case(case: Case) -> ElementTree.Element:
     if case.outcome:
         stated = {"message": case.message} | ({} if case.outcome == "skipped" else {"type": case.outcome})
         ElementTree.SubElement(found, case.outcome, _clean(stated)).text = xml_text(case.detail)
-    if case.said:
-        ElementTree.SubElement(found, "system-out").text = xml_text(case.said)
+    if case.output:
+        ElementTree.SubElement(found, "system-out").text = xml_text(case.output)
     return found
 
 

@@ -23,7 +23,7 @@ SUMMARY_MAX_BYTES = 512 * 1024
 TEXT_MAX_CHARACTERS = 400
 SENTENCE_MAX_CHARACTERS = 2000
 COLUMNS_MAX = 30
-ROWS_TOLD_MAX = 20
+CONDITIONS_MAX = 20
 STRIP_CHARACTERS = 100
 SIGNS = {Verdict.HELD: "✓", Verdict.REFUTED: "✗", Verdict.INCONCLUSIVE: "?"}
 JOINER = "\u2060"
@@ -81,7 +81,7 @@ def comparison(matrix: Matrix, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str
 
 
 def _stands_on(matrix: Matrix) -> list[str]:
-    lines = lines_of([(row.name, row.conditions) for row in matrix.rows[:ROWS_TOLD_MAX]])
+    lines = lines_of([(row.name, row.conditions) for row in matrix.rows[:CONDITIONS_MAX]])
     return [each for line in lines for each in (f"_{plain(line)}_", "")]
 
 
@@ -108,7 +108,7 @@ def _run_head(result: RunResult) -> list[str]:
         plain(run_words.headline(result), SENTENCE_MAX_CHARACTERS),
         "",
         plain(run_words.verdict_line(result), SENTENCE_MAX_CHARACTERS),
-        *(line for said in remarks.conditions(result) for line in ("", plain(said))),
+        *(line for text in remarks.conditions(result) for line in ("", plain(text))),
         "",
         _row(("figure", "value", "")),
         _rule(3),
@@ -121,7 +121,7 @@ def _run_head(result: RunResult) -> list[str]:
 
 
 def _redundancy(result: RunResult) -> list[str]:
-    """A row a tier: how many more failures it survives, and for how long none."""
+    """A row a tier, as measured; then what a model makes of it."""
     found = exposure.over_trials(result.trials)
     if not found:
         return []

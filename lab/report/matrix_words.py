@@ -16,8 +16,8 @@ def matrix_headline(matrix: Matrix) -> str:
     best = max(scored, key=lambda each: (each[1] / each[2], each[2], -each[0].boxes))
     named = {each[0].name for each in (scored[0], best, scored[-1])}
     ordered = [each for each in scored if each[0].name in named]
-    said = [_survives(*each, first=not at) for at, each in enumerate(ordered)]
-    return f"{', '.join(said)}; {matrix_losses(matrix)}."
+    texts = [_survives(*each, first=not at) for at, each in enumerate(ordered)]
+    return f"{', '.join(texts)}; {matrix_losses(matrix)}."
 
 
 def _survives(row: Row, survived: int, tried: int, first: bool) -> str:
@@ -28,12 +28,12 @@ def _survives(row: Row, survived: int, tried: int, first: bool) -> str:
 def matrix_losses(matrix: Matrix) -> str:
     """Acknowledged writes that were lost in all, and where that is not known."""
     cells = [(row, cell) for row in matrix.rows for cell in row.cells if cell.applicable]
-    gone = sum(cell.writes_lost for _, cell in cells)
+    lost = sum(cell.writes_lost for _, cell in cells)
     unknown = [f"{cell.column} of {row.called}" for row, cell in cells if not cell.losses_known]
     if not unknown:
-        return f"{words.count(gone, 'acknowledged write')} lost in all" if gone else "no acknowledged write was lost"
+        return f"{words.count(lost, 'acknowledged write')} lost in all" if lost else "no acknowledged write was lost"
     few = unknown if len(unknown) <= UNKNOWN_NAMED_MAX else [*unknown[:2], f"{len(unknown) - 2} other cells"]
-    known = f"{words.count(gone, 'acknowledged write')} lost, and" if gone else "whether an acknowledged write was lost is"
+    known = f"{words.count(lost, 'acknowledged write')} lost, and" if lost else "whether an acknowledged write was lost is"
     return f"{known} not known for {words.listed(few)}"
 
 
@@ -79,8 +79,8 @@ def cell_members(cell: Cell) -> str:
     if not cell.members:
         return ""
     ordered = sorted(cell.members, key=lambda each: each.target != cell.worst)
-    said = [f"{each.name} {member_downtime(each)}" for each in ordered]
-    return f"{said[0]} ({', '.join(said[1:])})" if len(said) > 1 else said[0]
+    texts = [f"{each.name} {member_downtime(each)}" for each in ordered]
+    return f"{texts[0]} ({', '.join(texts[1:])})" if len(texts) > 1 else texts[0]
 
 
 def member_downtime(member: Member) -> str:

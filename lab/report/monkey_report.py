@@ -18,7 +18,8 @@ from lab.analysis.error_budget import (
 )
 from lab.analysis.summary import sample_median
 from lab.model.measures import Verdict
-from lab.model.result import MONTH_S, FaultOutcome, RoundOutcome
+from lab.model.result import MONTH_S
+from lab.model.round import FaultOutcome, RoundOutcome
 from lab.plaintext import one_line
 from lab.report import matrix_words, words
 from lab.report.console import VERDICT_STYLES

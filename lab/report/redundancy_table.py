@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from lab.analysis import reliability
 from lab.analysis.reliability import ExposureCost
 from lab.checker import exposure
-from lab.checker.exposure import Summary
+from lab.checker.exposure import ExposureSummary
 from lab.model.result import TrialResult
 
 TITLES = ("tier", "failures tolerated", "during the fault", "time without redundancy")
@@ -19,21 +19,21 @@ MODEL_HEADING = "Model, not measured: what the time without redundancy costs"
 NEVER = "never had any"
 
 
-def lines(found: Sequence[Summary]) -> list[tuple[str, ...]]:
+def lines(found: Sequence[ExposureSummary]) -> list[tuple[str, ...]]:
     """A line for each tier, under TITLES; none where nothing was observed."""
     return [_line(each) for each in found]
 
 
-def _line(found: Summary) -> tuple[str, ...]:
-    during = f"{found.left} of {found.boxes} at work" if found.left < found.boxes else "all at work"
-    return found.tier, str(found.margin) if found.margin else "none", during, _without(found)
+def _line(found: ExposureSummary) -> tuple[str, ...]:
+    during = f"{found.working} of {found.boxes} at work" if found.working < found.boxes else "all at work"
+    return found.tier, str(found.failures_tolerated) if found.failures_tolerated else "none", during, _without(found)
 
 
-def _without(found: Summary) -> str:
-    if found.exposed_s is None:
+def _without(found: ExposureSummary) -> str:
+    if found.without_redundancy_s is None:
         return NEVER
     between = f" ({found.least_s:.1f} to {found.most_s:.1f})" if found.most_s > found.least_s else ""
-    return f"{'≥ ' if found.censored else ''}{found.exposed_s:.1f} s{between}"
+    return f"{'≥ ' if found.censored else ''}{found.without_redundancy_s:.1f} s{between}"
 
 
 def note(trials: Iterable[TrialResult]) -> str:
@@ -53,13 +53,13 @@ def note(trials: Iterable[TrialResult]) -> str:
 # The model
 
 
-def model_lines(found: Sequence[Summary]) -> list[tuple[str, ...]]:
+def model_lines(found: Sequence[ExposureSummary]) -> list[tuple[str, ...]]:
     """A line for each tier that had a time without redundancy, under MODEL_TITLES."""
     censored = {each.tier: each.censored for each in found}
     return [_model_line(cost, censored[cost.tier]) for cost in _costs(found)]
 
 
-def _costs(found: Sequence[Summary]) -> tuple[ExposureCost, ...]:
+def _costs(found: Sequence[ExposureSummary]) -> tuple[ExposureCost, ...]:
     return reliability.exposure_costs(found, reliability.read()) if found else ()
 
 
@@ -74,7 +74,7 @@ def _short(value_s: float, bound: bool) -> str:
     return f"{'≥ ' if bound else ''}{shown} s"
 
 
-def model_note(found: Sequence[Summary]) -> str:
+def model_note(found: Sequence[ExposureSummary]) -> str:
     """What the model takes for granted."""
     costs = _costs(found)
     rate = f" ({costs[0].failures_per_month:.2g} a month)" if costs else ""

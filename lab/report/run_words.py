@@ -34,8 +34,8 @@ def headline(result: RunResult) -> str:
     good = valid(result.trials)
     if not good:
         return f"{result.info.title}: nothing can be said{_because(result.trials)}."
-    said = [_gone(result), *_split(result.trials), *([lost(result.trials)] if result.info.plan.has_writes else [])]
-    return f"{result.info.title}: {words.listed(said)}."
+    parts = [_outage_part(result), *_split(result.trials), *([lost(result.trials)] if result.info.plan.has_writes else [])]
+    return f"{result.info.title}: {words.listed(parts)}."
 
 
 def _because(trials: Sequence[TrialResult]) -> str:
@@ -45,7 +45,7 @@ def _because(trials: Sequence[TrialResult]) -> str:
     return f", {reasons[0]}" if reasons else ""
 
 
-def _gone(result: RunResult) -> str:
+def _outage_part(result: RunResult) -> str:
     """For how long there was an outage, and of what."""
     summary = result.summary
     assert summary.service is not None  # there is a valid trial
@@ -92,19 +92,19 @@ def _split(trials: Sequence[TrialResult]) -> list[str]:
 
 def multiple_writers_s(trial: TrialResult) -> float | None:
     """For how long several databases accepted writes; None where that was not observed."""
-    return trial.writable.get("multiple_s")
+    return trial.writable.get("multiple_writers_s")
 
 
 def multiple_owners_s(trial: TrialResult) -> float | None:
     """For how long several balancers owned the VIP; None where that was not observed."""
-    return trial.vip_owners.get("multiple_s")
+    return trial.vip_owners.get("multiple_owners_s")
 
 
 def lost(trials: Sequence[TrialResult]) -> str:
     """Whether acknowledged writes were lost, as far as that is known."""
-    gone, acknowledged = lost_writes(trials)
-    if gone:
-        return f"{gone:,} of {acknowledged:,} acknowledged writes {'was' if gone == 1 else 'were'} lost"
+    losses, acknowledged = lost_writes(trials)
+    if losses:
+        return f"{losses:,} of {acknowledged:,} acknowledged writes {'was' if losses == 1 else 'were'} lost"
     if not all(trial.audit.complete for trial in trials):
         return "whether a write was lost is not known"
     return "no acknowledged write was lost" if acknowledged else "no write was acknowledged"

@@ -57,8 +57,8 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 
 def box(x: float, y: float, width: float, height: float, class_: str, title: str = "") -> Markup:
     """A filled rectangle, with what to say when pointed at."""
-    said = [element("title", title)] if title else []
-    return element("rect", *said, x=x, y=y, width=max(width, 0.0), height=max(height, 0.0), class_=class_)
+    head = [element("title", title)] if title else []
+    return element("rect", *head, x=x, y=y, width=max(width, 0.0), height=max(height, 0.0), class_=class_)
 
 
 def width_of(label: str) -> float:

@@ -39,8 +39,8 @@ def run(result: RunResult, records: Sequence[TrialRecord]) -> str:
     for tick in axis.ticks(10):
         drawn.append(svg.text(f"{tick:g} s", axis.at(tick), 62, _anchor(tick, axis), "small"))
     line = svg.element("g", *drawn, transform=f"translate(0 {svg.number(below)})")
-    said = [stands_on(result.info.conditions)] if result.info.conditions else []
-    footer, bottom = _footer(said, below + 72)
+    texts = [stands_on(result.info.conditions)] if result.info.conditions else []
+    footer, bottom = _footer(texts, below + 72)
     return _document(bottom, title, [*heading, line, *footer])
 
 
@@ -51,9 +51,9 @@ def _heading(title: str) -> tuple[list[Markup], float]:
     return drawn, 10 + len(lines) * TITLE_LINE
 
 
-def _footer(said: Sequence[str], top: float) -> tuple[list[Markup], float]:
+def _footer(texts: Sequence[str], top: float) -> tuple[list[Markup], float]:
     """What the figures stand on, in small print from here down, and where it ends."""
-    lines = [each for text in said[:FOOTER_TEXTS_MAX] for each in _wrapped(text, FOOTER_CHARACTERS, FOOTER_LINES)]
+    lines = [each for text in texts[:FOOTER_TEXTS_MAX] for each in _wrapped(text, FOOTER_CHARACTERS, FOOTER_LINES)]
     drawn = [svg.text(line, MARGIN, top + 8 + at * FOOTER_LINE, class_="small") for at, line in enumerate(lines)]
     return drawn, top + len(lines) * FOOTER_LINE + (MARGIN if lines else 0)
 
@@ -127,8 +127,8 @@ def comparison(matrix: Matrix) -> str:
         drawn += [svg.text(each, x, top - 6 - 12 * (len(lines) - 1 - nth), "middle", "small") for nth, each in enumerate(lines)]
     for at, row in enumerate(matrix.rows):
         drawn += _row(matrix, row, top + at * (SQUARE_HEIGHT + 4))
-    said = lines_of([(row.name, row.conditions) for row in matrix.rows])
-    footer, bottom = _footer(said, top + len(matrix.rows) * (SQUARE_HEIGHT + 4) + MARGIN)
+    texts = lines_of([(row.name, row.conditions) for row in matrix.rows])
+    footer, bottom = _footer(texts, top + len(matrix.rows) * (SQUARE_HEIGHT + 4) + MARGIN)
     return _document(bottom, title, [*drawn, *footer], width)
 
 
@@ -148,14 +148,14 @@ def _row(matrix: Matrix, row: Row, y: float) -> list[Markup]:
 def _square(cell: Cell, x: float, y: float) -> list[Markup]:
     at = heat.level(cell)
     middle = x + SQUARE_WIDTH / 2
-    said = f"{matrix_words.cell_downtime(cell)} {heat.mark(cell)}".strip()
+    texts = f"{matrix_words.cell_downtime(cell)} {heat.mark(cell)}".strip()
     if at is None:
-        return [svg.box(x, y, SQUARE_WIDTH, SQUARE_HEIGHT, "none"), svg.text(said, middle, y + 19, "middle", "small")]
+        return [svg.box(x, y, SQUARE_WIDTH, SQUARE_HEIGHT, "none"), svg.text(texts, middle, y + 19, "middle", "small")]
     class_ = "on-heat-4" if at == len(heat.STEPS_S) else "on-heat"
     alarm = f"{cell.writes_lost:,} lost" if cell.writes_lost else "split brain" if cell.split_brain_s else ""
     beneath = svg.text(alarm, middle, y + 26, "middle", f"{class_} tiny") if alarm else Markup("")
     square = svg.box(x, y, SQUARE_WIDTH, SQUARE_HEIGHT, f"heat-{at}", matrix_words.cell_sentence(cell))
-    return [square, svg.text(said, middle, y + (15 if alarm else 19), "middle", class_), beneath]
+    return [square, svg.text(texts, middle, y + (15 if alarm else 19), "middle", class_), beneath]
 
 
 def _wrapped(text: str, characters: int, most: int) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from lab.checker import exposure
 from lab.checker.latency import SLOW_S
-from lab.model.history import Arrival, Event, TrialRecord
+from lab.model.history import Arrival, Event, TrialRecord, payloads
+from lab.model.payloads import DatabasesSeen, VipSeen
 
 BIN_S = 0.1
 CLASSES_SHOWN = 3
@@ -129,31 +130,30 @@ class Span:
 
 def database_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
     """What each database was, as the observer saw it."""
-    return _spans(events, "databases", _database_states, end_s)
+    return _spans([(at_s, dict(seen.states)) for at_s, seen in payloads(events, DatabasesSeen)], end_s)
 
 
 def address_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
-    """Which balancer held the address, and answered there."""
-    return _spans(events, "vip", _address_states, end_s)
+    """Which balancer claimed the VIP, and which one owned it."""
+    return _spans([(at_s, _address_states(seen)) for at_s, seen in payloads(events, VipSeen)], end_s)
 
 
-def reserve_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
-    """How many more failures each tier survived that ever had anything in reserve."""
+def redundancy_spans(events: Sequence[Event], end_s: float) -> tuple[Span, ...]:
+    """How many failures each tier tolerated that is ever redundant."""
     found = exposure.levels(events, end_s)
-    return tuple(Span(start_s, until_s, tier, survives(level)) for tier, start_s, until_s, level in found)
+    return tuple(Span(start_s, until_s, tier, tolerated(level)) for tier, start_s, until_s, level in found)
 
 
-def survives(level: int) -> str:
-    """How many more failures, in words."""
-    return f"{level} more" if level else "none"
+def tolerated(level: int) -> str:
+    """How many more failures a tier tolerates, in words."""
+    return str(level) if level else "none"
 
 
-def _spans(events: Sequence[Event], name: str, states: Callable[[str], dict[str, str]], end_s: float) -> tuple[Span, ...]:
-    named = sorted((event for event in events if event.name == name), key=lambda event: event.at_s)
-    views = [(max(event.at_s, 0.0), states(event.detail)) for event in named]
+def _spans(seen: Sequence[tuple[float, Mapping[str, str]]], end_s: float) -> tuple[Span, ...]:
+    views = [(max(at_s, 0.0), states) for at_s, states in sorted(seen, key=lambda view: view[0])]
     found: dict[str, list[Span]] = {}
-    for (start_s, seen), (until_s, _) in pairwise([*views, (end_s, {})]):
-        for box, state in seen.items():
+    for (start_s, states), (until_s, _) in pairwise([*views, (end_s, {})]):
+        for box, state in states.items():
             _extend(found.setdefault(box, []), Span(start_s, max(until_s, start_s), box, state))
     return tuple(span for box in sorted(found) for span in found[box] if span.end_s > span.start_s)
 
@@ -166,19 +166,7 @@ def _extend(before: list[Span], span: Span) -> None:
         before.append(span)
 
 
-def _fields(view: str) -> dict[str, str]:
-    return dict(each.split("=", 1) for each in view.split() if "=" in each)
-
-
-def _database_states(view: str) -> dict[str, str]:
-    return {name: state for name, state in _fields(view).items() if name != "promotable_standbys"}
-
-
-def _address_states(view: str) -> dict[str, str]:
-    """Balancers that hold it; one that holds it and answers there as `answers`."""
-    fields = _fields(view)
-    holders = [name for name in fields.get("claimants", "").split(",") if name]
-    wire = fields.get("owner", "")
-    return {name: "answers" if name == wire else "holds" for name in holders} | (
-        {wire: "answers"} if wire and wire not in holders else {}
-    )
+def _address_states(seen: VipSeen) -> dict[str, str]:
+    """Balancers that claim the VIP; the one that answers there as `owner`."""
+    claimants = {name: "owner" if name == seen.owner else "claims" for name in seen.claimants}
+    return claimants | ({seen.owner: "owner"} if seen.owner and seen.owner not in claimants else {})

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lab.checker import redundancy
 from lab.model.observation import ClusterStatus, DatabaseState, NodeState
-from lab.model.topology import Box, Stage
+from lab.model.topology import Box, Stage, Tier
 from lab.probe.bgp import LAST_RESORT_MED
 
 WIDTH = 80
@@ -39,9 +39,9 @@ class Chart:
     """The MED with which each balancer announces the users' address; None where that is not how it is found, or unknown."""
 
     @property
-    def evidence(self) -> redundancy.Evidence | None:
+    def evidence(self) -> redundancy.SystemState | None:
         """What is observed to work; None where nothing is."""
-        return redundancy.evidence(self.stage, self.boxes, self.cluster_status) if self.cluster_status else None
+        return redundancy.system_state(self.stage, self.boxes, self.cluster_status) if self.cluster_status else None
 
 
 def show(console: Console, chart: Chart) -> None:
@@ -67,10 +67,10 @@ def _margins(chart: Chart) -> list[Text]:
         return [Text(f"{chart.unasked}: roles, replicas and failures tolerated are unknown", style=UNHEALTHY_STYLE)]
     if not redundancy.outcomes(evidence):
         return [Text("no writes, and no failover that would restore them", style=UNHEALTHY_STYLE)]
-    return [_margin(tier, count) for tier, count in redundancy.margins(evidence).items()]
+    return [_margin(tier, count) for tier, count in redundancy.failures_tolerated(evidence).items()]
 
 
-def _margin(tier: redundancy.Tier, count: int) -> Text:
+def _margin(tier: Tier, count: int) -> Text:
     return Text(f"{tier}: failures tolerated {count or 'none'}", style="" if count else SPENT_STYLE)
 
 
@@ -245,7 +245,9 @@ def as_document(chart: Chart) -> dict[str, Any]:
         "vip_owner": view.vip_owner if view else "",
         "missing": [box.service for box in _missing(chart)],
         "serves": bool(redundancy.outcomes(evidence)) if evidence else None,
-        "failures_tolerated": {tier.value: count for tier, count in redundancy.margins(evidence).items()} if evidence else None,
+        "failures_tolerated": {tier.value: count for tier, count in redundancy.failures_tolerated(evidence).items()}
+        if evidence
+        else None,
         "unasked": chart.unasked or None,
     }
 

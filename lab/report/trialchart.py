@@ -40,8 +40,8 @@ STATE_CLASSES = {
     "unreachable": "st-silent",
     "read-only": "st-waiting",
 }
-STATE_CLASSES |= {"answers": "st-primary", "holds": "st-waiting"}
-STATE_CLASSES |= {timeline.survives(0): "st-none"} | {timeline.survives(level): "st-standby" for level in range(1, 100)}
+STATE_CLASSES |= {"owner": "st-primary", "claims": "st-waiting"}
+STATE_CLASSES |= {timeline.tolerated(0): "st-none"} | {timeline.tolerated(level): "st-standby" for level in range(1, 100)}
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def _box_panels(record: TrialRecord, arrivals: Sequence[Arrival], frame: Frame) 
         *_lanes_panel("via load balancer", arrivals, lambda each: each.via, frame),
         *_spans_panel("databases", timeline.database_spans(record.events, until_s), frame),
         *_spans_panel("VIP", timeline.address_spans(record.events, until_s), frame),
-        *_spans_panel("failures tolerated", timeline.reserve_spans(record.events, until_s), frame),
+        *_spans_panel("failures tolerated", timeline.redundancy_spans(record.events, until_s), frame),
     ]
 
 

@@ -22,7 +22,7 @@ class Step:
     """What happened at its end: a key of `phases`."""
     start_s: float
     end_s: float
-    gone: bool
+    is_outage: bool
     """Whether users were without the service."""
 
 
@@ -35,7 +35,7 @@ def steps(trial: TrialResult) -> tuple[Step, ...]:
     impact_s, recover_s = (trial.phases.get(name, inject_s) - inject_s for name in ("impact_s", "recover_s"))
     found, before_s = [], 0.0
     for name, at_s in sorted(after, key=lambda each: each[1]):
-        found.append(Step(name, before_s, at_s, gone=max(impact_s, 0.0) <= before_s and at_s <= recover_s))
+        found.append(Step(name, before_s, at_s, is_outage=max(impact_s, 0.0) <= before_s and at_s <= recover_s))
         before_s = at_s
     return tuple(found)
 
@@ -66,7 +66,7 @@ def _row(step: Step, y: float, axis: svg.Axis) -> Markup:
     return svg.joined(
         [
             svg.text(PHASE_WORDS[step.phase], LEFT - 10, y + 14, "end", "lane"),
-            svg.box(x, y + 3, max(end - x, 1.5), ROW_HEIGHT - 8, "step-gone" if step.gone else "step"),
+            svg.box(x, y + 3, max(end - x, 1.5), ROW_HEIGHT - 8, "step-outage" if step.is_outage else "step"),
             svg.text(took, end + 6, y + 14, class_="count"),
         ]
     )

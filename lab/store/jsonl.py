@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn what the disk refuses into a DiskError that names the file."""
     try:
         yield
@@ -79,12 +79,12 @@ class Lines:
 
     def append(self, content: dict[str, Any]) -> None:
         """Append a line; on return it is on the disk. Raises DiskError."""
-        with _writing(self.file):
+        with writing(self.file):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             is_new = not self.file.exists()
             with self.file.open("a", encoding="utf-8") as file:
                 # A line of its own, even after one that a kill cut short.
-                file.write("\n" * (file.tell() > 0) + _line(content))
+                file.write("\n" * (file.tell() > 0) + as_line(content))
                 file.flush()
                 os.fsync(file.fileno())
             if is_new:
@@ -95,7 +95,7 @@ class Lines:
 def write_whole(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON document, all of it or nothing; on return it is on the disk. Raises DiskError."""
     fresh = path.with_name(path.name + ".new")
-    with _writing(path):
+    with writing(path):
         try:
             with fresh.open("w", encoding="utf-8") as file:
                 file.write(json.dumps(content, indent=2) + "\n")
@@ -109,5 +109,6 @@ def write_whole(path: Path, content: dict[str, Any]) -> None:
         _sync_folder(path.parent)
 
 
-def _line(content: dict[str, Any]) -> str:
+def as_line(content: dict[str, Any]) -> str:
+    """A line of such a file."""
     return json.dumps(content, separators=(",", ":")) + "\n"

@@ -42,7 +42,7 @@ def alone_on(engine_id: str, purpose: str) -> Iterator[None]:
 
 @contextmanager
 def _writing_unless_full(path: Path) -> Iterator[None]:
-    """As `_writing`, but a full or read-only disk is passed over."""
+    """As `writing`, but a full or read-only disk is passed over."""
     try:
         yield
     except OSError as error:
@@ -81,7 +81,7 @@ def _opened(path: Path, is_everybodys: bool) -> int | None:
     refused: OSError | None = None
     for flags in (os.O_RDWR, create, os.O_RDWR, os.O_RDONLY):
         try:
-            # Where everybody may write, somebody may have put a link to a file of ours.
+            # Where everybody may write, another user may have put a link to a file of ours.
             descriptor = os.open(path, flags | (os.O_NOFOLLOW if is_everybodys else 0), 0o666)
         except OSError as error:
             refused = error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.errors import DiskError, PreflightError
 from lab.spec.stages import ROOT
-from lab.store.jsonl import _writing
+from lab.store.jsonl import writing
 
 RESULTS_FOLDER = Path(os.environ.get("LAB_RESULTS") or ROOT / "results")
 # Of the user and the machine, as the containers are, not of one checkout of the lab.
@@ -32,7 +32,7 @@ def new_folder(base: Path, name: str) -> Path:
     for number in range(1, 1000):
         folder = base / (name if number == 1 else f"{name}-{number}")
         try:
-            with _writing(base):
+            with writing(base):
                 folder.mkdir(parents=True)
         except DiskError as error:
             if isinstance(error.__cause__, FileExistsError):
@@ -45,7 +45,7 @@ def new_folder(base: Path, name: str) -> Path:
 def point(link: Path, folder: Path) -> None:
     """Let a link name a folder, in one step. Raises DiskError."""
     fresh = link.with_name(".latest.new")
-    with _writing(link):
+    with writing(link):
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(os.path.relpath(folder, link.parent))
         fresh.replace(link)

@@ -21,21 +21,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from pydantic_core import to_json
+
 from lab.errors import DiskError, UsageError, shown
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival, Conditions, DatabaseAudit, Event, GeneratorReport, RunInfo, TrialRecord
 from lab.model.measures import MEASURES
+from lab.model.payloads import PAYLOADS, Payload
 from lab.spec import conditions, kept
 from lab.spec.located_yaml import place
 from lab.store import jsonl, paths
-from lab.store.jsonl import _writing, write_whole
+from lab.store.jsonl import write_whole, writing
 from lab.store.paths import new_folder, point, stamp
 
+SCHEMA_VERSION = 2
+"""Of the files of a run. There is no reader for another one."""
 # More than any trial has, and little enough to be held.
 INSTANT_MAX_S = 100_000.0
 ARRIVALS_MAX = 4_000_000
 LINE_MAX_BYTES = 10_000
 NUMBER_MAX = 1e9
+WORDS_SUFFICE = ("alert", "resolved")
+"""An alert whose words are not understood is an event all the same."""
 
 
 class TrialJournal:
@@ -49,7 +56,7 @@ class TrialJournal:
         """Raises DiskError."""
         self.folder = folder
         self._refused: DiskError | None = None
-        with _writing(folder):
+        with writing(folder):
             folder.mkdir(parents=True)
             # Open for as long as the trial: what arrives is on disk at once, whatever becomes of the lab.
             self._arrivals = gzip.open(folder / "arrivals.jsonl.gz", "wt", compresslevel=1, encoding="utf-8")  # noqa: SIM115
@@ -58,14 +65,14 @@ class TrialJournal:
     def arrivals(self, arrivals: Iterable[Arrival]) -> None:
         """Append arrivals."""
         self._attempt(
-            self.folder / "arrivals.jsonl.gz", lambda: self._arrivals.writelines(jsonl._line(vars(each)) for each in arrivals)
+            self.folder / "arrivals.jsonl.gz", lambda: self._arrivals.writelines(jsonl.as_line(vars(each)) for each in arrivals)
         )
 
     def event(self, event: Event) -> None:
         """Append an event."""
 
         def append() -> None:
-            self._events.write(jsonl._line(asdict(event)))
+            self._events.write(jsonl.as_line(_document(event)))
             self._events.flush()
 
         self._attempt(self.folder / "events.jsonl", append)
@@ -80,7 +87,7 @@ class TrialJournal:
         self.abandon()
         if self._refused:
             raise self._refused
-        with _writing(self.folder / "audit.json.gz"), gzip.open(self.folder / "audit.json.gz", "wt", encoding="utf-8") as file:
+        with writing(self.folder / "audit.json.gz"), gzip.open(self.folder / "audit.json.gz", "wt", encoding="utf-8") as file:
             json.dump(record.final_orders, file)
         trial = {
             "number": record.number,
@@ -93,7 +100,7 @@ class TrialJournal:
 
     def _attempt(self, file: Path, write: Callable[[], None]) -> None:
         try:
-            with _writing(file):
+            with writing(file):
                 write()
         except DiskError as error:
             self._refused = self._refused or error
@@ -106,7 +113,7 @@ class RunJournal:
         """Raises DiskError."""
         base = (root or paths.RESULTS_FOLDER) / info.stage_folder / info.experiment
         self.folder = new_folder(base, stamp(info.started_at))
-        write_whole(self.folder / "run.json", asdict(info))
+        write_whole(self.folder / "run.json", {"schema_version": SCHEMA_VERSION, **asdict(info)})
         for link in (base / "latest", base.parent.parent / "latest"):
             point(link, self.folder)
 
@@ -121,7 +128,7 @@ class RunJournal:
         """The journal of a trial that is about to begin; what is left of one that was broken off makes way."""
         folder = self.folder / f"trial-{number:02d}"
         if folder.exists():
-            with _writing(folder):
+            with writing(folder):
                 shutil.rmtree(folder)
         return TrialJournal(folder)
 
@@ -170,7 +177,9 @@ def _reading(file: Path) -> Iterator[None]:
 
 def _read_info(file: Path) -> RunInfo:
     with _reading(file):
-        info = kept.whole(RunInfo, kept.content(file))
+        content = kept.content(file)
+        _check_version(file, content)
+        info = kept.whole(RunInfo, content)
         plan = info.plan
         if not (0 < plan.rate_per_s <= NUMBER_MAX and 0 < plan.deadline_s <= INSTANT_MAX_S):
             raise ValueError(f"no load has {plan.rate_per_s:g} requests a second and a deadline of {plan.deadline_s:g} s")
@@ -179,6 +188,17 @@ def _read_info(file: Path) -> RunInfo:
         if unknown := [each.measure for each in info.expectations if each.measure not in MEASURES]:
             raise ValueError(f"'{shown(unknown[0])}' is nothing that this version of the lab measures")
     return info
+
+
+def _check_version(file: Path, content: bytes) -> None:
+    """Raises UsageError for a journal of another version, MalformedError for what is no JSON."""
+    found = kept.document(content)
+    version = found.get("schema_version", 1) if isinstance(found, dict) else SCHEMA_VERSION
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            f"{place(file)} has schema_version {shown(version, 20)}; this version of the lab reads {SCHEMA_VERSION} only",
+            "make the run again, or read it with the version of the lab that wrote it",
+        )
 
 
 def _read_trial(folder: Path, plan: LoadPlan) -> TrialRecord:
@@ -236,8 +256,34 @@ def _arrivals(lines: BinaryIO) -> Iterator[Arrival]:
         yield arrival
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A line of events.jsonl."""
+
+    at_s: float
+    name: str
+    detail: str = ""
+    data: dict[str, Any] | None = None
+
+
+def _document(event: Event) -> dict[str, Any]:
+    """An event as a line of events.jsonl; without `data` where it has none."""
+    return {"at_s": event.at_s, "name": event.name, "detail": event.detail} | ({"data": asdict(event.data)} if event.data else {})
+
+
 def _event(line: bytes) -> Event:
-    event = kept.parse(Event, line)
-    if abs(event.at_s) > INSTANT_MAX_S:
-        raise ValueError(f"'{shown(event.name)}' is at no instant of a trial")
-    return event
+    """An event with its payload. Raises ValueError."""
+    found = kept.parse(_Line, line)
+    if abs(found.at_s) > INSTANT_MAX_S:
+        raise ValueError(f"'{shown(found.name)}' is at no instant of a trial")
+    return Event(found.at_s, found.name, found.detail, _payload(found))
+
+
+def _payload(line: _Line) -> Payload | None:
+    """What `data` of an event holds; None for an event that has none. Raises ValueError where figures need what is missing."""
+    kind = PAYLOADS.get(line.name)
+    if kind is None or (line.data is None and line.name in WORDS_SUFFICE):
+        return None
+    if line.data is None:
+        raise ValueError(f"'{shown(line.name)}' has no data")
+    return kept.whole(kind, to_json(line.data))

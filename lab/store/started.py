@@ -5,13 +5,13 @@ from __future__ import annotations
 from lab.model.topology import Stage
 from lab.spec import kept
 from lab.store import paths
-from lab.store.jsonl import _writing
+from lab.store.jsonl import writing
 
 
 def note_started(stage: Stage, fingerprint: str) -> None:
     """Remember which files a stage was started from. Raises DiskError."""
     file = paths.STATE_FOLDER / stage.project
-    with _writing(file):
+    with writing(file):
         paths.STATE_FOLDER.mkdir(parents=True, exist_ok=True)
         file.write_text(fingerprint, encoding="utf-8")
 

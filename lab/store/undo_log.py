@@ -15,7 +15,7 @@ from lab.model.fault import Undo
 from lab.spec import kept
 from lab.spec.located_yaml import place
 from lab.store import paths
-from lab.store.jsonl import Lines, _writing
+from lab.store.jsonl import Lines, writing
 from lab.store.paths import utc_now
 
 
@@ -29,7 +29,7 @@ class OpenFault:
     since: str
 
 
-class UndoLedger:
+class UndoLog:
     """Faults that are not yet undone, each on disk before it happens. Append-only until none is open.
 
     Where the disk takes no more, no fault may begin, and none stays for that: `close` passes over what it cannot note, and
@@ -65,7 +65,7 @@ class UndoLedger:
     def clear(self) -> None:
         """Forget every fault, if the disk lets us: what they were in is gone."""
         try:
-            with _writing(self._lines.file):
+            with writing(self._lines.file):
                 _remove(self._lines.file)
         except DiskError as error:
             self._refused = error

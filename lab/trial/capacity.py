@@ -20,7 +20,7 @@ from lab.cluster.system import RunningSystem
 from lab.errors import InconclusiveError
 from lab.faults import heal
 from lab.faults.limits import WEB_ROLE, in_role, make_small
-from lab.load.load import Load
+from lab.load.load import Load, LoadConfig
 from lab.model.experiment import LoadPlan, Overload
 from lab.model.fault import Undo, UndoAction
 
@@ -121,7 +121,8 @@ def _burst(cluster: RunningSystem, rate_per_s: float) -> Burst:
 def _try_burst(cluster: RunningSystem, rate_per_s: float) -> tuple[Burst, list[str]]:
     plan = LoadPlan(rate_per_s=rate_per_s)
     prefix = f"ramp{Random().randrange(16**8):08x}"
-    with Load(cluster.engine, cluster.internet, cluster.stage.entry, prefix, plan, seed=round(rate_per_s)) as load:
+    config = LoadConfig(cluster.stage.entry, prefix, plan, seed=round(rate_per_s))
+    with Load(cluster.engine, cluster.internet, config) as load:
         load.run_for(BURST_S)
         generator = load.stop()
     return Burst(rate_per_s, share(load.arrivals, plan.deadline_s).ratio), validity(generator, len(load.arrivals))

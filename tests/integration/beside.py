@@ -25,7 +25,7 @@ from lab.engine.engine import Engine
 from lab.model.topology import Stage, is_system
 from lab.process import wait_until
 from lab.spec import experiments, stages
-from lab.trial import placement
+from lab.trial import preconditions
 from tests.integration.clusters import await_recovered, cluster
 from tests.integration.driver import Lab, container, docker, ended, goes_on, primary
 from tests.integration.prober import ProberAmongUsers, windows
@@ -162,7 +162,7 @@ def main() -> None:
         for _ in range(asked.trials):
             await_recovered(engine, stage)
             # As the experiment has it: a failover leaves the primary where it went.
-            placement.bring_about(
+            preconditions.bring_about(
                 cluster(engine, stage), experiments.find(experiment).preconditions, lambda text: print(f"  {text}", flush=True)
             )
             found = trial(lab, stage, breakage(engine, stage, experiment), asked.for_s)

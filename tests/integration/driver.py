@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from threading import Timer
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -18,6 +19,7 @@ from lab.model.topology import Stage
 from tests.integration.clusters import look
 
 RUN_TIMEOUT_S = 150.0
+PHASE_TIMEOUT_S = 60.0
 TRIES = 3
 ROUNDING_S = 0.001
 """A difference of two instants of a document, which are rounded to the microsecond, is not off by more."""
@@ -93,7 +95,7 @@ class Lab:
         """The same, and nothing that was acknowledged is lost, and no two databases accepted writes."""
         trial = self.valid_trial(stage, experiment, *options)
         assert trial["writes_audit"]["lost"] == 0
-        assert trial["writable_databases"]["multiple_s"] == 0
+        assert trial["writable_databases"]["multiple_writers_s"] == 0
         return trial
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -114,13 +116,66 @@ class Lab:
         return {**os.environ, **self.environment, **more}
 
 
+@dataclass
+class Repeats:
+    """How often this session had to measure again, since a trial was not valid. A change that spoils trials is seen by that."""
+
+    measured: int = 0
+    again: list[str] = field(default_factory=list)
+    """Why, one line for each measurement that was thrown away."""
+
+    SHARE_MAX: ClassVar[float] = 0.2
+    FEW: ClassVar[int] = 3
+    """So few are no share of anything: a machine stalls now and then."""
+
+    def count(self, spoilt: str = "") -> None:
+        """Count a measurement, and where it was spoilt, by what."""
+        self.measured += 1
+        self.again += [spoilt] if spoilt else []
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether more was thrown away than a busy machine explains."""
+        return len(self.again) > max(self.FEW, self.SHARE_MAX * self.measured)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{len(self.again)} of {self.measured} measurements were not valid and were repeated", *self.again])
+
+
+REPEATS = Repeats()
+
+
 def until_valid(measure: Callable[[], tuple[Found, dict[str, Any]]]) -> tuple[Found, dict[str, Any]]:
-    """What was found beside a run, and the run's document: where this machine was too busy to measure, both are done again."""
+    """What was found beside a run, and the run's document: where this machine was too busy to measure, both are done again.
+
+    At most TRIES times, and each repetition is counted in REPEATS, which the session bounds.
+    """
     for _ in range(TRIES):
         found, document = measure()
-        if all(trial["valid"] for trial in document["trials"]):
+        reasons = [
+            reason for trial in document["trials"] if not trial["valid"] for reason in trial["reasons"] or ["no reason given"]
+        ]
+        spoilt = f"{document['stage_folder']}, {document['experiment']}: {'; '.join(reasons)}" if reasons else ""
+        REPEATS.count(spoilt)
+        if not spoilt:
             return found, document
-    raise AssertionError([reason for trial in document["trials"] for reason in trial["reasons"]])
+    raise AssertionError(f"not one valid measurement of {TRIES}: {REPEATS.again[-TRIES:]}")
+
+
+def reach(run: subprocess.Popen[str], phase: str, within_s: float = PHASE_TIMEOUT_S) -> None:
+    """Read what a run says until it enters a phase. Fails where it ends, or takes longer, before that: it is killed then."""
+    assert run.stderr is not None
+    said: list[str] = []
+    guard = Timer(within_s, run.kill)
+    guard.start()
+    try:
+        while line := run.stderr.readline():
+            said.append(line)
+            if line.split()[:1] == [phase]:
+                return
+    finally:
+        guard.cancel()
+    raise AssertionError(f"the run ended, or {within_s:g} s went by, before the phase '{phase}': {''.join(said)}")
 
 
 def goes_on(run: subprocess.Popen[str], for_s: float) -> None:

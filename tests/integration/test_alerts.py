@@ -18,15 +18,17 @@ from tests.integration.driver import Lab, container, docker
 from tests.integration.prober import Prober
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 STAGE = stages.find("5")
-ALERT_CEILING_S = 10.0
+# 0.8 to 3.8 s in the comparison of all stages (docs/measured/compare.json), whatever the stage and the fault.
+ALERT_S = (0.4, 7.6)
 RESOLVED_WITHIN_S = 30.0
 CALM = "30s"
 MEMORY_MAX_MIB = 150
 # On two busy cores one question in thousands is late whatever is killed; a service that is gone fails dozens in a row.
 STRAYS = 2
-ROUNDS = 3
+ROUNDS = 2
 QUERY = "count(ALERTS{alertstate='firing'}) or vector(0)"
 # What each fault must be worth, and what it may be worth if the outage is long enough.
 EXPECTED = {
@@ -39,6 +41,7 @@ EXPECTED = {
     # The old primary is a standby only after it was started anew: some seconds.
     "switchover": ({"FailoverHappened database"}, {"RedundancyLost database", "ErrorBudgetBurn"}),
 }
+DAILY = "kill-primary"
 
 
 @pytest.fixture
@@ -71,28 +74,28 @@ def named(trial: dict[str, Any]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("experiment", EXPECTED)
+@pytest.mark.parametrize("experiment", [pytest.param(each, marks=() if each == DAILY else night) for each in EXPECTED])
 def test_the_right_ones_are_told_in_time_and_it_is_over_when_it_is_over(calm: Lab, experiment: str) -> None:
     trial = calm.valid_trial(5, experiment)
     must, may = EXPECTED[experiment]
     assert must <= named(trial) <= must | may
-    assert trial["alert_delay_s"] <= ALERT_CEILING_S
+    assert ALERT_S[0] <= trial["alert_delay_s"] <= ALERT_S[1]
     assert not [note for note in trial["notes"] if "before the fault" in note]
     assert wait_until(lambda: firing(calm) == 0, RESOLVED_WITHIN_S)
 
 
+@night
 def test_calm_times_are_worth_no_alert(calm: Lab) -> None:
     trial = calm.valid_trial(5, "baseline", "--observe", CALM)
     assert trial["alerts"] == []
     assert trial["alert_delay_s"] is None
 
 
+@night
 def test_nobody_misses_the_monitoring_box(calm: Lab, engine: Engine) -> None:
     # A busy machine may stall for a moment whatever is killed, but not each time; who needs the box misses it each time.
-    rounds = [missed(calm, engine)]
-    while max(map(len, rounds[-1])) > STRAYS and len(rounds) < ROUNDS:
-        rounds.append(missed(calm, engine))
-    assert max(map(len, rounds[-1])) <= STRAYS, rounds
+    rounds = [missed(calm, engine) for _ in range(ROUNDS)]
+    assert min(max(map(len, each)) for each in rounds) <= STRAYS, rounds
 
 
 def missed(lab: Lab, engine: Engine) -> tuple[list[str], list[str]]:
@@ -112,19 +115,20 @@ def test_its_pages_are_there_and_it_costs_what_it_may(calm: Lab) -> None:
     assert 0 < float(used) <= MEMORY_MAX_MIB
 
 
-def test_the_first_fault_after_a_start_is_told(lab: Lab) -> None:
-    # After the others: another stage takes the place of stage 5. This one is up before its Prometheus asks anybody.
-    lab.must("up", "3", "--replace", timeout_s=180)
-    asked: dict[str, Any] = json.loads(page(lab, "/api/v1/query?query=door_seconds_since_good"))
+@night
+def test_the_first_fault_after_a_start_is_told(nothing_up: Lab) -> None:
+    # This one is up before its Prometheus asks anybody.
+    nothing_up.must("up", "3", timeout_s=180)
+    asked: dict[str, Any] = json.loads(page(nothing_up, "/api/v1/query?query=door_seconds_since_good"))
     assert asked["data"]["result"], "up, and nobody would be told what breaks now"
-    trial = lab.valid_trial(3, "kill-lb")
-    assert trial["alert_delay_s"] <= ALERT_CEILING_S
-    lab.must("down", "3")
+    trial = nothing_up.valid_trial(3, "kill-lb")
+    assert ALERT_S[0] <= trial["alert_delay_s"] <= ALERT_S[1]
 
 
-def test_a_stage_without_it_is_a_stage(lab: Lab) -> None:
-    without = Lab({**lab.environment, "LAB_WATCH": "no"})
-    without.must("up", "3", "--replace", timeout_s=180)
+@night
+def test_a_stage_without_it_is_a_stage(nothing_up: Lab) -> None:
+    without = Lab({**nothing_up.environment, "LAB_WATCH": "no"})
+    without.must("up", "3", timeout_s=180)
     assert "redundancy-lab-3-watch-1" not in docker("ps", "--all", "--format", "{{.Names}}").split()
     trial = without.valid_trial(3, "kill-web")
     assert (trial["alert_delay_s"], trial["alerts"]) == (None, [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,9 @@ from lab.process import wait_until
 from tests.integration.driver import Lab, states
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 CAMPAIGN_TIMEOUT_S = 600.0
 FIRST_TIMEOUT_S = 180.0
-
-
-@pytest.fixture
-def nothing_up(lab: Lab) -> Iterator[Lab]:
-    lab.must("down", "--all", timeout_s=120)
-    yield lab
-    lab("heal", timeout_s=120)
-    lab.must("down", "--all", timeout_s=120)
 
 
 def through(lab: Lab, kind: str) -> list[dict[str, Any]]:
@@ -34,7 +26,15 @@ def through(lab: Lab, kind: str) -> list[dict[str, Any]]:
     return [line["attempt"] for line in lines if "attempt" in line]
 
 
-@pytest.mark.parametrize(("stage", "found"), [("1", ["box"]), ("2", ["db", "web1"]), ("3", ["db", "lb"]), ("5", [])])
+@pytest.mark.parametrize(
+    ("stage", "found"),
+    [
+        pytest.param("1", ["box"], marks=night),
+        ("2", ["db", "web1"]),
+        pytest.param("3", ["db", "lb"], marks=night),
+        pytest.param("5", [], marks=night),
+    ],
+)
 def test_a_sweep_finds_exactly_what_is_declared(nothing_up: Lab, stage: str, found: list[str]) -> None:
     done = nothing_up("sweep", stage, "--observe", "4s", "--seed", "1", "--json", timeout_s=CAMPAIGN_TIMEOUT_S)
     document = json.loads(done.out)
@@ -42,6 +42,7 @@ def test_a_sweep_finds_exactly_what_is_declared(nothing_up: Lab, stage: str, fou
     assert done.code == EXIT_HELD
 
 
+@night
 def test_a_comparison_goes_on_after_it_was_killed(nothing_up: Lab) -> None:
     command = ("compare", "2", "3", "--faults", "kill-web,kill-lb", "--trials", "2", "--observe", "4s", "--seed", "1")
     process = nothing_up.start(*command)

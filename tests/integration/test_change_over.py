@@ -9,7 +9,7 @@ import pytest
 from lab.engine.engine import Engine
 from lab.process import wait_until
 from lab.spec import stages
-from tests.integration.driver import Lab, asked_of_monitor, primary
+from tests.integration.driver import REPEATS, TRIES, Lab, asked_of_monitor, primary
 
 pytestmark = pytest.mark.docker
 
@@ -23,13 +23,10 @@ MAY_SAY = "ON FUNCTION public.stopped_at(text, int, pg_lsn)"
 
 
 @pytest.fixture
-def well(lab: Lab) -> Iterator[Lab]:
+def well(stage_6: Lab) -> Iterator[Lab]:
     """Stage 6 with three databases that the monitor finds well, before and after."""
-    lab.must("up", str(STAGE), timeout_s=180)
-    lab.must("heal")
     assert settled()
-    yield lab
-    lab.must("heal")
+    yield stage_6
     assert settled()
 
 
@@ -59,9 +56,15 @@ def changed_over(lab: Lab, engine: Engine) -> int:
 
 def test_who_lacks_nothing_takes_over_without_an_election(well: Lab, engine: Engine) -> None:
     # Where a busy machine takes a second to tell that there is none to be held, one is held.
-    assert any(changed_over(well, engine) == 0 for _ in range(3))
+    for _ in range(TRIES):
+        votes = changed_over(well, engine)
+        REPEATS.count(f"{votes} databases were asked to vote, though one lacked nothing" if votes else "")
+        if not votes:
+            return
+    pytest.fail(f"an election was held each time of {TRIES}")
 
 
+@pytest.mark.night
 def test_who_is_not_known_to_lack_nothing_takes_part_in_an_election(well: Lab, engine: Engine) -> None:
     # The old primary's box cannot say where its log ended.
     asked_of_monitor(STAGE, f"REVOKE EXECUTE {MAY_SAY} FROM PUBLIC")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_PREF
 from lab.process import wait_until
 from lab.spec import stages
 from lab.store.paths import STATE_FOLDER
-from tests.integration.driver import Lab, container, states
+from tests.integration.driver import Lab, container, reach, states
 from tests.unit.disks import fill, small_disk
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 FULL = "No space left on device"
 
@@ -63,6 +63,7 @@ def test_heal_on_a_full_disk_brings_every_box_back_and_names_the_disk(broken: La
     assert not (state / "undo.jsonl").exists()
 
 
+@night
 def test_heal_that_is_killed_on_a_full_disk_is_done_again(broken: Lab, state: Path) -> None:
     ballast = fill(state, state / "undo.jsonl")
     process = broken.start("heal")
@@ -93,11 +94,12 @@ def test_nothing_is_broken_on_a_full_disk(stage_3: Lab, state: Path) -> None:
         assert_whole()
 
 
+@night
 def test_results_that_fill_their_disk_in_mid_trial_are_said_when_all_is_healed(stage_3: Lab, tmp_path: Path) -> None:
     with small_disk(tmp_path / "results") as results:
         lab = Lab({**stage_3.environment, "LAB_RESULTS": str(results)})
         process = lab.start("run", "3", "kill-web", "--observe", "4s")
-        read_until(process, "observe")
+        reach(process, "observe")
         fill(results)
         _, error = process.communicate(timeout=90)
         assert process.returncode == EXIT_PREFLIGHT
@@ -107,6 +109,7 @@ def test_results_that_fill_their_disk_in_mid_trial_are_said_when_all_is_healed(s
     assert_whole()
 
 
+@night
 def test_output_that_knows_few_characters_is_readable(stage_3: Lab) -> None:
     done = stage_3("run", "3", "kill-web", "--observe", "2s", LC_ALL="C", PYTHONIOENCODING="ascii")
     # This is about characters, not about how well a busy machine kept time.
@@ -116,20 +119,14 @@ def test_output_that_knows_few_characters_is_readable(stage_3: Lab) -> None:
     assert "one character is 100 ms: _ good  + slow (over 250 ms)  # failed" in done.out
 
 
+@night
 def test_another_state_folder_on_the_same_engine_is_refused(stage_3: Lab, tmp_path: Path) -> None:
     other = Lab({**stage_3.environment, "LAB_STATE": str(tmp_path / "other")})
     process = stage_3.start("run", "3", "kill-web", "--observe", "3s")
-    read_until(process, "observe")
+    reach(process, "observe")
     for command in (("heal",), ("chaos", "kill", "web"), ("repair", "3"), ("down", "3")):
         refused = other(*command)
         assert refused.code == EXIT_PREFLIGHT
         assert "busy on this engine" in refused.error_line
     process.communicate(timeout=90)
     assert process.returncode in (EXIT_HELD, EXIT_INCONCLUSIVE)
-
-
-def read_until(process: subprocess.Popen[str], word: str) -> None:
-    """Read what a command says until a word of it."""
-    assert process.stderr is not None
-    while word not in (line := process.stderr.readline()):
-        assert line, "the run ended early"

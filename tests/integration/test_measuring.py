@@ -16,6 +16,7 @@ from tests.integration.driver import ROUNDING_S, Lab, container, docker, longest
 from tests.integration.prober import Prober, killed_beside
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 AGREEMENT_S = 0.15
 """A CI machine's two cores carry two loads here; on a quiet one the two agree within some 30 ms."""
@@ -47,6 +48,7 @@ def test_an_independent_prober_agrees_on_an_outage(stage_2: Lab, engine: Engine)
     assert any("web1: die, not by this run" in note for note in trial["notes"])
 
 
+@night
 def test_an_independent_prober_agrees_that_nothing_happened(stage_3: Lab, engine: Engine) -> None:
     def measure() -> tuple[Prober, dict[str, Any]]:
         measured = killed_beside(stage_3, 3, "web1")
@@ -60,6 +62,7 @@ def test_an_independent_prober_agrees_that_nothing_happened(stage_3: Lab, engine
     assert trial["reads"]["intended"] - trial["reads"]["good"] <= 3
 
 
+@night
 def test_known_outages_are_measured_right(nothing_up: Lab) -> None:
     done = nothing_up("selftest", "--rate", "100", "--repeats", "3", "--json", timeout_s=180)
     document = json.loads(done.out)

@@ -26,11 +26,12 @@ from lab.model.fault import Direction, FaultKind, FaultParameters, Step, Verific
 from lab.model.topology import Box
 from lab.process import wait_until
 from lab.spec import stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.integration.clusters import cluster
 from tests.integration.driver import container, docker, left_over
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 # No stage has this number, and no stage has these addresses.
 NUMBER = 77
@@ -56,26 +57,6 @@ sender.bind((sys.argv[1], 0x806))
 arp = struct.pack("!HHBBH", 1, 0x800, 6, 4, 1) + mac + address + bytes(6) + address
 for _ in range(5):
     sender.send(b"\\xff" * 6 + mac + b"\\x08\\x06" + arp)
-"""
-CONTROLLER = """
-import sys, time
-from random import Random
-from pathlib import Path
-from lab.cluster.cluster import Cluster
-from lab.engine.docker_engine import DockerEngine
-from lab.faults.injection import Injection
-from lab.model.fault import FaultKind, FaultParameters, Step
-from lab.store.undo_log import UndoLedger
-from tests.integration.test_network_faults import NUMBER, STAGE
-engine = DockerEngine()
-step = Step(FaultKind.PARTITION, "zone:a", how=FaultParameters(source="zone:b"))
-system = Cluster(engine, STAGE, UndoLedger(Path(sys.argv[1])))
-with Injection.prepare(system, step, system.boxes(), Random(1)) as injection:
-    if sys.argv[2] == "prepared":
-        print("now", flush=True); time.sleep(60)
-    injection.note()
-    injection.inject()
-    print("now", flush=True); time.sleep(60)
 """
 
 
@@ -120,8 +101,8 @@ def tiny(engine: Engine) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> UndoLedger:
-    return UndoLedger(tmp_path / "undo.jsonl")
+def ledger(tmp_path: Path) -> UndoLog:
+    return UndoLog(tmp_path / "undo.jsonl")
 
 
 @pytest.fixture
@@ -150,12 +131,12 @@ def between(*sides: set[str]) -> set[tuple[str, str]]:
     return {way for way in ALL_WAYS if (way[0] in one and way[1] in other) or (way[0] in other and way[1] in one)}
 
 
-def prepare(engine: Engine, kind: FaultKind, target: str, ledger: UndoLedger | None = None, **how: Any) -> Injection:
-    system = Cluster(engine, STAGE, ledger or UndoLedger())
+def prepare(engine: Engine, kind: FaultKind, target: str, ledger: UndoLog | None = None, **how: Any) -> Injection:
+    system = Cluster(engine, STAGE, ledger or UndoLog())
     return Injection.prepare(system, Step(kind, target, how=FaultParameters(**how)), system.boxes(), Random(1))
 
 
-def injection(engine: Engine, ledger: UndoLedger, kind: FaultKind, target: str, **how: Any) -> list[Verification]:
+def injection(engine: Engine, ledger: UndoLog, kind: FaultKind, target: str, **how: Any) -> list[Verification]:
     with prepare(engine, kind, target, ledger, **how) as prepared:
         prepared.note()
         prepared.inject()
@@ -175,7 +156,7 @@ def front(name: str) -> str:
     return beside(name, "ip", "-o", "-4", "address", "show", "to", FRONTS[name]).split()[1]
 
 
-def test_isolated_boxes_have_each_other_and_nobody_else(whole: Engine, ledger: UndoLedger) -> None:
+def test_isolated_boxes_have_each_other_and_nobody_else(whole: Engine, ledger: UndoLog) -> None:
     verify = injection(whole, ledger, FaultKind.ISOLATE, "zone:a")
     assert [verification.proved for verification in verify] == [True, True]
     assert "users gets no answer any more from a1" in verify[0].evidence
@@ -185,16 +166,16 @@ def test_isolated_boxes_have_each_other_and_nobody_else(whole: Engine, ledger: U
     assert [left_over(container(NUMBER, name)) for name in ZONES] == [""] * len(ZONES)
 
 
-def test_partition_cuts_two_sides_apart_and_leaves_both_their_users(whole: Engine, ledger: UndoLedger) -> None:
+def test_partition_cuts_two_sides_apart_and_leaves_both_their_users(whole: Engine, ledger: UndoLog) -> None:
     assert all(verification.proved for verification in injection(whole, ledger, FaultKind.PARTITION, "zone:a", source="zone:b"))
     assert severed(whole) == between({"a1", "a2"}, {"b1"})
     heal.undo_all(whole, ledger)
     assert severed(whole) == set()
 
 
-@pytest.mark.parametrize(("direction", "hears"), [(Direction.OUT, "a1"), (Direction.IN, "b1")])
+@pytest.mark.parametrize(("direction", "hears"), [(Direction.OUT, "a1"), pytest.param(Direction.IN, "b1", marks=night)])
 def test_partition_of_one_direction_lets_the_other_one_through(
-    whole: Engine, ledger: UndoLedger, direction: Direction, hears: str
+    whole: Engine, ledger: UndoLog, direction: Direction, hears: str
 ) -> None:
     """No connection comes about either way; but what is sent in the other direction arrives."""
     verify = injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1", direction=direction)
@@ -213,7 +194,7 @@ def test_partition_of_one_direction_lets_the_other_one_through(
         assert (b"hi" in out) == (listener == hears)
 
 
-def test_an_isolated_box_does_not_even_claim_the_shared_address(whole: Engine, ledger: UndoLedger) -> None:
+def test_an_isolated_box_does_not_even_claim_the_shared_address(whole: Engine, ledger: UndoLog) -> None:
     """Two boxes hold it; while one is isolated, only the other's claims and answers are heard."""
     devices = {name: front(name) for name in ("a1", "b1")}
     macs = {name: beside(name, "cat", f"/sys/class/net/{device}/address") for name, device in devices.items()}
@@ -235,7 +216,8 @@ def test_an_isolated_box_does_not_even_claim_the_shared_address(whole: Engine, l
             beside(name, "ip", "address", "del", f"{SHARED}/32", "dev", device)
 
 
-def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine, ledger: UndoLedger) -> None:
+@night
+def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine, ledger: UndoLog) -> None:
     injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
     docker("restart", "--time", "0", container(NUMBER, "a1"))
     assert severed(whole) == between({"a1"}, {"b1"})
@@ -244,7 +226,8 @@ def test_a_box_that_starts_anew_stays_cut_off_from_the_other_side(whole: Engine,
     assert severed(whole) == set()
 
 
-def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLedger) -> None:
+@night
+def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLog) -> None:
     injection(whole, ledger, FaultKind.ISOLATE, "service:a1")
     docker("pause", container(NUMBER, "a1"))
     network_cleanup.clear(whole, [entry.undo for entry in ledger.entries()])
@@ -253,8 +236,9 @@ def test_faults_of_a_frozen_box_can_be_taken_away(whole: Engine, ledger: UndoLed
     assert severed(whole) == set()
 
 
-def test_faults_of_one_box_are_taken_away_one_by_one(whole: Engine, ledger: UndoLedger, tmp_path: Path) -> None:
-    other = UndoLedger(tmp_path / "other.jsonl")
+@night
+def test_faults_of_one_box_are_taken_away_one_by_one(whole: Engine, ledger: UndoLog, tmp_path: Path) -> None:
+    other = UndoLog(tmp_path / "other.jsonl")
     injection(whole, ledger, FaultKind.PARTITION, "service:a1", source="service:b1")
     injection(whole, other, FaultKind.PARTITION, "service:a1", source="service:a2")
     heal.undo_all(whole, other)
@@ -263,10 +247,12 @@ def test_faults_of_one_box_are_taken_away_one_by_one(whole: Engine, ledger: Undo
     assert severed(whole) == set()
 
 
-@pytest.mark.parametrize("instant", ["prepared", "injected"])
-def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: UndoLedger, tmp_path: Path, instant: str) -> None:
+@pytest.mark.parametrize("instant", [pytest.param("prepared", marks=night), "injected"])
+def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: UndoLog, tmp_path: Path, instant: str) -> None:
     file = tmp_path / "undo.jsonl"
-    controller = subprocess.Popen([sys.executable, "-c", CONTROLLER, str(file), instant], stdout=subprocess.PIPE)
+    controller = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.controller", str(file), instant], stdout=subprocess.PIPE
+    )
     assert controller.stdout is not None
     assert controller.stdout.readline() == b"now\n"
     controller.send_signal(signal.SIGKILL)
@@ -275,12 +261,13 @@ def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: Un
     assert wait_until(lambda: docker(*helpers) == "", 15), "a helper outlived its controller"
     # Killed while it was getting ready, nothing was broken; after that, all is on the disk.
     assert bool(severed(whole)) == (instant == "injected")
-    assert heal.undo_all(whole, UndoLedger(file)) == (3 if instant == "injected" else 0)
+    assert heal.undo_all(whole, UndoLog(file)) == (3 if instant == "injected" else 0)
     assert severed(whole) == set()
     assert [left_over(container(NUMBER, name)) for name in ZONES] == [""] * len(ZONES)
 
 
-def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLedger) -> None:
+@night
+def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLog) -> None:
     injection(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=50)
     injection(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=5000)
     ledger.clear()
@@ -291,7 +278,8 @@ def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLedger) -> No
     assert left_over(container(NUMBER, "a1")) == ""
 
 
-def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLedger) -> None:
+@night
+def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLog) -> None:
     beside("a1", "nft", f"table netdev labour {{ chain c {{ type filter hook ingress device {front('a1')} priority 0; }}; }}")
     try:
         injection(whole, ledger, FaultKind.ISOLATE, "service:a1")
@@ -302,8 +290,8 @@ def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLedge
         beside("a1", "nft", "delete table netdev labour")
 
 
-@pytest.mark.parametrize("percent", [20.0, 60.0])
-def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLedger, percent: float) -> None:
+@pytest.mark.parametrize("percent", [20.0, pytest.param(60.0, marks=night)])
+def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLog, percent: float) -> None:
     injection(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=percent)
     send = f"for _ in {{1..2000}}; do echo >/dev/udp/{FRONTS['b1']}/9; done 2>/dev/null"
     whole.run_in(boxes(whole)["a1"], ["bash", "-c", send])
@@ -319,8 +307,8 @@ def test_as_many_packets_are_lost_as_asked_for(whole: Engine, ledger: UndoLedger
     heal.undo_all(whole, ledger)
 
 
-@pytest.mark.parametrize("rate_kbit", [200.0, 2_000.0, 20_000.0])
-def test_only_so_much_gets_through(whole: Engine, ledger: UndoLedger, rate_kbit: float) -> None:
+@pytest.mark.parametrize("rate_kbit", [pytest.param(200.0, marks=night), 2_000.0, pytest.param(20_000.0, marks=night)])
+def test_only_so_much_gets_through(whole: Engine, ledger: UndoLog, rate_kbit: float) -> None:
     [verification] = injection(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=rate_kbit)
     assert verification.proved, verification.evidence
     with pytest.raises(UsageError, match="what a1 sends is queued already"):
@@ -335,7 +323,7 @@ def has_netem() -> bool:
     return docker("run", *options, "bash", "-c", add) == "yes"
 
 
-def test_delay_is_seen_or_refused_before_anything_is_broken(whole: Engine, ledger: UndoLedger) -> None:
+def test_delay_is_seen_or_refused_before_anything_is_broken(whole: Engine, ledger: UndoLog) -> None:
     if has_netem():
         [verification] = injection(whole, ledger, FaultKind.DELAY, "service:a1", delay_ms=80, jitter_ms=5)
         assert verification.proved, verification.evidence
@@ -365,7 +353,7 @@ def test_a_helper_may_do_nothing_else(whole: Engine) -> None:
     assert wait_until(lambda: name not in whole.leftovers(), 10)
 
 
-def test_a_zone_is_frozen_as_one(whole: Engine, ledger: UndoLedger) -> None:
+def test_a_zone_is_frozen_as_one(whole: Engine, ledger: UndoLog) -> None:
     verify = injection(whole, ledger, FaultKind.PAUSE, "zone:a")
     assert all("one of 2 hit within" in verification.evidence for verification in verify)
     assert {name for name, box in boxes(whole).items() if box.status == "paused"} == {"a1", "a2"}

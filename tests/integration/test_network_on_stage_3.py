@@ -10,9 +10,10 @@ import pytest
 from lab.engine.engine import Engine
 from lab.errors import EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE
 from lab.faults.packets import TABLE_PREFIX
-from tests.integration.driver import Lab, container, docker, left_over
+from tests.integration.driver import Lab, container, docker, left_over, reach
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 ISOLATE_WEB = """\
 title: A web box is cut off
@@ -67,7 +68,9 @@ def test_an_isolated_web_box_is_not_missed(stage_3: Lab, engine: Engine, tmp_pat
     assert clean(3, engine)
 
 
-@pytest.mark.parametrize(("what", "fault"), [(PARTITION_WEB, "partition"), (DISCONNECT_WEB, "disconnect")])
+@pytest.mark.parametrize(
+    ("what", "fault"), [pytest.param(PARTITION_WEB, "partition", marks=night), (DISCONNECT_WEB, "disconnect")]
+)
 def test_a_controller_killed_under_a_network_fault_leaves_what_heal_mends(
     stage_3: Lab, engine: Engine, tmp_path: Path, what: str, fault: str
 ) -> None:
@@ -75,9 +78,7 @@ def test_a_controller_killed_under_a_network_fault_leaves_what_heal_mends(
     file = tmp_path / f"{fault}-web.yaml"
     file.write_text(what, encoding="utf-8")
     process = stage_3.start("run", "3", str(file))
-    assert process.stderr is not None
-    while "observe" not in (line := process.stderr.readline()):
-        assert line, "the run ended early"
+    reach(process, "observe")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
     assert (clean(3, engine), wiring(3, engine) == wired) == ((False, True) if fault == "partition" else (True, False))
@@ -106,6 +107,7 @@ def test_heal_sweeps_out_what_nobody_noted(stage_3: Lab, engine: Engine) -> None
     assert clean(3, engine)
 
 
+@night
 def test_partition_by_hand_for_a_while_heals_itself(stage_3: Lab, engine: Engine) -> None:
     done = stage_3.must("chaos", "partition", "all:web", "--from", "db", "--direction", "out", "--for", "1s")
     assert "gets no answer any more from db" in done.err
@@ -116,10 +118,10 @@ def test_partition_by_hand_for_a_while_heals_itself(stage_3: Lab, engine: Engine
     ("arguments", "says"),
     [
         (["partition", "web"], "partition needs from"),
-        (["partition", "web1", "--from", "web1"], "matches no box apart from web1"),
-        (["kill", "web", "--delay-ms", "5"], "kill has no delay_ms"),
-        (["loss", "web", "--loss-percent", "101"], "loss_percent must be a number from 1 to 100"),
-        (["isolate", "zone:a"], "matches no box"),
+        pytest.param(["partition", "web1", "--from", "web1"], "matches no box apart from web1", marks=night),
+        pytest.param(["kill", "web", "--delay-ms", "5"], "kill has no delay_ms", marks=night),
+        pytest.param(["loss", "web", "--loss-percent", "101"], "loss_percent must be a number from 1 to 100", marks=night),
+        pytest.param(["isolate", "zone:a"], "matches no box", marks=night),
     ],
 )
 def test_bad_arguments_break_nothing(stage_3: Lab, engine: Engine, arguments: list[str], says: str) -> None:

@@ -1,23 +1,27 @@
-"""Repair policies and cascades on real stages. Ceilings are generous: a CI machine is busy."""
+"""Repair policies and cascades on real stages."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
+from lab.checker.redundancy import is_redundant
 from lab.engine.engine import Engine
 from lab.errors import EXIT_REFUTED
 from lab.spec import stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.integration.clusters import look
-from tests.integration.driver import Lab, container, docker, longest, primary
+from tests.integration.driver import Lab, container, docker, not_held, primary
+from tests.integration.likeness import assert_like, bounds, sample
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 STAGE = stages.find("5")
-FAILOVER_CEILING_S = 4.0
-RETURN_CEILING_S = {"restart": 25.0, "replace": 45.0}
+# From the repair until redundancy is restored: docs/lessons/cascades.md has 2.4 to 5.5 s of a restart, 7.5 to 9.0 s of a new disk.
+RETURN_S = {"restart": (1.2, 11.0), "replace": (3.7, 18.0)}
 LARGE_MIB = 200
 
 
@@ -31,89 +35,99 @@ def disk(service: str) -> str:
     return docker("volume", "inspect", f"{STAGE.project}_{service}", "--format", "{{.CreatedAt}}")
 
 
-@pytest.mark.parametrize("policy", ["restart", "replace"])
-def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(redundant: Lab, engine: Engine, policy: str) -> None:
+def returned_within(trial: dict[str, Any], policy: str) -> bool:
+    """Whether redundancy came back as soon as that kind of repair takes, and no sooner."""
+    at_least_s, at_most_s = RETURN_S[policy]
+    return bool(at_least_s <= trial["phases"]["redundancy_restored_s"] - trial["phases"]["repair_s"] <= at_most_s)
+
+
+@pytest.mark.parametrize("policy", ["restart", pytest.param("replace", marks=night)])
+def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(stage_5: Lab, engine: Engine, policy: str) -> None:
     lost = primary(engine, STAGE)
     before, disk_before = machine(lost), disk(lost)
-    trial = redundant.safe_trial(5, "kill-primary", "--repair", policy, "--observe", "3s")
+    trial = stage_5.safe_trial(5, "kill-primary", "--repair", policy, "--observe", "3s")
     phases = trial["phases"]
     assert phases["inject_s"] + 2 <= phases["repair_s"] < phases["redundancy_restored_s"]
     assert "heal_s" not in phases
-    assert longest(trial, "write_outages") < FAILOVER_CEILING_S
+    assert_like(trial, "5/kill-primary", "writes_gap_s")
     assert not any(outage["censored"] for outage in trial["outages"])
-    assert phases["redundancy_restored_s"] - phases["repair_s"] < RETURN_CEILING_S[policy]
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert returned_within(trial, policy)
+    assert is_redundant(STAGE, look(engine, STAGE))
     # The same box, or another one with another disk.
     assert (machine(lost) == before) == (policy == "restart")
     assert (disk(lost) == disk_before) == (policy == "restart")
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
 
 
+@night
 @pytest.mark.parametrize("policy", ["restart", "replace"])
-def test_the_second_primary_is_survived_where_the_first_was_repaired(redundant: Lab, policy: str) -> None:
-    trial = redundant.safe_trial(5, "cascade-primary", "--repair", policy)
+def test_the_second_primary_is_survived_where_the_first_was_repaired(stage_5: Lab, policy: str) -> None:
+    trial = stage_5.safe_trial(5, "cascade-primary", "--repair", policy)
     first, second = trial["faults"]
     assert first["what"] != second["what"]
-    assert first["downtime_s"] < FAILOVER_CEILING_S
     assert second["redundant_before"] is True
-    assert second["downtime_s"] < FAILOVER_CEILING_S
+    # The longest gap is that of either; neither outage is longer.
+    assert_like(trial, "5/kill-primary", "writes_gap_s")
+    assert max(first["downtime_s"], second["downtime_s"]) <= bounds(sample("5/kill-primary", "outage_s"))[1]
 
 
-def test_the_second_primary_is_an_outage_where_nobody_repairs(redundant: Lab, engine: Engine) -> None:
-    code, document = redundant.run(5, "cascade-primary", "--observe", "4s")
+@night
+def test_the_second_primary_is_an_outage_where_nobody_repairs(stage_5: Lab, engine: Engine) -> None:
+    code, document = stage_5.valid_run(5, "cascade-primary", "--observe", "4s")
     [trial] = document["trials"]
     assert (document["repair"], document["expected_verdict"]) == ("none", "refuted")
     assert trial["writes_audit"]["lost"] == 0
-    # Healed too soon to say is no success either.
-    assert code == EXIT_REFUTED or not trial["valid"] or trial["undecided_expectations"]
+    assert code == EXIT_REFUTED, not_held(trial)
     second = trial["faults"][1]
     assert second["redundant_before"] is False
     assert second["censored"]
-    assert second["downtime_s"] >= 3.0
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert 3.0 <= second["downtime_s"] <= 5.0
+    assert is_redundant(STAGE, look(engine, STAGE))
 
 
-def test_with_a_large_database_a_new_box_is_redundant_again(redundant: Lab, engine: Engine) -> None:
+@night
+def test_with_a_large_database_a_new_box_is_redundant_again(stage_5: Lab, engine: Engine) -> None:
     leader = primary(engine, STAGE)
     psql = ["psql", "-X", "-q", "-h", "/run/postgresql", "-d", "postgres", "-c"]
     fill = f"CREATE TABLE filler AS SELECT repeat(md5(n::text), 32) AS text FROM generate_series(1, {LARGE_MIB * 1024}) AS n"
     docker("exec", container(5, leader), *psql, fill)
-    trial = redundant.safe_trial(5, "kill-primary", "--repair", "replace", "--observe", "3s")
+    trial = stage_5.safe_trial(5, "kill-primary", "--repair", "replace", "--observe", "3s")
     assert "heal_s" not in trial["phases"]
-    assert trial["phases"]["redundancy_restored_s"] - trial["phases"]["repair_s"] < RETURN_CEILING_S["replace"]
+    assert returned_within(trial, "replace")
     docker("exec", container(5, primary(engine, STAGE)), *psql, "DROP TABLE filler")
 
 
-def test_a_human_repairs_what_nobody_else_did(redundant: Lab, engine: Engine) -> None:
-    redundant.must("chaos", "kill", "db.standby")
-    redundant.must("chaos", "kill", "web")
-    done = redundant.must("repair", "5")
+def test_a_human_repairs_what_nobody_else_did(stage_5: Lab, engine: Engine) -> None:
+    stage_5.must("chaos", "kill", "db.standby")
+    stage_5.must("chaos", "kill", "web")
+    done = stage_5.must("repair", "5")
     assert "repaired: 2 boxes, nothing is missing" in done.err
-    assert UndoLedger().entries() == []
-    assert STAGE.is_redundant(look(engine, STAGE))
-    assert "no box was lost" in redundant.must("repair", "5").err
+    assert UndoLog().entries() == []
+    assert is_redundant(STAGE, look(engine, STAGE))
+    assert "no box was lost" in stage_5.must("repair", "5").err
 
 
-def test_a_monkey_goes_on_where_it_stopped_and_states_a_budget(redundant: Lab) -> None:
-    options = ("monkey", "5", "--for", "50s", "--every", "25s", "--seed", "4", "--floor", "0.5")
-    plan = json.loads(redundant.must(*options, "--print-schedule", "--json").out)
-    first = json.loads(redundant(*options, "--json").out)
+@pytest.mark.parametrize("for_", ["25s", pytest.param("50s", marks=night)])
+def test_a_monkey_goes_on_where_it_stopped_and_states_a_budget(stage_5: Lab, for_: str) -> None:
+    options = ("monkey", "5", "--for", for_, "--every", "25s", "--seed", "4", "--floor", "0.5")
+    plan = json.loads(stage_5.must(*options, "--print-schedule", "--json").out)
+    first = json.loads(stage_5(*options, "--json").out)
     assert [each["fault"]["experiment"] for each in first["rounds"]] == [each["experiments"][0] for each in plan["rounds"]]
     assert sum(each["fault"]["lost"] for each in first["rounds"]) == 0
-    again = json.loads(redundant(*options, "--json", timeout_s=20).out)
+    again = json.loads(stage_5(*options, "--json", timeout_s=20).out)
     assert again == first
 
 
-def test_what_one_box_carries_is_served_in_an_overload_and_not_without_admission(lab: Lab) -> None:
-    lab.must("up", "3", "--replace", timeout_s=120)
-    held = lab.valid_trial(3, "overload-web")
-    collapsed = lab.valid_trial(3, "overload-web-unlimited")
+@night
+def test_what_one_box_carries_is_served_in_an_overload_and_not_without_admission(stage_3: Lab) -> None:
+    held = stage_3.valid_trial(3, "overload-web")
+    collapsed = stage_3.valid_trial(3, "overload-web-unlimited")
     ratios = [each["served"]["served_per_s"] / each["served"]["capacity_per_s"] for each in (held, collapsed)]
     # 0.92 to 1.34 and 0.21 to 0.33 on a machine that does nothing else.
-    assert ratios[0] > max(0.5, ratios[1])
+    assert 0.5 < ratios[0] < 2.0
+    assert 0.1 < ratios[1] < 0.5
     assert held["writes_audit"]["lost"] == collapsed["writes_audit"]["lost"] == 0
     # Everything is as its file says again.
     for service in ("web1", "web2"):
         assert docker("inspect", container(3, service), "--format", "{{.HostConfig.NanoCpus}}") == "1000000000"
-    assert UndoLedger().entries() == []
-    lab.must("down", "3")
+    assert UndoLog().entries() == []

@@ -12,9 +12,10 @@ import pytest
 from lab.engine.engine import Engine
 from lab.errors import EXIT_PREFLIGHT, EXIT_USAGE
 from lab.spec import stages
-from tests.integration.driver import Lab, container, docker, states
+from tests.integration.driver import Lab, container, docker, reach, states
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 DECOY = "decoy-web1"
 
@@ -49,15 +50,6 @@ def _facts(container_id: str) -> tuple[str, ...]:
     [details] = json.loads(docker("inspect", container_id))
     state = details["State"]
     return state["Status"], state["StartedAt"], str(state["Pid"]), str(details["RestartCount"])
-
-
-def test_foreign_containers_are_never_touched(stage_3: Lab, decoy: str) -> None:
-    for target in (decoy, "service:web1", "all:web", "random:web", "web", "label:lab.role=web"):
-        stage_3("chaos", "kill", target)
-        stage_3("heal")
-    stage_3("chaos", "pause", "random", "--for", "100ms")
-    stage_3.must("down", "--all")
-    assert states(3) == {"decoy-other": "running"}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +141,7 @@ def test_an_engine_that_is_stopped(nothing_up: Lab) -> None:
     assert nothing_up("doctor", DOCKER_HOST="unix:///nonexistent.sock").code == EXIT_PREFLIGHT
 
 
+@night
 def test_a_project_name_in_the_environment_changes_nothing(stage_3: Lab, decoy: str) -> None:
     assert stage_3("up", "3", COMPOSE_PROJECT_NAME="decoys").code == 0
     assert stage_3("down", "3", COMPOSE_PROJECT_NAME="decoys").code == 0
@@ -158,10 +151,8 @@ def test_a_project_name_in_the_environment_changes_nothing(stage_3: Lab, decoy: 
 
 
 def test_two_controllers_at_once(stage_3: Lab) -> None:
-    first = stage_3.start("run", "3", "baseline")
-    assert first.stderr is not None
-    while "baseline" not in (line := first.stderr.readline()):
-        assert line, "the first run ended early"
+    first = stage_3.start("run", "3", "baseline", "--observe", "3s")
+    reach(first, "baseline")
     second = stage_3("run", "3", "kill-web")
     assert second.code == EXIT_PREFLIGHT
     assert "busy" in second.error_line
@@ -185,3 +176,14 @@ def test_a_database_asks_for_a_password(stage_3: Lab) -> None:
         code = f"import psycopg; psycopg.connect('host=198.18.3.35 dbname=postgres user={user} connect_timeout=3')"
         done = docker("exec", container(3, "internet"), "sh", "-c", f'python -c "{code}" 2>&1 || true')
         assert "password" in done
+
+
+# Last: afterwards no stage is up.
+def test_foreign_containers_are_never_touched(stage_3: Lab, decoy: str) -> None:
+    for target in ("service:web1", "all:web", "random:web", "web", "label:lab.role=web"):
+        stage_3.must("chaos", "kill", target, "--for", "100ms")
+    for target in (decoy, "decoy-other"):
+        assert stage_3("chaos", "kill", target).code == EXIT_USAGE
+    stage_3.must("heal")
+    stage_3.must("down", "--all")
+    assert states(3) == {"decoy-other": "running"}

@@ -1,4 +1,4 @@
-"""Stage 5: a database that fails over by itself, and an address that moves. Ceilings are generous: a CI machine is busy."""
+"""Stage 5: a database that fails over by itself, and an address that moves."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from lab.analysis.stats import Change
+from lab.checker.redundancy import is_redundant
 from lab.cluster.cluster import Cluster
 from lab.cluster.readiness import await_redundant
 from lab.engine.engine import Engine
-from lab.errors import EXIT_HELD
 from lab.faults import limits
 from lab.faults.heal import undo_all
 from lab.model.experiment import Overload
@@ -20,16 +21,16 @@ from lab.model.observation import ClusterView, DatabaseState
 from lab.probe.observer import Observer
 from lab.process import wait_until
 from lab.spec import stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.integration.clusters import await_recovered, cluster, look
 from tests.integration.driver import ROUNDING_S, Lab, container, docker, ended, goes_on, longest, primary, until_valid
+from tests.integration.likeness import assert_like, change_of
 from tests.integration.prober import Prober, killed_beside
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 STAGE = stages.find("5")
-FAILOVER_CEILING_S = 4.0
-ADDRESS_CEILING_S = 1.5
 AGREEMENT_S = 0.15
 LARGE_MIB = 200
 
@@ -44,70 +45,92 @@ def psql(service: str, *queries: str, database: str = "postgres") -> str:
     return docker(*base, "-d", database, *commands)
 
 
-@pytest.mark.parametrize("experiment", ["kill-primary", "crash-primary", "stop-primary", "wipe-primary"])
-def test_another_database_takes_over(redundant: Lab, engine: Engine, experiment: str) -> None:
-    trial = redundant.safe_trial(5, experiment, "--observe", "4s")
-    assert longest(trial, "write_outages") < FAILOVER_CEILING_S
+@pytest.mark.parametrize(
+    ("experiment", "like", "figure", "rejoins_after_s"),
+    [
+        ("kill-primary", "5/kill-primary", "writes_gap_s", 0.0),
+        # A database that its supervisor starts again may follow before the lab heals anything.
+        pytest.param("crash-primary", "5/kill-primary", "writes_gap_s", -4.0, marks=night),
+        pytest.param("stop-primary", "5/kill-primary", "writes_gap_s", 0.0, marks=night),
+        pytest.param("wipe-primary", "5-wipe-primary", "writes_outage_s", 0.0, marks=night),
+    ],
+)
+def test_another_database_takes_over(
+    stage_5: Lab, engine: Engine, experiment: str, like: str, figure: str, rejoins_after_s: float
+) -> None:
+    trial = stage_5.safe_trial(5, experiment, "--observe", "4s")
+    # An order waits in its web box for 0.8 s, so whether one fails is luck; for how long none was answered is not.
+    assert_like(trial, like, figure)
+    assert_like(trial, "5/kill-primary", "reads_outage_s")
     # The service is down while nobody can write, though reads are answered.
     assert trial["downtime_longest_s"] > longest(trial, "write_outages") - ROUNDING_S
     assert trial["reads"]["intended"] - trial["reads"]["good"] <= 20
-    # A database that its supervisor starts again may follow before the lab heals anything.
-    assert trial["time_to_redundancy_s"] > 0 or experiment == "crash-primary"
+    assert trial["time_to_redundancy_s"] > rejoins_after_s
     assert trial["time_without_redundancy_s"] is not None
-    assert STAGE.is_redundant(look(engine, STAGE))
+    assert is_redundant(STAGE, look(engine, STAGE))
     assert trial["phases"]["inject_s"] < trial["phases"]["detect_s"]
 
 
-@pytest.mark.parametrize("experiment", ["pause-primary", "disconnect-primary"])
-def test_an_old_primary_that_comes_back_attracts_nobody(redundant: Lab, engine: Engine, experiment: str) -> None:
-    trial = redundant.safe_trial(5, experiment)
+@pytest.mark.parametrize("experiment", ["pause-primary", pytest.param("disconnect-primary", marks=night)])
+def test_an_old_primary_that_comes_back_attracts_nobody(stage_5: Lab, engine: Engine, experiment: str) -> None:
+    trial = stage_5.safe_trial(5, experiment)
     assert len(trial["write_outages"]) <= 1
-    assert longest(trial, "write_outages") < FAILOVER_CEILING_S
+    assert_like(trial, f"5-{experiment}", "writes_outage_s")
     phases = trial["phases"]
     assert phases["detect_s"] <= phases["elect_s"] < phases["reroute_s"] < phases["heal_s"] < phases["redundancy_restored_s"]
     assert primary(engine, STAGE) not in trial["targets"]
 
 
-@pytest.mark.parametrize("experiment", ["kill-standby", "wipe-standby"])
-def test_a_lost_standby_is_given_up_and_comes_back(redundant: Lab, engine: Engine, experiment: str) -> None:
-    trial = redundant.safe_trial(5, experiment, "--observe", "3s")
-    assert longest(trial, "write_outages") < FAILOVER_CEILING_S
+@pytest.mark.parametrize(
+    ("experiment", "like", "figure"),
+    [
+        ("kill-standby", "5/kill-standby", "writes_gap_s"),
+        pytest.param("wipe-standby", "5-wipe-standby", "writes_outage_s", marks=night),
+    ],
+)
+def test_a_lost_standby_is_given_up_and_comes_back(stage_5: Lab, engine: Engine, experiment: str, like: str, figure: str) -> None:
+    trial = stage_5.safe_trial(5, experiment, "--observe", "3s")
+    assert_like(trial, like, figure)
     assert trial["reads"]["intended"] == trial["reads"]["good"]
     assert trial["time_without_redundancy_s"] > 3
     assert primary(engine, STAGE) not in trial["targets"]
 
 
-def test_nobody_misses_the_monitor(redundant: Lab) -> None:
-    trial = redundant.safe_trial(5, "kill-monitor", "--observe", "3s")
+@night
+def test_nobody_misses_the_monitor(stage_5: Lab) -> None:
+    trial = stage_5.safe_trial(5, "kill-monitor", "--observe", "3s")
     assert trial["outages"] == []
 
 
-def test_the_address_moves(redundant: Lab, engine: Engine) -> None:
+def test_the_address_moves(stage_5: Lab, engine: Engine) -> None:
     before = look(engine, STAGE)
-    trial = redundant.safe_trial(5, "kill-lb-active", "--observe", "3s")
+    trial = stage_5.safe_trial(5, "kill-lb-active", "--observe", "3s")
     assert trial["targets"] == list(before.vip_claimants)
-    assert longest(trial, "outages") < ADDRESS_CEILING_S
-    assert trial["vip_owners"]["multiple_s"] <= 0.2
+    assert_like(trial, "5/kill-lb", "gap_s", "outage_s")
+    assert trial["vip_owners"]["multiple_owners_s"] <= 0.2
     assert look(engine, STAGE).vip_claimants == (other(before.vip_claimants[0]),)
 
 
-def test_a_frozen_balancer_gives_way_when_it_thaws(redundant: Lab, engine: Engine) -> None:
+@night
+def test_a_frozen_balancer_gives_way_when_it_thaws(stage_5: Lab, engine: Engine) -> None:
     before = look(engine, STAGE)
-    trial = redundant.safe_trial(5, "pause-lb-active")
+    trial = stage_5.safe_trial(5, "pause-lb-active")
     assert len(trial["outages"]) == 1
-    assert longest(trial, "outages") < ADDRESS_CEILING_S
-    assert trial["vip_owners"]["multiple_s"] <= 0.2
+    assert_like(trial, "5-pause-lb-active", "outage_s")
+    assert trial["vip_owners"]["multiple_owners_s"] <= 0.2
     assert look(engine, STAGE).vip_claimants == (other(before.vip_claimants[0]),)
 
 
-def test_nobody_misses_the_balancer_in_reserve(redundant: Lab) -> None:
-    trial = redundant.safe_trial(5, "kill-lb-passive", "--observe", "3s")
+@night
+def test_nobody_misses_the_balancer_in_reserve(stage_5: Lab) -> None:
+    trial = stage_5.safe_trial(5, "kill-lb-passive", "--observe", "3s")
     assert trial["good"] == trial["intended"]
 
 
-def test_balancers_reload_without_a_failed_request(redundant: Lab) -> None:
+@night
+def test_balancers_reload_without_a_failed_request(stage_5: Lab) -> None:
     # Long enough for the database to be back, and readable, when all are read in the end.
-    run = redundant.start("run", "5", "baseline", "--observe", "15s", "--json")
+    run = stage_5.start("run", "5", "baseline", "--observe", "15s", "--json")
     for balancer in ("lb1", "lb2", "lb1"):
         goes_on(run, 2)
         docker("kill", "--signal", "HUP", container(5, balancer))
@@ -128,33 +151,34 @@ def names(service: str) -> set[str]:
     return set(docker("exec", container(5, service), "cat", "/etc/hosts").splitlines())
 
 
-@pytest.mark.parametrize("target", ["lb.passive", "db.standby"])
-def test_a_box_that_was_cut_off_is_connected_as_before(redundant: Lab, engine: Engine, target: str) -> None:
+@pytest.mark.parametrize("target", ["lb.passive", pytest.param("db.standby", marks=night)])
+def test_a_box_that_was_cut_off_is_connected_as_before(stage_5: Lab, engine: Engine, target: str) -> None:
     view = look(engine, STAGE)
     service = other(view.vip_claimants[0]) if target == "lb.passive" else other(primary(engine, STAGE))
     before, known = connections(service), names(service)
-    redundant.must("chaos", "disconnect", target)
+    stage_5.must("chaos", "disconnect", target)
     assert connections(service) == {}
     # Whoever cut it off has forgotten everything but what is on the disk.
-    redundant.must("heal")
+    stage_5.must("heal")
     assert connections(service) == before
     assert names(service) == known
     await_redundant(cluster(engine, STAGE))
 
 
-def test_the_databases_change_over_on_request(redundant: Lab, engine: Engine) -> None:
+def test_the_databases_change_over_on_request(stage_5: Lab, engine: Engine) -> None:
     before = primary(engine, STAGE)
-    trial = redundant.safe_trial(5, "switchover")
-    assert longest(trial, "write_outages") < FAILOVER_CEILING_S
+    trial = stage_5.safe_trial(5, "switchover")
+    assert_like(trial, "5-switchover", "writes_outage_s")
     assert primary(engine, STAGE) == other(before)
-    done = redundant.must("promote")
+    done = stage_5.must("promote")
     assert f"{before} is the primary now" in done.err
     await_redundant(cluster(engine, STAGE))
 
 
-def test_what_only_the_old_primary_had_is_rewound(redundant: Lab, engine: Engine) -> None:
+@night
+def test_what_only_the_old_primary_had_is_rewound(stage_5: Lab, engine: Engine) -> None:
     old = primary(engine, STAGE)
-    redundant.must("chaos", "disconnect", f"service:{old}")
+    stage_5.must("chaos", "disconnect", f"service:{old}")
     # Nobody waits for this commit to reach the standby, and it cannot: the old primary alone has it.
     insert = "INSERT INTO orders (key, item, quantity, placed_by) VALUES ('diverged', 'nowhere', 1, 'test')"
     psql(old, "SET synchronous_commit = local", insert)
@@ -164,26 +188,27 @@ def test_what_only_the_old_primary_had_is_rewound(redundant: Lab, engine: Engine
 
     with cluster(engine, STAGE).observer() as observer:
         assert wait_until(lambda: is_taken_over(observer), 20), observer.latest()
-    redundant.must("heal")
+    stage_5.must("heal")
     view: ClusterView = look(engine, STAGE)
-    assert STAGE.is_redundant(view)
+    assert is_redundant(STAGE, view)
     assert view.named(DatabaseState.STANDBY) == [old]
     for service in (old, other(old)):
         assert psql(service, "SELECT count(*) FROM orders WHERE key = 'diverged'") == "0"
 
 
-def test_a_standby_comes_back_after_much_was_written(redundant: Lab, engine: Engine) -> None:
+@night
+def test_a_standby_comes_back_after_much_was_written(stage_5: Lab, engine: Engine) -> None:
     leader = primary(engine, STAGE)
-    redundant.must("chaos", "kill", "db.standby")
+    stage_5.must("chaos", "kill", "db.standby")
     rows = LARGE_MIB * 1024
     psql(leader, f"CREATE TABLE filler AS SELECT repeat(md5(n::text), 32) AS text FROM generate_series(1, {rows}) AS n")
-    redundant.must("heal")
-    assert STAGE.is_redundant(look(engine, STAGE))
+    stage_5.must("heal")
+    assert is_redundant(STAGE, look(engine, STAGE))
     assert psql(other(leader), "SELECT count(*) FROM filler") == str(rows)
     psql(leader, "DROP TABLE filler")
 
 
-def test_the_monitor_refuses_a_promotion_that_could_lose(redundant: Lab, engine: Engine) -> None:
+def test_the_monitor_refuses_a_promotion_that_could_lose(stage_5: Lab, engine: Engine) -> None:
     leader = primary(engine, STAGE)
     pretend = f"UPDATE pgautofailover.node SET reportedstate = 'wait_primary' WHERE nodename = '{leader}'"
     promote = f"UPDATE pgautofailover.node SET goalstate = 'prepare_promotion' WHERE nodename = '{other(leader)}'"
@@ -192,8 +217,8 @@ def test_the_monitor_refuses_a_promotion_that_could_lose(redundant: Lab, engine:
     assert "may lack acknowledged writes" in refused.value.stderr
 
 
-def test_both_balancers_take_a_limit_and_lose_it(redundant: Lab, engine: Engine, tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo.jsonl")
+def test_both_balancers_take_a_limit_and_lose_it(stage_5: Lab, engine: Engine, tmp_path: Path) -> None:
+    ledger = UndoLog(tmp_path / "undo.jsonl")
     of = Cluster(engine, STAGE, ledger)
 
     def imposed() -> list[dict[str, int]]:
@@ -209,9 +234,9 @@ def test_both_balancers_take_a_limit_and_lose_it(redundant: Lab, engine: Engine,
     assert ledger.entries() == []
 
 
-def test_an_independent_prober_agrees_on_the_outage_of_writes(redundant: Lab, engine: Engine) -> None:
+def test_an_independent_prober_agrees_on_the_outage_of_writes(stage_5: Lab, engine: Engine) -> None:
     def measure() -> tuple[Prober, dict[str, Any]]:
-        measured = killed_beside(redundant, STAGE.number, primary(engine, STAGE), back_after_s=4, writes=True)
+        measured = killed_beside(stage_5, STAGE.number, primary(engine, STAGE), back_after_s=4, writes=True)
         await_recovered(engine, STAGE)
         return measured
 
@@ -222,23 +247,18 @@ def test_an_independent_prober_agrees_on_the_outage_of_writes(redundant: Lab, en
     assert longest(trial, "write_outages") == pytest.approx(prober.outage_s(), abs=AGREEMENT_S), seen
 
 
-def test_a_soak_goes_on_where_it_stopped(redundant: Lab) -> None:
+@night
+def test_a_soak_goes_on_where_it_stopped(stage_5: Lab) -> None:
     options = ("soak", "5", "--faults", "2", "--seed", "7", "--observe", "3s", "--json")
-    first = json.loads(redundant.must(*options).out)
+    first = json.loads(stage_5.must(*options).out)
     assert [fault["number"] for fault in first["faults"]] == [1, 2]
     assert sum(fault["lost"] for fault in first["faults"]) == 0
-    again = redundant.must(*options, timeout_s=20)
+    again = stage_5.must(*options, timeout_s=20)
     assert json.loads(again.out) == first
 
 
-def test_without_its_monitor_stage_4_does_not_fail_over(lab: Lab) -> None:
-    lab.must("up", "4", "--failover", "automatic", "--replace", timeout_s=180)
-    code, document = lab.run(4, "kill-monitor-then-primary", "--failover", "automatic", "--observe", "3s")
-    [trial] = document["trials"]
-    assert code != EXIT_HELD
-    assert trial["write_outages"][-1]["censored"]
-    assert trial["writes_audit"]["lost"] == 0
-    code, document = lab.run(4, "kill-primary", "--failover", "automatic", "--observe", "4s")
-    assert document["trials"][0]["writes_audit"]["lost"] == 0
-    assert longest(document["trials"][0], "write_outages") < FAILOVER_CEILING_S
-    lab.must("down", "4")
+@night
+@pytest.mark.parametrize("experiment", ["kill-primary", "kill-lb-active"])
+def test_a_failover_takes_no_longer_than_it_did(stage_5: Lab, experiment: str) -> None:
+    _, document = stage_5.run(5, experiment, "--trials", "7", "--observe", "3s", timeout_s=300)
+    assert change_of(document, f"5/{experiment}") in (Change.NONE, Change.SHORTER)

@@ -12,9 +12,10 @@ import pytest
 from lab.cluster import images
 from lab.engine.engine import Engine
 from lab.process import wait_until
-from tests.integration.driver import TRIES, docker
+from tests.integration.driver import REPEATS, TRIES, docker
 
 pytestmark = pytest.mark.docker
+night = pytest.mark.night
 
 IMAGE = "redundancy-lab/wan"
 ROUTER, EU, US = BOXES = ("lab-test-wan", "lab-test-eu", "lab-test-us")
@@ -86,7 +87,9 @@ def assert_round_trip(expected_ms: float) -> None:
         median_ms = probed()["median_ms"]
         assert median_ms >= expected_ms
         if median_ms <= expected_ms + TOLERANCE_MS:
+            REPEATS.count()
             return
+        REPEATS.count(f"a round trip of {median_ms} ms, not {expected_ms}")
     pytest.fail(f"{median_ms} ms for {expected_ms}")
 
 
@@ -122,6 +125,7 @@ def test_router_is_one_hop(router: str) -> None:
     assert docker("exec", EU, "python3", "-c", refused).strip() == "arrived"
 
 
+@night
 def test_region_that_was_disconnected_is_taken_again(router: str) -> None:
     docker("network", "disconnect", US, ROUTER)
     assert wait_until(lambda: connected() == {"eu"}, RECONNECT_S)
@@ -131,6 +135,7 @@ def test_region_that_was_disconnected_is_taken_again(router: str) -> None:
     assert probed()["answered"] == 200
 
 
+@night
 def test_all_regions_in_any_order(router: str) -> None:
     """Docker must not stumble over gateways that are the router's own."""
     for order in ((US, EU), (EU, US)):
@@ -146,8 +151,8 @@ def test_all_regions_in_any_order(router: str) -> None:
     ("words", "sysctls", "code", "complaint"),
     [
         ((LINES[0],), SYSCTLS, 2, "two regions at least"),
-        (LINES, ("net.ipv4.ip_forward=0",), 1, "net.ipv4.ip_forward must be 1"),
-        (LINES, ("net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=1"), 1, "rp_filter must be 0"),
+        pytest.param(LINES, ("net.ipv4.ip_forward=0",), 1, "net.ipv4.ip_forward must be 1", marks=night),
+        pytest.param(LINES, ("net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=1"), 1, "rp_filter must be 0", marks=night),
     ],
 )
 def test_router_that_cannot_be_one_says_why(

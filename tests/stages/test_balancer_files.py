@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from client.survey import ROUTES
+from client.status import ROUTES
 
 from tests.stages.files import DOCUMENTS, FOLDERS, each_stage, service
 

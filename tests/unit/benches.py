@@ -15,9 +15,9 @@ from lab.model.result import TrialResult
 from lab.model.topology import Stage
 from lab.store.runs import RunJournal
 from lab.trial.runner import Progress, RunConfig, trial_seed
-from tests.unit.helpers import EVENTS, record
+from tests.unit.helpers import EVENTS, databases_seen, record
 
-WATCHED = Event(0.0, "databases", "db1=primary db2=standby promotable_standbys=1")
+WATCHED = databases_seen(0.0, 1, db1="primary", db2="standby")
 Gone = Callable[[str, str, int], float]
 """For how many seconds the service is gone: by project, column and number of the trial. 3 s or more: until it is healed."""
 

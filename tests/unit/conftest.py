@@ -1,11 +1,6 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
-
-# A busy machine is no failure: examples may take as long as they take.
-settings.register_profile("unit", deadline=None)
-settings.load_profile("unit")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival, Event, RunInfo, TrialRecord
 from lab.model.measures import Expectation
 from lab.model.observation import ClusterStatus, ClusterView, DatabaseState, NodeState, ReplicaStatus
+from lab.model.payloads import AlertNotice, DatabasesSeen, RedundancyCheck, RedundancySeen, VipSeen
 from lab.model.result import Outage, TrialResult
-from lab.model.topology import Box, ServiceSpec, Stage
+from lab.model.topology import Box, ServiceSpec, Stage, Tier
 from lab.spec.stages import find
 
 BALANCERS = {"lb1": "198.18.0.33", "lb2": "198.18.0.65"}
@@ -28,6 +30,36 @@ EVENTS = (
     Event(5.5, "recovered"),
     Event(7.0, "stop"),
 )
+
+
+def databases_seen(at_s: float, promotable_standbys: int = 0, **states: str) -> Event:
+    """What the observer saw of databases: db1="primary", db2="standby"."""
+    found = {name: DatabaseState(state) for name, state in states.items()}
+    return Event(at_s, "databases", data=DatabasesSeen(found, promotable_standbys))
+
+
+def vip_seen(at_s: float, *claimants: str, owner: str | None = None) -> Event:
+    """What the observer saw of the VIP; its owner is the last claimant, unless another is named."""
+    return Event(at_s, "vip", data=VipSeen(claimants, "".join(claimants[-1:]) if owner is None else owner))
+
+
+def redundancy_seen(at_s: float, *idle: str, period_s: float = 0.1, **counts: tuple[int, int]) -> Event:
+    """Of each tier how many failures it tolerates, and how many of its boxes work."""
+    of = {Tier(name): each for name, each in counts.items()}
+    tolerated, working = ({tier: each[at] for tier, each in of.items()} for at in (0, 1))
+    return Event(at_s, "redundancy", data=RedundancySeen(tolerated, working, idle, period_s))
+
+
+def alert(at_s: float, words: str, name: str = "alert") -> Event:
+    """An alert as the monitoring box delivers it: its name, and what it says."""
+    which, _, said = words.partition(" ")
+    verb = "firing" if name == "alert" else name
+    return Event(at_s, name, f"watch: alert {verb} (message 1): {words}", AlertNotice(which, said))
+
+
+def redundant_before(at_s: float, restored: bool) -> Event:
+    """Whether redundancy was restored just before a later fault."""
+    return Event(at_s, "redundant-before", data=RedundancyCheck(restored))
 
 
 def arrival(at_s: float, took_s: float = 0.01, **changes: Any) -> Arrival:
@@ -79,9 +111,15 @@ def spans(outages: tuple[Outage, ...]) -> list[tuple[float, float, bool]]:
 
 def record(*gone: tuple[float, float], **changes: Any) -> TrialRecord:
     """A trial of 7 s whose fault came at 2 s and was healed at 5 s; the database kept what was acknowledged."""
+    return replace(_record(*gone), **changes)
+
+
+@cache
+def _record(*gone: tuple[float, float]) -> TrialRecord:
+    """It is made once: hundreds of tests speak about the same few trials, and none changes one."""
     arrivals = traffic(7.0, *gone)
     kept = {each.key: 1 for each in arrivals if each.kind == "write" and each.effect == "ok"}
-    whole = TrialRecord(
+    return TrialRecord(
         number=1,
         seed=7,
         plan=LoadPlan(),
@@ -91,12 +129,16 @@ def record(*gone: tuple[float, float], **changes: Any) -> TrialRecord:
         generator=generator_report(arrivals, len(arrivals), len(arrivals), cpu_ratio=0.2),
         final_orders={"db": kept},
     )
-    return replace(whole, **changes)
 
 
 def result(*gone: tuple[float, float], expectations: tuple[Expectation, ...] = (SHORT, NONE_LOST), **changes: Any) -> TrialResult:
     """The figures of such a trial."""
-    return replace(measure_trial(record(*gone), expectations, has_fault=True), **changes)
+    return replace(_result(gone, expectations), **changes)
+
+
+@cache
+def _result(gone: tuple[tuple[float, float], ...], expectations: tuple[Expectation, ...]) -> TrialResult:
+    return measure_trial(record(*gone), expectations, has_fault=True)
 
 
 def run_info(**changes: Any) -> RunInfo:

@@ -20,7 +20,7 @@ from lab.model.history import LogLine
 from lab.model.observation import ClusterView
 from lab.model.topology import INTERNET_ROLE, Box, Link, Stage
 from lab.spec import stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 
 Answer = Callable[[Box, Sequence[str]], ExecResult]
 
@@ -33,7 +33,7 @@ def saying(*lines: str) -> subprocess.Popen[bytes]:
 
 def line(view: ClusterView) -> str:
     """A view as the observer prints it."""
-    return json.dumps({"event": "sight", **asdict(view)})
+    return json.dumps({"event": "view", **asdict(view)})
 
 
 @dataclass
@@ -51,10 +51,10 @@ class PlayedEngine:
     off: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The networks of its stage file that a box is not on."""
 
-    def cluster(self, stage: Stage, undo_log: UndoLedger | None = None) -> Cluster:
+    def cluster(self, stage: Stage, undo_log: UndoLog | None = None) -> Cluster:
         """A stage on this engine, with an undo log; without one, nothing is expected to be noted."""
         nowhere = Path(tempfile.gettempdir()) / f"lab-played-{os.getpid()}.jsonl"
-        return Cluster(self, stage, undo_log or UndoLedger(nowhere))
+        return Cluster(self, stage, undo_log or UndoLog(nowhere))
 
     # The engine itself
 

@@ -15,7 +15,7 @@ from lab.checker.verdict import decide
 from lab.model.history import Event, RunInfo, TrialRecord
 from lab.model.measures import Verdict
 from lab.model.result import RunResult
-from tests.unit.helpers import EVENTS, arrival, bad, record, run_info, traffic
+from tests.unit.helpers import EVENTS, alert, arrival, bad, databases_seen, record, redundancy_seen, run_info, traffic, vip_seen
 
 # Every sign that means something in HTML, SVG, Markdown, XML or a spreadsheet.
 HOSTILE = "</title></svg><script>alert(1)</script><img src=x onerror=alert(2)>\"'|`*_[x](javascript:1)&amp;\x00\x1b]]>@all"
@@ -23,14 +23,14 @@ WATCHED = (
     *EVENTS,
     Event(2.2, "detect", "monitor: unhealthy"),
     Event(2.4, "elect", "monitor: prepare_promotion"),
-    Event(0.0, "databases", "db1=primary db2=standby promotable_standbys=1"),
-    Event(2.1, "databases", "db1=unreachable db2=standby promotable_standbys=0"),
-    Event(2.9, "databases", "db1=unreachable db2=primary promotable_standbys=0"),
-    Event(0.0, "vip", "claimants=lb1 owner=lb1"),
-    Event(2.5, "vip", "claimants=lb1,lb2 owner=lb2"),
-    Event(-0.2, "redundancy", "balancer=1/2 web=1/2 database=1/2 monitor=1/1 without=- period_s=0.1"),
-    Event(2.1, "redundancy", "balancer=1/2 web=1/2 database=0/1 monitor=1/1 without=db1 period_s=0.1"),
-    Event(5.35, "redundancy", "balancer=1/2 web=1/2 database=1/2 monitor=1/1 without=- period_s=0.1"),
+    databases_seen(0.0, 1, db1="primary", db2="standby"),
+    databases_seen(2.1, db1="unreachable", db2="standby"),
+    databases_seen(2.9, db1="unreachable", db2="primary"),
+    vip_seen(0.0, "lb1"),
+    vip_seen(2.5, "lb1", "lb2"),
+    redundancy_seen(-0.2, balancer=(1, 2), web=(1, 2), database=(1, 2), monitor=(1, 1)),
+    redundancy_seen(2.1, "db1", balancer=(1, 2), web=(1, 2), database=(0, 1), monitor=(1, 1)),
+    redundancy_seen(5.35, balancer=(1, 2), web=(1, 2), database=(1, 2), monitor=(1, 1)),
 )
 
 
@@ -74,10 +74,11 @@ def hostile() -> tuple[RunResult, tuple[TrialRecord, ...]]:
         Event(2.0, "inject", HOSTILE),
         Event(2.1, "fault-verified", HOSTILE),
         Event(5.0, "note", HOSTILE),
-        Event(0.0, "databases", f"{HOSTILE.replace(' ', '')}={HOSTILE.replace(' ', '')}"),
-        Event(0.0, "vip", f"claimants={HOSTILE.replace(' ', '')} owner=lb1"),
-        Event(0.0, "redundancy", f"web=1/2 {HOSTILE}=1/2 without={HOSTILE.replace(' ', '')} period_s=0.1"),
-        Event(3.0, "redundancy", "web=0/1 period_s=9e9"),
+        databases_seen(0.0, 0, **{HOSTILE: "primary"}),
+        vip_seen(0.0, HOSTILE, owner="lb1"),
+        redundancy_seen(0.0, HOSTILE, web=(1, 2)),
+        alert(3.0, f"{HOSTILE} {HOSTILE}"),
+        redundancy_seen(3.0, period_s=9e9, web=(0, 1)),
     )
     whole = record(
         arrivals=tuple(arrivals), events=events, targets=(HOSTILE, HOSTILE), generator=generator_report(arrivals, 120, 120, 0.1)
@@ -126,7 +127,7 @@ def a_matrix(**changes: Any) -> Matrix:
                 why=("downtime_longest_s at most 1: was 6.2",),
             ),
             not_applicable("kill-lb", "there is no balancer"),
-            cell("pause-db", (), verdict=Verdict.INCONCLUSIVE, trials=2, why=("the fault did not bite",)),
+            cell("pause-db", (), verdict=Verdict.INCONCLUSIVE, trials=2, why=("the fault was not verified",)),
         ),
     )
     many = Row(

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,23 @@ def whole(root: Path) -> tuple[PlayedBench, Matrix]:
     return bench, outcome.outcome(comparison(), kept)
 
 
-def test_each_stage_is_started_fresh_once_and_removed_when_it_is_through(tmp_path: Path) -> None:
-    bench, _ = whole(tmp_path)
+@dataclass(frozen=True)
+class Through:
+    """A comparison that was carried out in one go. It is looked at only: the tests share it."""
+
+    root: Path
+    bench: PlayedBench
+    matrix: Matrix
+
+
+@pytest.fixture(scope="module")
+def through(tmp_path_factory: pytest.TempPathFactory) -> Through:
+    root = tmp_path_factory.mktemp("through")
+    return Through(root, *whole(root))
+
+
+def test_each_stage_is_started_fresh_once_and_removed_when_it_is_through(through: Through) -> None:
+    bench = through.bench
     assert [done for done in bench.done if not done.startswith("trial")] == [
         "start redundancy-lab-2 fresh",
         "stop redundancy-lab-2",
@@ -101,8 +116,8 @@ def test_each_stage_is_started_fresh_once_and_removed_when_it_is_through(tmp_pat
     ]
 
 
-def test_the_matrix_has_what_was_measured_and_what_does_not_apply(tmp_path: Path) -> None:
-    _, matrix = whole(tmp_path)
+def test_the_matrix_has_what_was_measured_and_what_does_not_apply(through: Through) -> None:
+    matrix = through.matrix
     assert [(row.name, row.boxes, row.memory_mib) for row in matrix.rows] == [
         ("2-separate-database", 2, 400),
         ("3-load-balancer", 4, 500),
@@ -122,8 +137,8 @@ def test_the_matrix_has_what_was_measured_and_what_does_not_apply(tmp_path: Path
     assert [column.name for column in matrix.columns] == COLUMNS.split(",")
 
 
-def test_a_row_says_what_its_figures_stand_on(tmp_path: Path) -> None:
-    _, matrix = whole(tmp_path)
+def test_a_row_says_what_its_figures_stand_on(through: Through) -> None:
+    matrix = through.matrix
     assert [row.conditions for row in matrix.rows] == [CONDITIONS] * len(matrix.rows)
     assert matrix_file.from_document(json.loads(json.dumps(matrix.to_document()))) == matrix
     assert matrix.rows[0].conditions is not None
@@ -143,23 +158,23 @@ def test_conditions_that_nobody_knows_are_no_reason_to_measure_nothing(tmp_path:
         )
 
 
-def test_a_cell_is_an_ordinary_run(tmp_path: Path) -> None:
-    _, matrix = whole(tmp_path)
+def test_a_cell_is_an_ordinary_run(through: Through) -> None:
+    matrix = through.matrix
     cell = matrix.rows[1].cell("kill-web")
     assert cell
-    folder = next(tmp_path.glob("compare/2*")) / cell.folder
+    folder = next(through.root.glob("compare/2*")) / cell.folder
     info, records = runs.read_run(folder)
     assert (info.experiment, info.stage, len(records)) == ("kill-web", 3, 2)
     assert json.loads((folder / "result.json").read_text())["verdict"] == "held"
 
 
-def test_stages_are_asked_the_same_at_the_same_instants(tmp_path: Path) -> None:
-    _, matrix = whole(tmp_path)
+def test_stages_are_asked_the_same_at_the_same_instants(through: Through) -> None:
+    matrix = through.matrix
     seeds = []
     for row in matrix.rows:
         cell = row.cell("kill-web")
         assert cell
-        _, records = runs.read_run(next(tmp_path.glob("compare/2*")) / cell.folder)
+        _, records = runs.read_run(next(through.root.glob("compare/2*")) / cell.folder)
         seeds.append([record.seed for record in records])
     assert seeds[0] == seeds[1]
     assert len(set(seeds[0])) == 2
@@ -167,8 +182,7 @@ def test_stages_are_asked_the_same_at_the_same_instants(tmp_path: Path) -> None:
 
 # 4 spans and 6 trials: whatever the instant of the cut, the rest is done and nothing twice.
 @pytest.mark.parametrize("step", range(1, 11))
-def test_it_goes_on_where_it_was_cut(tmp_path: Path, step: int) -> None:
-    _, expected = whole(tmp_path / "whole")
+def test_it_goes_on_where_it_was_cut(through: Through, tmp_path: Path, step: int) -> None:
     root = tmp_path / "cut"
     first, second = PlayedBench(spofs, cut_at(step, KeyboardInterrupt())), PlayedBench(spofs)
     with pytest.raises(KeyboardInterrupt):
@@ -177,7 +191,7 @@ def test_it_goes_on_where_it_was_cut(tmp_path: Path, step: int) -> None:
     assert found
     wanted, kept = found
     carry_out(wanted, kept, second)
-    assert figures(outcome.outcome(wanted, kept)) == figures(expected)
+    assert figures(outcome.outcome(wanted, kept)) == figures(through.matrix)
     trials = [done for bench in (first, second) for done in bench.done if done.startswith("trial")]
     assert len(trials) == len(set(trials)) == 6
     # A stage of which a trial is through goes on as it is; one that was only started is started fresh.
@@ -186,9 +200,8 @@ def test_it_goes_on_where_it_was_cut(tmp_path: Path, step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [2, 5, 8])
-def test_it_goes_on_where_it_was_killed(tmp_path: Path, step: int) -> None:
+def test_it_goes_on_where_it_was_killed(through: Through, tmp_path: Path, step: int) -> None:
     """With a real SIGKILL, which leaves nobody to tidy up."""
-    _, expected = whole(tmp_path / "whole")
     kept = CampaignStore.begin(comparison(), tmp_path / "killed")
 
     def work() -> None:
@@ -199,12 +212,11 @@ def test_it_goes_on_where_it_was_killed(tmp_path: Path, step: int) -> None:
     process.join(timeout=60)
     assert process.exitcode == -signal.SIGKILL
     carry_out(comparison(), kept, PlayedBench(spofs))
-    assert figures(outcome.outcome(comparison(), kept)) == figures(expected)
+    assert figures(outcome.outcome(comparison(), kept)) == figures(through.matrix)
 
 
 @pytest.mark.parametrize("characters", range(1, 120, 17))
-def test_a_line_that_a_kill_cut_short_is_done_again(tmp_path: Path, characters: int) -> None:
-    _, expected = whole(tmp_path / "whole")
+def test_a_line_that_a_kill_cut_short_is_done_again(through: Through, tmp_path: Path, characters: int) -> None:
     root = tmp_path / "cut"
     kept = CampaignStore.begin(comparison(), root)
     with pytest.raises(KeyboardInterrupt):
@@ -213,7 +225,7 @@ def test_a_line_that_a_kill_cut_short_is_done_again(tmp_path: Path, characters: 
     lines = file.read_text().rstrip("\n").splitlines()
     file.write_text("\n".join([*lines[:-1], lines[-1][:characters]]))
     carry_out(comparison(), kept, PlayedBench(spofs))
-    assert figures(outcome.outcome(comparison(), kept)) == figures(expected)
+    assert figures(outcome.outcome(comparison(), kept)) == figures(through.matrix)
 
 
 def test_what_a_killed_trial_left_makes_way(tmp_path: Path) -> None:
@@ -410,7 +422,7 @@ def test_a_trial_that_is_not_valid_is_replaced_and_shown(tmp_path: Path) -> None
     carry_out(wanted, kept, PlayedBench(changes=NOT_BITTEN))
     cell = outcome.outcome(wanted, kept).rows[0].cells[0]
     assert (cell.trials, cell.trials_valid, cell.verdict) == (1 + EXTRA_TRIALS, 0, Verdict.INCONCLUSIVE)
-    assert cell.why == ("the fault did not bite",)
+    assert cell.why == ("the fault was not verified",)
 
 
 @pytest.mark.parametrize("word", ["start", "trial", "stop"])

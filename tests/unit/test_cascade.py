@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.checker import per_fault, redundancy
-from lab.checker.redundancy import Evidence, Tier
+from lab.checker.redundancy import SystemState
 from lab.checker.trial import measure_trial
 from lab.model.history import Event
 from lab.model.result import FaultImpact, Outage
-from lab.model.topology import Stage
+from lab.model.topology import Stage, Tier
 from lab.spec import experiments, stages
-from tests.unit.helpers import EVENTS, SHORT, cluster_status_of, record, started
+from tests.unit.helpers import EVENTS, SHORT, cluster_status_of, record, redundant_before, started
 
-TWO = (Event(2.0, "inject", "kill db1"), Event(8.0, "redundant-before", "back"), Event(8.25, "inject", "kill db2"))
+TWO = (Event(2.0, "inject", "kill db1"), redundant_before(8.0, restored=True), Event(8.25, "inject", "kill db2"))
 
 
 def test_one_fault_is_no_cascade() -> None:
@@ -35,7 +35,7 @@ def test_an_outage_that_was_open_when_the_next_fault_came_belongs_to_both() -> N
 
 
 def test_a_look_is_about_the_fault_that_follows_it() -> None:
-    events = [*TWO, Event(20.0, "redundant-before", "missing"), Event(20.1, "inject", "kill db1")]
+    events = [*TWO, redundant_before(20.0, restored=False), Event(20.1, "inject", "kill db1")]
     assert [each.redundant_before for each in per_fault.fault_impacts(events, [])] == [None, True, False]
 
 
@@ -55,7 +55,7 @@ def test_no_fault_costs_more_than_all_of_them_did(struck: list[float], spans: li
 
 
 def test_a_trial_says_what_each_fault_did() -> None:
-    events = (*EVENTS[:2], Event(3.9, "redundant-before", "missing"), Event(4.0, "inject", "kill web2"), *EVENTS[2:])
+    events = (*EVENTS[:2], redundant_before(3.9, restored=False), Event(4.0, "inject", "kill web2"), *EVENTS[2:])
     trial = measure_trial(
         record((4.0, 5.5), events=tuple(sorted(events, key=lambda event: event.at_s))), (SHORT,), has_fault=True
     )
@@ -68,7 +68,7 @@ def test_a_trial_says_what_each_fault_did() -> None:
 # What the shipped experiments foresee, against the model of redundancy: under `none` nothing is mended between the two.
 
 
-def settled(seen: Evidence, names: list[str]) -> list[Evidence]:
+def settled(seen: SystemState, names: list[str]) -> list[SystemState]:
     return redundancy.outcomes(redundancy.lost(seen, names))
 
 
@@ -83,19 +83,19 @@ CASCADES = {
 def test_two_in_a_row_are_an_outage_where_only_one_is_in_reserve(name: str) -> None:
     tier, numbers = CASCADES[name]
     for stage in map(stages.find, numbers):
-        seen = redundancy.evidence(stage, started(stage), cluster_status_of(stage))
-        assert redundancy.margins(seen)[tier] == 1
+        seen = redundancy.system_state(stage, started(stage), cluster_status_of(stage))
+        assert redundancy.failures_tolerated(seen)[tier] == 1
         assert experiments.find(name).expected_verdicts == {"none": "refuted", "restart": "held", "replace": "held"}
 
 
-def calm(stage: Stage) -> Evidence:
-    return redundancy.evidence(stage, started(stage), cluster_status_of(stage))
+def calm(stage: Stage) -> SystemState:
+    return redundancy.system_state(stage, started(stage), cluster_status_of(stage))
 
 
 def test_without_its_monitor_nobody_replaces_a_primary() -> None:
     seen = calm(stages.find("5"))
     [without] = settled(seen, ["monitor"])
-    assert redundancy.margins(without)[Tier.DATABASE] == 0
+    assert redundancy.failures_tolerated(without)[Tier.DATABASE] == 0
     assert experiments.find("monitor-then-primary").expected_verdicts["none"] == "refuted"
 
 
@@ -106,7 +106,7 @@ def test_after_a_zone_no_primary_can_be_spared() -> None:
     after = settled(seen, zone)
     assert after
     expected_verdict = experiments.find("zone-then-primary").expected_verdicts["none"]
-    survived = all(redundancy.margins(way)[Tier.DATABASE] > 0 for way in after)
+    survived = all(redundancy.failures_tolerated(way)[Tier.DATABASE] > 0 for way in after)
     assert expected_verdict == ("held" if survived else "refuted")
 
 

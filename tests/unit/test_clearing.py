@@ -12,7 +12,7 @@ from lab.errors import HealError, LabError
 from lab.faults import heal, network_cleanup
 from lab.model.fault import Undo, UndoAction
 from lab.model.topology import Box
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit import played
 from tests.unit.helpers import box, stage
 
@@ -153,7 +153,7 @@ def test_without_the_image_nothing_can_have_been_put_anywhere() -> None:
 
 
 def test_networks_are_cleared_before_boxes_are_brought_back(tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    ledger = UndoLog(tmp_path / "undo.jsonl")
     ledger.open(undo("web1"), "isolate")
     ledger.open(undo("web2", UndoAction.UNPAUSE), "pause")
     engine = plays("web1")
@@ -164,7 +164,7 @@ def test_networks_are_cleared_before_boxes_are_brought_back(tmp_path: Path) -> N
 
 
 def test_fault_that_could_not_be_cleared_stays_noted(tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    ledger = UndoLog(tmp_path / "undo.jsonl")
     for name in ("web1", "web2"):
         ledger.open(undo(name), "partition")
     engine = plays("web1", "web2", deaf=("web1",))
@@ -174,14 +174,14 @@ def test_fault_that_could_not_be_cleared_stays_noted(tmp_path: Path) -> None:
 
 
 def test_undo_survives_the_disk(tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    ledger = UndoLog(tmp_path / "undo.jsonl")
     ledger.open(undo("web1"), "isolate")
     ledger.open(undo("web2", UndoAction.UNSHAPE), "delay")
     assert [entry.undo for entry in ledger.entries()] == [undo("web1"), undo("web2", UndoAction.UNSHAPE)]
 
 
 def test_box_that_died_of_it_is_brought_back(tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    ledger = UndoLog(tmp_path / "undo.jsonl")
     ledger.open(undo("web1"), "isolate")
     engine = PlayedEngine([replace(box(), status="exited", project="redundancy-lab-3")])
     heal.undo_all(engine, ledger)

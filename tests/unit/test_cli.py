@@ -22,7 +22,7 @@ from lab.model.topology import Box
 from lab.spec import experiments
 from lab.spec.stages import ROOT, all_stages
 from lab.store.runs import RunJournal
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import box, db, record, run_info, use_engine, view
 from tests.unit.played import PlayedEngine
 
@@ -198,7 +198,7 @@ def up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., PlayedE
 
 
 def note_pause_of_db1() -> None:
-    UndoLedger().open(Undo(UndoAction.UNPAUSE, "id-of-db1", "db1", 4), "pause")
+    UndoLog().open(Undo(UndoAction.UNPAUSE, "id-of-db1", "db1", 4), "pause")
 
 
 def test_down_takes_both_files_of_a_stage(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
@@ -209,7 +209,7 @@ def test_down_takes_both_files_of_a_stage(lab: Lab, up: Callable[..., PlayedEngi
     assert plays.done == ["down redundancy-lab-4", f"down {AUTOMATIC}"]
     assert "removing stage 4\nremoving stage 4 (automatic)\nstage 4 is gone" in done.err
     # What is gone is no longer broken.
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
 
 
 def test_down_takes_one_file_where_it_is_named_and_forgets_no_fault_of_the_other(
@@ -219,10 +219,10 @@ def test_down_takes_one_file_where_it_is_named_and_forgets_no_fault_of_the_other
     note_pause_of_db1()
     lab("down", "4", "--failover", "none")
     assert plays.done == ["down redundancy-lab-4"]
-    assert [entry.undo.service for entry in UndoLedger().entries()] == ["db1"]
+    assert [entry.undo.service for entry in UndoLog().entries()] == ["db1"]
     lab("down", "4", "--failover", "automatic")
     assert plays.done[1:] == [f"down {AUTOMATIC}"]
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
 
 
 def test_down_all_takes_what_is_up_by_its_file_and_the_rest_by_its_labels(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
@@ -232,15 +232,15 @@ def test_down_all_takes_what_is_up_by_its_file_and_the_rest_by_its_labels(lab: L
     done = lab("down", "--all")
     assert done.code == EXIT_HELD
     assert plays.done == [f"down {AUTOMATIC}", "remove leftovers"]
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
 
 
 def test_down_all_takes_back_what_was_done_to_somebody_elses_box(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
     plays = up(box("app", ("app",), stage=0, project="shop", status="exited"))
-    UndoLedger().open(Undo(UndoAction.START, "id-of-app", "app", 0, project="shop"), "kill")
+    UndoLog().open(Undo(UndoAction.START, "id-of-app", "app", 0, project="shop"), "kill")
     assert lab("down", "--all").code == EXIT_HELD
     assert plays.done == ["visiting shop", "start app", "remove leftovers"]
-    assert UndoLedger().entries() == []
+    assert UndoLog().entries() == []
 
 
 def test_promotion_is_asked_of_the_monitor_where_there_is_one(

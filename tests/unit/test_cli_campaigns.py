@@ -13,7 +13,7 @@ from lab.analysis import conclusion, matrix_file
 from lab.cli.main import main
 from lab.errors import EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, PreflightError
 from lab.model.fault import Undo, UndoAction
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.benches import NOT_BITTEN, Gone, PlayedBench, breaking, cut_at
 from tests.unit.played import PlayedEngine
 
@@ -112,7 +112,7 @@ def test_a_cell_without_a_valid_trial_leaves_it_open(lab: Lab) -> None:
     done = lab("compare", "3", "--faults", "kill-web", "--trials", "1", *SHORT, bench=PlayedBench(changes=NOT_BITTEN))
     assert done.code == EXIT_INCONCLUSIVE
     assert "INCONCLUSIVE  cells without a valid trial" in done.out
-    assert "3-load-balancer, kill-web: the fault did not bite" in done.out
+    assert "3-load-balancer, kill-web: the fault was not verified" in done.out
 
 
 def test_an_interrupted_comparison_goes_on(lab: Lab, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_fresh_begins_anew_and_resume_insists(lab: Lab) -> None:
 
 
 def test_a_fault_that_is_in_effect_is_not_measured_with(lab: Lab) -> None:
-    UndoLedger().open(Undo(UndoAction.START, "id", "db", 3), "kill")
+    UndoLog().open(Undo(UndoAction.START, "id", "db", 3), "kill")
     bench = PlayedBench()
     done = lab("compare", "3", *SHORT, bench=bench)
     assert (done.code, bench.done) == (EXIT_PREFLIGHT, [])

@@ -122,7 +122,7 @@ def heals(up: Callable[..., PlayedEngine], monkeypatch: pytest.MonkeyPatch, tmp_
     writes = {"lost": 0}
 
     def run(_system: object, config: RunConfig, info: RunInfo, _progress: object) -> RunResult:
-        trial = result(seed=config.seed, writable={"none_s": 0.0, "multiple_s": 0.0})
+        trial = result(seed=config.seed, writable={"no_writer_s": 0.0, "multiple_writers_s": 0.0})
         trial = replace(trial, audit=replace(trial.audit, lost=writes["lost"]))
         return RunResult(info, Verdict.HELD, (trial,), summarise([trial]))
 

@@ -17,7 +17,7 @@ from lab.model.fault import Undo, UndoAction
 from lab.spec.own_stack import page_of, project_of, read_settings
 from lab.spec.own_stack_keys import OwnFile
 from lab.spec.stages import ROOT
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import box
 from tests.unit.test_cli import Lab, lab  # noqa: F401
 from tests.unit.test_own import foreign
@@ -94,7 +94,7 @@ def test_open_fault_comes_before_what_it_has_left_of_the_project(
 ) -> None:
     plays = runs()
     plays.present = [each for each in plays.present if each.service != "lb"]
-    UndoLedger().open(Undo(UndoAction.START, "id-of-lb", "lb", 0, project="shop"), "kill")
+    UndoLog().open(Undo(UndoAction.START, "id-of-lb", "lb", 0, project="shop"), "kill")
     done = lab("run", "--compose", compose, "--url", "http://lb/", "--kill", "lb")
     assert done.code == EXIT_PREFLIGHT
     assert "a fault is still in effect: kill of lb" in done.errors[0]

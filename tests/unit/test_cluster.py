@@ -18,7 +18,7 @@ from lab.model.fault import Undo, UndoAction
 from lab.model.history import LogLine
 from lab.model.observation import DatabaseState
 from lab.model.topology import Box
-from lab.store.undo_log import OpenFault, UndoLedger
+from lab.store.undo_log import OpenFault, UndoLog
 from tests.unit.helpers import automatic, box, db, replicated, stage, view
 from tests.unit.played import PlayedEngine, PlayedObserver
 from tests.unit.test_own import foreign
@@ -37,8 +37,8 @@ def engines(real: DockerEngine, played: PlayedEngine) -> tuple[Engine, Engine]:
 
 
 @pytest.fixture
-def undo_log(tmp_path: Path) -> UndoLedger:
-    return UndoLedger(tmp_path / "undo.jsonl")
+def undo_log(tmp_path: Path) -> UndoLog:
+    return UndoLog(tmp_path / "undo.jsonl")
 
 
 # A stage
@@ -78,7 +78,7 @@ def test_database_that_an_operator_promotes_is_recreated_only_when_another_one_l
     assert plays.done.index("create redundancy-lab-4") < promoted < plays.done.index("start db1")
 
 
-def test_fault_of_a_stage_is_undone_also_where_the_box_was_recreated(undo_log: UndoLedger) -> None:
+def test_fault_of_a_stage_is_undone_also_where_the_box_was_recreated(undo_log: UndoLog) -> None:
     undo = Undo(UndoAction.START, "another-id", "web1", 3)
     cluster = Cluster(PlayedEngine([box("web1")]), stage(), undo_log)
     assert cluster.struck(undo) == box("web1")
@@ -95,7 +95,7 @@ def test_errors_of_a_stage_name_the_commands_of_the_lab() -> None:
 
 
 @pytest.fixture
-def shop(undo_log: UndoLedger) -> ForeignProject:
+def shop(undo_log: UndoLog) -> ForeignProject:
     return ForeignProject.by_name(PlayedEngine([APP, foreign("lb")]), "shop", undo_log)
 
 
@@ -136,7 +136,7 @@ def test_only_the_very_box_that_was_hit_is_touched_again(shop: ForeignProject) -
     assert shop.undo_of(undo, APP).project == "shop"
 
 
-def test_log_that_cannot_be_read_is_no_error_of_a_foreign_project(undo_log: UndoLedger) -> None:
+def test_log_that_cannot_be_read_is_no_error_of_a_foreign_project(undo_log: UndoLog) -> None:
     class Mute(PlayedEngine):
         def log_lines(self, box: Box, since_s: float) -> list[LogLine]:
             raise LabError("it keeps no log")
@@ -159,14 +159,14 @@ def open_fault(action: UndoAction, project: str = "") -> OpenFault:
     return OpenFault("1", Undo(action, "id-of-web1", "web1", 3, project=project), "fault", "2026-01-31T12:00:00Z")
 
 
-def test_system_of_a_fault(undo_log: UndoLedger) -> None:
+def test_system_of_a_fault(undo_log: UndoLog) -> None:
     plays = PlayedEngine([box("web1")])
     assert isinstance(heal.system_of(plays, undo_log, open_fault(UndoAction.START)), Cluster)
     assert isinstance(heal.system_of(plays, undo_log, open_fault(UndoAction.START, project="shop")), ForeignProject)
     assert heal.system_of(PlayedEngine(), undo_log, open_fault(UndoAction.START)) is None
 
 
-def test_box_whose_stage_file_is_gone_is_unpaused_and_not_started(undo_log: UndoLedger) -> None:
+def test_box_whose_stage_file_is_gone_is_unpaused_and_not_started(undo_log: UndoLog) -> None:
     frozen = box("web1", status="paused", project="redundancy-lab-3-old")
 
     class Unknown(PlayedEngine):

@@ -12,7 +12,7 @@ from lab.engine.engine import ExecResult
 from lab.errors import InconclusiveError, UsageError
 from lab.model.observation import ClusterView
 from lab.model.topology import Box, Stage
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import automatic, box, db, replicated, stage, view
 from tests.unit.played import PlayedEngine, PlayedObserver
 
@@ -35,12 +35,12 @@ def quiet(_: str) -> None:
 def test_promotion_is_refused_while_the_primary_lives(tmp_path: Path) -> None:
     plays = played("primary", "standby")
     with pytest.raises(UsageError, match="db1 still accepts writes"):
-        database.promote(plays.cluster(REPLICATED, UndoLedger(tmp_path / "undo")), False, quiet)
+        database.promote(plays.cluster(REPLICATED, UndoLog(tmp_path / "undo")), False, quiet)
     assert plays.done == []
 
 
 def test_fencing_comes_before_promotion_and_is_on_disk_before_that(tmp_path: Path) -> None:
-    ledger, plays = UndoLedger(tmp_path / "undo"), played("primary", "standby")
+    ledger, plays = UndoLog(tmp_path / "undo"), played("primary", "standby")
     assert database.promote(plays.cluster(REPLICATED, ledger), True, quiet) == "db2"
     assert plays.done == ["kill db1", f"in db2: {PROMOTE}"]
     assert [entry.undo.service for entry in ledger.entries()] == ["db1"]
@@ -50,14 +50,14 @@ def test_nobody_to_promote(tmp_path: Path) -> None:
     for states in (("primary", "unreachable"), ("unreachable", "unreachable")):
         plays = played(*states)
         with pytest.raises(UsageError, match="no standby to promote"):
-            database.promote(plays.cluster(REPLICATED, UndoLedger(tmp_path / "undo")), True, quiet)
+            database.promote(plays.cluster(REPLICATED, UndoLog(tmp_path / "undo")), True, quiet)
         assert plays.done == []
 
 
 def test_a_promotion_that_fails_says_so(tmp_path: Path) -> None:
     plays = played("unreachable", "standby", says="f\n")
     with pytest.raises(InconclusiveError, match="db2 could not be promoted"):
-        database.promote(plays.cluster(REPLICATED, UndoLedger(tmp_path / "undo")), False, quiet)
+        database.promote(plays.cluster(REPLICATED, UndoLog(tmp_path / "undo")), False, quiet)
 
 
 def test_a_lost_database_comes_back_behind_the_one_that_took_over() -> None:

@@ -26,7 +26,7 @@ from lab.spec.stages import ROOT
 from lab.store import lock, paths
 from lab.store.jsonl import Lines, write_whole
 from lab.store.runs import RunJournal, read_run
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.disks import fill, refuse, small_disk
 from tests.unit.helpers import record, run_info, stage, started, use_engine
 from tests.unit.played import PlayedEngine
@@ -67,7 +67,7 @@ def broken() -> Living:
     return Living(started(stage(), web1={"status": "exited"}, web2={"status": "paused"}))
 
 
-def note_both(ledger: UndoLedger) -> None:
+def note_both(ledger: UndoLog) -> None:
     ledger.open(Undo(UndoAction.START, "id-of-web1", "web1", 3), "kill")
     ledger.open(Undo(UndoAction.UNPAUSE, "id-of-web2", "web2", 3), "pause")
 
@@ -76,7 +76,7 @@ def mended(plays: Living) -> list[str]:
     return [each for each in plays.done if each.startswith(("start", "unpause"))]
 
 
-def heal(plays: Living, ledger: UndoLedger) -> int:
+def heal(plays: Living, ledger: UndoLog) -> int:
     return heal_.heal(plays, ledger, lambda _: None)
 
 
@@ -88,25 +88,25 @@ def test_every_box_is_brought_back_though_that_cannot_be_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     file = tmp_path / "undo.jsonl"
-    note_both(UndoLedger(file))
+    note_both(UndoLog(file))
     plays = broken()
     with monkeypatch.context() as full:
         refuse(full, number)
         with pytest.raises(HealError) as caught:
-            heal(plays, UndoLedger(file))
+            heal(plays, UndoLog(file))
     assert mended(plays) == ["unpause web2", "start web1"]
     assert caught.value.exit_code == EXIT_HEAL_FAILED
     assert f"{file} cannot be written: {os.strerror(number)}" in caught.value.message
     # Once there is space, it ends well, whatever was still noted.
-    assert heal(plays, UndoLedger(file)) == 0
-    assert UndoLedger(file).entries() == []
+    assert heal(plays, UndoLog(file)) == 0
+    assert UndoLog(file).entries() == []
     assert mended(plays) == ["unpause web2", "start web1"]
 
 
 def test_every_box_is_brought_back_where_not_even_the_file_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a disk that has become read-only: the notes stay open, and to undo them once more does no harm."""
     file = tmp_path / "undo.jsonl"
-    note_both(UndoLedger(file))
+    note_both(UndoLog(file))
     plays, before = broken(), file.read_bytes()
 
     def refused(*_: object, **__: object) -> None:
@@ -118,10 +118,10 @@ def test_every_box_is_brought_back_where_not_even_the_file_can_go(tmp_path: Path
         read_only.setattr(Path, "read_text", lambda self, **_: self.read_bytes().decode())
         read_only.setattr(Path, "read_bytes", lambda _: before)
         with pytest.raises(HealError, match=r"undo.jsonl cannot be written: Read-only file system"):
-            heal(plays, UndoLedger(file))
+            heal(plays, UndoLog(file))
     assert mended(plays) == ["unpause web2", "start web1"]
-    assert [entry.undo.service for entry in UndoLedger(file).entries()] == ["web1", "web2"]
-    assert heal(plays, UndoLedger(file)) == 2
+    assert [entry.undo.service for entry in UndoLog(file).entries()] == ["web1", "web2"]
+    assert heal(plays, UndoLog(file)) == 2
     assert mended(plays) == ["unpause web2", "start web1"]
     assert not file.exists()
 
@@ -134,15 +134,15 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_real_disk_that_is_full_keeps_nothing_broken(disk: Path) -> None:
     file = disk / "undo.jsonl"
-    note_both(UndoLedger(file))
+    note_both(UndoLog(file))
     ballast = fill(disk, file)
     plays = broken()
     with pytest.raises(HealError, match=FULL):
-        heal(plays, UndoLedger(file))
+        heal(plays, UndoLog(file))
     assert mended(plays) == ["unpause web2", "start web1"]
     ballast.unlink(missing_ok=True)
-    assert heal(plays, UndoLedger(file)) == 0
-    assert UndoLedger(file).entries() == []
+    assert heal(plays, UndoLog(file)) == 0
+    assert UndoLog(file).entries() == []
 
 
 @contextmanager
@@ -162,23 +162,23 @@ def heal_and_die(file: Path) -> None:
         def start(self, box: Box) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    heal(Deadly(broken().present), UndoLedger(file))
+    heal(Deadly(broken().present), UndoLog(file))
 
 
 def test_healing_that_is_killed_on_a_full_disk_is_done_again(disk: Path) -> None:
     file = disk / "undo.jsonl"
-    note_both(UndoLedger(file))
+    note_both(UndoLog(file))
     ballast = fill(disk, file)
     with in_a_process(heal_and_die, file) as process:
         pass
     assert process.exitcode == -signal.SIGKILL
     plays = Living(started(stage(), web1={"status": "exited"}))  # web2 was healed by then
     with pytest.raises(HealError, match=FULL):
-        heal(plays, UndoLedger(file))
+        heal(plays, UndoLog(file))
     assert mended(plays) == ["start web1"]
     ballast.unlink(missing_ok=True)
-    heal(plays, UndoLedger(file))
-    assert (mended(plays), UndoLedger(file).entries()) == (["start web1"], [])
+    heal(plays, UndoLog(file))
+    assert (mended(plays), UndoLog(file).entries()) == (["start web1"], [])
 
 
 def test_lock_needs_no_space(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_nothing_is_broken_that_cannot_be_noted(tmp_path: Path, monkeypatch: pyt
     assert lab("chaos", "kill", "web", "--seed", "1").code == 0
     assert [each for each in plays.done if each.startswith("kill")] == ["kill web1"]
     plays.start(plays.present[[box.service for box in plays.present].index("web1")])
-    UndoLedger().clear()
+    UndoLog().clear()
     refuse(monkeypatch)
     for more in ((), ("--for", "1s")):
         done = lab("chaos", "kill", "web", "--seed", "1", *more)

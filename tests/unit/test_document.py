@@ -30,7 +30,7 @@ from lab.spec.experiments import OPERATOR_ACTS
 from lab.spec.stages import ROOT
 from lab.spec.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
 from lab.store.runs import RunJournal
-from tests.unit.helpers import EVENTS, record, result, run_info
+from tests.unit.helpers import EVENTS, alert, record, result, run_info, vip_seen
 
 # What docs/results.md promises. Whoever takes one of these away breaks somebody's program: raise schema_version.
 DOCUMENT = {
@@ -240,13 +240,13 @@ def test_document_says_what_an_observer_saw_and_how_long_something_was_missing()
     assert (unwatched["writable_databases"], unwatched["vip_owners"]) == ({}, {})
     seen = [
         Event(2.5, "elect", "monitor"),
-        Event(0.0, "vip", "claimants=lb1 owner=lb1"),
-        Event(2.5, "vip", "claimants= owner="),
+        vip_seen(0.0, "lb1"),
+        vip_seen(2.5),
     ]
     events = tuple(event for event in (*EVENTS, *seen) if event.name != "recovered")
     (watched,) = document(measure_trial(record(events=events), (), has_fault=True))["trials"]
     assert (watched["time_without_redundancy_s"], watched["time_to_redundancy_s"]) == (None, None)
-    assert watched["vip_owners"] == {"none_s": 4.5, "multiple_s": 0.0}
+    assert watched["vip_owners"] == {"no_owner_s": 4.5, "multiple_owners_s": 0.0}
     assert watched["phases"]["elect_s"] == 2.5
 
 
@@ -254,10 +254,10 @@ def test_document_says_who_was_told_what_and_when() -> None:
     (untold,) = document(result((2.0, 3.0)))["trials"]
     assert (untold["alert_delay_s"], untold["alerts"]) == (None, [])
     told = [
-        Event(1.0, "alert", "watch: alert firing (message 1): ErrorBudgetBurn page kind=read: reads fail"),
-        Event(3.5, "alert", "watch: alert firing (message 2): ServiceDown page kind=read: no read for 3.4 s"),
-        Event(5.5, "resolved", "watch: alert resolved (message 3): ServiceDown page kind=read: no read for 3.4 s"),
-        Event(6.0, "alert", "watch: alert firing (message 4): FailoverHappened info tier=database: another"),
+        alert(1.0, "ErrorBudgetBurn page kind=read: reads fail"),
+        alert(3.5, "ServiceDown page kind=read: no read for 3.4 s"),
+        alert(5.5, "ServiceDown page kind=read: no read for 3.4 s", "resolved"),
+        alert(6.0, "FailoverHappened info tier=database: another"),
     ]
     (trial,) = document(measure_trial(record(events=(*EVENTS, *told)), (), has_fault=True))["trials"]
     assert trial["phases"]["alert_s"] == 3.5

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.model.history import Event, LogLine
+from lab.model.payloads import AlertNotice
 from lab.probe.logs import ALERT, DETECT, ELECT, REROUTE, RESOLVED, events_in
 
 START_NS = 1_800_000_000_000_000_000
@@ -74,7 +75,7 @@ def test_what_a_line_proves(text: str, names: list[str]) -> None:
         # The balancer's own side of it.
         ROUTER_LOST.replace("lb1", "internet"),
         LAST_RESORT.replace("the last resort", "a way in"),
-        "2026-01-31T12:00:00.468504Z entry 198.18.0.10: nobody from now on",
+        "2026-01-31T12:00:00.468504Z entry 198.18.0.10: no balancer from now on",
         "",
     ],
 )
@@ -85,6 +86,18 @@ def test_what_proves_nothing(text: str) -> None:
 def test_event_says_who_said_what_and_when() -> None:
     line = LogLine("monitor", START_NS + 3_209_511_499, UNHEALTHY + "  \n")
     assert events_in([line], START_NS) == [Event(3.209511, DETECT, f"monitor: {UNHEALTHY}")]
+
+
+@pytest.mark.parametrize(("verb", "name"), [("firing", "alert"), ("resolved", "resolved")])
+def test_alert_is_read_where_it_is_heard(verb: str, name: str) -> None:
+    text = f"alert {verb} (message 3): ServiceDown page kind=read: no read for 3.4 s (since 2): gone"
+    [event] = events_in([LogLine("watch", START_NS, text)], START_NS)
+    assert (event.name, event.data) == (name, AlertNotice("ServiceDown", "page kind=read: no read for 3.4 s (since 2): gone"))
+
+
+def test_alert_in_other_words_is_an_alert_without_data() -> None:
+    [event] = events_in([LogLine("watch", START_NS, "alert firing ServiceDown")], START_NS)
+    assert (event.name, event.data) == ("alert", None)
 
 
 def test_a_long_line_is_cut() -> None:

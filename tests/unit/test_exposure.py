@@ -1,4 +1,4 @@
-"""From what was found to margins, to events, to seconds with nothing in reserve."""
+"""From what was found to failures_tolerated, to events, to seconds with nothing in reserve."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.checker.exposure import Reserve, as_event, causes, levels, measure, over_trials, period_s, read, replay
-from lab.checker.redundancy import Tier, evidence, idle, margins, working
+from lab.checker.exposure import RedundancySample, as_event, causes, levels, measure, over_trials, period_s, read, replay
+from lab.checker.redundancy import failures_tolerated, idle, system_state, working
 from lab.checker.trial import measure_trial
 from lab.model.history import Event
 from lab.model.observation import Finding
 from lab.model.result import TierExposure
-from lab.model.topology import Stage
+from lab.model.topology import Stage, Tier
 from lab.spec.stages import all_stages, find
-from tests.unit.helpers import EVENTS, cluster_status_of, record, result, started
+from tests.unit.helpers import EVENTS, cluster_status_of, databases_seen, record, result, started
 
 WEB, BALANCER, DATABASE, MONITOR, ZONE, REGION = Tier.WEB, Tier.BALANCER, Tier.DATABASE, Tier.MONITOR, Tier.ZONE, Tier.REGION
 PAIR = find("5")
 START_NS = 5_000_000_000
-NODES = {"primary": {"candidate": False, "voice": False}, "secondary": {"candidate": True, "voice": True}}
+NODES = {"primary": {"promotable": False, "votes": False}, "secondary": {"promotable": True, "votes": True}}
 DATA = {
     name: next(each for each in spec.addresses if each.startswith("198.18.2."))
     for spec in PAIR.services
@@ -46,7 +46,7 @@ def database(at_s: float, name: str, state: str, *followers: str) -> Finding:
 
 def monitor(at_s: float, **states: str) -> Finding:
     nodes = {
-        name: {"state": state, "well": True, **NODES.get(state, {"candidate": False, "voice": False})}
+        name: {"state": state, "healthy": True, **NODES.get(state, {"promotable": False, "votes": False})}
         for name, state in states.items()
     }
     return said(at_s, "monitor", "monitor", {"needed": 0, "nodes": nodes})
@@ -71,12 +71,12 @@ WHOLE = [
 CALM = {BALANCER: 1, WEB: 1, DATABASE: 1, MONITOR: 1}
 
 
-def replayed(*more: Finding, of: Stage = PAIR) -> list[Reserve]:
+def replayed(*more: Finding, of: Stage = PAIR) -> list[RedundancySample]:
     return replay(of, [*WHOLE, *more], START_NS)
 
 
-def margins_at(seen: list[Reserve], at_s: float) -> dict[Tier, int]:
-    return [each.margins for each in seen if each.at_s <= at_s][-1]
+def margins_at(seen: list[RedundancySample], at_s: float) -> dict[Tier, int]:
+    return [each.failures_tolerated for each in seen if each.at_s <= at_s][-1]
 
 
 # From what was found to margins
@@ -84,7 +84,7 @@ def margins_at(seen: list[Reserve], at_s: float) -> dict[Tier, int]:
 
 def test_nothing_is_said_until_everybody_was_heard() -> None:
     [whole] = replayed()
-    assert (whole.at_s, whole.margins, whole.idle) == (-0.3, CALM, ())
+    assert (whole.at_s, whole.failures_tolerated, whole.idle) == (-0.3, CALM, ())
     assert whole.working == {BALANCER: 2, WEB: 2, DATABASE: 2, MONITOR: 1}
     assert replay(PAIR, WHOLE[:-1], START_NS) == []
 
@@ -104,13 +104,13 @@ def test_primary_that_dies_leaves_nothing_in_reserve_until_its_box_follows_and_m
         database(9.0, "db2", "primary", "db1"),
         monitor(9.5, db1="secondary", db2="primary"),
     )
-    by_database = [(each.at_s, each.margins[DATABASE]) for each in seen]
+    by_database = [(each.at_s, each.failures_tolerated[DATABASE]) for each in seen]
     assert (-0.3, 1) in by_database
     assert {count for at_s, count in by_database if 2.0 <= at_s < 9.5} == {0}
     assert by_database[-1] == (9.5, 1)
     assert next(each.idle for each in seen if each.at_s == 2.0) == ("db1",)
     # Nobody else is the poorer for it while the other one takes over.
-    assert all(each.margins[WEB] == each.margins[BALANCER] == 1 for each in seen)
+    assert all(each.failures_tolerated[WEB] == each.failures_tolerated[BALANCER] == 1 for each in seen)
 
 
 def test_follower_that_the_monitor_would_not_promote_is_no_reserve() -> None:
@@ -163,7 +163,7 @@ def heard(of: Stage) -> list[Finding]:
     ]
     states = {name: cluster_status.view.databases[name].value for name in of.databases}
     nodes = {
-        name: {"state": each.state, "well": each.is_healthy, "candidate": each.is_promotable, "voice": each.votes}
+        name: {"state": each.state, "healthy": each.is_healthy, "promotable": each.is_promotable, "votes": each.votes}
         for name, each in (cluster_status.node_states or {}).items()
     }
     return [
@@ -185,21 +185,23 @@ def heard(of: Stage) -> list[Finding]:
 
 @pytest.mark.parametrize("of", all_stages(), ids=lambda stage: stage.project)
 def test_stage_that_is_whole_has_the_margins_that_its_map_shows(of: Stage) -> None:
-    whole = evidence(of, started(of), cluster_status_of(of))
-    assert replay(of, heard(of), START_NS) == [Reserve(0.0, margins(whole), working(whole), tuple(sorted(idle(whole))))]
+    whole = system_state(of, started(of), cluster_status_of(of))
+    assert replay(of, heard(of), START_NS) == [
+        RedundancySample(0.0, failures_tolerated(whole), working(whole), tuple(sorted(idle(whole))))
+    ]
     assert idle(whole) == frozenset()
 
 
 @pytest.mark.parametrize("of", [find("1"), find("2")], ids=lambda stage: stage.project)
 def test_stage_without_a_balancer_has_nothing_in_reserve_and_nobody_is_asked(of: Stage) -> None:
     [only] = replay(of, [], START_NS)
-    assert only.margins == {WEB: 0, DATABASE: 0}
+    assert only.failures_tolerated == {WEB: 0, DATABASE: 0}
 
 
 def test_only_database_that_is_silent_takes_the_service_and_with_it_every_reserve() -> None:
     alone = find("3")
     seen = replay(alone, [*heard(alone), said(2, "database", "db", {"state": "unreachable", "followers": []})], START_NS)
-    assert [each.margins for each in seen] == [{BALANCER: 0, WEB: 1, DATABASE: 0}, {BALANCER: 0, WEB: 0, DATABASE: 0}]
+    assert [each.failures_tolerated for each in seen] == [{BALANCER: 0, WEB: 1, DATABASE: 0}, {BALANCER: 0, WEB: 0, DATABASE: 0}]
 
 
 CHANGES = st.lists(
@@ -224,14 +226,18 @@ def test_whatever_is_said_every_reserve_is_that_of_what_was_last_said_of_each(ch
     last = {(each.kind, each.name): each for each in sorted([*WHOLE, *later], key=lambda each: each.at_ns)}
     [at_once] = replay(PAIR, [replace(each, at_ns=ns(0)) for each in last.values()], START_NS)
     assert at_once.is_like(seen[-1])
-    assert all(each.margins[tier] <= max(each.working[tier] - 1, 0) or tier is MONITOR for each in seen for tier in each.margins)
+    assert all(
+        each.failures_tolerated[tier] <= max(each.working[tier] - 1, 0) or tier is MONITOR
+        for each in seen
+        for tier in each.failures_tolerated
+    )
 
 
 # Events
 
 COUNTS = st.dictionaries(st.sampled_from(Tier), st.tuples(st.integers(0, 20), st.integers(0, 20)))
 RESERVES = st.builds(
-    lambda at_ms, counts, names: Reserve(
+    lambda at_ms, counts, names: RedundancySample(
         at_ms / 1000, {tier: each[0] for tier, each in counts.items()}, {tier: each[1] for tier, each in counts.items()}, tuple(sorted(names))
     ),
     st.integers(-500, 60_000),
@@ -241,24 +247,17 @@ RESERVES = st.builds(
 
 
 @given(st.lists(RESERVES, max_size=6, unique_by=lambda each: each.at_s))
-def test_what_stands_in_the_journal_is_read_again(seen: list[Reserve]) -> None:
+def test_what_stands_in_the_journal_is_read_again(seen: list[RedundancySample]) -> None:
     events = [as_event(each, 0.1) for each in seen]
     assert read(events) == sorted(seen, key=lambda each: each.at_s)
     assert period_s(events) == (0.1 if seen else None)
 
 
-def test_event_for_people() -> None:
-    [whole] = replayed()
-    assert as_event(whole, 0.1).detail == "balancer=1/2 web=1/2 database=1/2 monitor=1/1 without=- period_s=0.1"
-
-
-@given(st.text())
-def test_event_that_says_anything_else_is_no_reserve_and_no_error(text: str) -> None:
-    events = [Event(1.0, "redundancy", text), Event(3.0, "stop")]
-    assert all(tier in Tier for each in read(events) for tier in each.margins)
-    measure(events, 0.0, 3.0)
-    levels(events, 3.0)
-    period_s(events)
+def test_words_of_an_event_are_no_redundancy() -> None:
+    events = [Event(1.0, "redundancy", "web=0/1 database=0/1 without=- period_s=0.1"), Event(3.0, "stop")]
+    assert read(events) == []
+    assert measure(events, 0.0, 3.0) == ()
+    assert period_s(events) is None
 
 
 # Figures
@@ -267,7 +266,7 @@ def test_event_that_says_anything_else_is_no_reserve_and_no_error(text: str) -> 
 def event(at_s: float, **counts: int) -> Event:
     """Of two boxes each, as many at work as the margin needs."""
     of = {Tier(name): margin for name, margin in counts.items()}
-    return as_event(Reserve(at_s, of, {tier: margin + 1 for tier, margin in of.items()}), 0.1)
+    return as_event(RedundancySample(at_s, of, {tier: margin + 1 for tier, margin in of.items()}), 0.1)
 
 
 def exposures(*events: Event, since_s: float | None = 2.0, until_s: float | None = 10.0) -> dict[str, TierExposure]:
@@ -305,10 +304,10 @@ def test_reserve_that_is_not_back_when_the_load_ends_is_a_lower_bound() -> None:
 
 def test_what_was_left_is_what_there_was_for_most_of_the_time_and_not_in_passing() -> None:
     at_work = ((0, 1, 2), (3, 0, 1), (3.2, 0, 0), (3.3, 0, 1), (8, 0, 0), (8.1, 0, 2), (9, 1, 2))
-    events = [as_event(Reserve(at_s, {DATABASE: margin}, {DATABASE: boxes}), 0.1) for at_s, margin, boxes in at_work]
+    events = [as_event(RedundancySample(at_s, {DATABASE: margin}, {DATABASE: boxes}), 0.1) for at_s, margin, boxes in at_work]
     assert exposures(*events)["database"].working == 1
     in_passing = ((0, 1, 2), (3, 0, 0), (3.1, 0, 1), (3.2, 0, 0), (3.3, 0, 2), (5, 1, 2))
-    events = [as_event(Reserve(at_s, {DATABASE: margin}, {DATABASE: boxes}), 0.1) for at_s, margin, boxes in in_passing]
+    events = [as_event(RedundancySample(at_s, {DATABASE: margin}, {DATABASE: boxes}), 0.1) for at_s, margin, boxes in in_passing]
     assert exposures(*events)["database"].working == 2
 
 
@@ -319,7 +318,7 @@ def test_spans_that_meet_are_one() -> None:
     assert found["web"].spans == ((3.0, 6.0),)
 
 
-@pytest.mark.parametrize("events", [(), (Event(0.0, "databases", "db1=primary promotable_standbys=1"), *EVENTS)])
+@pytest.mark.parametrize("events", [(), (databases_seen(0.0, 1, db1="primary"), *EVENTS)])
 def test_journal_from_before_anybody_looked_has_no_exposure(events: tuple[Event, ...]) -> None:
     whole = measure_trial(record(events=events or EVENTS), (), has_fault=True)
     assert (whole.exposure, whole.exposure_period_s) == ((), None)
@@ -369,9 +368,9 @@ def test_tiers_over_the_valid_trials() -> None:
     ]
     trials.append(result(exposure=(tier("web", 90.0),), valid=False))
     database_, web = sorted(over_trials(trials), key=lambda each: each.tier)
-    assert (web.exposed_s, web.least_s, web.most_s, web.censored, web.left) == (4.0, 2.0, 9.0, True, 1)
-    assert (database_.exposed_s, database_.left) == (0.0, 2)
-    assert over_trials([result(exposure=(tier("balancer", None),))])[0].exposed_s is None
+    assert (web.without_redundancy_s, web.least_s, web.most_s, web.censored, web.working) == (4.0, 2.0, 9.0, True, 1)
+    assert (database_.without_redundancy_s, database_.working) == (0.0, 2)
+    assert over_trials([result(exposure=(tier("balancer", None),))])[0].without_redundancy_s is None
 
 
 @pytest.mark.parametrize(

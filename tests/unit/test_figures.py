@@ -25,8 +25,9 @@ from lab.spec import experiments, stages
 from lab.spec.stages import ROOT
 from lab.store.runs import RunJournal
 from scripts import figures, measured
+from scripts.figure_text import text
 from scripts.figures import Source, documents, filled, marks
-from scripts.measured import Count, Fingerprint, Machine, Measured, Sample, fingerprint_of, text
+from scripts.measured import Count, Fingerprint, Machine, Measured, Sample, fingerprint_of
 from tests.unit.helpers import record, run_info
 from tests.unit.reports import a_run, invalid
 

@@ -162,8 +162,8 @@ def test_the_example_of_a_fault_does_what_it_says() -> None:
     assert fault.undo(target).action is UndoAction.START
     fault.inject(control, fault.prepare(control, target))
     assert control.commands == [["kill", "-TERM", "1"]]
-    assert not fault.prove(control, target).proved
-    assert fault.prove(OneBox(box(status="exited")), target).proved
+    assert not fault.verify(control, target).proved
+    assert fault.verify(OneBox(box(status="exited")), target).proved
     assert "terminate" not in [kind.value for kind in FaultKind], "the example is a fault: take another one"
 
 

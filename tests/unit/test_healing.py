@@ -17,7 +17,7 @@ from lab.faults import heal
 from lab.model.fault import Undo, UndoAction
 from lab.model.observation import ClusterView
 from lab.model.topology import Box, Link, Page, Stage
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import BALANCERS, automatic, box, db, replicated, stage, started, view
 from tests.unit.played import PlayedEngine, PlayedObserver
 from tests.unit.test_own import foreign
@@ -27,15 +27,15 @@ INTERNET = box("internet", ("internet",))
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> UndoLedger:
-    return UndoLedger(tmp_path / "undo.jsonl")
+def ledger(tmp_path: Path) -> UndoLog:
+    return UndoLog(tmp_path / "undo.jsonl")
 
 
-def opened(ledger: UndoLedger, service: str, action: UndoAction, fault: str, links: tuple[Link, ...] = ()) -> None:
+def opened(ledger: UndoLog, service: str, action: UndoAction, fault: str, links: tuple[Link, ...] = ()) -> None:
     ledger.open(Undo(action, f"id-of-{service}", service, 3, links), fault)
 
 
-def test_box_that_was_cut_off_gets_its_networks_back(ledger: UndoLedger) -> None:
+def test_box_that_was_cut_off_gets_its_networks_back(ledger: UndoLog) -> None:
     opened(ledger, "lb", UndoAction.RECONNECT, "disconnect", LINKS)
     plays = PlayedEngine([box("lb", ("lb",)), box("web1")])
     assert heal.undo_all(plays, ledger) == 1
@@ -43,14 +43,14 @@ def test_box_that_was_cut_off_gets_its_networks_back(ledger: UndoLedger) -> None
     assert ledger.entries() == []
 
 
-def test_box_that_died_while_it_was_cut_off_is_connected_before_it_starts(ledger: UndoLedger) -> None:
+def test_box_that_died_while_it_was_cut_off_is_connected_before_it_starts(ledger: UndoLog) -> None:
     opened(ledger, "lb", UndoAction.RECONNECT, "disconnect", LINKS[:1])
     plays = PlayedEngine([box("lb", ("lb",), status="exited")])
     heal.undo_all(plays, ledger)
     assert plays.done == ["connect lb to edge", "start lb"]
 
 
-def test_box_that_was_wiped_is_made_again(ledger: UndoLedger) -> None:
+def test_box_that_was_wiped_is_made_again(ledger: UndoLog) -> None:
     opened(ledger, "web1", UndoAction.CREATE, "wipe")
     plays = PlayedEngine([box("web2"), INTERNET])
     heal.undo_all(plays, ledger)
@@ -58,7 +58,7 @@ def test_box_that_was_wiped_is_made_again(ledger: UndoLedger) -> None:
     assert ledger.entries() == []
 
 
-def test_database_that_was_wiped_joins_the_one_that_has_the_data(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_that_was_wiped_joins_the_one_that_has_the_data(ledger: UndoLog, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = iter([view("unreachable", "standby"), view("unreachable", "primary")])
     monkeypatch.setattr(Cluster, "observe", lambda _: next(seen))
     ledger.open(Undo(UndoAction.CREATE, "id-of-db1", "db1", 4), "wipe")
@@ -75,14 +75,14 @@ def test_database_that_was_wiped_joins_the_one_that_has_the_data(ledger: UndoLed
     assert promote < rejoin < start
 
 
-def test_box_is_made_again_from_the_file_that_its_stage_was_started_from(ledger: UndoLedger) -> None:
+def test_box_is_made_again_from_the_file_that_its_stage_was_started_from(ledger: UndoLog) -> None:
     ledger.open(Undo(UndoAction.CREATE, "id-of-db1", "db1", 4), "wipe")
     plays = PlayedEngine([db("db2", project="redundancy-lab-4-automatic")])
     heal.undo_all(plays, ledger)
     assert plays.done == ["up redundancy-lab-4-automatic"]
 
 
-def test_box_of_a_stage_that_is_gone_is_not_made_again(ledger: UndoLedger) -> None:
+def test_box_of_a_stage_that_is_gone_is_not_made_again(ledger: UndoLog) -> None:
     opened(ledger, "web1", UndoAction.CREATE, "wipe")
     plays = PlayedEngine([db("db1")])
     heal.undo_all(plays, ledger)
@@ -90,7 +90,7 @@ def test_box_of_a_stage_that_is_gone_is_not_made_again(ledger: UndoLedger) -> No
     assert ledger.entries() == []
 
 
-def test_faults_are_taken_back_in_the_opposite_order(ledger: UndoLedger) -> None:
+def test_faults_are_taken_back_in_the_opposite_order(ledger: UndoLog) -> None:
     opened(ledger, "web1", UndoAction.UNPAUSE, "pause")
     opened(ledger, "web2", UndoAction.START, "kill")
     opened(ledger, "lb", UndoAction.RECONNECT, "disconnect", LINKS[:1])
@@ -99,7 +99,7 @@ def test_faults_are_taken_back_in_the_opposite_order(ledger: UndoLedger) -> None
     assert plays.done == ["connect lb to edge", "start web2", "unpause web1"]
 
 
-def test_fault_that_cannot_be_undone_stays_noted_and_keeps_no_other_from_it(ledger: UndoLedger) -> None:
+def test_fault_that_cannot_be_undone_stays_noted_and_keeps_no_other_from_it(ledger: UndoLog) -> None:
     class Stuck(PlayedEngine):
         def unpause(self, box: Box) -> None:
             raise UsageError("Docker could not unpause it")
@@ -242,11 +242,11 @@ def test_stage_in_which_nothing_can_move_is_not_watched() -> None:
 # Somebody else's project
 
 
-def opened_in_the_shop(ledger: UndoLedger, fault: str = "kill", action: UndoAction = UndoAction.START) -> None:
+def opened_in_the_shop(ledger: UndoLog, fault: str = "kill", action: UndoAction = UndoAction.START) -> None:
     ledger.open(Undo(action, "id-of-app", "app", 0, project="shop"), fault)
 
 
-def test_box_of_somebody_else_is_healed_on_a_visit_and_no_stage_is_looked_for(ledger: UndoLedger) -> None:
+def test_box_of_somebody_else_is_healed_on_a_visit_and_no_stage_is_looked_for(ledger: UndoLog) -> None:
     opened_in_the_shop(ledger)
     assert ledger.entries()[0].undo.project == "shop"
     plays = PlayedEngine([foreign("app", status="exited"), foreign("lb", status="exited")])
@@ -256,7 +256,7 @@ def test_box_of_somebody_else_is_healed_on_a_visit_and_no_stage_is_looked_for(le
     assert ledger.entries() == []
 
 
-def test_heal_takes_back_what_a_killed_controller_did_to_somebody_else(ledger: UndoLedger) -> None:
+def test_heal_takes_back_what_a_killed_controller_did_to_somebody_else(ledger: UndoLog) -> None:
     opened_in_the_shop(ledger, "stop")
     frozen = foreign("app", status="paused")
     plays = PlayedEngine([frozen, foreign("job", status="exited")], visits=1)
@@ -273,7 +273,7 @@ def test_heal_takes_back_what_a_killed_controller_did_to_somebody_else(ledger: U
     assert ledger.entries() == []
 
 
-def test_visit_ends_though_somebody_elses_box_cannot_be_mended(ledger: UndoLedger) -> None:
+def test_visit_ends_though_somebody_elses_box_cannot_be_mended(ledger: UndoLog) -> None:
     class Stuck(PlayedEngine):
         def start(self, box: Box) -> None:
             raise UsageError("its port is taken")
@@ -285,27 +285,27 @@ def test_visit_ends_though_somebody_elses_box_cannot_be_mended(ledger: UndoLedge
     assert any("internet box was still" in each for each in said)
 
 
-def test_heal_waits_for_the_end_of_a_shutdown_at_somebody_elses(ledger: UndoLedger) -> None:
+def test_heal_waits_for_the_end_of_a_shutdown_at_somebody_elses(ledger: UndoLog) -> None:
     opened_in_the_shop(ledger, "stop")
     plays = PlayedEngine([foreign("app")])
     heal.heal(plays, ledger, lambda _: None)
     assert plays.done[:2] == ["visiting shop", "stop app"]
 
 
-def test_project_that_is_gone_keeps_no_fault_open(ledger: UndoLedger) -> None:
+def test_project_that_is_gone_keeps_no_fault_open(ledger: UndoLog) -> None:
     opened_in_the_shop(ledger)
     assert heal.heal(PlayedEngine(), ledger, lambda _: None) == 1
     assert ledger.entries() == []
 
 
-def test_box_of_somebody_else_that_does_not_come_back_is_not_made_again(ledger: UndoLedger) -> None:
+def test_box_of_somebody_else_that_does_not_come_back_is_not_made_again(ledger: UndoLog) -> None:
     with pytest.raises(HealError, match="app has been removed, not by the lab") as caught:
         readiness.await_healthy(ForeignProject.by_name(PlayedEngine(), "shop", ledger), ["app"], timeout_s=0)
     assert "docker compose up -d" in caught.value.hint
     assert "lab heal" not in caught.value.hint
 
 
-def test_page_is_asked_for_by_the_client_and_the_order_desk_by_its_health(ledger: UndoLedger) -> None:
+def test_page_is_asked_for_by_the_client_and_the_order_desk_by_its_health(ledger: UndoLog) -> None:
     asked: list[list[str]] = []
 
     def answer(_box: Box, command: Sequence[str]) -> ExecResult:

@@ -8,16 +8,30 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lab.errors import PreflightError, UsageError
 from lab.model.experiment import Overload
 from lab.model.fault import Undo, UndoAction
-from lab.model.history import DatabaseAudit, TrialRecord
-from lab.model.topology import Link
+from lab.model.history import DatabaseAudit, Event, TrialRecord
+from lab.model.observation import DatabaseState
+from lab.model.payloads import (
+    PAYLOADS,
+    AlertNotice,
+    Capacity,
+    ClockError,
+    DatabasesSeen,
+    ObserverGap,
+    RedundancyCheck,
+    RedundancySeen,
+    VipSeen,
+)
+from lab.model.topology import Link, Tier
 from lab.spec.stages import ROOT
 from lab.store import lock, paths, runs
 from lab.store.runs import RunJournal, read_run
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import record, run_info
 
 HOLD = """
@@ -40,16 +54,16 @@ def undo(service: str, action: UndoAction = UndoAction.START) -> Undo:
 
 def test_open_fault_survives_the_controller(tmp_path: Path) -> None:
     file = tmp_path / "state" / "undo.jsonl"
-    opened = UndoLedger(file).open(undo("web1", UndoAction.UNPAUSE), "pause")
-    assert UndoLedger(file).entries() == [opened]
+    opened = UndoLog(file).open(undo("web1", UndoAction.UNPAUSE), "pause")
+    assert UndoLog(file).entries() == [opened]
     assert opened.undo.action is UndoAction.UNPAUSE
 
 
 def test_cables_that_were_pulled_survive_the_controller(tmp_path: Path) -> None:
     links = (Link("edge", "198.18.0.11", "02:42:c6:12:00:0b", ("lb1", "balancer")), Link("app", "", "", ()))
     file = tmp_path / "undo.jsonl"
-    opened = UndoLedger(file).open(replace(undo("lb1", UndoAction.RECONNECT), links=links), "disconnect")
-    assert UndoLedger(file).entries() == [opened]
+    opened = UndoLog(file).open(replace(undo("lb1", UndoAction.RECONNECT), links=links), "disconnect")
+    assert UndoLog(file).entries() == [opened]
     assert opened.undo.links == links
 
 
@@ -57,15 +71,15 @@ def test_fault_noted_before_there_were_links_is_still_known(tmp_path: Path) -> N
     file = tmp_path / "undo.jsonl"
     old = {"action": "start", "box_id": "id-of-web1", "service": "web1", "stage": 3}
     file.write_text(json.dumps({"id": "a1", "fault": "kill", "since": "2026-01-31T12:00:00Z", "undo": old}) + "\n")
-    (entry,) = UndoLedger(file).entries()
+    (entry,) = UndoLog(file).entries()
     assert entry.undo == undo("web1")
-    UndoLedger(file).close(entry)
+    UndoLog(file).close(entry)
     assert not file.exists()
 
 
 def test_closing_the_last_fault_removes_the_file(tmp_path: Path) -> None:
     file = tmp_path / "undo.jsonl"
-    ledger = UndoLedger(file)
+    ledger = UndoLog(file)
     first, second = ledger.open(undo("web1"), "kill"), ledger.open(undo("db"), "stop")
     ledger.close(first)
     assert ledger.entries() == [second]
@@ -76,7 +90,7 @@ def test_closing_the_last_fault_removes_the_file(tmp_path: Path) -> None:
 
 
 def test_faults_are_in_the_order_of_opening(tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    ledger = UndoLog(tmp_path / "undo.jsonl")
     opened = [ledger.open(undo(f"box{number}"), "kill") for number in range(5)]
     ledger.close(opened.pop(2))
     assert ledger.entries() == opened
@@ -85,7 +99,7 @@ def test_faults_are_in_the_order_of_opening(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [1, 20, -2])
 def test_torn_last_line_is_passed_over_and_writing_goes_on(tmp_path: Path, kept: int) -> None:
     file = tmp_path / "undo.jsonl"
-    ledger = UndoLedger(file)
+    ledger = UndoLog(file)
     first = ledger.open(undo("web1"), "kill")
     whole = file.read_bytes()
     ledger.open(undo("db"), "kill")
@@ -99,7 +113,7 @@ def test_torn_last_line_is_passed_over_and_writing_goes_on(tmp_path: Path, kept:
 
 
 def test_no_file_is_no_fault(tmp_path: Path) -> None:
-    assert UndoLedger(tmp_path / "undo.jsonl").entries() == []
+    assert UndoLog(tmp_path / "undo.jsonl").entries() == []
 
 
 # The journal of a run
@@ -213,7 +227,7 @@ def test_find_run_names_what_is_not_there(tmp_path: Path, monkeypatch: pytest.Mo
         runs.find_run(name)
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"plan": {}, "expectations": [], "surprise": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 2}', '{"schema_version": 2, "plan": {}, "surprise": 1}'])
 def test_malformed_run_is_no_run(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(UsageError, match="is no file of a run"):
@@ -275,3 +289,75 @@ def test_failing_command_frees_the_lock(tmp_path: Path, monkeypatch: pytest.Monk
         raise UsageError("some failure")
     with lock.exclusive("lab up 3"):
         pass
+
+
+@pytest.mark.parametrize(("version", "shown"), [(1, "1"), (3, "3"), (None, "null"), ("2", "2")])
+def test_journal_of_another_version_is_refused_in_one_line(tmp_path: Path, version: object, shown: str) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    file = run.folder / "run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema_version": version}))
+    with pytest.raises(UsageError) as caught:
+        read_run(run.folder)
+    assert caught.value.message.endswith(f"run.json has schema_version {shown}; this version of the lab reads 2 only")
+    assert "\n" not in caught.value.message
+
+
+def test_journal_from_before_versions_were_noted_is_version_1(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="has schema_version 1; this version of the lab reads 2 only"):
+        read_run(tmp_path)
+
+
+STATES = st.dictionaries(st.text(min_size=1, max_size=5), st.sampled_from(DatabaseState), max_size=3)
+TIERS = st.dictionaries(st.sampled_from(Tier), st.integers(0, 20))
+SECONDS = st.floats(0, 1000)
+NAMES = st.lists(st.text(max_size=5), max_size=3).map(tuple)
+PAYLOAD_OF = {
+    "databases": st.builds(DatabasesSeen, STATES, st.integers(0, 5)),
+    "vip": st.builds(VipSeen, NAMES, st.text(max_size=5)),
+    "redundancy": st.builds(RedundancySeen, TIERS, TIERS, NAMES, SECONDS),
+    "redundant-before": st.builds(RedundancyCheck, st.booleans()),
+    "capacity": st.builds(Capacity, SECONDS),
+    "observer-gap": st.builds(ObserverGap, SECONDS, st.none() | SECONDS),
+    "clock": st.builds(ClockError, SECONDS, st.none() | SECONDS),
+    "alert": st.none() | st.builds(AlertNotice, st.text(max_size=5), st.text(max_size=5)),
+    "resolved": st.builds(AlertNotice, st.text(max_size=5), st.text(max_size=5)),
+    "inject": st.none(),
+}
+NOTED = st.sampled_from(sorted(PAYLOAD_OF)).flatmap(
+    lambda name: st.builds(Event, SECONDS, st.just(name), st.text(max_size=9), PAYLOAD_OF[name])
+)
+
+
+def test_every_payload_is_tried() -> None:
+    assert set(PAYLOADS) == set(PAYLOAD_OF) - {"inject"}
+
+
+@given(st.lists(NOTED, max_size=8))
+def test_events_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, noted: list[Event]) -> None:
+    run = RunJournal(run_info(), tmp_path_factory.mktemp("run"))
+    trial = run.trial(1)
+    for event in noted:
+        trial.event(event)
+    trial.close(record(arrivals=()))
+    [found] = read_run(run.folder)[1]
+    assert found.events == tuple(sorted(noted, key=lambda event: event.at_s))
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"at_s": 1, "name": "databases"}', "'databases' has no data"),
+        ('{"at_s": 1, "name": "vip", "data": {"claimants": "lb1", "owner": ""}}', "claimants should be a valid"),
+        ('{"at_s": 1, "name": "redundancy", "data": {"failures_tolerated": {"moon": 1}, "working": {}}}', "moon"),
+        ('{"at_s": 1, "name": "databases", "data": {"states": {"db": "fine"}, "promotable_standbys": 0}}', "states.db should be"),
+        ('{"at_s": 1, "name": "capacity", "data": {"requests_per_s": 1e300}}', "is no number that the lab writes"),
+    ],
+)
+def test_event_whose_payload_is_not_understood_is_named(tmp_path: Path, line: str, why: str) -> None:
+    run = RunJournal(run_info(), tmp_path)
+    run.trial(1).close(record(arrivals=()))
+    (run.folder / "trial-01" / "events.jsonl").write_text(line + "\n")
+    with pytest.raises(UsageError, match=r"events\.jsonl is no file of a run") as caught:
+        read_run(run.folder)
+    assert why in caught.value.message

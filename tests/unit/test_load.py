@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import InconclusiveError
-from lab.load.load import COLUMNS, Clock, Load, best_clock, drift
+from lab.load.load import COLUMNS, Clock, Load, LoadConfig, best_clock, drift
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival
 from tests.unit.helpers import box
@@ -118,7 +118,7 @@ class Starting(PlayedEngine):
 
 
 def loading() -> Load:
-    return Load(Starting(), box("internet", ("internet",)), ("198.18.0.10", 80), "k", LoadPlan(), seed=1)
+    return Load(Starting(), box("internet", ("internet",)), LoadConfig(("198.18.0.10", 80), "k", LoadPlan(), seed=1))
 
 
 def test_load_that_says_a_lot_on_stderr_is_not_blocked_by_it() -> None:

@@ -24,7 +24,7 @@ from lab.errors import EXIT_HEAL_FAILED, EXIT_HELD, EXIT_PREFLIGHT, EXIT_USAGE, 
 from lab.spec import experiments, own_stack, stages
 from lab.spec.stages import ROOT
 from lab.store import runs, started, undo_log
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import use_engine
 from tests.unit.played import PlayedEngine
 
@@ -249,7 +249,20 @@ def test_half_a_character_is_shown_as_a_replacement(lab: Lab, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "content",
-    ["", "7", "null", '"run"', "[]", "{}", "[" * 100_000, '{"seed": NaN}', "\ufeff{}", '{"seed": 1', "9" * 5000, "\x00" * 100],
+    [
+        "",
+        "7",
+        "null",
+        '"run"',
+        "[]",
+        '{"schema_version": 2}',
+        "[" * 100_000,
+        '{"seed": NaN}',
+        "\ufeff{}",
+        '{"seed": 1',
+        "9" * 5000,
+        "\x00" * 100,
+    ],
 )
 def test_run_whose_frame_is_none(lab: Lab, tmp_path: Path, content: str) -> None:
     folder = changed_run(tmp_path)
@@ -416,8 +429,8 @@ def test_strange_note_does_not_stop_heal(lab: Lab, tmp_path: Path, monkeypatch: 
     noted(tmp_path, {**NOTE, "id": "another"}, strange)
     check_refused_with_words(lab("heal"), EXIT_HEAL_FAILED, "undo.jsonl:2 is no note")
     # What could be read is undone, and noted as that; what could not stays.
-    assert UndoLedger().entries() == []
-    assert len(UndoLedger().notes().strange) == 1
+    assert UndoLog().entries() == []
+    assert len(UndoLog().notes().strange) == 1
     check_refused_with_words(lab("heal"), EXIT_HEAL_FAILED, "undo.jsonl:2 is no note")
     done = lab("down", "--all")
     assert done.code == EXIT_HELD, done.err
@@ -454,7 +467,7 @@ def test_note_that_was_cut_short_is_told_and_passed_over(
 
 
 def test_note_of_another_version_that_was_closed_is_no_longer_strange(tmp_path: Path) -> None:
-    ledger = UndoLedger(noted(tmp_path, {**NOTE, "undo": {"action": "defrost"}}, {"id": NOTE["id"], "closed": True}))
+    ledger = UndoLog(noted(tmp_path, {**NOTE, "undo": {"action": "defrost"}}, {"id": NOTE["id"], "closed": True}))
     assert ledger.notes() == undo_log.Notes((), (), ())
 
 
@@ -511,7 +524,7 @@ JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
     max_leaves=8,
 )
-ANYWHERE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+ANYWHERE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def written(tmp_path: Path, name: str, text: str) -> Path:
@@ -591,7 +604,7 @@ def test_anything_in_an_older_comparison(tmp_path: Path, path: tuple[Any, ...], 
 @ANYWHERE
 @given(path=st.sampled_from(paths_of(NOTE)), value=JSON)
 def test_anything_in_a_note_is_read_or_strange(tmp_path: Path, path: tuple[Any, ...], value: Any) -> None:
-    ledger = UndoLedger(noted(tmp_path, put(NOTE, path, value)))
+    ledger = UndoLog(noted(tmp_path, put(NOTE, path, value)))
     notes = ledger.notes()
     assert len(notes.open) + len(notes.strange) + len(notes.cut) == 1 or value == {} or not path
     assert all(len(line) < LINE_MAX_CHARACTERS and is_harmless(line) for line in notes.strange)
@@ -611,7 +624,6 @@ def kept_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(max_examples=100)
 @given(
     event=st.sampled_from(paths_of(EVENTS)),
     arrival=st.sampled_from(paths_of(FIRST)),

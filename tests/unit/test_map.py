@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab.checker.redundancy import Tier
 from lab.model.observation import ClusterStatus, DatabaseState, ReplicaStatus
-from lab.model.topology import Box, ServiceSpec, Stage
+from lab.model.topology import Box, ServiceSpec, Stage, Tier
 from lab.probe import roles
 from lab.report.topology_map import GONE, WIDTH, Chart, as_document, box_document, lag, lines, show
 from lab.spec.stages import ROOT, all_stages, find

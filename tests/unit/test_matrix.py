@@ -203,12 +203,12 @@ def test_longer_censoring_never_shortens_a_figure(found: Outages, more_s: float,
 
 
 def test_split_brain_that_was_not_watched_is_not_none() -> None:
-    seen, unseen = result(writable={"none_s": 0.0, "multiple_s": 0.0}), result()
+    seen, unseen = result(writable={"no_writer_s": 0.0, "multiple_writers_s": 0.0}), result()
     assert split_brain([seen]) == 0.0
     assert split_brain([seen, unseen]) is None
     assert split_brain([]) is None
     # What was seen was, whatever was not; and a single database cannot.
-    assert split_brain([unseen, replace(seen, writable={"multiple_s": 0.4})]) == 0.4
+    assert split_brain([unseen, replace(seen, writable={"multiple_writers_s": 0.4})]) == 0.4
     assert split_brain([unseen], is_replicated=False) == 0.0
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lab.checker.phases import without_redundancy_s
+from lab.checker.redundancy import is_redundant, promotable_standbys
 from lab.model.experiment import Experiment, Operator
 from lab.model.fault import FaultKind, Step
 from lab.model.observation import ClusterView, DatabaseState
@@ -30,17 +31,17 @@ from tests.unit.helpers import BALANCERS, automatic, replicated, result, stage, 
     ],
 )
 def test_spare_is_who_could_take_over_without_loss(seen: ClusterView, by_hand: int, by_monitor: int) -> None:
-    assert replicated().promotable_standbys(seen) == by_hand
-    assert automatic().promotable_standbys(seen) == by_monitor
+    assert promotable_standbys(replicated(), seen) == by_hand
+    assert promotable_standbys(automatic(), seen) == by_monitor
 
 
 def test_redundant_when_every_standby_follows() -> None:
-    assert automatic().is_redundant(view())
-    assert not automatic().is_redundant(view(synchronous=0))
-    assert replicated().is_redundant(view(synchronous=0))
+    assert is_redundant(automatic(), view())
+    assert not is_redundant(automatic(), view(synchronous=0))
+    assert is_redundant(replicated(), view(synchronous=0))
     three = automatic(databases={"db1": "", "db2": "", "db3": ""})
-    assert not three.is_redundant(view())
-    assert three.is_redundant(view(standbys=2, synchronous=2, databases={**view().databases, "db3": DatabaseState.STANDBY}))
+    assert not is_redundant(three, view())
+    assert is_redundant(three, view(standbys=2, synchronous=2, databases={**view().databases, "db3": DatabaseState.STANDBY}))
 
 
 @pytest.mark.parametrize(("durability", "waited_for"), [("region", 2), ("local", 1)])
@@ -52,12 +53,12 @@ def test_across_regions_redundant_when_all_follow_and_a_commit_waits_as_it_shoul
     others = dict.fromkeys(("db2", "db3", "db4"), DatabaseState.STANDBY)
     for count in range(4):
         seen = view(standbys=3, synchronous=count, databases={"db1": DatabaseState.PRIMARY, **others})
-        assert world.is_redundant(seen) == (count == waited_for)
-    assert not world.is_redundant(replace(seen, standbys=2, synchronous=waited_for))
+        assert is_redundant(world, seen) == (count == waited_for)
+    assert not is_redundant(world, replace(seen, standbys=2, synchronous=waited_for))
 
 
 def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it() -> None:
-    assert automatic().promotable_standbys(view("primary", "unreachable")) == 0
+    assert promotable_standbys(automatic(), view("primary", "unreachable")) == 0
 
 
 @pytest.mark.parametrize(
@@ -74,23 +75,23 @@ def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it(
 )
 def test_redundant_when_the_one_holder_of_the_address_answers_there(holders: tuple[str, ...], wire: str, redundant: bool) -> None:
     seen = view(vip_claimants=holders, vip_owner=wire)
-    assert automatic(balancers=BALANCERS).is_redundant(seen) is redundant
+    assert is_redundant(automatic(balancers=BALANCERS), seen) is redundant
     # Where the address does not move, nobody asks who has it.
-    assert automatic().is_redundant(seen)
+    assert is_redundant(automatic(), seen)
 
 
 def test_balancers_do_not_make_up_for_a_missing_standby() -> None:
-    assert not automatic(balancers=BALANCERS).is_redundant(view(db2="unreachable", standbys=0, synchronous=0))
+    assert not is_redundant(automatic(balancers=BALANCERS), view(db2="unreachable", standbys=0, synchronous=0))
 
 
 def test_watched_where_something_can_move() -> None:
     assert not stage().is_watched
     assert replicated().is_watched
     assert stage(balancers=BALANCERS).is_watched
-    assert stage(balancers=BALANCERS).is_redundant(view())
+    assert is_redundant(stage(balancers=BALANCERS), view())
 
 
-def test_sights_are_alike_whatever_the_time() -> None:
+def test_views_are_alike_whatever_the_time() -> None:
     assert view(clock_ns=5).is_like(view(clock_ns=7))
     for other in (view(db2="unreachable"), view(standbys=0), view(synchronous=0), view(vip_claimants=()), view(vip_owner="lb2")):
         assert not view().is_like(other)
@@ -107,11 +108,11 @@ def time_to_redundancy_s(**phases: float) -> float | None:
 
 
 def test_rejoining_is_counted_from_the_healing() -> None:
-    assert time_to_redundancy_s(inject_s=2.0, heal_s=8.0, redundant_s=12.0) == 4.0
+    assert time_to_redundancy_s(inject_s=2.0, heal_s=8.0, redundancy_restored_s=12.0) == 4.0
     # Back before the lab healed: there was nothing to wait for.
-    assert time_to_redundancy_s(inject_s=2.0, heal_s=8.0, redundant_s=7.5) == 0.0
+    assert time_to_redundancy_s(inject_s=2.0, heal_s=8.0, redundancy_restored_s=7.5) == 0.0
     assert (
-        time_to_redundancy_s(inject_s=2.0, redundant_s=5.0)
+        time_to_redundancy_s(inject_s=2.0, redundancy_restored_s=5.0)
         is time_to_redundancy_s(inject_s=2.0, heal_s=8.0)
         is time_to_redundancy_s()
         is None
@@ -123,14 +124,14 @@ def missing_s(*spans: tuple[float, float], censored: bool = False, **instants: f
 
 
 def test_time_without_redundancy_is_that_in_which_users_were_served() -> None:
-    assert missing_s((2.0, 3.0), inject_s=2.0, redundant_s=12.0) == 9.0
-    assert missing_s((2.0, 3.0), (5.0, 6.5), (11.5, 13.0), inject_s=2.0, redundant_s=12.0) == 7.0
-    assert missing_s(inject_s=2.0, redundant_s=12.0) == 10.0
-    assert missing_s((1.5, 12.5), inject_s=2.0, redundant_s=12.0) == 0.0
+    assert missing_s((2.0, 3.0), inject_s=2.0, redundancy_restored_s=12.0) == 9.0
+    assert missing_s((2.0, 3.0), (5.0, 6.5), (11.5, 13.0), inject_s=2.0, redundancy_restored_s=12.0) == 7.0
+    assert missing_s(inject_s=2.0, redundancy_restored_s=12.0) == 10.0
+    assert missing_s((1.5, 12.5), inject_s=2.0, redundancy_restored_s=12.0) == 0.0
 
 
 def test_time_without_redundancy_is_unknown_where_an_end_was_not_seen() -> None:
-    assert missing_s((2.0, 9.0), censored=True, inject_s=2.0, redundant_s=12.0) is None
+    assert missing_s((2.0, 9.0), censored=True, inject_s=2.0, redundancy_restored_s=12.0) is None
     assert missing_s((2.0, 3.0), inject_s=2.0) is None
     assert missing_s() is None
 
@@ -144,5 +145,5 @@ def test_operator_alone_does_something_to_the_stage() -> None:
 
 def test_not_redundant_while_the_balancer_in_reserve_does_not_serve() -> None:
     pair = automatic(balancers=BALANCERS)
-    assert pair.is_redundant(view())
-    assert not pair.is_redundant(view(serving=("lb1",)))
+    assert is_redundant(pair, view())
+    assert not is_redundant(pair, view(serving=("lb1",)))

@@ -21,7 +21,8 @@ from lab.campaign.schedule import Repairer, RepairPlan, Round, Schedule, Schedul
 from lab.errors import HealError, UsageError
 from lab.model.experiment import Repair, RepairPolicy
 from lab.model.measures import Verdict
-from lab.model.result import FaultOutcome, Outage, RoundOutcome, RunResult
+from lab.model.result import Outage, RunResult
+from lab.model.round import FaultOutcome, RoundOutcome
 from lab.model.topology import Stage
 from lab.report import monkey_report
 from lab.spec import experiments, stages
@@ -430,7 +431,7 @@ def test_loss_refutes_however_it_was_measured_and_nothing_else_does(seen: list[t
 
 def test_run_says_what_could_not_be_seen() -> None:
     each = healed().rounds[0]
-    watched = {"none_s": 0.5, "multiple_s": 0.0}
+    watched = {"no_writer_s": 0.5, "multiple_writers_s": 0.0}
     incomplete = replace(result().audit, complete=False)
     assert monkey.outcome_of(each, run_of(each, writable=watched)).fault.audit_complete
     assert not monkey.outcome_of(each, run_of(each, writable=watched, audit=incomplete)).fault.audit_complete
@@ -451,7 +452,7 @@ def test_a_stage_with_one_database_can_be_held(tmp_path: Path) -> None:
 def test_a_partition_that_was_an_outage_until_it_was_healed_is_no_loss() -> None:
     each, plan = Round(1, ("partition-zone-a-b",), 0.0, 5), healed(ZONES, rounds=1)
     down = replace(result().writes, outages=(Outage(2.0, 9.6, censored=True),))
-    run = replace(run_of(each, writes=down, writable={"none_s": 7.0, "multiple_s": 0.0}), verdict=Verdict.REFUTED)
+    run = replace(run_of(each, writes=down, writable={"no_writer_s": 7.0, "multiple_writers_s": 0.0}), verdict=Verdict.REFUTED)
     seen = monkey.outcome_of(each, run)
     assert seen.fault.writes_downtime_s > 7
     assert (seen.fault.verdict, seen.fault.is_loss) == ("refuted", False)

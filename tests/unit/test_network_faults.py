@@ -20,7 +20,7 @@ from lab.faults.injection import Injection, aimed
 from lab.faults.network import ask, ways
 from lab.model.fault import Direction, FaultKind, FaultParameters, Step, Undo, UndoAction
 from lab.model.topology import Box, Link, Stage
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import box, stage
 
 ADDRESSES = {"web1": 21, "web2": 22, "db": 31, "lb": 11, "internet": 2}
@@ -124,7 +124,7 @@ class Ground:
 
     engine: FakeControl
     stage: Stage
-    undo_log: UndoLedger
+    undo_log: UndoLog
 
     def undo_of(self, undo: Undo, box: Box) -> Undo:
         return undo
@@ -135,15 +135,15 @@ def prepare(
     kind: FaultKind,
     target: str = "service:web1",
     of: Stage | None = None,
-    undo_log: UndoLedger | None = None,
+    undo_log: UndoLog | None = None,
     **how: Any,
 ) -> Injection:
     step = Step(kind, target, how=FaultParameters(**how) if how else WORKING.get(kind, FaultParameters()))
-    return Injection.prepare(Ground(control, of or stage(), undo_log or UndoLedger(Path("/nowhere"))), step, BOXES, Random(1))
+    return Injection.prepare(Ground(control, of or stage(), undo_log or UndoLog(Path("/nowhere"))), step, BOXES, Random(1))
 
 
-def ledger_in(folder: Path) -> UndoLedger:
-    return UndoLedger(folder / "undo.jsonl")
+def ledger_in(folder: Path) -> UndoLog:
+    return UndoLog(folder / "undo.jsonl")
 
 
 # Each fault

@@ -125,7 +125,7 @@ def test_findings_are_kept_in_order_and_are_no_sights() -> None:
     assert observer.findings == [Finding(7, "monitor", "monitor", None), Finding(5, "monitor", "monitor", {"needed": 0})]
     assert [seen.clock_ns for seen in observer.views] == [9]
     assert observer.period_s == 0.1
-    assert internet.asked[0][2] == "client.reserve"
+    assert internet.asked[0][2] == "client.redundancy"
 
 
 def test_observer_that_does_not_say_how_often_it_looks_is_one_from_before() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lab.checker.outages import (
@@ -287,7 +287,6 @@ def healed_at(whole: TrialRecord, cut_s: float) -> TrialRecord:
     )
 
 
-@settings(max_examples=150)
 @given(outages_of_one_kind_or_both(), st.sampled_from(CUT_SHORT), st.floats(0, 8), st.booleans())
 def test_cutting_a_trial_short_never_turns_a_verdict_into_its_opposite(
     trial: tuple[TrialRecord, float], measure: str, bound: float, is_most: bool
@@ -301,7 +300,6 @@ def test_cutting_a_trial_short_never_turns_a_verdict_into_its_opposite(
         assert cut.outcome in (free.outcome, Outcome.UNDECIDED), (free, cut)
 
 
-@settings(max_examples=100)
 @given(outages_of_one_kind_or_both(), st.sampled_from(CUT_SHORT))
 def test_bounds_of_a_trial_that_was_cut_short_hold_what_is_true(trial: tuple[TrialRecord, float], measure: str) -> None:
     whole, cut_s = trial

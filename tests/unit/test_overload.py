@@ -20,9 +20,10 @@ from lab.model.experiment import Overload
 from lab.model.fault import UndoAction
 from lab.model.history import Event
 from lab.model.measures import Expectation, Outcome
+from lab.model.payloads import Capacity
 from lab.model.topology import Box
 from lab.spec import experiments, stages
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial import capacity
 from lab.trial.capacity import Burst, capacity_per_s, next_rate
 from tests.unit.helpers import EVENTS, box, record, stage
@@ -96,7 +97,7 @@ def playing() -> Played:
 
 
 def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
-    ledger, plays = UndoLedger(tmp_path / "undo.jsonl"), playing()
+    ledger, plays = UndoLog(tmp_path / "undo.jsonl"), playing()
     entries = limits.impose(plays.cluster(stage(), ledger), Overload(0.15, 1.5, 9))
     assert [(each.undo.action, each.undo.service, each.undo.setting) for each in entries] == [
         (UndoAction.RESIZE, "web1", "1"),
@@ -119,7 +120,7 @@ def test_what_is_imposed_is_noted_and_taken_back(tmp_path: Path) -> None:
 
 def test_without_a_limit_the_balancers_are_left_alone(tmp_path: Path) -> None:
     plays = playing()
-    entries = limits.impose(plays.cluster(stage(), UndoLedger(tmp_path / "undo.jsonl")), Overload(0.15, 1.5))
+    entries = limits.impose(plays.cluster(stage(), UndoLog(tmp_path / "undo.jsonl")), Overload(0.15, 1.5))
     assert {each.undo.action for each in entries} == {UndoAction.RESIZE}
 
 
@@ -130,7 +131,7 @@ def test_a_balancer_that_refuses_a_limit_is_an_error() -> None:
 
 
 def test_what_was_served_is_held_against_what_one_box_carries() -> None:
-    events = (Event(0.0, "capacity", "64.0 requests a second are what one web box carries"), *EVENTS)
+    events = (Event(0.0, "capacity", "one web box carries 64.0 requests a second", Capacity(64.0)), *EVENTS)
     least = Expectation("served_of_capacity_ratio", None, 0.9)
     trial = measure_trial(record((3.5, 3.625), events=events), (least,), has_fault=True)
     # 128 a second, from 1 s after the bite (3.05 s) to a deadline before the healing (4 s), without 16 of them.

@@ -28,7 +28,7 @@ from lab.report.comparison_terminal import show_matrix
 from lab.report.console import SafeConsole
 from lab.report.terminal import show_run
 from lab.store.runs import RunJournal, find_run
-from tests.unit.helpers import EVENTS, arrival, bad, record, run_info
+from tests.unit.helpers import EVENTS, alert, arrival, bad, record, redundancy_seen, run_info, vip_seen
 from tests.unit.reports import a_matrix, cell
 from tests.unit.test_cli import run_lab
 
@@ -140,11 +140,11 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         "detect",
         "alert",
         "docker",
-        "redundant-before",
         "operator",
         "blind",
     )
-    events = (*EVENTS, *(replace(EVENTS[0], name=name, detail=HOSTILE) for name in named))
+    said = (alert(3.0, f"{HOSTILE} {HOSTILE}"), vip_seen(0.0, HOSTILE), redundancy_seen(0.0, HOSTILE, web=(1, 2)))
+    events = (*EVENTS, *(replace(EVENTS[0], name=name, detail=HOSTILE) for name in named), *said)
     trial = run.trial(1)
     trial.arrivals(arrivals)
     for event in events:

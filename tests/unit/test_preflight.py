@@ -25,7 +25,7 @@ from lab.errors import EXIT_PREFLIGHT, PreflightError
 from lab.model.fault import Undo, UndoAction
 from lab.model.topology import Box, Stage
 from lab.spec.stages import all_stages, find
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import automatic, box, db, replicated, stage
 from tests.unit.played import PlayedEngine
 
@@ -134,7 +134,7 @@ def test_other_file_of_the_same_stage_is_in_the_way_too() -> None:
 
 
 def test_open_fault_is_in_the_way(tmp_path: Path) -> None:
-    ledger = UndoLedger(tmp_path / "undo.jsonl")
+    ledger = UndoLog(tmp_path / "undo.jsonl")
     check_no_open_faults(ledger)
     entries = [ledger.open(Undo(UndoAction.START, "id", service, 3), "kill") for service in ("web1", "db")]
     with pytest.raises(PreflightError, match=r"still in effect: kill of web1 since .* and 1 more") as caught:

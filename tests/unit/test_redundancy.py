@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import permutations
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.checker.exposure import RedundancySample, without_redundancy
 from lab.checker.redundancy import (
     VOTING,
     Balancer,
     Database,
-    Evidence,
     Place,
-    Tier,
-    TimedMargins,
-    evidence,
-    exposure_s,
+    SystemState,
+    failures_tolerated,
     idle,
     lost,
-    margin,
-    margins,
     outcomes,
+    promotable_standbys,
     serves,
+    system_state,
+    tolerated,
 )
 from lab.model.observation import ClusterStatus, DatabaseState, NodeState, ReplicaStatus
-from lab.model.topology import ServiceSpec, Stage
+from lab.model.topology import ServiceSpec, Stage, Tier
 from lab.spec.stages import all_stages, find
 from tests.unit.helpers import COPY, NODE, cluster_status_of, started
 
@@ -38,8 +38,8 @@ GONE = ReplicaStatus(streams=False, synchronous=False, lag_bytes=None, replay_la
 CATCHING_UP = replace(COPY, synchronous=False)
 
 
-def seen(of: Stage, cluster_status: ClusterStatus | None = None, **boxes: dict[str, str]) -> Evidence:
-    return evidence(of, started(of, **boxes), cluster_status or cluster_status_of(of))
+def seen(of: Stage, cluster_status: ClusterStatus | None = None, **boxes: dict[str, str]) -> SystemState:
+    return system_state(of, started(of, **boxes), cluster_status or cluster_status_of(of))
 
 
 # When all is well
@@ -71,7 +71,7 @@ def test_what_takes_a_stage_down_alone_is_what_its_file_calls_a_single_point_of_
     ],
 )
 def test_margins_of_each_stage(of: Stage, expected: dict[Tier, int]) -> None:
-    assert margins(seen(of)) == expected
+    assert failures_tolerated(seen(of)) == expected
 
 
 @pytest.mark.parametrize("of", all_stages(), ids=lambda stage: stage.project)
@@ -102,7 +102,7 @@ def databases(of: Stage, *states: str, **replicas: ReplicaStatus) -> ClusterStat
 
 
 def database_margin(of: Stage, cluster_status: ClusterStatus) -> int:
-    return margins(seen(of, cluster_status))[DATABASE]
+    return failures_tolerated(seen(of, cluster_status))[DATABASE]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_databases(cluster_status: ClusterStatus, survives: int) -> None:
     # The same as is counted of all of them in a trial.
     found = seen(of, cluster_status)
     leads = sum(each.leads for each in found.databases) == 1
-    assert of.promotable_standbys(cluster_status.view) == (len(found.synchronous & found.followers) if leads else 0)
+    assert promotable_standbys(of, cluster_status.view) == (len(found.synchronous & found.followers) if leads else 0)
 
 
 def test_standby_that_the_monitor_would_not_promote_takes_nothing_over() -> None:
@@ -152,13 +152,13 @@ def test_primary_that_refuses_writes_is_not_replaced_while_it_answers(number: st
     states = {name: DatabaseState.READ_ONLY if each == "primary" else each for name, each in whole.view.databases.items()}
     refusing = seen(of, replace(whole, view=replace(whole.view, databases=states, standbys=0, synchronous=0)))
     assert outcomes(refusing) == []
-    assert set(margins(refusing).values()) == {0}
+    assert set(failures_tolerated(refusing).values()) == {0}
 
 
 def test_without_its_monitor_the_service_goes_on_and_the_databases_have_no_margin() -> None:
     alone = seen(PAIR, cluster_status_of(PAIR, node_states=None))
     assert serves(alone)
-    assert margins(alone) == {BALANCER: 1, WEB: 1, DATABASE: 0, MONITOR: 0}
+    assert failures_tolerated(alone) == {BALANCER: 1, WEB: 1, DATABASE: 0, MONITOR: 0}
 
 
 def test_nobody_frees_a_primary_from_waiting_when_the_monitor_is_gone_too() -> None:
@@ -207,7 +207,7 @@ def test_between_two_primaries_the_monitor_knows_what_will_be(db2: str, db3: str
     between = replace(databases(ZONES, "unreachable", "standby", "standby"), node_states=judged)
     [after] = outcomes(seen(ZONES, between))
     assert [each.name for each in after.databases if each.leads] == ["db2"]
-    assert margins(seen(ZONES, between)) == {BALANCER: 1, WEB: 2, DATABASE: 0, MONITOR: 1, ZONE: 0}
+    assert failures_tolerated(seen(ZONES, between)) == {BALANCER: 1, WEB: 2, DATABASE: 0, MONITOR: 1, ZONE: 0}
     # Two of three are gone: it is not on the way, it has come to nothing.
     frozen = replace(databases(ZONES, "unreachable", "standby", "unreachable"), node_states={**judged, "db2": replace(NODE)})
     assert outcomes(seen(ZONES, frozen)) == []
@@ -231,7 +231,7 @@ def test_primary_that_was_just_promoted_acknowledges_alone_and_has_no_margin() -
     of = databases(ZONES, "unreachable", "primary", "standby", db3=CATCHING_UP)
     found = seen(ZONES, of)
     assert serves(found)
-    assert margins(found)[DATABASE] == 0
+    assert failures_tolerated(found)[DATABASE] == 0
 
 
 @pytest.mark.parametrize(
@@ -251,15 +251,15 @@ def test_balancers(
 ) -> None:
     whole = cluster_status_of(PAIR)
     view = replace(whole.view, vip_claimants=holders, serving=answering)
-    found = margins(seen(PAIR, replace(whole, view=view, backends={name: whole.backends[name] for name in backends})))
+    found = failures_tolerated(seen(PAIR, replace(whole, view=view, backends={name: whole.backends[name] for name in backends})))
     assert (found[BALANCER], found[WEB]) == expected
 
 
 def test_heir_that_finds_no_web_box_is_no_margin() -> None:
     whole = cluster_status_of(PAIR)
     blind = replace(whole, backends={**whole.backends, "lb2": {"web1": False, "web2": False}})
-    assert margins(seen(PAIR, blind))[BALANCER] == 0
-    assert margins(seen(PAIR, blind))[WEB] == 1
+    assert failures_tolerated(seen(PAIR, blind))[BALANCER] == 0
+    assert failures_tolerated(seen(PAIR, blind))[WEB] == 1
 
 
 def test_each_of_several_heirs_has_to_do() -> None:
@@ -280,9 +280,9 @@ def test_users_who_are_led_to_two_balancers_need_both() -> None:
 
 def test_web_boxes_that_the_balancer_does_not_use_are_no_margin() -> None:
     one = cluster_status_of(ZONES, backends={name: {"web1": False, "web2": True, "web3": False} for name in ("lb1", "lb2")})
-    assert margins(seen(ZONES, one))[WEB] == 0
+    assert failures_tolerated(seen(ZONES, one))[WEB] == 0
     none = cluster_status_of(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
-    assert set(margins(seen(ZONES, none)).values()) == {0}
+    assert set(failures_tolerated(seen(ZONES, none)).values()) == {0}
 
 
 def test_box_that_is_not_well_serves_nobody_where_nothing_asks_it() -> None:
@@ -297,18 +297,18 @@ def test_zone_takes_everything_in_it_at_once() -> None:
     zones = seen(ZONES)
     assert all(outcomes(lost(zones, {each.box for each in zones.places if each.zone == zone})) for zone in "abc")
     after = lost(zones, {each.box for each in zones.places if each.zone == "b"})
-    assert margins(after) == {BALANCER: 0, WEB: 1, DATABASE: 0, MONITOR: 1, ZONE: 0}
+    assert failures_tolerated(after) == {BALANCER: 0, WEB: 1, DATABASE: 0, MONITOR: 1, ZONE: 0}
 
 
 def test_monitor_beside_the_primary_costs_the_margin_of_zones() -> None:
     moved = tuple(
         replace(spec, labels={**spec.labels, "lab.zone": "a"}) if spec.name == "monitor" else spec for spec in ZONES.services
     )
-    assert margins(seen(replace(ZONES, services=moved)))[ZONE] == 0
-    assert margins(seen(replace(ZONES, services=moved)))[DATABASE] == 1
+    assert failures_tolerated(seen(replace(ZONES, services=moved)))[ZONE] == 0
+    assert failures_tolerated(seen(replace(ZONES, services=moved)))[DATABASE] == 1
 
 
-def in_region(found: Evidence, name: str) -> set[str]:
+def in_region(found: SystemState, name: str) -> set[str]:
     return {each.box for each in found.places if each.region == name}
 
 
@@ -412,11 +412,11 @@ def test_regions_and_zones_of_the_same_name_in_two_of_them() -> None:
         ServiceSpec(spec.name, spec.roles, {**spec.labels, **region(*where.get(spec.name, ("witness",)))})
         for spec in PAIR.services
     )
-    found = margins(seen(replace(PAIR, services=specs, announced=True)))
+    found = failures_tolerated(seen(replace(PAIR, services=specs, announced=True)))
     # The witness may go alone; with it gone, or with one of the two, the next one is too many.
     assert (found[REGION], found[ZONE]) == (1, 1)
     together = tuple(replace(spec, labels={**spec.labels, **region("eu")}) if spec.name == "monitor" else spec for spec in specs)
-    assert margins(seen(replace(PAIR, services=together, announced=True)))[REGION] == 0
+    assert failures_tolerated(seen(replace(PAIR, services=together, announced=True)))[REGION] == 0
 
 
 # Whatever the evidence is
@@ -425,7 +425,7 @@ NAMES = ("n1", "n2", "n3")
 
 
 @st.composite
-def evidences(draw: st.DrawFn) -> Evidence:
+def evidences(draw: st.DrawFn) -> SystemState:
     web = frozenset(f"w{name}" for name in draw(st.sets(st.sampled_from(NAMES), min_size=1)))
     uses = st.sets(st.sampled_from(sorted(web))).map(frozenset)
     states = draw(st.lists(st.tuples(st.booleans(), uses), max_size=3))
@@ -439,7 +439,7 @@ def evidences(draw: st.DrawFn) -> Evidence:
         Database(f"d{number}", False, follows, follows and eligible) for number, (follows, eligible) in enumerate(following, 1)
     )
     everybody = [*web, *(each.name for each in balancers), "d0", *(each.name for each in standbys), "m"]
-    return Evidence(
+    return SystemState(
         web=web,
         balancers=balancers,
         databases=(Database("d0", leads=draw(st.booleans())), *standbys),
@@ -455,7 +455,7 @@ def evidences(draw: st.DrawFn) -> Evidence:
     )
 
 
-def boxes_of(found: Evidence, tier: Tier) -> list[frozenset[str]]:
+def boxes_of(found: SystemState, tier: Tier) -> list[frozenset[str]]:
     if tier is WEB:
         return [frozenset({name}) for name in found.web]
     if tier is BALANCER:
@@ -468,11 +468,11 @@ def boxes_of(found: Evidence, tier: Tier) -> list[frozenset[str]]:
     ]
 
 
-def by_trying(found: Evidence, groups: Iterable[frozenset[str]]) -> int:
+def by_trying(found: SystemState, groups: Iterable[frozenset[str]]) -> int:
     """The margin by its definition: every order of failures, and every way in which each may end."""
     orders = list(permutations(groups))
 
-    def survived(state: Evidence, order: tuple[frozenset[str], ...]) -> int:
+    def survived(state: SystemState, order: tuple[frozenset[str], ...]) -> int:
         ways = outcomes(lost(state, order[0])) if order else []
         return 1 + min(survived(way, order[1:]) for way in ways) if ways else 0
 
@@ -480,55 +480,60 @@ def by_trying(found: Evidence, groups: Iterable[frozenset[str]]) -> int:
 
 
 @given(evidences(), st.sampled_from([WEB, BALANCER, DATABASE, ZONE]))
-def test_margin_is_what_trying_every_order_of_failures_says(found: Evidence, tier: Tier) -> None:
+def test_margin_is_what_trying_every_order_of_failures_says(found: SystemState, tier: Tier) -> None:
     groups = boxes_of(found, tier)
-    assert margin(found, groups) == by_trying(found, groups)
+    assert tolerated(found, groups) == by_trying(found, groups)
 
 
 @given(evidences())
-def test_margins_are_within_what_there_is_and_zero_without_the_service(found: Evidence) -> None:
-    for tier, count in margins(found).items():
+def test_margins_are_within_what_there_is_and_zero_without_the_service(found: SystemState) -> None:
+    for tier, count in failures_tolerated(found).items():
         assert 0 <= count <= (len(found.monitors) if tier is MONITOR else len(boxes_of(found, tier)))
         if not outcomes(found):
             assert count == 0
 
 
 @given(evidences())
-def test_a_failure_takes_at_most_one_from_the_margin_of_its_tier(found: Evidence) -> None:
+def test_a_failure_takes_at_most_one_from_the_margin_of_its_tier(found: SystemState) -> None:
     for tier in (WEB, BALANCER, DATABASE):
         groups = boxes_of(found, tier)
-        before = margin(found, groups)
+        before = tolerated(found, groups)
         for group in groups if before else []:
             for settled in outcomes(found):
                 ways = outcomes(lost(settled, group))
                 assert ways
-                assert min(margin(way, [each for each in groups if each != group]) for way in ways) >= before - 1
+                assert min(tolerated(way, [each for each in groups if each != group]) for way in ways) >= before - 1
 
 
 @given(evidences())
-def test_what_has_settled_stays_as_it_is(found: Evidence) -> None:
+def test_what_has_settled_stays_as_it_is(found: SystemState) -> None:
     for settled in outcomes(found):
         assert serves(settled)
         assert outcomes(settled) == [settled]
 
 
 @given(evidences())
-def test_one_balancer_gives_the_margin_of_the_web_boxes_that_it_uses(found: Evidence) -> None:
+def test_one_balancer_gives_the_margin_of_the_web_boxes_that_it_uses(found: SystemState) -> None:
     alone = replace(found, balancers=(Balancer("l0", holds=True, ready=True, uses=found.web),))
-    assert margins(alone)[WEB] == (len(found.web) - 1 if outcomes(alone) else 0)
+    assert failures_tolerated(alone)[WEB] == (len(found.web) - 1 if outcomes(alone) else 0)
 
 
 @given(evidences())
-def test_zone_that_has_everything_is_no_margin(found: Evidence) -> None:
+def test_zone_that_has_everything_is_no_margin(found: SystemState) -> None:
     together = replace(found, places=tuple(replace(each, zone="a", region="eu") for each in found.places))
-    assert margins(together).get(ZONE, 0) == margins(together).get(REGION, 0) == 0
+    assert failures_tolerated(together).get(ZONE, 0) == failures_tolerated(together).get(REGION, 0) == 0
 
 
 # Over time
 
 
-def at(at_s: float, **counts: int) -> TimedMargins:
-    return TimedMargins(at_s, {Tier(name): count for name, count in counts.items()})
+def exposure_s(seen: Sequence[RedundancySample], until_s: float) -> dict[Tier, float]:
+    spans = without_redundancy(seen, -inf, until_s)
+    return {tier: sum(end_s - start_s for start_s, end_s in each) for tier, each in spans.items()}
+
+
+def at(at_s: float, **counts: int) -> RedundancySample:
+    return RedundancySample(at_s, {Tier(name): count for name, count in counts.items()})
 
 
 def test_exposure_is_the_time_without_a_margin() -> None:
@@ -556,7 +561,7 @@ def test_exposure_is_what_looking_every_second_counts(steps: list[tuple[int, int
     timed = [at(at_s, web=count) for at_s, count in steps]
 
     def web_at(second: int) -> int:
-        return [each.margins[WEB] for each in timed if each.at_s <= second][-1]
+        return [each.failures_tolerated[WEB] for each in timed if each.at_s <= second][-1]
 
     counted = sum(web_at(second) == 0 for second in range(steps[0][0], until_s))
     assert exposure_s(timed, until_s) == {WEB: counted}

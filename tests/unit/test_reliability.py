@@ -23,7 +23,7 @@ from lab.analysis.reliability import (
     exposure_costs,
     series,
 )
-from lab.checker.exposure import Summary
+from lab.checker.exposure import ExposureSummary
 from lab.errors import UsageError
 from lab.model.result import MONTH_S
 from lab.model.topology import ServiceSpec, Stage
@@ -263,11 +263,11 @@ def test_what_is_wrong_in_it_is_named_with_its_line(tmp_path: Path, old: str, ne
 # What nothing in reserve costs
 
 
-def tier(name: str, exposed_s: float | None, boxes: int = 2, left: int = 1) -> Summary:
-    return Summary(name, boxes, left, 1, exposed_s, exposed_s or 0.0, exposed_s or 0.0, censored=False)
+def tier(name: str, exposed_s: float | None, boxes: int = 2, left: int = 1) -> ExposureSummary:
+    return ExposureSummary(name, boxes, left, 1, exposed_s, exposed_s or 0.0, exposed_s or 0.0, censored=False)
 
 
-def cost(*found: Summary, assumed: Assumptions = ASSUMED) -> dict[str, ExposureCost]:
+def cost(*found: ExposureSummary, assumed: Assumptions = ASSUMED) -> dict[str, ExposureCost]:
     return {each.tier: each for each in exposure_costs(found, assumed)}
 
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.checker.redundancy import Tier
 from lab.cluster import readiness
 from lab.cluster.cluster import Cluster
 from lab.errors import UsageError
@@ -23,13 +22,13 @@ from lab.faults.repair_policy import Remedy, remedy
 from lab.model.experiment import Repair, RepairPolicy
 from lab.model.fault import FaultKind, Step, Undo, UndoAction
 from lab.model.observation import ClusterView, DatabaseState
-from lab.model.topology import Box, Stage
+from lab.model.topology import Box, Stage, Tier
 from lab.probe import status as status_
 from lab.process import wait_until
 from lab.spec import stages
 from lab.spec.experiments import find, repairing
 from lab.spec.targets import plays_somebody
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import automatic, box, cluster_status_of, db, replicated, stage, started, view
 from tests.unit.played import PlayedEngine, PlayedObserver
 
@@ -170,18 +169,18 @@ def a_watch(back: Callable[[], bool]) -> PlayedWatch:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> UndoLedger:
-    return UndoLedger(tmp_path / "undo.jsonl")
+def ledger(tmp_path: Path) -> UndoLog:
+    return UndoLog(tmp_path / "undo.jsonl")
 
 
 def crew(
-    plays: Played, ledger: UndoLedger, policy: Repair, notes: list[str], back: Callable[[], bool], sees: ClusterView
+    plays: Played, ledger: UndoLog, policy: Repair, notes: list[str], back: Callable[[], bool], sees: ClusterView
 ) -> Repairs:
     watch = PlayedWatch(plays.cluster(automatic(), ledger), PlayedObserver([sees]), back)
     return Repairs(watch, policy, lambda name, _: notes.append(name))
 
 
-def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: UndoLedger) -> None:
+def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: UndoLog) -> None:
     plays, notes, back = Played([lost("db1"), lost("db2", "running")]), list[str](), threading.Event()
     repairs = crew(plays, ledger, Repair(RESTART, 0.05), notes, back.is_set, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
@@ -197,7 +196,7 @@ def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: Un
     assert since <= until < monotonic()
 
 
-def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) -> None:
+def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLog) -> None:
     plays = Played([lost("db1"), lost("db2", "running")], made=[lost("db1", "running")])
     seen = list[list[str]]()
     remove = plays.remove
@@ -215,7 +214,7 @@ def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLedger) ->
     assert plays.done == ["remove db1", "up redundancy-lab-4-automatic db1"]
 
 
-def test_nothing_is_begun_after_the_end(ledger: UndoLedger) -> None:
+def test_nothing_is_begun_after_the_end(ledger: UndoLog) -> None:
     plays = Played([lost("db1"), lost("db2", "running")])
     repairs = crew(plays, ledger, Repair(RESTART, 60.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
@@ -224,7 +223,7 @@ def test_nothing_is_begun_after_the_end(ledger: UndoLedger) -> None:
     assert not repairs.is_through
 
 
-def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLedger) -> None:
+def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLog) -> None:
     plays = Played([lost("db1"), lost("db2", "running")])
     repairs = crew(plays, ledger, Repair(RESTART, 0.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
@@ -237,7 +236,7 @@ def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLedger) -> Non
     repairs.stop()
 
 
-def test_a_human_brings_back_what_is_lost_and_leaves_the_rest(ledger: UndoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_human_brings_back_what_is_lost_and_leaves_the_rest(ledger: UndoLog, monkeypatch: pytest.MonkeyPatch) -> None:
     of, said = stage(), list[str]()
     monkeypatch.setattr(readiness, "await_recovered", lambda *_, **__: None)
     ledger.open(Undo(UndoAction.START, "id-of-web1", "web1", 3), "kill")
@@ -251,7 +250,7 @@ def test_a_human_brings_back_what_is_lost_and_leaves_the_rest(ledger: UndoLedger
     assert [entry.fault for entry in ledger.entries()] == ["isolate"]
 
 
-def test_a_human_starts_the_monitoring_box_too_and_does_not_wait_for_it(ledger: UndoLedger) -> None:
+def test_a_human_starts_the_monitoring_box_too_and_does_not_wait_for_it(ledger: UndoLog) -> None:
     plays = PlayedEngine(started(stage(), watch={"status": "exited"}))
     assert repair.by_hand(plays.cluster(stage(), ledger), RESTART, lambda _: None) == 1
     # As played it stays dead.
@@ -292,7 +291,7 @@ def test_what_a_policy_can_bring_back(fault: FaultKind, hit: int, policies: set[
     assert {policy for policy in RepairPolicy if repair_policy.can_repair(policy, Step(fault, "web"), hit)} == policies
 
 
-def test_what_nobody_can_repair_is_not_waited_for(ledger: UndoLedger) -> None:
+def test_what_nobody_can_repair_is_not_waited_for(ledger: UndoLog) -> None:
     notes = list[str]()
     repairs = crew(Played([]), ledger, Repair(RESTART, 60.0), notes, lambda: True, view())
     repairs.struck(Step(FaultKind.PARTITION, "db.primary"), ["db1", "db2"])
@@ -309,7 +308,7 @@ def test_a_role_is_played_by_somebody_or_by_nobody() -> None:
     assert plays_somebody(replace(step, target="db.standby"), boxes)
 
 
-def test_a_repair_closes_what_it_has_undone_and_nothing_else(ledger: UndoLedger) -> None:
+def test_a_repair_closes_what_it_has_undone_and_nothing_else(ledger: UndoLog) -> None:
     actions = {"web1": UndoAction.START, "web2": UndoAction.RESIZE, "lb": UndoAction.READMIT, "db": UndoAction.RECONNECT}
     for service, action in actions.items():
         ledger.open(Undo(action, f"id-{service}", service, 3), "fault")

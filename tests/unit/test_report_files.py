@@ -486,7 +486,7 @@ def test_lost_writes_and_split_brain_are_in_the_sentence() -> None:
     whole = record((2.0, 3.0), final_orders={"db": {}})
     run, _ = a_run(whole)
     assert "192 of 192 acknowledged writes were lost" in run_words.headline(run)
-    split = replace(run.trials[0], writable={"none_s": 0.0, "multiple_s": 1.25})
+    split = replace(run.trials[0], writable={"no_writer_s": 0.0, "multiple_writers_s": 1.25})
     assert "two databases accepted writes for 1.25 s" in run_words.headline(replace(run, trials=(split,)))
     unread, _ = a_run(record(final_orders={"db": None}), record(number=2))
     assert "whether a write was lost is not known" in run_words.headline(unread)

@@ -166,7 +166,7 @@ def test_steps_follow_each_other() -> None:
     assert [step.phase for step in found] == ["impact_s", "verified_s", "recover_s", "heal_s", "redundancy_restored_s"]
     assert found[0].start_s == 0.0
     assert all(before.end_s == after.start_s for before, after in pairwise(found))
-    assert [step.gone for step in found] == [True, True, True, False, False]
+    assert [step.is_outage for step in found] == [True, True, True, False, False]
     assert steps(result((2.0, 3.0), phases={})) == ()
 
 

@@ -20,12 +20,12 @@ from lab.report.timeline import (
     index_of,
     lanes,
     length_s,
-    reserve_spans,
+    redundancy_spans,
     shown_classes,
     totals,
 )
 from lab.report.trialchart import COLUMNS_MAX, bar_width_s
-from tests.unit.helpers import arrival, bad, record, traffic
+from tests.unit.helpers import arrival, bad, databases_seen, record, redundancy_seen, traffic, vip_seen
 
 DEADLINE_S = 1.0
 
@@ -87,9 +87,9 @@ def test_lanes_of_boxes_that_answered() -> None:
 
 def test_spans_of_databases_join_what_stays_the_same() -> None:
     events = [
-        Event(-0.3, "databases", "db1=primary db2=standby promotable_standbys=1"),
-        Event(2.0, "databases", "db1=unreachable db2=standby promotable_standbys=0"),
-        Event(3.0, "databases", "db1=unreachable db2=primary promotable_standbys=0"),
+        databases_seen(-0.3, 1, db1="primary", db2="standby"),
+        databases_seen(2.0, db1="unreachable", db2="standby"),
+        databases_seen(3.0, db1="unreachable", db2="primary"),
     ]
     # What is in the file comes in the order of writing.
     assert database_spans(events[::-1], 5.0) == (
@@ -103,27 +103,27 @@ def test_spans_of_databases_join_what_stays_the_same() -> None:
 
 def test_spans_of_the_address() -> None:
     events = [
-        Event(0.0, "vip", "claimants=lb1 owner=lb1"),
-        Event(1.0, "vip", "claimants= owner="),
-        Event(2.0, "vip", "claimants=lb1,lb2 owner=lb2"),
+        vip_seen(0.0, "lb1"),
+        vip_seen(1.0),
+        vip_seen(2.0, "lb1", "lb2"),
     ]
     assert address_spans(events, 3.0) == (
-        Span(0.0, 1.0, "lb1", "answers"),
-        Span(2.0, 3.0, "lb1", "holds"),
-        Span(2.0, 3.0, "lb2", "answers"),
+        Span(0.0, 1.0, "lb1", "owner"),
+        Span(2.0, 3.0, "lb1", "claims"),
+        Span(2.0, 3.0, "lb2", "owner"),
     )
 
 
 def test_spans_of_reserves_are_those_of_tiers_that_ever_have_any() -> None:
     events = (
-        Event(-0.5, "redundancy", "web=1/2 database=0/1 period_s=0.1"),
-        Event(1.0, "redundancy", "web=0/1 database=0/1 period_s=0.1"),
-        Event(2.0, "redundancy", "web=1/2 database=0/0 period_s=0.1"),
+        redundancy_seen(-0.5, web=(1, 2), database=(0, 1)),
+        redundancy_seen(1.0, web=(0, 1), database=(0, 1)),
+        redundancy_seen(2.0, web=(1, 2), database=(0, 0)),
     )
-    assert reserve_spans(events, 3.0) == (
-        Span(0.0, 1.0, "web", "1 more"),
+    assert redundancy_spans(events, 3.0) == (
+        Span(0.0, 1.0, "web", "1"),
         Span(1.0, 2.0, "web", "none"),
-        Span(2.0, 3.0, "web", "1 more"),
+        Span(2.0, 3.0, "web", "1"),
     )
 
 

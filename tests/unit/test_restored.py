@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.checker.exposure import Reserve
+from lab.checker.exposure import RedundancySample
 from lab.checker.foreign_actions import Said
 from lab.checker.recovery import OF_THE_NETWORK, Broken, Seen, is_short, restored_s, served_s
-from lab.checker.redundancy import Tier
 from lab.model.fault import FaultKind
+from lab.model.topology import Tier
 from tests.unit.helpers import arrival, bad, traffic
 
 LOOKED_S = 12.5
 
 
-def reserve(at_s: float, web: int, *idle: str) -> Reserve:
-    return Reserve(at_s, {Tier.WEB: web}, {Tier.WEB: web + 1}, idle)
+def reserve(at_s: float, web: int, *idle: str) -> RedundancySample:
+    return RedundancySample(at_s, {Tier.WEB: web}, {Tier.WEB: web + 1}, idle)
 
 
 # web1 was killed at 2 s; somebody started it at 6 s; the balancer used it from 6.4 s on. The lab healed at 12.3 s and looked at 12.5 s.
@@ -32,7 +32,7 @@ SEEN = Seen(
     arrivals=traffic(14.0, (2.0, 3.0)),
     deadline_s=1.0,
     views=[(-1.0, True), (2.2, False), (5.8, True)],
-    reserves=[reserve(-1.0, 1), reserve(2.3, 0, "web1"), reserve(6.4, 1)],
+    samples=[reserve(-1.0, 1), reserve(2.3, 0, "web1"), reserve(6.4, 1)],
     calm_s=1.0,
 )
 
@@ -53,20 +53,20 @@ def test_each_part_can_be_the_last() -> None:
 
 def test_a_break_in_between_is_no_restoration() -> None:
     assert restored(views=[(-1.0, True), (2.2, False), (5.0, True), (7.0, False), (8.0, True)]) == 8.0
-    assert restored(reserves=[reserve(-1.0, 1), reserve(6.4, 1), reserve(9.0, 0), reserve(9.5, 1)]) == 9.5
+    assert restored(samples=[reserve(-1.0, 1), reserve(6.4, 1), reserve(9.0, 0), reserve(9.5, 1)]) == 9.5
 
 
 def test_a_tier_that_has_as_many_as_before_but_another_box_idle_is_not_restored() -> None:
     idle = [reserve(-1.0, 1), reserve(6.4, 1, "web3"), reserve(9.0, 1)]
-    assert restored(reserves=idle) == 9.0
+    assert restored(samples=idle) == 9.0
 
 
 UNKNOWN: list[dict[str, Any]] = [
     {"said": SEEN.said[:2]},  # nobody said that the box was started
-    {"sights": []},
-    {"sights": [(-1.0, True), (2.2, False)]},
-    {"reserves": []},
-    {"reserves": [reserve(-1.0, 1), reserve(2.3, 0, "web1")]},
+    {"views": []},
+    {"views": [(-1.0, True), (2.2, False)]},
+    {"samples": []},
+    {"samples": [reserve(-1.0, 1), reserve(2.3, 0, "web1")]},
     {"calm_s": -5.0},  # nobody knows what calm times were like
     {"arrivals": traffic(14.0, (2.0, 20.0))},
 ]
@@ -80,32 +80,32 @@ def test_what_is_not_known_counts_from_the_look(changes: dict[str, Any]) -> None
 def test_what_is_in_reserve_may_come_back_only_after_the_look() -> None:
     """The monitor calls a standby a candidate a while after it follows."""
     late = [reserve(-1.0, 1), reserve(2.3, 0, "web1"), reserve(6.4, 0), reserve(13.4, 1)]
-    assert restored(reserves=late) == 13.4
-    assert not is_short(replace(SEEN, reserves=late))
-    assert is_short(replace(SEEN, reserves=late[:-1]))
+    assert restored(samples=late) == 13.4
+    assert not is_short(replace(SEEN, samples=late))
+    assert is_short(replace(SEEN, samples=late[:-1]))
     # What is lost again after the look is another matter.
     lost_again = [reserve(-1.0, 1), reserve(2.3, 0, "web1"), reserve(6.4, 1), reserve(13.4, 0)]
-    assert restored(reserves=lost_again) == 6.4
-    assert not is_short(replace(SEEN, reserves=lost_again))
+    assert restored(samples=lost_again) == 6.4
+    assert not is_short(replace(SEEN, samples=lost_again))
 
 
 def test_where_nobody_looked_nothing_is_known_to_be_short() -> None:
-    assert not is_short(replace(SEEN, reserves=None))
-    assert not is_short(replace(SEEN, reserves=[]))
+    assert not is_short(replace(SEEN, samples=None))
+    assert not is_short(replace(SEEN, samples=[]))
 
 
 def test_without_calm_times_what_there_was_at_the_look_is_all_there_is() -> None:
     """A failback: what the operator healed was broken before the load began."""
-    assert restored(calm_s=None, reserves=[reserve(-1.0, 0, "web1"), reserve(6.4, 1)]) == 6.4
+    assert restored(calm_s=None, samples=[reserve(-1.0, 0, "web1"), reserve(6.4, 1)]) == 6.4
 
 
 def test_what_nobody_is_asked_is_not_missed() -> None:
-    assert restored(views=None, reserves=None) == 6.0
+    assert restored(views=None, samples=None) == 6.0
 
 
 @pytest.mark.parametrize("fault", OF_THE_NETWORK)
 def test_a_fault_of_the_network_lasts_until_the_lab_takes_it_back(fault: FaultKind) -> None:
-    quiet: dict[str, Any] = {"said": [], "sights": None, "reserves": None}
+    quiet: dict[str, Any] = {"said": [], "views": None, "samples": None}
     assert restored(broken=[Broken("web1", fault, 2.0)], **quiet) == 12.3
     assert restored(broken=[Broken("web1", fault, 2.0)], healed_s=None, **quiet) == LOOKED_S
 
@@ -117,7 +117,7 @@ def test_a_crash_under_a_supervisor_ends_no_box() -> None:
 
 
 def test_a_box_of_somebody_else_is_back_when_docker_calls_it_healthy() -> None:
-    checked = {"broken": [Broken("web1", FaultKind.KILL, 2.0, is_checked=True)], "sights": None, "reserves": None}
+    checked = {"broken": [Broken("web1", FaultKind.KILL, 2.0, is_checked=True)], "views": None, "samples": None}
     healthy = Said(8.5, "web1", "health_status: healthy")
     assert restored(said=[*SEEN.said, healthy], **checked) == 8.5
     assert restored(said=SEEN.said, **checked) == LOOKED_S
@@ -142,9 +142,11 @@ def test_it_is_never_while_something_was_missing_and_after_the_look_only_where_a
 ) -> None:
     said = [Said(at_s, "web1", "start") for at_s in starts]
     reserves = [reserve(-3.0, 1), *(reserve(at_s, int(well)) for at_s, well in sorted(webs))]
-    found = restored(views=views, reserves=reserves, looked_s=looked_s, said=said, calm_s=-2.5, arrivals=[])
+    found = restored(views=views, samples=reserves, looked_s=looked_s, said=said, calm_s=-2.5, arrivals=[])
     at_look = [each for each in reserves if each.at_s <= looked_s][-1]
-    assert found <= looked_s or not at_look.margins[Tier.WEB]
-    missing = [at_s for at_s, well in views if not well] + [each.at_s for each in reserves if not each.margins[Tier.WEB]]
+    assert found <= looked_s or not at_look.failures_tolerated[Tier.WEB]
+    missing = [at_s for at_s, well in views if not well] + [
+        each.at_s for each in reserves if not each.failures_tolerated[Tier.WEB]
+    ]
     assert not [at_s for at_s in missing if found < at_s <= looked_s] or found == looked_s
     assert found >= looked_s or all(at_s <= found for at_s in starts if 2.0 < at_s <= looked_s)

@@ -25,14 +25,16 @@ from lab.engine.engine import ExecResult
 from lab.engine.inspect import EngineEvent
 from lab.model.experiment import Experiment, LoadPlan, Operator
 from lab.model.fault import FaultKind, Step
-from lab.model.history import Arrival, Event, TrialRecord
+from lab.model.history import Arrival, Event, TrialRecord, payloads
+from lab.model.payloads import ClockError, ObserverGap
 from lab.model.result import TrialResult
 from lab.model.topology import Box, Stage
 from lab.spec.stages import find
 from lab.store.runs import RunJournal, read_run
-from lab.store.undo_log import UndoLedger
-from lab.trial import runner
-from lab.trial.runner import HEALED_BY_OPERATOR, WHOLE_BEFORE, RunConfig, run_trial
+from lab.store.undo_log import UndoLog
+from lab.trial import preconditions
+from lab.trial.operator import HEALED_BY_OPERATOR, WHOLE_BEFORE
+from lab.trial.runner import RunConfig, run_trial
 from tests.unit.helpers import run_info, started
 from tests.unit.played import PlayedEngine
 
@@ -83,7 +85,7 @@ while True:
             known[kind, name] = said
             at_ns = time.monotonic_ns()
             say(event="finding", clock_ns=at_ns, at_ns=at_ns, kind=kind, name=name, said=said)
-    say(event="sight", clock_ns=time.monotonic_ns(), databases={}, standbys=0, synchronous=0, vip_claimants=[], serving=[], vip_owner="")
+    say(event="view", clock_ns=time.monotonic_ns(), databases={}, standbys=0, synchronous=0, vip_claimants=[], serving=[], vip_owner="")
     time.sleep(0.05)
 """
 
@@ -212,7 +214,7 @@ def trial(
     world: World, tmp_path: Path, stage: Stage, experiment: Experiment = KILL_WEB, **on: Callable[[], None]
 ) -> tuple[TrialRecord, TrialResult]:
     """Run a trial; its record as its journal has it, and its figures."""
-    ledger, watcher = UndoLedger(tmp_path / "undo.jsonl"), Watcher(on)
+    ledger, watcher = UndoLog(tmp_path / "undo.jsonl"), Watcher(on)
     journal = RunJournal(run_info(), tmp_path / "results")
     result = run_trial(world.cluster(stage, ledger), RunConfig(stage, experiment, LoadPlan(), seed=1), 1, journal, watcher)
     [kept] = read_run(journal.folder)[1]
@@ -248,8 +250,8 @@ def test_a_trial_that_nobody_else_touches(world: World, tmp_path: Path) -> None:
     assert [event.detail for event in of(record, "docker")] == ["web1: die", "web1: start"]
     # The balancer's own word is later than Docker's: the box is started, and then used.
     assert well.at_s >= of(record, "docker")[1].at_s
-    assert ["for all of the trial" in event.detail for event in of(record, "clock")] == [False, True]
-    assert only(record, "observer-gap").detail.startswith("largest=0.")
+    assert [clock.drift_ms is None for _, clock in payloads(record.events, ClockError)] == [True, False]
+    assert [gap.length_s < 1 for _, gap in payloads(record.events, ObserverGap)] == [True]
     assert not [reason for reason in result.reasons if "observer" in reason or "clock" in reason]
     assert record.databases["db"].role == "primary"
     assert result.audit.served_by == "db"
@@ -320,7 +322,7 @@ def test_the_operators_heal_of_a_failback_is_no_rescue(world: World, tmp_path: P
         return "db"
 
     monkeypatch.setattr(database, "switchover", switchover)
-    monkeypatch.setattr(runner, "SETTLE_TIMEOUT_S", 5.0)
+    monkeypatch.setattr(preconditions, "SETTLE_TIMEOUT_S", 5.0)
     failback = replace(KILL_WEB, steps=(), initial_faults=(Step(FaultKind.KILL, "web1"),), operator=Operator(0.3, "failback"))
     record, _ = trial(world, tmp_path, find("3"), failback)
     assert of(record, "heal") == []

@@ -23,12 +23,13 @@ from lab.load.load import Clock
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival, GeneratorReport, LogLine, RunInfo
 from lab.model.measures import Verdict
+from lab.model.observation import ClusterView
 from lab.model.topology import Box
 from lab.report.progress import NoProgress
 from lab.signals import was_interrupted
 from lab.spec import experiments
 from lab.store.runs import read_run
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from lab.trial import runner
 from lab.trial.runner import RunConfig, info_of
 from tests.unit.disks import refuse
@@ -86,7 +87,7 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
         clock = Clock(0.0, 0.0)
 
         def __init__(self, *given: object) -> None:
-            self.heard: Callable[[Sequence[Arrival]], None] = given[6]  # type: ignore[assignment]
+            self.heard: Callable[[Sequence[Arrival]], None] = given[3]  # type: ignore[assignment]
             self.arrivals: list[Arrival] = []
             self.waits = 0
 
@@ -124,6 +125,9 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
         def __enter__(self) -> Observer:
             return self
 
+        def latest(self) -> ClusterView:
+            return ClusterView(0, {}, 0, 0, (), "")
+
         def __exit__(self, *_: object) -> None:
             played.told.append("the observer has ended")
 
@@ -140,7 +144,7 @@ class Executor:
     """A run of kill-web on stage 3, in a folder of its own."""
 
     folder: Path
-    ledger: UndoLedger
+    ledger: UndoLog
 
     def run(self, engine: Stage3, trials: int = 1) -> RunInfo:
         experiment = experiments.lasting(experiments.find("kill-web"), WATCHED_S)
@@ -161,7 +165,7 @@ class Executor:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Executor:
     monkeypatch.setattr("lab.store.paths.RESULTS_FOLDER", tmp_path / "results")
-    return Executor(tmp_path, UndoLedger(tmp_path / "undo.jsonl"))
+    return Executor(tmp_path, UndoLog(tmp_path / "undo.jsonl"))
 
 
 def test_trial_of_a_stage_that_comes_back(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +224,7 @@ def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(
         raise InconclusiveError("the observer has gone silent")
 
     monkeypatch.setattr(readiness, "await_view", await_view)
-    with pytest.raises(HealError, match="it is not known whether the stage is well again: the observer has gone silent"):
+    with pytest.raises(HealError, match="it is not known whether the stage has recovered: the observer has gone silent"):
         bench.run(Stage3())
     assert "heal-failed" in bench.events()
 
@@ -269,7 +273,7 @@ def test_full_disk_of_results_is_said_when_all_is_healed(bench: Executor, monkey
         raise OSError(28, "No space left on device")
 
     def during() -> None:
-        monkeypatch.setattr("lab.store.jsonl._line", full)
+        monkeypatch.setattr("lab.store.jsonl.as_line", full)
         monkeypatch.setattr(bench.ledger, "close", lambda entry: bench.ledger._undone.add(entry.id))
 
     play(monkeypatch, Played(during=during))

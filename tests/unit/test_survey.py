@@ -38,12 +38,15 @@ def standby(position: int = 5000, age_s: float | None = 7.0, unreplayed: int = 0
 
 def said(**changes: Any) -> dict[str, Any]:
     """What the client prints of stage 5 when all is well, unless changed."""
-    node = {"state": "secondary", "well": True, "candidate": True, "voice": True}
+    node = {"state": "secondary", "healthy": True, "promotable": True, "votes": True}
     return {
-        "sight": asdict(view()),
+        "view": asdict(view()),
         "databases": {"db1": primary(follower()), "db2": standby()},
         "backends": {"lb1": {"web1": True, "web2": True}, "lb2": {"web1": True, "web2": False}},
-        "monitor": {"needed": 0, "nodes": {"db1": {**node, "state": "primary", "candidate": False, "voice": False}, "db2": node}},
+        "monitor": {
+            "needed": 0,
+            "nodes": {"db1": {**node, "state": "primary", "promotable": False, "votes": False}, "db2": node},
+        },
         **changes,
     }
 
@@ -58,7 +61,7 @@ class Asked(PlayedEngine):
         self.timeouts_s: list[float] = []
 
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30, user: str = "") -> ExecResult:
-        assert (box.service, list(command[:3])) == ("internet", ["python", "-m", "client.survey"])
+        assert (box.service, list(command[:3])) == ("internet", ["python", "-m", "client.status"])
         self.orders.append(json.loads(command[-1]))
         self.timeouts_s.append(timeout_s)
         return ExecResult(0, self.output)
@@ -102,7 +105,7 @@ def test_who_does_not_answer_is_missing() -> None:
 
 
 def test_stage_where_nothing_moves_is_asked_only_for_the_web_boxes_in_use() -> None:
-    engine = Asked(json.dumps({"sight": None, "databases": {}, "backends": {"lb": {"web1": True}}, "monitor": None}))
+    engine = Asked(json.dumps({"view": None, "databases": {}, "backends": {"lb": {"web1": True}}, "monitor": None}))
     found = engine.cluster_status(stage())
     assert engine.orders[0]["statistics"] == {"lb": "198.18.0.10"}
     assert engine.orders[0]["databases"] == {}
@@ -131,9 +134,9 @@ def test_internet_box_that_does_not_run_is_not_asked(status: str) -> None:
     [
         ("", "no answer"),
         ("no answer within 2 s", "no answer within 2 s"),
-        ("Traceback\nModuleNotFoundError: No module named 'client.survey'", "No module named"),
-        ('{"sight": null}', "sight"),
-        ('{"sight": {"clock_ns": 1}}', "clock_ns"),
+        ("Traceback\nModuleNotFoundError: No module named 'client.status'", "No module named"),
+        ('{"view": null}', "view"),
+        ('{"view": {"clock_ns": 1}}', "clock_ns"),
     ],
 )
 def test_answer_that_is_none_is_named(output: str, words: str) -> None:

@@ -19,7 +19,7 @@ from lab.report.remarks import remarks
 from lab.report.terminal import show_run
 from lab.report.text_strip import BAD, GOOD, NOTHING, SLOW, STRIP_MARGIN, character, show_strip, strip
 from lab.report.words import longest_text
-from tests.unit.helpers import EVENTS, record, result, run_info
+from tests.unit.helpers import EVENTS, alert, record, redundancy_seen, result, run_info
 from tests.unit.reports import WATCHED, a_run
 
 
@@ -107,7 +107,7 @@ def test_band_under_the_strip_and_a_row_for_each_tier() -> None:
 
 
 def test_tier_that_never_had_anything_in_reserve_says_so_and_is_no_band() -> None:
-    bare = Event(0.0, "redundancy", "balancer=0/1 web=1/2 database=0/1 without=- period_s=0.1")
+    bare = redundancy_seen(0.0, balancer=(0, 1), web=(1, 2), database=(0, 1))
     text = printed(*a_run(record((2.0, 3.0), events=(*EVENTS, bare))))
     assert len([line for line in text.splitlines() if "never had any" in line]) == 2
     assert not [line for line in text.splitlines() if line.startswith("balancer ━") or "  ━━" in line]
@@ -131,8 +131,8 @@ def test_folder_with_brackets_is_shown_as_it_is() -> None:
 
 def test_alerts_are_told_with_their_delay() -> None:
     told = [
-        Event(4.5, "alert", "watch: alert firing (message 1): ErrorBudgetBurn page kind=read: reads fail"),
-        Event(5.25, "alert", "watch: alert firing (message 2): RedundancyLost ticket box=web1 tier=web: web1 is out"),
+        alert(4.5, "ErrorBudgetBurn page kind=read: reads fail"),
+        alert(5.25, "RedundancyLost ticket box=web1 tier=web: web1 is out"),
     ]
     trial = measure_trial(record(events=(*EVENTS, *told)), (), has_fault=True)
     assert "alerts: ErrorBudgetBurn after 2.50 s, RedundancyLost after 3.25 s" in remarks(run_info(), trial)

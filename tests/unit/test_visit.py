@@ -16,7 +16,7 @@ from lab.engine.scope import FILES_LABEL
 from lab.errors import LabError, PreflightError, UsageError
 from lab.model.topology import Box, Link, Page, Stage
 from lab.spec.own_stack import stage_of
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.unit.helpers import box
 from tests.unit.played import PlayedEngine
 from tests.unit.test_own import PAGE, SHOP, foreign
@@ -71,8 +71,8 @@ def _built(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> UndoLedger:
-    return UndoLedger(tmp_path / "undo.jsonl")
+def ledger(tmp_path: Path) -> UndoLog:
+    return UndoLog(tmp_path / "undo.jsonl")
 
 
 # Which project
@@ -132,7 +132,7 @@ def test_of_several_networks_one_has_to_be_said() -> None:
 SHOP_STAGE = stage_of(SHOP, PAGE, [APP, LB])
 
 
-def test_internet_box_comes_when_what_a_killed_lab_has_left_is_gone_and_goes_in_the_end(ledger: UndoLedger) -> None:
+def test_internet_box_comes_when_what_a_killed_lab_has_left_is_gone_and_goes_in_the_end(ledger: UndoLog) -> None:
     plays = PlayedVisit()
     with attach.attached(ForeignProject(plays, SHOP_STAGE, ledger), FRONT, lambda _: None):
         assert plays.done == ["end visits", f"visit shop in {FRONT}", "python -m client.page"]
@@ -141,7 +141,7 @@ def test_internet_box_comes_when_what_a_killed_lab_has_left_is_gone_and_goes_in_
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug"), LabError("no")])
-def test_internet_box_goes_whatever_happens(error: BaseException, ledger: UndoLedger) -> None:
+def test_internet_box_goes_whatever_happens(error: BaseException, ledger: UndoLog) -> None:
     plays = PlayedVisit()
 
     def broken_off() -> None:
@@ -157,7 +157,7 @@ def test_internet_box_goes_whatever_happens(error: BaseException, ledger: UndoLe
 @pytest.mark.parametrize(
     "changes", [{"fails": True}, {"page": ExecResult(1, "http-503\n")}, {"page": ExecResult(124, "no answer within 5 s")}]
 )
-def test_nothing_is_measured_of_what_does_not_answer_before(changes: dict[str, Any], ledger: UndoLedger) -> None:
+def test_nothing_is_measured_of_what_does_not_answer_before(changes: dict[str, Any], ledger: UndoLog) -> None:
     plays = PlayedVisit(**changes)
     with pytest.raises(LabError) as caught, attach.attached(ForeignProject(plays, SHOP_STAGE, ledger), FRONT, lambda _: None):
         pytest.fail("it does not answer")

@@ -1,23 +1,23 @@
-"""The observer: asks every database ten times a second whether it accepts writes, and who has the entry's address.
+"""The observer: asks every database ten times a second whether it accepts writes, and which balancer owns the VIP.
 
-What else margins rest on is asked beside it by `client.reserve`.
+What else the failures tolerated rest on is asked beside it by `client.redundancy`.
 
 `python -m client.observer '{"databases": {"db1": "198.18.3.35", ...}, "balancers": {"lb1": "198.18.0.33", ...},
 "entry": "198.18.0.10", "announced": false}'` first prints how its clocks stand and how often it looks,
 {"event": "clocks", "monotonic_ns": ..., "realtime_ns": ..., "period_s": 0.1}, and then, for each change and at least once a second
-(four times a second, so that a second without a word shows that nothing was looked at),
+(four times a second, so that a silent second shows that nothing was observed),
 
-    {"event": "sight", "clock_ns": ..., "databases": {"db1": "primary", "db2": "standby"}, "standbys": 1,
+    {"event": "view", "clock_ns": ..., "databases": {"db1": "primary", "db2": "standby"}, "standbys": 1,
      "synchronous": 1, "vip_claimants": ["lb1"], "serving": ["lb1", "lb2"], "vip_owner": "lb1"}
 
 The end of standard input ends it.
 
 A database is primary: it accepts writes; sync_blocked: it would, but a commit waits for a standby that is not there,
-so that nobody gets an acknowledgement; standby: it answers and follows another; read-only: it follows nobody and refuses writes;
-unreachable: no answer within 0.5 s. `standbys` stream from the one primary; `synchronous` of them are waited for.
-`holders` are the balancers that say that they hold the address, `answering` those that reach whoever holds it; `wire` is
-the one that answers there. Where all of them announce the address, the holder is the one that this box's route leads to,
-and those are answering whose region can serve.
+so that no client gets an acknowledgement; standby: it answers and follows another; read-only: it follows none and refuses
+writes; unreachable: no answer within 0.5 s. `standbys` stream from the one primary; commits wait for `synchronous` of them.
+`vip_claimants` are the balancers that claim the VIP, `serving` those that reach whichever owns it; `vip_owner` is the one that
+answers there. Where all of them announce the VIP, the claimant is the one that this box's route leads to, and those serve
+whose region can.
 """
 
 from __future__ import annotations
@@ -243,14 +243,14 @@ class Observer:
 
     @property
     def more(self) -> list[Watch]:
-        """What is looked at beside that and is no part of a sight: nothing here."""
+        """What is looked at beside that and is no part of a view: nothing here."""
         return []
 
     def findings(self) -> list[dict[str, Any]]:
-        """What has been found since this was last asked, beside sights: nothing here."""
+        """What has been found since this was last asked, beside views: nothing here."""
         return []
 
-    def sight(self) -> dict[str, Any] | None:
+    def view(self) -> dict[str, Any] | None:
         """What is seen now; None until everything has been looked at twice: one look cannot tell two claims apart."""
         if any(watch.claim.looks < LOOKS_MIN for watch in self.watches):
             return None
@@ -290,7 +290,7 @@ async def watch(what: Watch) -> None:
 
 
 async def for_ever(observer: Observer) -> None:
-    """Print each change, until standard input ends. Raises what any of the watches died of: half a sight would look whole."""
+    """Print each change, until standard input ends. Raises what any of the watches died of: half a view would look whole."""
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     tasks = [asyncio.create_task(watch(each)) for each in (*observer.watches, *observer.more)]
     said, said_at = None, 0.0
@@ -299,9 +299,9 @@ async def for_ever(observer: Observer) -> None:
             dead.result()
         for finding in observer.findings():
             say("finding", clock_ns=time.monotonic_ns(), **finding)
-        seen = observer.sight()
+        seen = observer.view()
         if seen and (seen != said or time.monotonic() - said_at >= REPEAT_S):
-            say("sight", clock_ns=time.monotonic_ns(), **seen)
+            say("view", clock_ns=time.monotonic_ns(), **seen)
             said, said_at = seen, time.monotonic()
         await asyncio.wait([ended], timeout=PERIOD_S / 4)
     for task in tasks:

@@ -106,7 +106,7 @@ def main(address: str, *balancers: str) -> None:
     """Print each change."""
     names = {host: name for name, _, host in (balancer.partition("=") for balancer in balancers)}
     for hop in changes(address):
-        who = f"{names.get(hop, 'unknown')} ({hop})" if hop else "nobody"
+        who = f"{names.get(hop, 'unknown')} ({hop})" if hop else "no balancer"
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         print(f"{now} entry {address}: {who} from now on", flush=True)
 

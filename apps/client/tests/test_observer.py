@@ -209,10 +209,10 @@ def look(watching: Observer, only: str = "", times: int = 2) -> dict[str, Any] |
                 await watch.look()
 
     asyncio.run(all_look())
-    return watching.sight()
+    return watching.view()
 
 
-def test_sight_when_all_is_well(answers: dict[str, Any]) -> None:
+def test_view_when_all_is_well(answers: dict[str, Any]) -> None:
     assert look(Observer(ORDER, "")) == {
         "databases": {"db1": "primary", "db2": "standby"},
         "standbys": 1,
@@ -224,7 +224,7 @@ def test_sight_when_all_is_well(answers: dict[str, Any]) -> None:
     }
 
 
-def test_two_primaries_are_seen_as_two_from_the_first_sight_on(answers: dict[str, Any]) -> None:
+def test_two_primaries_are_seen_as_two_from_the_first_view_on(answers: dict[str, Any]) -> None:
     answers["198.18.3.32"] = ("primary", 0, 0)
     watching = Observer(ORDER, "")
     assert look(watching, times=1) is None
@@ -294,7 +294,7 @@ def test_old_primary_that_has_just_died_and_the_new_one_are_never_two(answers: d
     # It is back and says so, while the other one stays what it is.
     found = look(watching)
     assert found is not None
-    assert watching.sight() == {**found, "databases": {"db1": "primary", "db2": "primary"}}
+    assert watching.view() == {**found, "databases": {"db1": "primary", "db2": "primary"}}
 
 
 def test_stage_without_balancers_has_no_holder_to_wait_for(answers: dict[str, Any]) -> None:
@@ -384,7 +384,7 @@ def test_it_prints_its_clocks_then_each_change_and_something_four_times_a_second
     assert clocks["event"] == "clocks"
     assert abs(clocks["realtime_ns"] - time_ns()) < 60e9
     assert {key: first[key] for key in ("event", "databases", "standbys", "synchronous")} == {
-        "event": "sight",
+        "event": "view",
         "databases": {"db1": "primary"},
         "standbys": 1,
         "synchronous": 1,

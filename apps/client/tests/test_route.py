@@ -139,7 +139,7 @@ def test_only_what_has_changed_is_printed(monkeypatch: pytest.MonkeyPatch, capsy
     said = [line.split(" ", 1) for line in capsys.readouterr().out.splitlines()]
     assert [text for _, text in said] == [
         "entry 198.18.0.10: lb1 (10.0.0.1) from now on",
-        "entry 198.18.0.10: nobody from now on",
+        "entry 198.18.0.10: no balancer from now on",
         "entry 198.18.0.10: unknown (10.0.0.9) from now on",
     ]
     assert all(time.endswith("Z") and len(time) == len("2026-01-31T12:00:00.123456Z") for time, _ in said)

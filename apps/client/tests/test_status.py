@@ -9,9 +9,9 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from client import observer, survey
+from client import observer, status
 from client.observer import ANSWER_TIMEOUT_S, AnswerWatch, DatabaseWatch
-from client.survey import ask, backends, read_backends
+from client.status import ask, backends, read_backends
 
 from . import postgres
 from .loopback import Behaviour, reset, say, say_and_hang_up, say_nothing, serving
@@ -32,7 +32,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres]:
 
 
 def asked() -> dict[str, Any] | None:
-    return asyncio.run(ask("127.0.0.1", "postgres", survey.POSITION_QUERY, "secret"))
+    return asyncio.run(ask("127.0.0.1", "postgres", status.POSITION_QUERY, "secret"))
 
 
 def test_answer_comes_by_column(database: Postgres) -> None:
@@ -79,7 +79,7 @@ holder,holder,0,no check,1
 
 def table(behave: Behaviour, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, bool] | None, float]:
     with serving(behave) as loopback:
-        monkeypatch.setattr(survey, "HEALTH_PORT", loopback.address[1])
+        monkeypatch.setattr(status, "HEALTH_PORT", loopback.address[1])
         since = monotonic()
         return asyncio.run(backends(loopback.address[0])), monotonic() - since
 
@@ -154,16 +154,16 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(DatabaseWatch, "_ask", look)
     monkeypatch.setattr(AnswerWatch, "_ask", look)
-    monkeypatch.setattr(survey, "ask", answer)
-    monkeypatch.setattr(survey, "backends", servers)
+    monkeypatch.setattr(status, "ask", answer)
+    monkeypatch.setattr(status, "backends", servers)
     return answers
 
 
 def test_everybody_is_asked_what_is_his_to_say(looks: dict[str, Any]) -> None:
-    found = asyncio.run(survey.survey(ORDER, ""))
-    assert found["sight"].pop("clock_ns") > 0
+    found = asyncio.run(status.status(ORDER, ""))
+    assert found["view"].pop("clock_ns") > 0
     assert found == {
-        "sight": {
+        "view": {
             "databases": {"db1": "primary", "db2": "standby"},
             "standbys": 1,
             "synchronous": 1,
@@ -179,7 +179,7 @@ def test_everybody_is_asked_what_is_his_to_say(looks: dict[str, Any]) -> None:
 
 def test_two_primaries_and_two_holders_are_seen_in_the_one_look(looks: dict[str, Any]) -> None:
     looks |= {"198.18.3.32": ("primary", 0, 0), "198.18.0.12": "lb2"}
-    seen = asyncio.run(survey.survey(ORDER, ""))["sight"]
+    seen = asyncio.run(status.status(ORDER, ""))["view"]
     assert seen["databases"] == {"db1": "primary", "db2": "primary"}
     assert seen["vip_claimants"] == ["lb1", "lb2"]
 
@@ -188,15 +188,15 @@ def test_who_does_not_answer_is_asked_once_and_nobody_waits_for_him(looks: dict[
     frozen = ("198.18.3.31", "198.18.3.32", "198.18.0.11", "198.18.3.40")
     looks |= dict.fromkeys(frozen)
     since = monotonic()
-    found = asyncio.run(survey.survey(ORDER, ""))
+    found = asyncio.run(status.status(ORDER, ""))
     assert monotonic() - since < observer.ANSWER_TIMEOUT_S + AT_ONCE_S
     assert [looks["times"][host] for host in frozen[:3]] == [1, 1, 1]
-    assert found["sight"]["databases"] == {"db1": "unreachable", "db2": "unreachable"}
-    assert found["sight"]["serving"] == ["lb2"]
+    assert found["view"]["databases"] == {"db1": "unreachable", "db2": "unreachable"}
+    assert found["view"]["serving"] == ["lb2"]
     assert (found["databases"]["db1"], found["backends"]["lb1"], found["monitor"]) == (None, None, None)
 
 
 def test_stage_with_one_balancer_and_one_database_is_asked_for_its_web_boxes_only(looks: dict[str, Any]) -> None:
-    found = asyncio.run(survey.survey({"statistics": {"lb": "198.18.0.10"}}, ""))
+    found = asyncio.run(status.status({"statistics": {"lb": "198.18.0.10"}}, ""))
     assert (found["backends"], found["databases"], found["monitor"]) == ({"lb": {"web1": True}}, {}, None)
     assert looks["times"] == {}

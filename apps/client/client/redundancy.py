@@ -1,20 +1,21 @@
-"""What margins rest on: the observer, and beside what it sees, whom each part of the system can count on.
+"""What the failures tolerated rest on: the observer, and beside what it sees, which others each part of the system can count on.
 
-`python -m client.reserve ORDER` prints what `python -m client.observer` prints and, for each change of what somebody says,
+`python -m client.redundancy CONFIG` prints what `python -m client.observer` prints and, for each change of what a part reports,
 
     {"event": "finding", "clock_ns": ..., "at_ns": ..., "kind": "database", "name": "db1", "said": {"state": "primary", "followers": [...]}}
 
-The order is the observer's with three more: `statistics`, the addresses at which balancers say whom they send requests to;
+The configuration is the observer's with three more: `statistics`, the addresses at which balancers say where they send requests;
 `monitor`, the address of the monitor; `alone`, databases that have no other beside them. The kinds are
 
-    database    its state and followers: their addresses, and whether each is sent to and waited for
-    balancer    whether it answers, and whether it says that it holds the address
-    route       the balancer that this box's route to the address leads to, where all of them announce it
+    database    its state and followers: their addresses, and whether each streams and is synchronous
+    balancer    whether it answers, and whether it claims the VIP
+    route       the balancer that this box's route to the VIP leads to, where all of them announce it
     statistics  for each web box that a balancer knows, whether it sends requests to it; null: no answer
     monitor     what the monitor says of each database, and how many standbys a commit needs for good; null: no answer
 
-`clock_ns` is when the line was written, on the clock of `at_ns`. Each is asked as often as the observer asks. An answer is dated when it came. A silence is dated when the question was put that
-found it: it takes half a second to be sure of, and it has been one since then.
+`clock_ns` is when the line was written, on the clock of `at_ns`. Each is asked as often as the observer asks. An answer is
+dated when it came. A silence is dated when the question was put that found it: it takes half a second to be sure of, and it
+has been one since then.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from client.observer import FOLLOWERS_QUERY, AnswerWatch, Claim, DatabaseWatch, Observer, RowWatch, Watch, main
-from client.survey import MONITOR_QUERY, backends
+from client.status import MONITOR_QUERY, backends
 
 SILENT = "unreachable"
 Said = dict[str, Any] | None
@@ -59,8 +60,8 @@ class MonitorWatch(RowWatch):
         self.claim.say(row is not None)
 
 
-class Reserve(Observer):
-    """The observer, and whom each part of the system can count on."""
+class RedundancyObserver(Observer):
+    """The observer, and which others each part of the system can count on."""
 
     def __init__(self, order: dict[str, Any], password: str) -> None:
         super().__init__(order, password)
@@ -77,7 +78,7 @@ class Reserve(Observer):
         return [*self._alone.values(), *self._statistics.values(), *self._monitors.values()]
 
     def findings(self) -> list[dict[str, Any]]:
-        """What has changed since this was last asked: who says what, and since when."""
+        """What has changed since this was last asked: what each part reports, and since when."""
         found = []
         for kind, name, said, silent, claim in self._said():
             if claim.answered_ns and ((kind, name) not in self._known or self._known[kind, name] != said):
@@ -107,4 +108,4 @@ def _of_balancer(watch: AnswerWatch) -> Said:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Reserve))
+    asyncio.run(main(RedundancyObserver))

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client import observer, reserve, survey
+from client import observer, redundancy, status
 from client.observer import AnswerWatch, RowWatch
-from client.reserve import MonitorWatch, Reserve, StatisticsWatch
+from client.redundancy import MonitorWatch, RedundancyObserver, StatisticsWatch
 
 from . import postgres
 from .loopback import say_and_hang_up, serving
 from .postgres import INT8, JSON, TEXT, Postgres
-from .test_survey import TABLE
+from .test_status import TABLE
 
 ENTRY = "198.18.0.10"
 ORDER: dict[str, Any] = {
@@ -30,7 +30,7 @@ ORDER: dict[str, Any] = {
     "monitor": "198.18.3.40",
 }
 FOLLOWER = {"address": "198.18.2.32", "streams": True, "synchronous": True}
-NODES = {"db1": {"state": "primary", "well": True, "candidate": False, "voice": False}}
+NODES = {"db1": {"state": "primary", "healthy": True, "promotable": False, "votes": False}}
 
 
 @pytest.fixture
@@ -56,11 +56,11 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(RowWatch, "_ask", ask)
     monkeypatch.setattr(AnswerWatch, "_ask", ask)
-    monkeypatch.setattr(reserve, "backends", table)
+    monkeypatch.setattr(redundancy, "backends", table)
     return all_is_well
 
 
-def look(watching: Reserve, at_s: float = 0.0) -> dict[tuple[str, str], dict[str, Any]]:
+def look(watching: RedundancyObserver, at_s: float = 0.0) -> dict[tuple[str, str], dict[str, Any]]:
     """Have everything looked at, asked at an instant and answered 5 ms later; what is found by that."""
 
     async def all_look() -> None:
@@ -73,7 +73,7 @@ def look(watching: Reserve, at_s: float = 0.0) -> dict[tuple[str, str], dict[str
 
 
 def test_everybody_is_asked_what_is_his_to_say(answers: dict[str, Any]) -> None:
-    found = look(Reserve(ORDER, ""))
+    found = look(RedundancyObserver(ORDER, ""))
     assert {key: each["said"] for key, each in found.items()} == {
         ("database", "db1"): {"state": "primary", "followers": [FOLLOWER]},
         ("database", "db2"): {"state": "standby", "followers": []},
@@ -85,11 +85,11 @@ def test_everybody_is_asked_what_is_his_to_say(answers: dict[str, Any]) -> None:
     }
 
 
-def test_sight_beside_it_is_the_observers(answers: dict[str, Any]) -> None:
-    watching = Reserve(ORDER, "")
+def test_view_beside_it_is_the_observers(answers: dict[str, Any]) -> None:
+    watching = RedundancyObserver(ORDER, "")
     look(watching)
     look(watching)
-    assert watching.sight() == {
+    assert watching.view() == {
         "databases": {"db1": "primary", "db2": "standby"},
         "standbys": 1,
         "synchronous": 1,
@@ -100,11 +100,11 @@ def test_sight_beside_it_is_the_observers(answers: dict[str, Any]) -> None:
 
 
 def test_nothing_is_said_of_whom_no_question_was_settled(answers: dict[str, Any]) -> None:
-    assert Reserve(ORDER, "").findings() == []
+    assert RedundancyObserver(ORDER, "").findings() == []
 
 
 def test_only_what_changes_is_said_and_an_answer_is_dated_when_it_came(answers: dict[str, Any]) -> None:
-    watching = Reserve(ORDER, "")
+    watching = RedundancyObserver(ORDER, "")
     look(watching, at_s=1)
     assert look(watching, at_s=2) == {}
     answers["198.18.3.31"] = ("primary", 0, 0, [])
@@ -123,7 +123,7 @@ def test_only_what_changes_is_said_and_an_answer_is_dated_when_it_came(answers: 
     ],
 )
 def test_silence_is_dated_when_the_question_was_put(answers: dict[str, Any], host: str, key: tuple[str, str], said: Any) -> None:
-    watching = Reserve(ORDER, "")
+    watching = RedundancyObserver(ORDER, "")
     look(watching, at_s=1)
     before, answers[host] = answers[host], None
     silent = look(watching, at_s=2)[key]
@@ -136,7 +136,7 @@ def test_silence_is_dated_when_the_question_was_put(answers: dict[str, Any], hos
 def test_route_leads_to_who_has_the_address_where_all_announce_it(
     answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watching = Reserve({**ORDER, "announced": True}, "")
+    watching = RedundancyObserver({**ORDER, "announced": True}, "")
     for hop, name in (("198.18.0.12", "lb2"), (None, "")):
         monkeypatch.setattr(observer, "next_hop", lambda _address, hop=hop: hop)
         assert look(watching)["route", "route"]["said"] == {"name": name}
@@ -144,12 +144,12 @@ def test_route_leads_to_who_has_the_address_where_all_announce_it(
 
 def test_database_that_stands_alone_is_asked_and_is_no_part_of_a_sight(answers: dict[str, Any]) -> None:
     order = {"databases": {}, "balancers": {}, "entry": ENTRY, "statistics": {"lb": ENTRY}, "alone": {"db": "198.18.3.31"}}
-    watching = Reserve(order, "")
+    watching = RedundancyObserver(order, "")
     found = look(watching)
     assert set(found) == {("database", "db"), ("statistics", "lb")}
-    sight = watching.sight()
-    assert sight is not None
-    assert sight["databases"] == {}
+    view = watching.view()
+    assert view is not None
+    assert view["databases"] == {}
 
 
 # Real sockets
@@ -175,7 +175,7 @@ def test_monitor_is_asked_on_one_connection_until_it_dies(monkeypatch: pytest.Mo
 
 def test_balancer_is_asked_for_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(say_and_hang_up(b"HTTP/1.0 200 OK\r\n\r\n" + TABLE.encode())) as loopback:
-        monkeypatch.setattr(survey, "HEALTH_PORT", loopback.address[1])
+        monkeypatch.setattr(status, "HEALTH_PORT", loopback.address[1])
         watch = StatisticsWatch(loopback.address[0])
         asyncio.run(watch.look())
     assert watch.said == {"web1": True, "web2": True, "web3": False, "web4": False}
@@ -192,7 +192,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres]:
 def test_as_the_lab_starts_it_it_prints_findings_beside_sights(database: Postgres) -> None:
     order = json.dumps({"databases": {"db1": "127.0.0.1"}, "balancers": {}, "entry": ENTRY, "statistics": {}, "monitor": ""})
     process = subprocess.Popen(
-        [sys.executable, "-m", "client.reserve", order],
+        [sys.executable, "-m", "client.redundancy", order],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -202,7 +202,7 @@ def test_as_the_lab_starts_it_it_prints_findings_beside_sights(database: Postgre
     assert process.stdout is not None
     assert process.stdin is not None
     try:
-        clocks, finding, sight = (json.loads(process.stdout.readline()) for _ in range(3))
+        clocks, finding, view = (json.loads(process.stdout.readline()) for _ in range(3))
         process.stdin.close()
         assert process.wait(timeout=5) == 0
     finally:
@@ -215,5 +215,5 @@ def test_as_the_lab_starts_it_it_prints_findings_beside_sights(database: Postgre
         "name": "db1",
         "said": {"state": "primary", "followers": [FOLLOWER]},
     }
-    assert clocks["monotonic_ns"] < finding["at_ns"] <= finding["clock_ns"] < sight["clock_ns"]
-    assert (sight["event"], sight["databases"], sight["standbys"]) == ("sight", {"db1": "primary"}, 1)
+    assert clocks["monotonic_ns"] < finding["at_ns"] <= finding["clock_ns"] < view["clock_ns"]
+    assert (view["event"], view["databases"], view["standbys"]) == ("view", {"db1": "primary"}, 1)

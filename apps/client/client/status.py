@@ -1,18 +1,18 @@
-"""The survey: one look at everything, for the map of a stage. What the observer sees, and what only a map needs.
+"""The status: everything once, for the map of a stage. What the observer sees, and what only a map needs.
 
-`python -m client.survey '{"databases": {"db1": "198.18.3.35", ...}, "balancers": {"lb1": "198.18.0.33", ...},
+`python -m client.status '{"databases": {"db1": "198.18.3.35", ...}, "balancers": {"lb1": "198.18.0.33", ...},
 "entry": "198.18.0.10", "statistics": {"lb1": "198.18.0.33", ...}, "monitor": "198.18.3.196"}'` prints one JSON document:
 
-    {"sight": {...}, "databases": {"db1": {...}, "db2": null}, "backends": {"lb1": {"web1": true, ...}, "lb2": null},
+    {"view": {...}, "databases": {"db1": {...}, "db2": null}, "backends": {"lb1": {"web1": true, ...}, "lb2": null},
      "monitor": {"needed": 0, "nodes": {"db1": {...}, "db2": {...}}}}
 
-`sight` is the observer's. Whoever does not answer has null; nobody is waited for longer than 0.5 s, twice at most.
+`view` is the observer's. What does not answer has null; no answer is waited for longer than 0.5 s, twice at most.
 
 A database says its `position` in the log in bytes (of a standby: what it has received), of that what it does not show
 yet (`unreplayed_bytes`), how long ago the last order that it shows was placed (`replayed_age_s`), and its `followers`:
-their addresses, whether each streams and is awaited by commits, and by how much it is behind. A balancer says of each web box that it knows whether it sends requests to it. The
-monitor says of each database whether it is well, whether it could be promoted and whether an election waits for it, and how
-many standbys a commit needs for good.
+their addresses, whether each streams and is synchronous, and by how much it lags. A balancer says of each web box that it
+knows whether it sends requests to it. The monitor says of each database whether it is healthy, whether it could be promoted
+and whether an election waits for it, and how many standbys a commit needs for good.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ POSITION_QUERY = """
 """
 # Where a balancer sends users. What else it has in its table only counts or only answers.
 ROUTES = ("reads", "writes")
-# A standby that could be promoted: it has what was acknowledged (secondary) or is just saying what it has, is well, and may
-# become the primary at all. An election waits for the voice of everybody for whom a commit may have waited, also of who is
-# gone; a former primary has none.
+# A standby that could be promoted: it has what was acknowledged (secondary) or is just saying what it has, is healthy,
+# and may become the primary at all. An election waits for the vote of every database for which a commit may have waited, also
+# of one that is down; a former primary has none.
 MONITOR_QUERY = """
     SELECT coalesce(max(number_sync_standbys), 0) AS needed,
            coalesce(json_object_agg(nodename, json_build_object(
-             'state', reportedstate::text, 'well', health = 1,
-             'candidate', candidatepriority > 0 AND health = 1
+             'state', reportedstate::text, 'healthy', health = 1,
+             'promotable', candidatepriority > 0 AND health = 1
                AND reportedstate IN ('secondary', 'report_lsn', 'fast_forward'),
-             'voice', replicationquorum AND reportedstate NOT IN (
+             'votes', replicationquorum AND reportedstate NOT IN (
                'primary', 'wait_primary', 'apply_settings', 'draining', 'demote_timeout', 'demoted',
                'prepare_maintenance', 'maintenance'))), '{}') AS nodes
     FROM pgautofailover.node JOIN pgautofailover.formation USING (formationid)
@@ -63,7 +63,7 @@ MONITOR_QUERY = """
 
 async def ask(host: str, database: str, query: str, password: str) -> dict[str, Any] | None:
     """The one row that answers a query, by column; None where no answer comes in time."""
-    address = f"host={host} dbname={database} user=auditor password={password} application_name=survey"
+    address = f"host={host} dbname={database} user=auditor password={password} application_name=status"
     connection = None
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -114,7 +114,7 @@ def read_backends(table: str) -> dict[str, bool]:
     return found
 
 
-async def sight(observer: Observer) -> dict[str, Any] | None:
+async def view(observer: Observer) -> dict[str, Any] | None:
     """What the observer sees. Looked at a second time is only who claims something: one look can't tell two claims apart."""
 
     async def again(watch: Watch) -> None:
@@ -125,7 +125,7 @@ async def sight(observer: Observer) -> dict[str, Any] | None:
 
     await asyncio.gather(*(watch.look() for watch in observer.watches))
     await asyncio.gather(*(again(watch) for watch in observer.watches))
-    seen = observer.sight()
+    seen = observer.view()
     return {"clock_ns": time.monotonic_ns(), **seen} if seen else None
 
 
@@ -135,17 +135,17 @@ async def each(hosts: dict[str, str], question: Callable[[str], Awaitable[Any]])
     return dict(zip(hosts, answers, strict=True))
 
 
-async def survey(order: dict[str, Any], password: str) -> dict[str, Any]:
-    """Ask everybody whom the order names, at once."""
+async def status(order: dict[str, Any], password: str) -> dict[str, Any]:
+    """Ask every part that the configuration names, at once."""
     monitor = order.get("monitor", "")
     seen, databases, balancers, judged = await asyncio.gather(
-        sight(Observer(order, password)),
+        view(Observer(order, password)),
         each(order.get("databases", {}), lambda host: ask(host, "postgres", POSITION_QUERY, password)),
         each(order.get("statistics", {}), backends),
         each({"monitor": monitor} if monitor else {}, lambda host: ask(host, "pg_auto_failover", MONITOR_QUERY, password)),
     )
-    return {"sight": seen, "databases": databases, "backends": balancers, "monitor": judged.get("monitor")}
+    return {"view": seen, "databases": databases, "backends": balancers, "monitor": judged.get("monitor")}
 
 
 if __name__ == "__main__":
-    json.dump(asyncio.run(survey(json.loads(sys.argv[-1]), os.environ["AUDITOR_PASSWORD"])), sys.stdout)
+    json.dump(asyncio.run(status(json.loads(sys.argv[-1]), os.environ["AUDITOR_PASSWORD"])), sys.stdout)
