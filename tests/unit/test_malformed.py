@@ -184,9 +184,9 @@ def test_experiment_of_any_bytes(lab: Lab, tmp_path: Path, content: bytes, said:
         ("run", "3", "\udcff\x1b[2J.yaml", "--dry-run"),
         ("run", "3", "\x1b[2J\nerror: all is well", "--dry-run"),
         ("run", "\x1b[2J", "kill-web"),
-        ("run", "3", "kill-web", "--observe", "\x1b[2J"),
+        ("run", "3", "kill-web", "--duration", "\x1b[2J"),
         ("run", "--compose", NAME_TOO_LONG, "--url", "http://a/"),
-        ("compare", "3", "--against", NAME_TOO_LONG, "--dry-run"),
+        ("compare", "3", "--baseline", NAME_TOO_LONG, "--dry-run"),
         ("compare", "3", "--budget", NAME_TOO_LONG, "--dry-run"),
         ("compare", "3", "--assumptions", "/dev/zero", "--dry-run"),
         ("monkey", "5", "--print-schedule", "--schedule", NAME_TOO_LONG),
@@ -356,7 +356,7 @@ GOOD = comparison()
 def test_older_comparison_is_refused_before_anything_is_measured(lab: Lab, tmp_path: Path, document: Any, said: str) -> None:
     file = tmp_path / "older.json"
     file.write_text(json.dumps(document))
-    done = lab("compare", "3", "--faults", "kill-web", "--against", str(file))
+    done = lab("compare", "3", "--faults", "kill-web", "--baseline", str(file))
     check_refused(done, EXIT_USAGE, said)
     assert "older.json" in done.err
     assert not (tmp_path / "results").exists()
@@ -366,7 +366,7 @@ def test_older_comparison_is_refused_before_anything_is_measured(lab: Lab, tmp_p
 def test_older_comparison_that_is_no_json(lab: Lab, tmp_path: Path, content: str) -> None:
     (tmp_path / "older.json").write_text(content)
     for arguments in (
-        ("compare", "3", "--against", str(tmp_path / "older.json"), "--dry-run"),
+        ("compare", "3", "--baseline", str(tmp_path / "older.json"), "--dry-run"),
         ("report", str(tmp_path / "older.json")),
     ):
         check_refused(lab(*arguments), EXIT_USAGE, "older.json is no comparison: this is not JSON")
@@ -375,7 +375,7 @@ def test_older_comparison_that_is_no_json(lab: Lab, tmp_path: Path, content: str
 def test_older_comparison_of_another_version_is_read_as_far_as_it_is_known(lab: Lab, tmp_path: Path) -> None:
     file = tmp_path / "older.json"
     file.write_text(json.dumps({**comparison(gap_s=[0.1]), "mood": "good"}))
-    assert lab("compare", "3", "--faults", "kill-web", "--against", str(file), "--dry-run").code == EXIT_HELD
+    assert lab("compare", "3", "--faults", "kill-web", "--baseline", str(file), "--dry-run").code == EXIT_HELD
     file.write_text(json.dumps({"matrix": GOOD}))
     assert lab("report", str(file)).code == EXIT_HELD
 
@@ -480,8 +480,8 @@ def test_note_of_another_version_that_was_closed_is_no_longer_strange(tmp_path: 
         {"schema_version": 99},
         {"rounds": []},
         {"rounds": "all"},
-        {"every_s": 1e12},
-        {"every_s": "45"},
+        {"interval_s": 1e12},
+        {"interval_s": "45"},
         {"repair": {"policy": "prayer", "delay_s": 2.0}},
         {"repair": None},
         {"stage": "\x1b[2J"},
@@ -681,7 +681,7 @@ def test_help_is_given_whatever_is_noted(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_less_watched_than_the_author_meant_is_said(lab: Lab) -> None:
-    done = lab("run", "3", "kill-web", "--observe", "500ms", "--dry-run")
+    done = lab("run", "3", "kill-web", "--duration", "500ms", "--dry-run")
     assert done.code == EXIT_HELD
     assert any("cannot be seen within the 0.5 s" in line for line in done.notes)
     assert lab("run", "3", "kill-web", "--dry-run").err == ""
