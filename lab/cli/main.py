@@ -74,7 +74,7 @@ def _note_what_is_in_effect(output: Output, ledger: UndoLog) -> None:
         for entry in notes.open
     ]
     for each in said:
-        output.messages.print(f"note: {each}", style="yellow", highlight=False)
+        output.messages.print(f"note: {each}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def main() -> None:

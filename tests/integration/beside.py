@@ -108,7 +108,7 @@ class Agreement:
 
 def trial(lab: Lab, stage: Stage, breaking: Breakage, for_s: float) -> Agreement:
     """Break a stage beside a run of the lab that breaks nothing."""
-    run = lab.start("run", str(stage.number), "baseline", "--json", "--observe", f"{BEFORE_S + for_s + 4:g}s")
+    run = lab.start("run", str(stage.number), "baseline", "--json", "--duration", f"{BEFORE_S + for_s + 4:g}s")
     internet = container(stage.number, "internet")
     with ProberAmongUsers(internet, stage.entry) as reads, ProberAmongUsers(internet, stage.entry, writes=True) as writes:
         # Its load takes some seconds to begin: what is broken before that, only the probers would see from its begin.
@@ -158,7 +158,7 @@ def main() -> None:
     for each in asked.what:
         number, _, experiment = each.partition(":")
         stage = stages.find(number)
-        lab.must("up", number, "--replace", timeout_s=300)
+        lab.must("up", number, "--stop-others", timeout_s=300)
         for _ in range(asked.trials):
             await_recovered(engine, stage)
             # As the experiment has it: a failover leaves the primary where it went.

@@ -85,7 +85,7 @@ def bring(lab: Lab, engine: Engine) -> Bring:
             if UndoLog().entries() or any(box.project == stage.project for box in boxes):
                 lab("heal", timeout_s=UP_TIMEOUT_S)
             failover = ("--failover", stage.failover) if ":" in selector else ()
-            lab.must("up", str(stage.number), *failover, "--replace", timeout_s=UP_TIMEOUT_S)
+            lab.must("up", str(stage.number), *failover, "--stop-others", timeout_s=UP_TIMEOUT_S)
             await_recovered(engine, stage, SETTLE_TIMEOUT_S)
         return lab
 

@@ -86,7 +86,7 @@ def test_the_right_ones_are_told_in_time_and_it_is_over_when_it_is_over(calm: La
 
 @night
 def test_calm_times_are_worth_no_alert(calm: Lab) -> None:
-    trial = calm.valid_trial(5, "baseline", "--observe", CALM)
+    trial = calm.valid_trial(5, "baseline", "--duration", CALM)
     assert trial["alerts"] == []
     assert trial["alert_delay_s"] is None
 

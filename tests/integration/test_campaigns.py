@@ -36,15 +36,15 @@ def through(lab: Lab, kind: str) -> list[dict[str, Any]]:
     ],
 )
 def test_a_sweep_finds_exactly_what_is_declared(nothing_up: Lab, stage: str, found: list[str]) -> None:
-    done = nothing_up("sweep", stage, "--observe", "4s", "--seed", "1", "--json", timeout_s=CAMPAIGN_TIMEOUT_S)
+    done = nothing_up("spof", stage, "--duration", "4s", "--seed", "1", "--json", timeout_s=CAMPAIGN_TIMEOUT_S)
     document = json.loads(done.out)
-    assert sorted(document["sweep"]["found"]) == found, document["why"]
+    assert sorted(document["spof"]["found"]) == found, document["why"]
     assert done.code == EXIT_HELD
 
 
 @night
 def test_a_comparison_goes_on_after_it_was_killed(nothing_up: Lab) -> None:
-    command = ("compare", "2", "3", "--faults", "kill-web,kill-lb", "--trials", "2", "--observe", "4s", "--seed", "1")
+    command = ("compare", "2", "3", "--faults", "kill-web,kill-lb", "--trials", "2", "--duration", "4s", "--seed", "1")
     process = nothing_up.start(*command)
     try:
         assert wait_until(lambda: len(through(nothing_up, "compare")) == 1, FIRST_TIMEOUT_S)
@@ -55,7 +55,7 @@ def test_a_comparison_goes_on_after_it_was_killed(nothing_up: Lab) -> None:
     first = through(nothing_up, "compare")
     done = nothing_up(*command, "--json", timeout_s=CAMPAIGN_TIMEOUT_S)
     assert done.code == EXIT_HELD, done.err
-    assert f"going on with seed 1: {len(first)} trials are through" in done.err
+    assert f"continuing with seed 1: {len(first)} trials are through" in done.err
     assert through(nothing_up, "compare")[: len(first)] == first
     rows = {row["name"]: {cell["column"]: cell for cell in row["cells"]} for row in json.loads(done.out)["matrix"]["rows"]}
     assert rows["2-separate-database"]["kill-web"]["downtime_censored"]
@@ -70,7 +70,7 @@ def test_a_comparison_goes_on_after_it_was_killed(nothing_up: Lab) -> None:
 def test_a_budget_that_is_broken_fails(nothing_up: Lab, tmp_path: Path) -> None:
     (tmp_path / "budgets.yaml").write_text("stages: {2: {kill-web: {downtime_longest_s: 0.5, trials: 1}}}\n")
     done = nothing_up(
-        "compare", "--budget", str(tmp_path / "budgets.yaml"), "--observe", "4s", "--json", timeout_s=CAMPAIGN_TIMEOUT_S
+        "compare", "--budget", str(tmp_path / "budgets.yaml"), "--duration", "4s", "--json", timeout_s=CAMPAIGN_TIMEOUT_S
     )
     assert done.code == EXIT_REFUTED, done.err
     assert "downtime_longest_s at most 0.5: was at least" in json.loads(done.out)["budget"][0]["why"][0]

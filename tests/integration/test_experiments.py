@@ -54,7 +54,7 @@ def test_baseline_serves_everything(stage_3: Lab) -> None:
     "experiment", ["kill-web", pytest.param("crash-web", marks=night), pytest.param("stop-web", marks=night)]
 )
 def test_stage_3_does_not_care_about_a_lost_web_box(stage_3: Lab, experiment: str) -> None:
-    code, document = stage_3.valid_run(3, experiment, "--observe", "3s")
+    code, document = stage_3.valid_run(3, experiment, "--duration", "3s")
     trial = only(document)
     assert code == EXIT_HELD, not_held(trial)
     assert trial["reads"]["intended"] - trial["reads"]["good"] <= 3
@@ -77,7 +77,7 @@ def test_stage_3_reroutes_around_a_frozen_web_box(stage_3: Lab) -> None:
 
 @pytest.mark.parametrize("experiment", ["kill-db", pytest.param("pause-db", marks=night)])
 def test_stage_3_needs_its_database(stage_3: Lab, experiment: str) -> None:
-    code, document = stage_3.valid_run(3, experiment, "--observe", "3s")
+    code, document = stage_3.valid_run(3, experiment, "--duration", "3s")
     trial = only(document)
     assert code == EXIT_REFUTED
     assert document["verdict"] == "refuted"
@@ -106,7 +106,7 @@ def test_stage_3_needs_its_balancer(stage_3: Lab) -> None:
 
 
 def test_stage_2_has_nothing_beside_its_web_box(stage_2: Lab) -> None:
-    code, document = stage_2.valid_run(2, "kill-web", "--observe", "3s")
+    code, document = stage_2.valid_run(2, "kill-web", "--duration", "3s")
     trial = only(document)
     assert code == EXIT_REFUTED
     assert trial["downtime_censored"]
@@ -115,7 +115,7 @@ def test_stage_2_has_nothing_beside_its_web_box(stage_2: Lab) -> None:
 
 
 def test_stage_1_dies_with_its_box(stage_1: Lab) -> None:
-    code, document = stage_1.valid_run(1, "kill-box", "--observe", "3s")
+    code, document = stage_1.valid_run(1, "kill-box", "--duration", "3s")
     trial = only(document)
     assert code == EXIT_REFUTED
     assert trial["target"] == "box"
@@ -135,7 +135,7 @@ def test_stage_1_has_a_supervisor(stage_1: Lab, experiment: str) -> None:
 
 @night
 def test_a_report_says_the_same_as_the_run(stage_3: Lab) -> None:
-    _, document = stage_3.valid_run(3, "kill-web", "--trials", "2", "--observe", "2s", "--seed", "7")
+    _, document = stage_3.valid_run(3, "kill-web", "--trials", "2", "--duration", "2s", "--seed", "7")
     report = stage_3("report", document["folder"], "--json", DOCKER_HOST="unix:///nonexistent.sock")
     assert report.code == 0, report.err
     again = json.loads(report.out)

@@ -95,7 +95,7 @@ def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_ba
 
 @pytest.mark.night
 def test_a_tier_that_never_had_anything_in_reserve_says_so_and_a_report_without_docker_says_the_same(stage_1: Lab) -> None:
-    trial = stage_1.valid_trial(1, "kill-box", "--observe", "4s")
+    trial = stage_1.valid_trial(1, "kill-box", "--duration", "4s")
     assert trial["without_redundancy_s"] == {"web": None, "database": None}
     assert trial["exposure_period_s"] == PERIOD_S
     assert said_again(stage_1) == trial["exposure"]
@@ -103,7 +103,7 @@ def test_a_tier_that_never_had_anything_in_reserve_says_so_and_a_report_without_
 
 @pytest.mark.night
 def test_of_two_web_boxes_one_is_in_reserve_until_the_other_is_killed(stage_3: Lab) -> None:
-    trial = stage_3.valid_trial(3, "kill-web", "--observe", "4s")
+    trial = stage_3.valid_trial(3, "kill-web", "--duration", "4s")
     web_s, lasted_s = trial["without_redundancy_s"]["web"], trial["phases"]["heal_s"] - trial["phases"]["inject_s"]
     assert trial["without_redundancy_s"] == {"web": web_s, "database": None, "balancer": None}
     # From the fault until the box is back: 0.9 to 1.0 s after the healing.

@@ -87,7 +87,7 @@ def test_nothing_is_broken_on_a_full_disk(stage_3: Lab, state: Path) -> None:
     # As if the stage had been started with this folder: else it would be started anew.
     shutil.copy(STATE_FOLDER / stages.find("3").project, state)
     fill(state)
-    for command in (("chaos", "kill", "web"), ("run", "3", "kill-web", "--observe", "2s")):
+    for command in (("chaos", "kill", "web"), ("run", "3", "kill-web", "--duration", "2s")):
         done = lab(*command)
         assert done.code == EXIT_PREFLIGHT
         assert f"{state / 'undo.jsonl'} cannot be written: {FULL}" in done.error_line
@@ -98,7 +98,7 @@ def test_nothing_is_broken_on_a_full_disk(stage_3: Lab, state: Path) -> None:
 def test_results_that_fill_their_disk_in_mid_trial_are_said_when_all_is_healed(stage_3: Lab, tmp_path: Path) -> None:
     with small_disk(tmp_path / "results") as results:
         lab = Lab({**stage_3.environment, "LAB_RESULTS": str(results)})
-        process = lab.start("run", "3", "kill-web", "--observe", "4s")
+        process = lab.start("run", "3", "kill-web", "--duration", "4s")
         reach(process, "observe")
         fill(results)
         _, error = process.communicate(timeout=90)
@@ -111,7 +111,7 @@ def test_results_that_fill_their_disk_in_mid_trial_are_said_when_all_is_healed(s
 
 @night
 def test_output_that_knows_few_characters_is_readable(stage_3: Lab) -> None:
-    done = stage_3("run", "3", "kill-web", "--observe", "2s", LC_ALL="C", PYTHONIOENCODING="ascii")
+    done = stage_3("run", "3", "kill-web", "--duration", "2s", LC_ALL="C", PYTHONIOENCODING="ascii")
     # This is about characters, not about how well a busy machine kept time.
     assert done.code in (EXIT_HELD, EXIT_INCONCLUSIVE), done.err
     assert "Traceback" not in done.err
@@ -122,7 +122,7 @@ def test_output_that_knows_few_characters_is_readable(stage_3: Lab) -> None:
 @night
 def test_another_state_folder_on_the_same_engine_is_refused(stage_3: Lab, tmp_path: Path) -> None:
     other = Lab({**stage_3.environment, "LAB_STATE": str(tmp_path / "other")})
-    process = stage_3.start("run", "3", "kill-web", "--observe", "3s")
+    process = stage_3.start("run", "3", "kill-web", "--duration", "3s")
     reach(process, "observe")
     for command in (("heal",), ("chaos", "kill", "web"), ("repair", "3"), ("down", "3")):
         refused = other(*command)

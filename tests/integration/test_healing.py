@@ -29,7 +29,7 @@ LOAD_ENDS_WITHIN_S = 10.0
 
 def under_way(lab: Lab, phase: str, experiment: str) -> subprocess.Popen[str]:
     """A run that has come to a phase. To 'noted' it has when what it is about to break is on the disk, broken or not."""
-    process = lab.start("run", "3", experiment, "--observe", "2s")
+    process = lab.start("run", "3", experiment, "--duration", "2s")
     if phase == "noted":
         assert wait_until(LEDGER.exists, NOTED_TIMEOUT_S, 0.005)
     else:
@@ -111,7 +111,7 @@ def assert_no_load() -> None:
 
 @night
 def test_who_reads_the_output_may_go_away(stage_3: Lab) -> None:
-    process = stage_3.start("run", "3", "kill-web", "--observe", "1s")
+    process = stage_3.start("run", "3", "kill-web", "--duration", "1s")
     reach(process, "inject")
     assert process.stderr is not None
     assert process.stdout is not None

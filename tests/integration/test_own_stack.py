@@ -99,7 +99,7 @@ def test_one_of_two_copies_may_fail(shop: Lab) -> None:
 )
 def test_the_only_balancer_is_a_single_point_of_failure(shop: Lab, fault: str, reason: str) -> None:
     before = facts()
-    code, document = measured(shop, f"--{fault}", "lb", "--observe", "3s")
+    code, document = measured(shop, f"--{fault}", "lb", "--duration", "3s")
     [trial] = document["trials"]
     assert (code, document["verdict"]) == (EXIT_REFUTED, "refuted"), trial
     assert trial["targets"] == ["lb"]
@@ -132,7 +132,7 @@ def test_after_a_killed_controller_heal_mends(shop: Lab) -> None:
 
 def under_fault(shop: Lab) -> subprocess.Popen[str]:
     """A run whose fault is in effect."""
-    process = shop.start("run", "--compose", str(FILE), "--project", PROJECT, "--kill", "lb", "--observe", "30s")
+    process = shop.start("run", "--compose", str(FILE), "--project", PROJECT, "--kill", "lb", "--duration", "30s")
     reach(process, "observe")
     return process
 
@@ -211,7 +211,7 @@ def test_other_projects_and_commands_beside_it_are_left_alone(shop: Lab) -> None
     ]
     ids = [start(each) for each in decoys]
     try:
-        code, document = measured(shop, "--kill", "lb", "--observe", "1500ms")
+        code, document = measured(shop, "--kill", "lb", "--duration", "1500ms")
         assert (code, document["trials"][0]["targets"]) == (EXIT_REFUTED, ["lb"])
         for id_ in ids:
             [details] = json.loads(docker("inspect", id_))

@@ -45,7 +45,7 @@ def returned_within(trial: dict[str, Any], policy: str) -> bool:
 def test_a_lost_primary_is_repaired_without_a_hand_of_the_lab_in_the_end(stage_5: Lab, engine: Engine, policy: str) -> None:
     lost = primary(engine, STAGE)
     before, disk_before = machine(lost), disk(lost)
-    trial = stage_5.safe_trial(5, "kill-primary", "--repair", policy, "--observe", "3s")
+    trial = stage_5.safe_trial(5, "kill-primary", "--repair", policy, "--duration", "3s")
     phases = trial["phases"]
     assert phases["inject_s"] + 2 <= phases["repair_s"] < phases["redundancy_restored_s"]
     assert "heal_s" not in phases
@@ -73,7 +73,7 @@ def test_the_second_primary_is_survived_where_the_first_was_repaired(stage_5: La
 
 @night
 def test_the_second_primary_is_an_outage_where_nobody_repairs(stage_5: Lab, engine: Engine) -> None:
-    code, document = stage_5.valid_run(5, "cascade-primary", "--observe", "4s")
+    code, document = stage_5.valid_run(5, "cascade-primary", "--duration", "4s")
     [trial] = document["trials"]
     assert (document["repair"], document["expected_verdict"]) == ("none", "refuted")
     assert trial["writes_audit"]["lost"] == 0
@@ -91,7 +91,7 @@ def test_with_a_large_database_a_new_box_is_redundant_again(stage_5: Lab, engine
     psql = ["psql", "-X", "-q", "-h", "/run/postgresql", "-d", "postgres", "-c"]
     fill = f"CREATE TABLE filler AS SELECT repeat(md5(n::text), 32) AS text FROM generate_series(1, {LARGE_MIB * 1024}) AS n"
     docker("exec", container(5, leader), *psql, fill)
-    trial = stage_5.safe_trial(5, "kill-primary", "--repair", "replace", "--observe", "3s")
+    trial = stage_5.safe_trial(5, "kill-primary", "--repair", "replace", "--duration", "3s")
     assert "heal_s" not in trial["phases"]
     assert returned_within(trial, "replace")
     docker("exec", container(5, primary(engine, STAGE)), *psql, "DROP TABLE filler")
@@ -109,7 +109,7 @@ def test_a_human_repairs_what_nobody_else_did(stage_5: Lab, engine: Engine) -> N
 
 @pytest.mark.parametrize("for_", ["25s", pytest.param("50s", marks=night)])
 def test_a_monkey_goes_on_where_it_stopped_and_states_a_budget(stage_5: Lab, for_: str) -> None:
-    options = ("monkey", "5", "--for", for_, "--every", "25s", "--seed", "4", "--floor", "0.5")
+    options = ("monkey", "5", "--for", for_, "--interval", "25s", "--seed", "4", "--floor", "0.5")
     plan = json.loads(stage_5.must(*options, "--print-schedule", "--json").out)
     first = json.loads(stage_5(*options, "--json").out)
     assert [each["fault"]["experiment"] for each in first["rounds"]] == [each["experiments"][0] for each in plan["rounds"]]

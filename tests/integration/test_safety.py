@@ -101,7 +101,7 @@ def test_another_stage_is_up(stage_3: Lab) -> None:
     done = stage_3("up", "2")
     assert done.code == EXIT_PREFLIGHT
     assert "stage 3 is up" in done.error_line
-    assert "--replace" in done.err
+    assert "--stop-others" in done.err
     assert states(2) == {}
     assert set(states(3).values()) == {"running"}
 
@@ -151,7 +151,7 @@ def test_a_project_name_in_the_environment_changes_nothing(stage_3: Lab, decoy: 
 
 
 def test_two_controllers_at_once(stage_3: Lab) -> None:
-    first = stage_3.start("run", "3", "baseline", "--observe", "3s")
+    first = stage_3.start("run", "3", "baseline", "--duration", "3s")
     reach(first, "baseline")
     second = stage_3("run", "3", "kill-web")
     assert second.code == EXIT_PREFLIGHT

@@ -54,7 +54,7 @@ def changed_over(stage_4: Lab, engine: Engine, file: str) -> tuple[tuple[dict[st
 
 @night
 def test_without_an_operator_nothing_happens(stage_4: Lab, engine: Engine) -> None:
-    code, document = stage_4.valid_run(4, "kill-primary", "--observe", "4s")
+    code, document = stage_4.valid_run(4, "kill-primary", "--duration", "4s")
     [trial] = document["trials"]
     assert code == EXIT_REFUTED
     assert trial["downtime_censored"]
@@ -89,7 +89,7 @@ def test_an_old_primary_that_thaws_makes_two(stage_4: Lab, engine: Engine, tmp_p
 @night
 @pytest.mark.parametrize("experiment", ["kill-standby", "pause-standby"])
 def test_an_asynchronous_standby_is_not_missed(stage_4: Lab, engine: Engine, experiment: str) -> None:
-    code, document = stage_4.valid_run(4, experiment, "--observe", "3s")
+    code, document = stage_4.valid_run(4, experiment, "--duration", "3s")
     [trial] = document["trials"]
     assert code == EXIT_HELD, not_held(trial)
     assert trial["writes_audit"]["lost"] == 0
@@ -117,13 +117,13 @@ def test_the_operator_is_careful(stage_4: Lab, engine: Engine) -> None:
 
 
 def test_with_a_monitor_nobody_is_needed(stage_4_automatic: Lab) -> None:
-    trial = stage_4_automatic.safe_trial(4, "kill-primary", "--failover", "automatic", "--observe", "4s")
+    trial = stage_4_automatic.safe_trial(4, "kill-primary", "--failover", "automatic", "--duration", "4s")
     assert_like(trial, "4:automatic/kill-primary", "writes_gap_s")
 
 
 @night
 def test_without_its_monitor_it_does_not_fail_over(stage_4_automatic: Lab) -> None:
-    code, document = stage_4_automatic.valid_run(4, "kill-monitor-then-primary", "--failover", "automatic", "--observe", "3s")
+    code, document = stage_4_automatic.valid_run(4, "kill-monitor-then-primary", "--failover", "automatic", "--duration", "3s")
     [trial] = document["trials"]
     assert code == EXIT_REFUTED, not_held(trial)
     assert trial["write_outages"][-1]["censored"]

@@ -58,7 +58,7 @@ def psql(service: str, *queries: str, database: str = "postgres") -> str:
 def test_another_database_takes_over(
     stage_5: Lab, engine: Engine, experiment: str, like: str, figure: str, rejoins_after_s: float
 ) -> None:
-    trial = stage_5.safe_trial(5, experiment, "--observe", "4s")
+    trial = stage_5.safe_trial(5, experiment, "--duration", "4s")
     # An order waits in its web box for 0.8 s, so whether one fails is luck; for how long none was answered is not.
     assert_like(trial, like, figure)
     assert_like(trial, "5/kill-primary", "reads_outage_s")
@@ -89,7 +89,7 @@ def test_an_old_primary_that_comes_back_attracts_nobody(stage_5: Lab, engine: En
     ],
 )
 def test_a_lost_standby_is_given_up_and_comes_back(stage_5: Lab, engine: Engine, experiment: str, like: str, figure: str) -> None:
-    trial = stage_5.safe_trial(5, experiment, "--observe", "3s")
+    trial = stage_5.safe_trial(5, experiment, "--duration", "3s")
     assert_like(trial, like, figure)
     assert trial["reads"]["intended"] == trial["reads"]["good"]
     assert trial["time_without_redundancy_s"] > 3
@@ -98,13 +98,13 @@ def test_a_lost_standby_is_given_up_and_comes_back(stage_5: Lab, engine: Engine,
 
 @night
 def test_nobody_misses_the_monitor(stage_5: Lab) -> None:
-    trial = stage_5.safe_trial(5, "kill-monitor", "--observe", "3s")
+    trial = stage_5.safe_trial(5, "kill-monitor", "--duration", "3s")
     assert trial["outages"] == []
 
 
 def test_the_address_moves(stage_5: Lab, engine: Engine) -> None:
     before = look(engine, STAGE)
-    trial = stage_5.safe_trial(5, "kill-lb-active", "--observe", "3s")
+    trial = stage_5.safe_trial(5, "kill-lb-active", "--duration", "3s")
     assert trial["targets"] == list(before.vip_claimants)
     assert_like(trial, "5/kill-lb", "gap_s", "outage_s")
     assert trial["vip_owners"]["multiple_owners_s"] <= 0.2
@@ -123,14 +123,14 @@ def test_a_frozen_balancer_gives_way_when_it_thaws(stage_5: Lab, engine: Engine)
 
 @night
 def test_nobody_misses_the_balancer_in_reserve(stage_5: Lab) -> None:
-    trial = stage_5.safe_trial(5, "kill-lb-passive", "--observe", "3s")
+    trial = stage_5.safe_trial(5, "kill-lb-passive", "--duration", "3s")
     assert trial["good"] == trial["intended"]
 
 
 @night
 def test_balancers_reload_without_a_failed_request(stage_5: Lab) -> None:
     # Long enough for the database to be back, and readable, when all are read in the end.
-    run = stage_5.start("run", "5", "baseline", "--observe", "15s", "--json")
+    run = stage_5.start("run", "5", "baseline", "--duration", "15s", "--json")
     for balancer in ("lb1", "lb2", "lb1"):
         goes_on(run, 2)
         docker("kill", "--signal", "HUP", container(5, balancer))
@@ -248,11 +248,11 @@ def test_an_independent_prober_agrees_on_the_outage_of_writes(stage_5: Lab, engi
 
 
 @night
-def test_a_soak_goes_on_where_it_stopped(stage_5: Lab) -> None:
-    options = ("soak", "5", "--faults", "2", "--seed", "7", "--observe", "3s", "--json")
+def test_a_monkey_that_heals_continues_where_it_stopped(stage_5: Lab) -> None:
+    options = ("monkey", "5", "--repair", "heal", "--faults", "2", "--seed", "7", "--duration", "3s", "--json")
     first = json.loads(stage_5.must(*options).out)
-    assert [fault["number"] for fault in first["faults"]] == [1, 2]
-    assert sum(fault["lost"] for fault in first["faults"]) == 0
+    assert [each["fault"]["number"] for each in first["rounds"]] == [1, 2]
+    assert sum(each["fault"]["lost"] for each in first["rounds"]) == 0
     again = stage_5.must(*options, timeout_s=20)
     assert json.loads(again.out) == first
 
@@ -260,5 +260,5 @@ def test_a_soak_goes_on_where_it_stopped(stage_5: Lab) -> None:
 @night
 @pytest.mark.parametrize("experiment", ["kill-primary", "kill-lb-active"])
 def test_a_failover_takes_no_longer_than_it_did(stage_5: Lab, experiment: str) -> None:
-    _, document = stage_5.run(5, experiment, "--trials", "7", "--observe", "3s", timeout_s=300)
+    _, document = stage_5.run(5, experiment, "--trials", "7", "--duration", "3s", timeout_s=300)
     assert change_of(document, f"5/{experiment}") in (Change.NONE, Change.SHORTER)

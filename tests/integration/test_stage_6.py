@@ -31,7 +31,7 @@ MAP_S = (1.0, 6.0)
     "experiment", ["kill-zone-a", pytest.param("disconnect-zone-a", marks=night), pytest.param("kill-zone-c", marks=night)]
 )
 def test_two_zones_go_on_without_the_third(stage_6: Lab, engine: Engine, experiment: str) -> None:
-    trial = stage_6.safe_trial(6, experiment, "--observe", "6s")
+    trial = stage_6.safe_trial(6, experiment, "--duration", "6s")
     assert_like(trial, f"6-{experiment}", "writes_outage_s", "reads_outage_s")
     stage = stages.find("6")
     view = look(engine, stage)
@@ -61,7 +61,7 @@ def test_of_two_balancers_that_lose_each_other_the_one_beside_the_primary_keeps_
     text, placements = re.subn("(?m)^preconditions: .*", placed, text)
     assert placements == 1
     (tmp_path / "cut.yaml").write_text(text, encoding="utf-8")
-    trial = stage_6.safe_trial(6, str(tmp_path / "cut.yaml"), "--observe", "6s")
+    trial = stage_6.safe_trial(6, str(tmp_path / "cut.yaml"), "--duration", "6s")
     # As long as the third zone needs to be asked. Who keeps the address may have all that users need.
     assert_no_longer(trial, f"6-{experiment}", "writes_outage_s", "reads_outage_s")
     # The fault was seen from outside: without it this would hold as well.

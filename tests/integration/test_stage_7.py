@@ -93,7 +93,7 @@ def test_a_commit_waits_for_the_other_region_and_the_map_shows_them(stage_7: Lab
 # Last: afterwards the primary is in the other region.
 @pytest.mark.parametrize("experiment", ["kill-region-eu", pytest.param("disconnect-region-eu", marks=night)])
 def test_one_region_goes_on_without_the_other(stage_7: Lab, engine: Engine, experiment: str) -> None:
-    trial = stage_7.safe_trial(7, experiment, "--observe", "8s")
+    trial = stage_7.safe_trial(7, experiment, "--duration", "8s")
     assert_like(trial, f"7-{experiment}", "writes_outage_s")
     assert_no_longer(trial, f"7-{experiment}", "reads_outage_s")
     stage = stages.find("7")

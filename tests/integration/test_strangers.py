@@ -26,7 +26,7 @@ def under_fault(lab: Lab, state: str, *arguments: str) -> subprocess.Popen[str]:
 
 def test_a_strangers_start_is_said_and_its_outage_is_censored(stage_2: Lab) -> None:
     def measure() -> tuple[int, dict[str, Any]]:
-        run = under_fault(stage_2, "exited", "2", "kill-db", "--observe", "6s")
+        run = under_fault(stage_2, "exited", "2", "kill-db", "--duration", "6s")
         # Longer than an order may wait: users do notice.
         goes_on(run, 1.5)
         docker("start", container(2, "db"))
@@ -53,7 +53,7 @@ def test_a_strangers_start_is_said_and_its_outage_is_censored(stage_2: Lab) -> N
 
 @night
 def test_a_strangers_unpause_is_said_too(stage_2: Lab) -> None:
-    run = under_fault(stage_2, "paused", "2", "pause-db", "--observe", "6s")
+    run = under_fault(stage_2, "paused", "2", "pause-db", "--duration", "6s")
     # Longer than a request's deadline: users do notice.
     goes_on(run, 2.0)
     docker("unpause", container(2, "db"))

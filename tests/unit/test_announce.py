@@ -24,7 +24,7 @@ announce = load(SCRIPT)
 
 def heard(answers: list[bool], able_after: int = 3, unable_after: int = 2) -> list[bool]:
     """What the judgement was after each answer; `hear` must say when it changed."""
-    judgement, found = announce.NodeState(able_after, unable_after), []
+    judgement, found = announce.Judgement(able_after, unable_after), []
     for answer in answers:
         before = judgement.able
         assert judgement.hear(answer) == (judgement.able != before)

@@ -330,7 +330,7 @@ GOOD = comparison()
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ({**GOOD, "schema_version": 2}, "schema_version is 2, not 1"),
+        ({**GOOD, "schema_version": 1}, "schema_version is 1, not 2"),
         ({**GOOD, "rows": []}, "has no cell that can be compared"),
         ({**GOOD, "rows": [{**GOOD["rows"][0], "name": "5-redundant-load-balancers"}]}, "has no cell that can be compared"),
         ({**GOOD, "rate_per_s": 50.0}, "was measured with 50 requests a second"),
