@@ -277,7 +277,7 @@ ARRIVAL = (
 
 
 def packed(*lines: str) -> bytes:
-    return gzip.compress("".join(lines).encode())
+    return gzip.compress("".join(lines).encode(), mtime=0)
 
 
 @pytest.mark.parametrize(
