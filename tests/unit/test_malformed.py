@@ -338,7 +338,7 @@ GOOD = comparison()
         ({**GOOD, "columns": None}, "columns should be"),
         (comparison(trials=float("inf")), "this is not JSON"),
         (comparison(trials=0), "more valid trials than trials"),
-        (comparison(downtimes_censored=[False]), "says of 1 downtimes whether they are lower bounds, and has"),
+        (comparison(downtimes_censored=[False]), "says of 1 downtimes whether they are lower bounds, not of 5"),
         (comparison(downtimes_censored=[False] * 6), "says of 6 downtimes"),
         (comparison(downtimes_s=[]), "has 0 downtimes of 5 valid trials"),
         (comparison(downtimes_s=[-1, 0, 0, 0, 0]), "-1 is no measured value"),
