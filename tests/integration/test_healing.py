@@ -12,7 +12,7 @@ from lab.errors import EXIT_INTERRUPTED, EXIT_PREFLIGHT
 from lab.process import wait_until
 from lab.spec import stages
 from lab.store.paths import STATE_FOLDER
-from lab.store.undo_log import UndoLedger
+from lab.store.undo_log import UndoLog
 from tests.integration.driver import Lab, container, docker, reach, states
 
 pytestmark = pytest.mark.docker
@@ -33,7 +33,7 @@ def under_way(lab: Lab, phase: str, experiment: str) -> subprocess.Popen[str]:
     process = lab.start("run", "3", experiment, "--duration", "2s")
     if phase == "noted":
         # A whole line, and not the file only: one that was cut short is no note.
-        assert wait_until(lambda: bool(UndoLedger().entries()), NOTED_TIMEOUT_S, 0.005)
+        assert wait_until(lambda: bool(UndoLog().entries()), NOTED_TIMEOUT_S, 0.005)
     else:
         reach(process, phase)
     return process
