@@ -16,11 +16,14 @@ import pytest
 from lab.engine.engine import Engine
 from lab.model.observation import DatabaseState
 from lab.model.topology import Stage
+from lab.spec.stages import ROOT
 from tests.integration.clusters import look
 
 RUN_TIMEOUT_S = 150.0
 PHASE_TIMEOUT_S = 60.0
 TRIES = 3
+BYTECODE = ROOT / ".pytest_cache" / "bytecode"
+"""The lab is started some hundreds of times: it is compiled once, also where Python is told to keep nothing."""
 ROUNDING_S = 0.001
 """A difference of two instants of a document, which are rounded to the microsecond, is not off by more."""
 
@@ -113,7 +116,8 @@ class Lab:
         return [sys.executable, "-m", "lab", *arguments]
 
     def _environment(self, more: dict[str, str]) -> dict[str, str]:
-        return {**os.environ, **self.environment, **more}
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return {**kept, "PYTHONPYCACHEPREFIX": str(BYTECODE), **self.environment, **more}
 
 
 @dataclass
