@@ -23,15 +23,13 @@ from lab.checker.outages import union
 from lab.engine.docker_engine import DockerEngine
 from lab.engine.engine import Engine
 from lab.model.topology import Stage, is_system
-from lab.process import wait_until
 from lab.spec import experiments, stages
 from lab.trial import preconditions
 from tests.integration.clusters import await_recovered, cluster
-from tests.integration.driver import Lab, container, docker, ended, goes_on, primary
+from tests.integration.driver import Lab, container, docker, ended, goes_on, loaded, primary
 from tests.integration.prober import ProberAmongUsers, windows
 
 BEFORE_S = 2.5
-STARTS_TIMEOUT_S = 30.0
 AGREEMENT_S = 0.1
 
 
@@ -112,7 +110,7 @@ def trial(lab: Lab, stage: Stage, breaking: Breakage, for_s: float) -> Agreement
     internet = container(stage.number, "internet")
     with ProberAmongUsers(internet, stage.entry) as reads, ProberAmongUsers(internet, stage.entry, writes=True) as writes:
         # Its load takes some seconds to begin: what is broken before that, only the probers would see from its begin.
-        assert wait_until(lambda: "client.generator" in docker("top", internet), STARTS_TIMEOUT_S), "no load has begun"
+        loaded(run, stage.number)
         goes_on(run, BEFORE_S)
         breaking.do()
         undo = threading.Timer(for_s, breaking.undo)

@@ -16,12 +16,14 @@ import pytest
 from lab.engine.engine import Engine
 from lab.model.observation import DatabaseState
 from lab.model.topology import Stage
+from lab.process import wait_until
 from lab.spec.stages import ROOT
 from tests.integration.clusters import look
 
 RUN_TIMEOUT_S = 150.0
 PHASE_TIMEOUT_S = 60.0
 TRIES = 3
+LOAD = "client.generator"
 BYTECODE = ROOT / ".pytest_cache" / "bytecode"
 """The lab is started some hundreds of times: it is compiled once, also where Python is told to keep nothing."""
 ROUNDING_S = 0.001
@@ -186,6 +188,16 @@ def goes_on(run: subprocess.Popen[str], for_s: float) -> None:
     """Let a run go on for so many seconds; it must not end meanwhile."""
     with pytest.raises(subprocess.TimeoutExpired):
         run.wait(for_s)
+
+
+def loaded(run: subprocess.Popen[str], stage: int, within_s: float = PHASE_TIMEOUT_S) -> None:
+    """Wait until the load of a run has begun. Fails where the run ends, or takes longer, before that."""
+
+    def has_begun() -> bool:
+        assert run.poll() is None, run.communicate()
+        return LOAD in docker("top", container(stage, "internet"))
+
+    assert wait_until(has_begun, within_s), f"no load within {within_s:g} s"
 
 
 def ended(run: subprocess.Popen[str]) -> dict[str, Any]:

@@ -16,12 +16,14 @@ from itertools import pairwise
 from typing import Any
 
 from lab.model.result import Outage
-from tests.integration.driver import Lab, container, docker, ended, goes_on
+from tests.integration.driver import Lab, container, docker, ended, goes_on, loaded
 
 PERIOD_S = 0.02
 WALK_PERIOD_S = 0.05
 """Of the one beside a load: it asks for so little that the stage carries it on top."""
 DEADLINE_S = 1.0
+BEFORE_S = 1.5
+"""Of load, before a box is killed: some answers of both before the outage."""
 QUIET_S = 1.0
 
 
@@ -202,7 +204,8 @@ def killed_beside(
     """
     run = lab.start("run", str(stage), "baseline", "--json")
     with Prober(lab.front_door, writes=writes) as prober:
-        goes_on(run, 4)
+        loaded(run, stage)
+        goes_on(run, BEFORE_S)
         docker("kill", container(stage, box))
         if back_after_s is not None:
             goes_on(run, back_after_s)

@@ -73,4 +73,4 @@ def test_a_budget_that_is_broken_fails(nothing_up: Lab, tmp_path: Path) -> None:
         "compare", "--budget", str(tmp_path / "budgets.yaml"), "--duration", "4s", "--json", timeout_s=CAMPAIGN_TIMEOUT_S
     )
     assert done.code == EXIT_REFUTED, done.err
-    assert "downtime_longest_s at most 0.5: was at least" in json.loads(done.out)["budget"][0]["why"][0]
+    assert "longest outage at most 0.5 s: was at least" in json.loads(done.out)["budget"][0]["why"][0]

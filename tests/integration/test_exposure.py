@@ -84,7 +84,7 @@ def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_ba
     assert trial["targets"] == [old]
     assert trial["without_redundancy_s"]["database"] == pytest.approx(exposed_s, abs=AGREEMENT_S)
     found = {each["tier"]: each for each in trial["exposure"]}
-    assert (found["database"]["boxes"], found["database"]["left"], found["database"]["margin"]) == (2, 1, 1)
+    assert (found["database"]["boxes"], found["database"]["working"], found["database"]["failures_tolerated"]) == (2, 1, 1)
     assert not found["database"]["censored"]
     inject_s, verified_s = trial["phases"]["inject_s"], trial["phases"]["verified_s"]
     assert inject_s < found["database"]["spans"][0][0] < verified_s + AGREEMENT_S

@@ -125,7 +125,7 @@ def test_map_waits_for_no_frozen_box_and_says_what_stopped_answering(stage_6: La
     assert boxes["monitor"]["zone"] == "c"
     for balancer in ("lb1", "lb2"):
         assert boxes[balancer]["backends"] == {"web1": True, "web2": True, "web3": False}
-    [follows] = [box["copy"] for name, box in boxes.items() if name in ("db1", "db2") and box["database"] == "standby"]
-    assert (follows["streams"], follows["awaited"]) == (True, True)
+    [follows] = [box["replica"] for name, box in boxes.items() if name in ("db1", "db2") and box["database"] == "standby"]
+    assert (follows["streams"], follows["synchronous"]) == (True, True)
     healed = {box["box"]: box["condition"] for box in json.loads(stage_6.must("status", "6", "--json").out)["boxes"]}
     assert set(healed.values()) == {"running"}

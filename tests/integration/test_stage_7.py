@@ -82,7 +82,7 @@ def test_a_commit_waits_for_the_other_region_and_the_map_shows_them(stage_7: Lab
     leader = primary(engine, stage)
     home = next(region for region, names in stage.regions.items() if leader in names)
     boxes = {box["box"]: box for box in json.loads(stage_7.must("status", "7", "--json").out)["boxes"]}
-    awaited = {name for name, box in boxes.items() if box["copy"] and box["copy"]["awaited"]}
+    awaited = {name for name, box in boxes.items() if box["replica"] and box["replica"]["synchronous"]}
     assert awaited == {name for region, names in stage.regions.items() for name in names if region != home}
     assert {box["region"] for box in boxes.values() if box["region"]} == {"eu", "us", "witness"}
     # Each proves itself for half a second before it is more than the last resort.
