@@ -12,7 +12,7 @@ help: ## print this help
 # First what may need apt, one after the other; then the two at once: one waits for the network, the other for dpkg.
 setup: ## make the virtual environment, and a Docker Engine where none answers
 	@scripts/ensure-venv python
-	@$(MAKE) --no-print-directory -j 2 .venv/.ready engine
+	@$(MAKE) -s --no-print-directory -j 2 .venv/.ready engine
 
 # What the lab needs to run; what its tests need comes with the first target that needs it.
 .venv/.ready: pyproject.toml scripts/ensure-venv

@@ -144,7 +144,7 @@ def kinds(text: str) -> tuple[FaultKind, ...]:
     words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for word in words:
         if word not in _kinds():
-            raise UsageError(f"'{shown(word)}' is no fault of a sweep", f"known are {', '.join(_kinds())}")
+            raise UsageError(f"'{shown(word)}' is no fault that 'lab spof' injects", f"known are {', '.join(_kinds())}")
     if not words:
         raise UsageError("no fault is named", "--faults kill, or kill,pause")
     return tuple(FaultKind(word) for word in words)

@@ -1,4 +1,4 @@
-"""What a comparison or a sweep says, in a terminal."""
+"""What a comparison says, in a terminal."""
 
 from __future__ import annotations
 

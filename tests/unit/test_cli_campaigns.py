@@ -236,7 +236,7 @@ def test_against_too_few_trials_nothing_is_said(lab: Lab, tmp_path: Path) -> Non
         (("compare", "--assumptions", "pyproject.toml"), "pyproject.toml"),
         (("compare", "--rate", "5"), "Invalid value for '--rate'"),
         (("spof", "9"), "there is no stage '9'"),
-        (("spof", "3", "--faults", "kill-web"), "'kill-web' is no fault of a sweep"),
+        (("spof", "3", "--faults", "kill-web"), "'kill-web' is no fault that 'lab spof' injects"),
         (("spof", "3", "--sample", "3"), "--sample chooses among pairs"),
         (("spof", "3", "--tolerance", "9s"), "a fault of 7 s does not show"),
     ],

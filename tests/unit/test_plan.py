@@ -77,7 +77,7 @@ def test_wrong_columns_are_named(text: str, said: str) -> None:
         design.fault_specs(text)
 
 
-@pytest.mark.parametrize(("text", "said"), [("", "no fault is named"), ("delay", "'delay' is no fault of a sweep")])
+@pytest.mark.parametrize(("text", "said"), [("", "no fault is named"), ("delay", "'delay' is no fault that 'lab spof' injects")])
 def test_wrong_faults_of_a_sweep_are_named(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         design.kinds(text)
