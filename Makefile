@@ -1,5 +1,9 @@
 # The Redundancy Lab. `make` alone prints this help.
 .DEFAULT_GOAL := help
+# Only setup does two things at once: two makes in one virtual environment would break it.
+ifndef PARALLEL
+.NOTPARALLEL:
+endif
 .PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test test-all check unit integration schemas docs selftest status heal down figures measured measured-compare pictures clean
 
 LAB := .venv/bin/lab
@@ -12,7 +16,7 @@ help: ## print this help
 # First what may need apt, one after the other; then the two at once: one waits for the network, the other for dpkg.
 setup: ## make the virtual environment, and a Docker Engine where none answers
 	@scripts/ensure-venv python
-	@$(MAKE) -s --no-print-directory -j 2 .venv/.ready engine
+	@$(MAKE) -s --no-print-directory PARALLEL=1 -j 2 engine .venv/.ready
 
 # What the lab needs to run; what its tests need comes with the first target that needs it.
 .venv/.ready: pyproject.toml scripts/ensure-venv

@@ -28,7 +28,7 @@ from lab.analysis import error_budget
 from lab.analysis.cell import split_brain
 from lab.analysis.error_budget import AbortRule, StopReason
 from lab.campaign import resume
-from lab.campaign.schedule import Round, Schedule, experiment_of
+from lab.campaign.schedule import ROUND_MAX_S, Round, Schedule, experiment_of
 from lab.cluster.system import RunningSystem
 from lab.errors import LabError
 from lab.model.experiment import LoadPlan
@@ -133,7 +133,9 @@ def _fault_of(each: Round, result: RunResult, is_replicated: bool) -> FaultOutco
 
 def stop_reason(outcomes: Sequence[RoundOutcome], floor_ratio: float, planned: Schedule) -> StopReason | None:
     """Why it must not go on; None where it may."""
-    rule = AbortRule(len(planned.rounds), planned.rate_per_s * planned.interval_s, floor_ratio)
+    # Where no interval is planned, a round that is left may be longer, and so have more good answers, than any so far.
+    longest_s = planned.interval_s or ROUND_MAX_S
+    rule = AbortRule(len(planned.rounds), planned.rate_per_s * longest_s, floor_ratio)
     return error_budget.stop_reason(outcomes, rule)
 
 

@@ -20,6 +20,8 @@ from lab.trial.runner import trial_seed
 
 BASELINE_S, COOLDOWN_S = 2.0, 1.5
 OVERHEAD_S = 9.0
+ROUND_MAX_S = 300.0
+"""Longer than any round under load: where the lab heals, rounds last as long as recovery takes."""
 """What a round takes beside its load and its fault: to settle, to repair, to read every database."""
 FAULT_MIN_S = 6.0
 INTERVAL_MIN_S = BASELINE_S + COOLDOWN_S + OVERHEAD_S + FAULT_MIN_S
@@ -91,10 +93,11 @@ class ScheduleSpec:
         """Raise UsageError for what cannot be scheduled."""
         if not 1 <= self.rounds <= ROUNDS_MAX:
             raise UsageError(f"that makes {self.rounds} rounds of {self.interval_s:g} s", f"from 1 to {ROUNDS_MAX} rounds")
-        if not self.repair.heals and self.interval_s < INTERVAL_MIN_S:
+        least_s = INTERVAL_MIN_S + max((self.fault_duration_s or 0.0) - FAULT_MIN_S, 0.0)
+        if self.interval_s < least_s and not (self.repair.heals and self.interval_s == 0):
             raise UsageError(
                 f"an interval of {self.interval_s:g} s leaves no time to see what a fault does",
-                f"--interval {INTERVAL_MIN_S:g}s or more",
+                f"--interval {least_s:g}s or more",
             )
 
 
@@ -235,4 +238,4 @@ def _times(found: Schedule) -> tuple[float, ...]:
 
 
 def _is_too_short(found: Schedule) -> bool:
-    return not found.repair.heals and found.interval_s < INTERVAL_MIN_S
+    return found.interval_s < INTERVAL_MIN_S and not (found.repair.heals and found.interval_s == 0)

@@ -150,7 +150,7 @@ def monkey(output: Output, stage_name: str, options: MonkeyOptions, failover: st
 
     Each time one tier: a box, or a whole zone or region where the stage can spare one. It stops, heals and keeps the logs
     when a write is lost, two databases accept writes, or availability can no longer reach the floor. The same seed gives
-    the same schedule; the same command continues after an interruption. At the end it says what such faults make of an
+    the same schedule, and continues after an interruption. At the end it says what such faults make of an
     error budget.
     """
     stage = stages.find(stage_name, failover)

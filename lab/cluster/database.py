@@ -131,7 +131,9 @@ def recreate(cluster: RunningSystem, service: str) -> None:
     cluster.engine.create(cluster.stage)
     promote_survivor(cluster)
     box = cluster.box(service)
-    if box and box.status != "running":
+    if box and box.status == "paused":
+        cluster.engine.unpause(box)
+    elif box and box.status in ("exited", "created", "dead"):
         rejoin(cluster, box)
 
 

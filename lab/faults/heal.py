@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from lab.cluster.attach import ForeignProject
 from lab.cluster.bare_stage import bare_stage
 from lab.cluster.cluster import Cluster
-from lab.cluster.readiness import await_healthy, await_recovered, stages_up
+from lab.cluster.readiness import await_healthy, await_recovered
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
 from lab.errors import HealError, LabError, UsageError
@@ -65,7 +66,9 @@ def _stage_of(boxes: Sequence[Box], undo: Undo) -> Stage:
     try:
         return stages.of(boxes[0])
     except UsageError:
-        if undo.action in (UndoAction.START, UndoAction.CREATE):
+        # Without its file it is not known whether a database that is down would be a second primary.
+        is_down = any(box.service == undo.service and box.status in DOWN for box in boxes)
+        if is_down or undo.action in (UndoAction.START, UndoAction.CREATE):
             raise
         return bare_stage(undo.stage, boxes[0].project, boxes[0].project, boxes)
 
@@ -119,10 +122,12 @@ def heal(engine: Engine, undo_log: UndoLog, say: Say) -> int:
     Returns how many things were repaired. Raises HealError.
     """
     count = _undo_noted(engine, undo_log, say)
-    clusters = [Cluster(engine, stage, undo_log) for stage in stages_up(engine)]
+    clusters, gone = _clusters(engine, undo_log)
     for cluster in clusters:
         # First: without its networks, a box may not start, or end at once.
         count += reconnect(cluster, say) + _bring_back_all(cluster, say) + _sweep(cluster, say)
+    if gone:
+        raise gone[0]
     for cluster in clusters:
         restore_missing(cluster, say)
         end_stray_loads(cluster)
@@ -131,13 +136,31 @@ def heal(engine: Engine, undo_log: UndoLog, say: Say) -> int:
     return count
 
 
+def _clusters(engine: Engine, undo_log: UndoLog) -> tuple[list[Cluster], list[UsageError]]:
+    """Every stage that is up, and what is not known of those whose file is gone: of these, only what was frozen or cut off
+    can be brought back."""
+    of_projects: dict[str, list[Box]] = {}
+    for box in sorted(engine.boxes(), key=lambda box: box.stage):
+        if box.stage:
+            of_projects.setdefault(box.project, []).append(box)
+    clusters, gone = [], []
+    for project, boxes in of_projects.items():
+        try:
+            stage = stages.of(boxes[0])
+        except UsageError as error:
+            gone.append(error)
+            stage = bare_stage(boxes[0].stage, project, project, [box for box in boxes if box.status not in DOWN])
+        clusters.append(Cluster(engine, stage, undo_log))
+    return clusters, gone
+
+
 def _undo_noted(engine: Engine, undo_log: UndoLog, say: Say) -> int:
     """Undo what is noted, detach from foreign projects; returns how many things that were. Raises HealError."""
     entries = undo_log.entries()
-    for entry in entries:
-        say(f"undoing {entry.fault} of {entry.undo.service} ({entry.since})")
-        end_shutdown(engine, undo_log, entry)
     try:
+        for entry in entries:
+            say(f"undoing {entry.fault} of {entry.undo.service} ({entry.since})")
+            end_shutdown(engine, undo_log, entry)
         count = undo_all(engine, undo_log)
         for entry in entries:
             if entry.undo.project:
@@ -152,7 +175,10 @@ def _undo_noted(engine: Engine, undo_log: UndoLog, say: Say) -> int:
 
 def _bring_back_all(cluster: RunningSystem, say: Say) -> int:
     count = 0
+    known = {spec.name for spec in cluster.stage.services}
     for box in cluster.boxes():
+        if box.status in DOWN and box.service not in known:
+            continue  # its stage file is gone: it could be a second primary
         try:
             is_done = bring_back(cluster, box)
         except LabError as error:
@@ -179,13 +205,17 @@ def await_foreign(project: ForeignProject, entry: OpenFault) -> None:
 
 
 def end_shutdown(engine: Engine, undo_log: UndoLog, entry: OpenFault) -> None:
-    """Wait for the end of a shutdown whose controller was killed: undone before its end, it would still come."""
+    """Wait for the end of a shutdown whose controller was killed: undone before its end, it would still come.
+
+    Where that fails, the undo of the fault fails too, and says why: it keeps no other fault from being undone.
+    """
     if entry.fault not in (FaultKind.STOP, FaultKind.RESTART):
         return
-    system = system_of(engine, undo_log, entry)
-    box = system.struck(entry.undo) if system else None
-    if box and box.status == "running":
-        engine.stop(box)
+    with suppress(LabError):
+        system = system_of(engine, undo_log, entry)
+        box = system.struck(entry.undo) if system else None
+        if system and box and box.status == "running":
+            system.engine.stop(box)
 
 
 def reconnect(cluster: RunningSystem, say: Say) -> int:

@@ -40,7 +40,7 @@ def monkey_line(outcome: RoundOutcome, rounds: int) -> str:
 def healed_line(outcome: FaultOutcome, faults: int) -> str:
     """One fault of so many, each healed by the lab."""
     restored_s = outcome.time_to_redundancy_s
-    restored = "redundancy was kept" if restored_s is None else f"redundancy restored after {restored_s:.1f} s"
+    restored = "time to redundancy unknown" if restored_s is None else f"redundancy restored after {restored_s:.1f} s"
     return f"{_head(outcome, faults)}, {_safety_of(outcome)}, {restored}{_reasons(outcome)}"
 
 

@@ -34,16 +34,32 @@ def remarks(info: RunInfo, trial: TrialResult) -> list[str]:
 
 
 def warnings(info: RunInfo, trial: TrialResult) -> list[str]:
-    """Those that a short report may not leave out: why a trial says nothing, what was missed, what must never be."""
+    """Those that a short report may not leave out, worst first: what must never be, what was missed, why a trial says nothing."""
     return [
-        *(f"not valid: {reason}" for reason in trial.reasons),
-        *_unknown_losses(trial),
         *_twice(trial),
+        *_unknown_losses(trial),
+        *_wrong_writes(trial),
         *differences(trial.audit),
-        *([overload(trial)] if trial.served else []),
-        *checks(trial),
-        *each_fault(info, trial),
+        *map(run_words.check_text, trial.failures),
+        *(f"not valid: {reason}" for reason in trial.reasons),
+        *checks(trial)[len(trial.failures) :],
+        *trial.notes,
     ]
+
+
+def details(info: RunInfo, trial: TrialResult) -> list[str]:
+    """What a short report says beside these, where there is room: an overload in figures, each of several faults."""
+    return [*([overload(trial)] if trial.served else []), *each_fault(info, trial)]
+
+
+def _wrong_writes(trial: TrialResult) -> Iterator[str]:
+    """Writes that were executed twice, or although the client was told that they were not."""
+    for count, what in (
+        (trial.audit.duplicate, "executed twice"),
+        (trial.audit.unexpected, "committed although the client got an error"),
+    ):
+        if count:
+            yield f"{words.count(count, 'write')} {what}"
 
 
 def checks(trial: TrialResult) -> list[str]:
@@ -69,13 +85,9 @@ def _audit(trial: TrialResult) -> Iterator[str]:
     if trial.censored and {"recover_s", "heal_s"} <= phases.keys():
         after_s = phases["recover_s"] - phases["heal_s"]
         yield f"the outage lasted until the lab healed the fault; service restored {after_s:.2f} s after that"
-    for count, what in (
-        (audit.duplicate, "executed twice"),
-        (audit.unexpected, "committed although the client got an error"),
-        (audit.indeterminate_committed, "committed although no answer came"),
-    ):
-        if count:
-            yield f"{words.count(count, 'write')} {what}"
+    yield from _wrong_writes(trial)
+    if audit.indeterminate_committed:
+        yield f"{words.count(audit.indeterminate_committed, 'write')} committed although no answer came"
     yield from differences(audit)
 
 

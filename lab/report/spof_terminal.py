@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lab.analysis.conclusion import Conclusion
+from lab.analysis.matrix import Cell
 from lab.analysis.spof import Fate, Sweep, SweepResult
 from lab.report import gate_words, matrix_words
 from lab.report.comparison_terminal import closing, downtime, figures_table, heading, redundancy, spent
@@ -44,7 +45,12 @@ def _row(each: SweepResult) -> tuple[str | Text, ...]:
     counts = gate_words.fate_counts(each)
     fate += f" ({counts})" if each.fate is Fate.UNKNOWN and counts else ""
     split = matrix_words.split_text(cell.split_brain_s) if cell.split_brain_s != 0 else "-"
-    return " + ".join(each.members), each.fault, Text(fate, style), outage, str(cell.writes_lost), split, redundancy(cell)
+    return " + ".join(each.members), each.fault, Text(fate, style), outage, _lost(cell), split, redundancy(cell)
+
+
+def _lost(cell: Cell) -> str:
+    """Lost writes, as far as every database could be read."""
+    return str(cell.writes_lost) if cell.losses_known else f"≥ {cell.writes_lost}" if cell.writes_lost else "unknown"
 
 
 def _spofs(sweep: Sweep) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from textwrap import wrap
 
 from rich.console import Console
@@ -119,15 +120,21 @@ def _operation(of: Operation) -> tuple[str, ...]:
 
 
 def _warnings(result: RunResult) -> list[str]:
-    """What must be said of any trial, as much as there is room for."""
+    """What must be said of any trial, the worst of each before the rest of any, as much as there is room for."""
+    of_trials = [remarks.warnings(result.info, trial) for trial in result.trials]
+    ranked = [*_in_ranks(result, of_trials), *_in_ranks(result, [remarks.details(result.info, each) for each in result.trials])]
+    left_out = len(ranked) - WARNINGS_MAX
+    return [*ranked[:WARNINGS_MAX], *([f"{words.count(left_out, 'more remark')}: -v"] if left_out > 0 else [])]
+
+
+def _in_ranks(result: RunResult, of_trials: Sequence[Sequence[str]]) -> list[str]:
+    """The first line of each trial, then the second ones: trials that missed an expectation come first."""
     several = len(result.trials) > 1
-    found = [
-        (f"trial {trial.number}: " if several else "") + line
-        for trial in result.trials
-        for line in remarks.warnings(result.info, trial)
+    named = [
+        [(f"trial {trial.number}: " if several else "") + line for line in lines]
+        for trial, lines in sorted(zip(result.trials, of_trials, strict=True), key=lambda each: not each[0].failures)
     ]
-    left_out = len(found) - WARNINGS_MAX
-    return [*found[:WARNINGS_MAX], *([f"{words.count(left_out, 'more remark')}: -v"] if left_out > 0 else [])]
+    return [line for rank in zip_longest(*named) for line in rank if line is not None]
 
 
 # All that is known

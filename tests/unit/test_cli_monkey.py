@@ -78,7 +78,7 @@ def test_what_no_monkey_can_do_is_refused(lab: Lab, arguments: tuple[str, ...]) 
     [
         (("--repair", "heal"), 60, 0.0),
         (("--repair", "heal", "--faults", "5"), 5, 0.0),
-        (("--repair", "heal", "--faults", "5", "--interval", "10s"), 5, 10.0),
+        (("--repair", "heal", "--faults", "5", "--interval", "20s"), 5, 20.0),
         (("--repair", "heal", "--for", "10m"), 13, 45.0),
         (("--faults", "7"), 7, 45.0),
         ((), 40, 45.0),
@@ -89,6 +89,13 @@ def test_a_number_of_faults_or_a_time_says_when_to_stop(
 ) -> None:
     plan = json.loads(lab("monkey", "5", *arguments, "--seed", "1", "--print-schedule", "--json").out)
     assert (len(plan["rounds"]), plan["interval_s"]) == (rounds, interval_s)
+
+
+@pytest.mark.parametrize("arguments", [("--for", "10m", "--interval", "1s"), ("--for", "30m", "--duration", "60s")])
+def test_rounds_that_would_last_longer_than_their_interval_are_refused(lab: Lab, arguments: tuple[str, ...]) -> None:
+    done = lab("monkey", "5", "--repair", "heal", *arguments, "--print-schedule")
+    assert done.code == EXIT_USAGE
+    assert "leaves no time to see what a fault does" in done.err
 
 
 def test_a_schedule_that_the_lab_heals_says_so(lab: Lab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,24 @@ def test_box_whose_stage_file_is_gone_is_unpaused_and_not_started(undo_log: Undo
     undo_log.open(open_fault(UndoAction.START).undo, "kill")
     with pytest.raises(HealError, match="the file that web1 was started from is gone"):
         heal.undo_all(plays, undo_log)
+
+
+def test_what_was_frozen_by_hand_goes_on_though_the_stage_file_is_gone_and_nothing_that_is_down_is_started(
+    undo_log: UndoLog,
+) -> None:
+    project = "redundancy-lab-4-old"
+    plays = PlayedEngine([box("web1", status="paused", project=project), db("db1", status="exited", project=project)])
+    with pytest.raises(UsageError, match=r"the file that .* was started from is gone"):
+        heal.heal(plays, undo_log, lambda _: None)
+    assert "unpause web1" in plays.done
+    assert not any(each.startswith("start") for each in plays.done)
+
+
+def test_a_network_fault_of_a_database_that_is_down_is_not_healed_by_starting_it_where_the_stage_file_is_gone(
+    undo_log: UndoLog,
+) -> None:
+    undo_log.open(replace(open_fault(UndoAction.UNFILTER).undo, service="db1"), "isolate")
+    plays = PlayedEngine([db("db1", status="exited", project="redundancy-lab-4-old")])
+    with pytest.raises(HealError, match="the file that db1 was started from is gone"):
+        heal.undo_all(plays, undo_log)
+    assert not any(each.startswith("start") for each in plays.done)

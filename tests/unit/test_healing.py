@@ -286,10 +286,30 @@ def test_visit_ends_though_somebody_elses_box_cannot_be_mended(ledger: UndoLog) 
 
 
 def test_heal_waits_for_the_end_of_a_shutdown_at_somebody_elses(ledger: UndoLog) -> None:
+    class Scoped(PlayedEngine):
+        """As the real one: outside a visit it touches no box of others."""
+
+        def stop(self, box: Box) -> None:
+            assert self.done[-1:] == ["visiting shop"], self.done
+            super().stop(box)
+
     opened_in_the_shop(ledger, "stop")
-    plays = PlayedEngine([foreign("app")])
+    plays = Scoped([foreign("app")])
     heal.heal(plays, ledger, lambda _: None)
     assert plays.done[:2] == ["visiting shop", "stop app"]
+
+
+def test_a_shutdown_that_cannot_be_ended_keeps_no_other_fault_from_being_undone(ledger: UndoLog) -> None:
+    class Stuck(PlayedEngine):
+        def stop(self, box: Box) -> None:
+            raise UsageError("it refuses")
+
+    opened_in_the_shop(ledger, "stop")
+    plays = Stuck([foreign("app", status="running")], visits=1)
+    said: list[str] = []
+    heal.heal(plays, ledger, said.append)
+    assert any("internet box was still" in each for each in said)
+    assert ledger.entries() == []
 
 
 def test_project_that_is_gone_keeps_no_fault_open(ledger: UndoLog) -> None:

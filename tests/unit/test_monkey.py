@@ -523,3 +523,11 @@ def test_places_are_a_third_of_the_rounds_and_the_seed_decides_which(repair: Rep
 def test_stage_with_places_and_nothing_else_to_break_has_those(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "within_reach", lambda *_: ["kill-zone-a", "kill-zone-b"])
     assert {each.experiments[0] for each in planned(ZONES, rounds=20).rounds} == {"kill-zone-a", "kill-zone-b"}
+
+
+def test_where_rounds_have_no_interval_a_longer_one_may_still_keep_the_floor() -> None:
+    of = healed(rounds=2)
+    bad = replace(outcome(good=400), intended=650)
+    assert monkey.stop_reason([bad], 0.85, of) is None
+    assert monkey.stop_reason([bad, replace(outcome(2, good=1400), intended=1400)], 0.85, of) is None
+    assert monkey.stop_reason([bad, replace(outcome(2, good=900), intended=1400)], 0.85, of) is not None

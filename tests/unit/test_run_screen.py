@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from lab.analysis.run_document import rebuild
+from lab.model.result import FaultImpact
 from lab.report import next_steps, redundancy_table
 from lab.report.terminal import show_run
 from lab.spec import experiments, stages
@@ -80,3 +82,31 @@ def test_what_to_try_next_exists_and_fits_its_stage(run: str) -> None:
 def test_nothing_is_suggested_for_a_stack_that_is_not_the_labs() -> None:
     run, _ = a_run(record(), info=run_info(stage=0, stage_folder="own-shop"))
     assert next_steps.next_steps(run) == []
+
+
+def test_what_must_never_be_and_what_was_missed_come_before_all_else_on_the_short_screen() -> None:
+    journal = "6-multi-az/disconnect-zone-a/20261130T092503Z"
+    result, records = rebuild(JOURNALS / journal)
+    [trial] = result.trials
+    impacts = tuple(FaultImpact(2.0 * each, "kill web1", None, 0.0, False) for each in range(5))
+    quiet = replace(trial, checks=(), fault_impacts=impacts, notes=("n",))
+    worst = replace(trial, number=2, fault_impacts=impacts, writable={"multiple_writers_s": 1.7})
+    many = replace(result, trials=(quiet, worst))
+    console = Console(file=StringIO(), width=WIDTH)
+    show_run(console, many, [records[0], records[0]], False, False)
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert "split brain: two databases accepted writes for 1.7 s" in text
+    assert "trial 2: longest outage of writes at most 3.5 s: was 3.76 s" in text
+
+
+def test_a_repair_that_failed_and_writes_executed_twice_are_on_the_short_screen() -> None:
+    result, records = rebuild(JOURNALS / "3-load-balancer/kill-web/20261130T092246Z")
+    [trial] = result.trials
+    note = "the repair of web1 failed: no such image"
+    bad = replace(result, trials=(replace(trial, notes=(note,), audit=replace(trial.audit, duplicate=3)),))
+    console = Console(file=StringIO(), width=WIDTH)
+    show_run(console, bad, records, False, False)
+    assert isinstance(console.file, StringIO)
+    assert note in console.file.getvalue()
+    assert "3 writes executed twice" in console.file.getvalue()
