@@ -197,8 +197,9 @@ def test_what_was_frozen_by_hand_goes_on_though_the_stage_file_is_gone_and_nothi
 def test_a_network_fault_of_a_database_that_is_down_is_not_healed_by_starting_it_where_the_stage_file_is_gone(
     undo_log: UndoLog,
 ) -> None:
-    undo_log.open(replace(open_fault(UndoAction.UNFILTER).undo, service="db1"), "isolate")
-    plays = PlayedEngine([db("db1", status="exited", project="redundancy-lab-4-old")])
+    down = db("db1", status="exited", project="redundancy-lab-4-old")
+    undo_log.open(replace(open_fault(UndoAction.UNFILTER).undo, service="db1", stage=down.stage), "isolate")
+    plays = PlayedEngine([down])
     with pytest.raises(HealError, match="the file that db1 was started from is gone"):
         heal.undo_all(plays, undo_log)
     assert not any(each.startswith("start") for each in plays.done)
