@@ -146,9 +146,9 @@ def heal(output: Output) -> None:
         signals.Deferred(lambda: output.say("healing first, then the end")),
     ):
         ledger = UndoLog()
-        mended = heal_.heal(engine, ledger, output.say)
+        restored = heal_.heal(engine, ledger, output.say)
         ledger.settle()
-    output.say(f"healed: {mended} things restored, everything runs and answers" if mended else "nothing was broken")
+    output.say(f"healed: {restored} things restored, everything runs and answers" if restored else "nothing was broken")
 
 
 @click.command("repair")
@@ -171,5 +171,5 @@ def repair_(output: Output, stage_name: str, fresh_disks: bool, failover: str | 
         signals.Deferred(lambda: output.say("repairing first, then the end")),
     ):
         policy = RepairPolicy.REPLACE if fresh_disks else RepairPolicy.RESTART
-        mended = repairs.by_hand(Cluster(engine, stage, UndoLog()), policy, output.say)
-    output.say(f"repaired: {mended} boxes, nothing is missing" if mended else "no box was lost")
+        restored = repairs.by_hand(Cluster(engine, stage, UndoLog()), policy, output.say)
+    output.say(f"repaired: {restored} boxes, nothing is missing" if restored else "no box was lost")

@@ -133,7 +133,7 @@ def recreate(cluster: RunningSystem, service: str) -> None:
     box = cluster.box(service)
     if box and box.status == "paused":
         cluster.engine.unpause(box)
-    elif box and box.status in ("exited", "created", "dead"):
+    elif box and box.is_down:
         rejoin(cluster, box)
 
 

@@ -18,14 +18,12 @@ from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.spec import stages
 from lab.store.undo_log import OpenFault, UndoLog
 
-DOWN = ("exited", "created", "dead")
-
 
 def bring_back(system: RunningSystem, box: Box) -> bool:
     """Let a frozen box go on, start one that is down; returns whether there was anything to do. Raises LabError."""
     if box.status == "paused":
         system.engine.unpause(box)
-    elif box.status in DOWN:
+    elif box.is_down:
         system.start(box)
     else:
         return False
@@ -67,7 +65,7 @@ def _stage_of(boxes: Sequence[Box], undo: Undo) -> Stage:
         return stages.of(boxes[0])
     except UsageError:
         # Without its file it is not known whether a database that is down would be a second primary.
-        is_down = any(box.service == undo.service and box.status in DOWN for box in boxes)
+        is_down = any(box.service == undo.service and box.is_down for box in boxes)
         if is_down or undo.action in (UndoAction.START, UndoAction.CREATE):
             raise
         return bare_stage(undo.stage, boxes[0].project, boxes[0].project, boxes)
@@ -149,7 +147,7 @@ def _clusters(engine: Engine, undo_log: UndoLog) -> tuple[list[Cluster], list[Us
             stage = stages.of(boxes[0])
         except UsageError as error:
             gone.append(error)
-            stage = bare_stage(boxes[0].stage, project, project, [box for box in boxes if box.status not in DOWN])
+            stage = bare_stage(boxes[0].stage, project, project, [box for box in boxes if not box.is_down])
         clusters.append(Cluster(engine, stage, undo_log))
     return clusters, gone
 
@@ -177,7 +175,7 @@ def _bring_back_all(cluster: RunningSystem, say: Say) -> int:
     count = 0
     known = {spec.name for spec in cluster.stage.services}
     for box in cluster.boxes():
-        if box.status in DOWN and box.service not in known:
+        if box.is_down and box.service not in known:
             continue  # its stage file is gone: it could be a second primary
         try:
             is_done = bring_back(cluster, box)

@@ -221,11 +221,16 @@ class Box:
         return self.status == "running" and self.health in ("", "healthy")
 
     @property
+    def is_down(self) -> bool:
+        """Whether it has ended, or was never started."""
+        return self.status in ("exited", "created", "dead")
+
+    @property
     def condition(self) -> str:
         """How it is, in a word: running, starting, unhealthy, paused, dead, or Docker's own word for what is rare."""
         if self.status == "running" and not self.is_healthy:
             return self.health
-        return "dead" if self.status in ("exited", "created") else self.status
+        return "dead" if self.is_down else self.status
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,7 @@ def trial_line(place: TrialPlace, result: TrialResult | None, why: str = "") -> 
 def _outcome(result: TrialResult) -> str:
     targets, outage = ", ".join(result.targets) or "-", words.longest_text(result.outages)
     invalid = "" if result.valid else f"  not valid: {'; '.join(result.reasons)}"
-    return f"{targets}  longest outage {outage}, lost {_trial_lost(result)}{invalid}"
-
-
-def _trial_lost(result: TrialResult) -> str:
-    return str(result.audit.lost) if result.audit.complete else f"≥ {result.audit.lost}" if result.audit.lost else "unknown"
+    return f"{targets}  longest outage {outage}, lost {words.lost_text(result.audit.lost, result.audit.complete)}{invalid}"
 
 
 # A comparison

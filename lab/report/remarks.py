@@ -53,7 +53,7 @@ def details(info: RunInfo, trial: TrialResult) -> list[str]:
 
 
 def _wrong_writes(trial: TrialResult) -> Iterator[str]:
-    """Writes that were executed twice, or although the client was told that they were not."""
+    """Writes that were executed twice, or although the client got an error."""
     for count, what in (
         (trial.audit.duplicate, "executed twice"),
         (trial.audit.unexpected, "committed although the client got an error"),

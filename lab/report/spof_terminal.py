@@ -6,9 +6,8 @@ from rich.console import Console
 from rich.text import Text
 
 from lab.analysis.conclusion import Conclusion
-from lab.analysis.matrix import Cell
 from lab.analysis.spof import Fate, Sweep, SweepResult
-from lab.report import gate_words, matrix_words
+from lab.report import gate_words, matrix_words, words
 from lab.report.comparison_terminal import closing, downtime, figures_table, heading, redundancy, spent
 
 OUTAGE = "OUTAGE"
@@ -45,12 +44,15 @@ def _row(each: SweepResult) -> tuple[str | Text, ...]:
     counts = gate_words.fate_counts(each)
     fate += f" ({counts})" if each.fate is Fate.UNKNOWN and counts else ""
     split = matrix_words.split_text(cell.split_brain_s) if cell.split_brain_s != 0 else "-"
-    return " + ".join(each.members), each.fault, Text(fate, style), outage, _lost(cell), split, redundancy(cell)
-
-
-def _lost(cell: Cell) -> str:
-    """Lost writes, as far as every database could be read."""
-    return str(cell.writes_lost) if cell.losses_known else f"≥ {cell.writes_lost}" if cell.writes_lost else "unknown"
+    return (
+        " + ".join(each.members),
+        each.fault,
+        Text(fate, style),
+        outage,
+        words.lost_text(cell.writes_lost, cell.losses_known),
+        split,
+        redundancy(cell),
+    )
 
 
 def _spofs(sweep: Sweep) -> str:

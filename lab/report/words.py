@@ -103,6 +103,11 @@ def share_text(ratio: float | None, is_bound: bool) -> str:
     return f"{'≤ ' if is_bound and ratio is not None else ''}{percent(ratio)}"
 
 
+def lost_text(lost: int, is_known: bool) -> str:
+    """How many writes were lost, as far as every database could be read."""
+    return str(lost) if is_known else f"≥ {lost}" if lost else "unknown"
+
+
 def count(number: int, thing: str, things: str = "") -> str:
     """1 trial, 2 trials."""
     return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
