@@ -70,6 +70,8 @@ class Machine:
     cores: int | None = None
     memory_gib: float | None = None
     engine: str | None = None
+    loop_ms: float | None = None
+    """How long one core took for a million additions: the same machine is not equally fast every hour."""
 
     @property
     def text(self) -> str:
@@ -77,6 +79,7 @@ class Machine:
         known = [f"{self.cores} cores"] if self.cores else []
         known += [f"{self.memory_gib:g} GiB"] if self.memory_gib else []
         known += [f"Docker {self.engine}"] if self.engine else []
+        known += [f"a million additions in {self.loop_ms:.0f} ms"] if self.loop_ms else []
         return ", ".join(known) or "unknown"
 
 
@@ -277,7 +280,9 @@ def of_comparison(name: str, runs: Mapping[str, Mapping[str, Any]], commit: str 
 
 def _machine(document: Mapping[str, Any]) -> Machine:
     known = (document.get("conditions") or {}).get("machine")
-    return Machine(known["cores"], round(known["memory_mib"] / 1024, 1), known["engine"]) if known else Machine()
+    if not known:
+        return Machine()
+    return Machine(known["cores"], round(known["memory_mib"] / 1024, 1), known["engine"], known.get("loop_ms"))
 
 
 # Which files

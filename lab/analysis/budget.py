@@ -112,7 +112,7 @@ def _limit(stage: Stage, faults: located_yaml.Mapping, fault: str, keys: LimitKe
         raise faults.error(fault, error.message, error.hint) from error
     if len(wished) != 1:
         raise faults.error(fault, f"'{shown(fault)}' is several faults", f"one each: {wished[0].name}, ...")
-    cell_plan = design.comparison(stage, wished, design.TestTerms(0.0, 0.0))[0]
+    cell_plan = design.comparison(stage, wished, design.CellTerms(0.0, 0.0))[0]
     if cell_plan.missing:
         raise faults.error(fault, cell_plan.missing, "leave it out")
     return Limit(stage, wished[0], keys.at_most, keys.trials)

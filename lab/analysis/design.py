@@ -46,7 +46,7 @@ HAPPENS = {
 
 
 @dataclass(frozen=True)
-class TestTerms:
+class CellTerms:
     """What all cells share."""
 
     fault_duration_s: float
@@ -157,7 +157,7 @@ def _kinds() -> list[str]:
 # Comparing
 
 
-def comparison(stage: Stage, wanted: Sequence[FaultSpec], terms: TestTerms) -> tuple[CellPlan, ...]:
+def comparison(stage: Stage, wanted: Sequence[FaultSpec], terms: CellTerms) -> tuple[CellPlan, ...]:
     """The cells of a stage in a comparison, in order of the columns."""
     return tuple(
         _named(fault_spec, stage) if fault_spec.experiment else _of_part(fault_spec, stage, terms) for fault_spec in wanted
@@ -179,7 +179,7 @@ def _named(fault_spec: FaultSpec, stage: Stage) -> CellPlan:
     return CellPlan(fault_spec.name, fault_spec.title, (fault_spec.experiment,))
 
 
-def _of_part(fault_spec: FaultSpec, stage: Stage, terms: TestTerms) -> CellPlan:
+def _of_part(fault_spec: FaultSpec, stage: Stage, terms: CellTerms) -> CellPlan:
     targets = targets_of(fault_spec.part, stage)
     if not targets:
         return CellPlan(fault_spec.name, fault_spec.title, missing=f"stage {stage.number} has no {_lacking(fault_spec.part)}")
@@ -230,7 +230,7 @@ def _lacking(part: str) -> str:
 
 
 def _experiment(
-    name: str, title: str, fault: FaultKind, target: str, terms: TestTerms, given: Mapping[str, str] | None = None
+    name: str, title: str, fault: FaultKind, target: str, terms: CellTerms, given: Mapping[str, str] | None = None
 ) -> Experiment:
     return Experiment(
         name=name,
@@ -249,7 +249,7 @@ def _experiment(
 
 
 def sweep(
-    stage: Stage, faults: Sequence[FaultKind], terms: TestTerms, seed: int, pairs: bool, sample: int | None
+    stage: Stage, faults: Sequence[FaultKind], terms: CellTerms, seed: int, pairs: bool, sample: int | None
 ) -> tuple[CellPlan, ...]:
     """Every box of a stage, every zone, every region; with `pairs` also every two boxes, or as many of them by chance."""
     boxes = boxes_of(stage)
@@ -269,7 +269,7 @@ def boxes_of(stage: Stage) -> list[str]:
     return [spec.name for spec in stage.services if spec.is_system]
 
 
-def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: TestTerms, stage: Stage) -> CellPlan:
+def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: CellTerms, stage: Stage) -> CellPlan:
     place = ":" in members[0]
     given = home(stage, members[0].partition(":")[0]) if place else {}
     column = f"{fault}-" + "-and-".join(member.replace(":", "-") for member in members)

@@ -51,7 +51,7 @@ class CampaignOptions:
     dry_run: bool
     as_json: bool
 
-    def terms(self, default_s: float) -> design.TestTerms:
+    def terms(self, default_s: float) -> design.CellTerms:
         """What all cells share; what is tolerated must show within the duration of a fault. Raises UsageError."""
         duration_s = default_s if self.duration is None else self.duration
         tolerated_s = min(TOLERANCE_S, duration_s - MARGIN_S) if self.tolerance is None else self.tolerance
@@ -60,7 +60,7 @@ class CampaignOptions:
                 f"a fault of {duration_s:g} s does not show whether an outage is longer than {max(tolerated_s, 0):g} s",
                 "a longer --duration, or a shorter --tolerance",
             )
-        return design.TestTerms(duration_s, tolerated_s)
+        return design.CellTerms(duration_s, tolerated_s)
 
 
 def campaign_options(default_s: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import time
+from statistics import mean
+
 from lab.cluster import database
 from lab.cluster.system import RunningSystem
 from lab.engine.engine import Engine
 from lab.model.history import Conditions, Machine
 from lab.spec import conditions, located_yaml
 
+LOOPS = 6
+ADDITIONS = 1_000_000
+
 
 def machine(engine: Engine) -> Machine:
     """The machine on which the engine runs. Raises LabError where no engine answers."""
     info = engine.info()
-    return Machine(info.processors, info.memory_mib, info.version, info.kernel, info.system)
+    return Machine(info.processors, info.memory_mib, info.version, info.kernel, info.system, loop_ms())
+
+
+def loop_ms(loops: int = LOOPS) -> float:
+    """How long one core takes for ADDITIONS additions, milliseconds: the mean of some times, so that interruptions count."""
+    return round(mean(_loop_s() for _ in range(loops)) * 1000, 1)
+
+
+def _loop_s() -> float:
+    begun_s, total = time.perf_counter(), 0
+    for each in range(ADDITIONS):
+        total += each
+    return time.perf_counter() - begun_s
 
 
 def of_stage(cluster: RunningSystem) -> Conditions:

@@ -145,6 +145,11 @@ class Machine:
     """Docker's version."""
     kernel: str
     system: str
+    loop_ms: float | None = None
+    """How long one core took for a million additions in Python on average, just before the load; None where not measured.
+
+    The same machine is not equally fast every hour: other work shares its cores. A figure of a slow hour is another figure.
+    """
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,11 @@ from lab.model.history import Conditions, Machine, Timer
 
 # In words
 
-ORDER = ("machine", "fsync", "haproxy", "vrrp", "bfd", "monitor", "links", "database", "kill")
+ORDER = ("machine", "speed", "fsync", "haproxy", "vrrp", "bfd", "monitor", "links", "database", "kill")
+
+
+RANGES = ("speed", "database")
+"""What differs from stage to stage without a meaning: the first line says from where to where."""
 
 
 def line(found: Conditions) -> str:
@@ -21,6 +25,7 @@ def parts(found: Conditions) -> dict[str, str]:
     """The text of each condition, by its name."""
     texts = {
         "machine": _machine(found.machine),
+        "speed": _speeds([found]),
         "fsync": "fsync unknown" if found.fsync is None else f"fsync {'on' if found.fsync else 'off'}",
         "haproxy": _pair("HAProxy", found.timers, "haproxy", "inter", "fall"),
         "vrrp": _pair("VRRP", found.timers, "keepalived", "advert_int", "down_timer_adverts"),
@@ -42,9 +47,10 @@ def lines_of(named: Sequence[tuple[str, Conditions | None]]) -> list[str]:
     keys = dict.fromkeys(key for _, each in texts for key in each)
     usual = {key: Counter(each[key] for _, each in texts if key in each).most_common(1)[0][0] for key in keys}
     usual["database"] = _sizes([found.database_bytes for _, found in known])
-    lines = [f"conditions: {', '.join(usual[key] for key in ORDER if key in usual)}"]
+    usual["speed"] = _speeds([found for _, found in known])
+    lines = [f"conditions: {', '.join(usual[key] for key in ORDER if usual.get(key))}"]
     for name, each in texts:
-        own = [text for key, text in each.items() if key != "database" and text != usual[key]]
+        own = [text for key, text in each.items() if key not in RANGES and text != usual[key]]
         lines += [f"but {name}: {', '.join(own)}"] if own else []
     return lines
 
@@ -55,6 +61,15 @@ def _machine(machine: Machine | None) -> str:
         if machine and machine.cores
         else "machine unknown"
     )
+
+
+def _speeds(found: Sequence[Conditions]) -> str:
+    """How fast the machine was, over several stages; empty where that was not measured."""
+    loops_ms = [each.machine.loop_ms for each in found if each.machine and each.machine.loop_ms]
+    if not loops_ms:
+        return ""
+    low, high = f"{min(loops_ms):.0f}", f"{max(loops_ms):.0f}"
+    return f"a million additions in {low if low == high else f'{low} to {high}'} ms"
 
 
 def _first(timers_: Sequence[Timer], product: str, setting: str) -> Timer | None:

@@ -153,9 +153,7 @@ def _read(raw: Any) -> Conditions:
     machine, trips, size = raw.get("machine"), raw.get("round_trips_ms"), raw.get("database_bytes")
     fsync_ = raw.get("fsync")
     return Conditions(
-        machine=Machine(int(machine["cores"]), int(machine["memory_mib"]), *(str(machine.get(key, "")) for key in MACHINE_TEXTS))
-        if machine
-        else None,
+        machine=_read_machine(machine) if machine else None,
         fsync=None if fsync_ is None else bool(fsync_),
         timers=tuple(_read_timer(each) for each in raw.get("timers", ())),
         round_trips_ms=None if trips is None else {str(name): _number(each) for name, each in trips.items()},
@@ -164,7 +162,11 @@ def _read(raw: Any) -> Conditions:
     )
 
 
-MACHINE_TEXTS = ("engine", "kernel", "system")
+def _read_machine(raw: Any) -> Machine:
+    loop_ms = raw.get("loop_ms")
+    engine, kernel, system = (str(raw.get(key, "")) for key in ("engine", "kernel", "system"))
+    of_loop_ms = None if loop_ms is None else _number(loop_ms)
+    return Machine(int(raw["cores"]), int(raw["memory_mib"]), engine, kernel, system, of_loop_ms)
 
 
 def _read_timer(raw: Any) -> Timer:

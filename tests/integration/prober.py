@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from lab.model.result import Outage
+from lab.spec import stages
 from tests.integration.driver import Lab, container, docker, ended, goes_on, loaded
 
 PERIOD_S = 0.02
@@ -203,11 +204,12 @@ def killed_beside(
     Returns what an independent look saw, and what the lab's run says.
     """
     run = lab.start("run", str(stage), "baseline", "--json")
-    with Prober(lab.front_door, writes=writes) as prober:
+    with ProberAmongUsers(container(stage, "internet"), stages.find(str(stage)).entry, writes) as prober:
         loaded(run, stage)
         goes_on(run, BEFORE_S)
         docker("kill", container(stage, box))
         if back_after_s is not None:
             goes_on(run, back_after_s)
             docker("start", container(stage, box))
-        return prober, ended(run)
+        document = ended(run)
+    return prober, document

@@ -32,6 +32,8 @@ night = pytest.mark.night
 
 STAGE = stages.find("5")
 AGREEMENT_S = 0.15
+ORDER_WAITS_S = 0.8
+"""For a database, in its web box."""
 LARGE_MIB = 200
 
 
@@ -243,8 +245,11 @@ def test_an_independent_prober_agrees_on_the_outage_of_writes(stage_5: Lab, engi
     prober, document = until_valid(measure)
     [trial] = document["trials"]
     assert trial["writes_audit"]["lost"] == 0
-    seen = (trial["write_outages"], prober.outages_s())
-    assert longest(trial, "write_outages") == pytest.approx(prober.outage_s(), abs=AGREEMENT_S), seen
+    assert trial["writes"]["gap"]["length_s"] == pytest.approx(prober.gap_s(), abs=AGREEMENT_S)
+    by_lab_s, by_prober_s = longest(trial, "write_outages"), prober.outage_s()
+    # A failover about as long as an order waits: whether one of the few that are under way then fails, is luck.
+    none_failed = min(by_lab_s, by_prober_s) == 0 and max(by_lab_s, by_prober_s) <= ORDER_WAITS_S + AGREEMENT_S
+    assert none_failed or by_lab_s == pytest.approx(by_prober_s, abs=AGREEMENT_S), (trial["write_outages"], prober.outages_s())
 
 
 @night

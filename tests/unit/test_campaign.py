@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab.analysis import design, matrix_file
-from lab.analysis.design import EXTRA_TRIALS, TestTerms
+from lab.analysis.design import EXTRA_TRIALS, CellTerms
 from lab.analysis.matrix import Cell, Matrix
 from lab.analysis.matrix_file import from_document
 from lab.campaign import campaign, outcome, store
@@ -30,7 +30,7 @@ from lab.spec import stages
 from lab.store import runs
 from tests.unit.benches import CONDITIONS, NOT_BITTEN, PlayedBench, breaking, cut_at, kill_at
 
-TERMS = TestTerms(fault_duration_s=5.0, tolerance_s=2.0)
+TERMS = CellTerms(fault_duration_s=5.0, tolerance_s=2.0)
 COLUMNS = "kill-web,kill-lb,kill-standby"
 TWO_AND_THREE = (stages.find("2"), stages.find("3"))
 
@@ -40,7 +40,7 @@ def comparison(
     trials: int = 2,
     made_from: str = "abc",
     columns: str = COLUMNS,
-    terms: TestTerms = TERMS,
+    terms: CellTerms = TERMS,
     load: LoadPlan | None = None,
     code: str = "1",
 ) -> Campaign:
@@ -249,7 +249,7 @@ def test_only_exactly_the_same_goes_on(tmp_path: Path) -> None:
     assert store.interrupted(comparison, "spof", None, tmp_path) is None
     assert store.interrupted(lambda seed: comparison(seed, trials=3), "compare", None, tmp_path) is None
     assert store.interrupted(lambda seed: comparison(seed, columns="kill-web"), "compare", None, tmp_path) is None
-    assert store.interrupted(lambda seed: comparison(seed, terms=TestTerms(7.0, 2.0)), "compare", None, tmp_path) is None
+    assert store.interrupted(lambda seed: comparison(seed, terms=CellTerms(7.0, 2.0)), "compare", None, tmp_path) is None
     assert store.interrupted(lambda seed: comparison(seed, load=LoadPlan(rate_per_s=50)), "compare", None, tmp_path) is None
     assert store.interrupted(lambda seed: comparison(seed, code="2"), "compare", None, tmp_path) is None
     # Trials of two states of the files are no one comparison.
@@ -265,7 +265,7 @@ def test_only_exactly_the_same_goes_on(tmp_path: Path) -> None:
         ({"trials": 3, "code": "2"}, "the trials, the lab's code"),
         ({"made_from": "changed"}, "the files of redundancy-lab-2, the files of redundancy-lab-3"),
         (
-            {"terms": TestTerms(7.0, 2.0)},
+            {"terms": CellTerms(7.0, 2.0)},
             "the faults of redundancy-lab-2, or for how long, the faults of redundancy-lab-3, or for how long",
         ),
     ],

@@ -316,7 +316,7 @@ def test_unknown_losses_are_not_no_worse() -> None:
 
 
 def test_what_is_in_common_is_known_before_anything_is_measured() -> None:
-    six, terms = stages.find("6"), design.TestTerms(5.0, 2.0)
+    six, terms = stages.find("6"), design.CellTerms(5.0, 2.0)
     planned = [(six, design.comparison(six, design.fault_specs("kill-zone,kill-web"), terms))]
 
     def common(*cells: Cell, name: str = six.name) -> list[tuple[str, str]]:

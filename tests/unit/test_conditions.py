@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,16 @@ def test_the_line_says_all_of_it() -> None:
     )
 
 
+def test_how_fast_the_machine_was_is_said_where_it_was_measured() -> None:
+    slow = replace(MACHINE, loop_ms=81.6)
+    assert "one machine (2 cores), a million additions in 82 ms, fsync" in line(of(None, slow))
+    assert "additions" not in line(of(None, MACHINE))
+    # Of several stages a range, and no line of its own for each.
+    assert lines_of([("3", of(None, MACHINE)), ("4", of(None, slow)), ("5", of(None, replace(MACHINE, loop_ms=40.0)))]) == [
+        line(of(None, slow)).replace("in 82 ms", "in 40 to 82 ms")
+    ]
+
+
 def test_unknown_is_said_and_is_not_zero() -> None:
     found = of(None, MACHINE)
     assert (found.fsync, found.round_trips_ms, found.database_bytes, found.timers) == (None, None, None, ())
@@ -198,6 +208,8 @@ def test_it_survives_its_journey_through_json() -> None:
     for name, stage in STAGES.items():
         found = read(stage, machine=MACHINE, database_bytes=None if name.startswith("1") else 5)
         assert from_document(json.loads(json.dumps(asdict(found), allow_nan=False))) == found
+    fast = Conditions(replace(MACHINE, loop_ms=38.5))
+    assert from_document(asdict(fast)) == fast
     assert from_document(None) is None
 
 
@@ -211,7 +223,17 @@ def test_what_another_version_added_is_passed_over() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [[], "x", 7, {"timers": [1]}, {"timers": [{}]}, {"machine": "big"}, {"round_trips_ms": [1]}, {"database_bytes": 1e999}]
+    [
+        [],
+        "x",
+        7,
+        {"timers": [1]},
+        {"timers": [{}]},
+        {"machine": "big"},
+        {"round_trips_ms": [1]},
+        {"machine": {"cores": 2, "memory_mib": 1, "loop_ms": -1}},
+        {"database_bytes": 1e999},
+    ]
     + [{"round_trips_ms": {"a-b": each}} for each in ("NaN", -1, 1e999)],
 )
 def test_what_is_none_is_a_value_error(raw: Any) -> None:
@@ -308,4 +330,7 @@ def test_the_size_is_that_of_the_first_database_that_answers() -> None:
 def test_what_is_looked_at_is_the_machine_the_file_and_the_database() -> None:
     played = Played(db1=ExecResult(0, "8124439"))
     stage = STAGES["5-redundant-load-balancers"]
-    assert played.cluster(stage).conditions() == read(stage, machine=MACHINE, database_bytes=8_124_439)
+    found = played.cluster(stage).conditions()
+    assert found.machine is not None
+    assert 5 < (found.machine.loop_ms or 0) < 5000
+    assert replace(found, machine=replace(found.machine, loop_ms=None)) == read(stage, machine=MACHINE, database_bytes=8_124_439)

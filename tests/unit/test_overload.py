@@ -156,5 +156,5 @@ def test_a_monkey_overloads_nothing() -> None:
 
 
 def test_a_comparison_leaves_an_overload_out() -> None:
-    [cell_plan] = design.comparison(stages.find("3"), design.fault_specs("overload-web"), design.TestTerms(6.0, 5.0))
+    [cell_plan] = design.comparison(stages.find("3"), design.fault_specs("overload-web"), design.CellTerms(6.0, 5.0))
     assert "'lab run'" in cell_plan.missing

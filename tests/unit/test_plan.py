@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.analysis import design
-from lab.analysis.design import EXTRA_TRIALS, CellPlan, CellProgress, TestTerms
+from lab.analysis.design import EXTRA_TRIALS, CellPlan, CellProgress, CellTerms
 from lab.errors import UsageError
 from lab.model.fault import FaultKind
 from lab.model.topology import ServiceSpec, Stage
 from lab.spec import experiments, stages
 from tests.unit.helpers import automatic, replicated, stage
 
-TERMS = TestTerms(fault_duration_s=5.0, tolerance_s=3.5)
+TERMS = CellTerms(fault_duration_s=5.0, tolerance_s=3.5)
 KILLS = design.fault_specs("kill")
 ALL = stages.all_stages()
 

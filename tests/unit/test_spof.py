@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lab.analysis import design, spof
-from lab.analysis.design import CellPlan, TestTerms
+from lab.analysis.design import CellPlan, CellTerms
 from lab.analysis.matrix import Cell
 from lab.analysis.spof import Fate
 from lab.model.fault import FaultKind
@@ -13,7 +13,7 @@ from lab.report.gate_words import fate_counts, spof_why
 from lab.spec import stages
 from tests.unit.matrices import cell, row
 
-TERMS = TestTerms(fault_duration_s=5.0, tolerance_s=2.0)
+TERMS = CellTerms(fault_duration_s=5.0, tolerance_s=2.0)
 
 
 def jobs_of(stage: Stage, faults: tuple[FaultKind, ...] = (FaultKind.KILL,), pairs: bool = False) -> tuple[CellPlan, ...]:

@@ -12,11 +12,24 @@ from typing import Any
 import pytest
 
 from lab.analysis.stats import Change
+from lab.cluster import conditions
 from lab.spec.stages import ROOT
 from scripts import figures, measured, night
 from scripts.measured import Sample
+from tests.integration import likeness
 from tests.integration.driver import TRIES, Repeats, until_valid
-from tests.integration.likeness import GATE, OWN, STALL_S, assert_like, assert_no_longer, bounds, change_of, sample
+from tests.integration.likeness import (
+    GATE,
+    OWN,
+    STALL_S,
+    STALLED_REQUESTS,
+    assert_like,
+    assert_no_longer,
+    bounds,
+    bounds_now,
+    change_of,
+    sample,
+)
 
 FOLDER = ROOT / "tests" / "integration"
 # One test at least for each thing that the lab is about. A new mechanism gets a line here.
@@ -129,15 +142,29 @@ def test_signals_come_in_every_phase() -> None:
 # How trials are held against what was measured
 
 
+@pytest.fixture(autouse=True)
+def machine_of_the_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditions, "loop_ms", lambda _loops: likeness.QUIET_LOOP_MS)
+
+
 def test_every_file_of_figures_for_tests_is_one() -> None:
     assert set(measured.read_all(OWN)) & set(figures.Source.read().figures) == set()
 
 
 def test_bounds_lie_around_what_was_measured_and_exclude_another_thing() -> None:
-    low_s, high_s = bounds(Sample(1.0, 0.9, 1.1, 5))
+    low_s, high_s = bounds(Sample(1.0, 0.9, 1.1, 5), "outage_s")
     assert 0 < low_s < 0.9
     assert 1.1 < high_s < 4 * 0.9
-    assert bounds(Sample(0.0, 0.0, 0.1, 5)) == (0.0, 0.1 + STALL_S)
+    assert bounds(Sample(0.0, 0.0, 0.1, 5), "gap_s") == (0.0, 0.1 + STALL_S)
+    assert bounds(Sample(9, 7, 12, 5), "failed_reads") == (3.5, 12 + STALLED_REQUESTS)
+
+
+def test_on_a_machine_that_is_slower_now_a_trial_may_be_longer_and_no_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = bounds_now("6-kill-zone-a", "outage_s")
+    monkeypatch.setattr(conditions, "loop_ms", lambda _loops: 2 * likeness.QUIET_LOOP_MS)
+    assert bounds_now("6-kill-zone-a", "outage_s") == (quick[0], 2 * quick[1])
+    monkeypatch.setattr(conditions, "loop_ms", lambda _loops: likeness.QUIET_LOOP_MS / 2)
+    assert bounds_now("6-kill-zone-a", "outage_s") == quick
 
 
 def trial(longest_s: float) -> dict[str, Any]:
