@@ -41,6 +41,8 @@ HAPPENS = {
     FaultKind.DISCONNECT: "is cut off",
     FaultKind.WIPE: "is lost with its disk",
     FaultKind.ISOLATE: "is isolated",
+    FaultKind.HANG: "hangs",
+    FaultKind.POWER: "loses its power",
 }
 """The faults that need no more than a target."""
 

@@ -17,8 +17,11 @@ from lab.model.fault import FaultKind
 from lab.model.history import Arrival
 
 HEALTHY = "health_status: healthy"
-OF_THE_NETWORK = (FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH)
-"""Docker says nothing of them. The lab takes them back, or a new box is without."""
+TAKEN_BACK = (
+    *(FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH),
+    *(FaultKind.HANG, FaultKind.READONLY, FaultKind.CPU),
+)
+"""Docker says nothing of their end. The lab takes them back, or a new box is without."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def _back_s(box: Broken, seen: Seen) -> float | None:
     """When a box was brought back, by whomever; None where that is not known."""
     own = [each for each in seen.said if each.service == box.service and box.since_s < each.at_s <= seen.looked_s]
     back = [each.at_s for each in own if each.action in RETURNS]
-    if box.fault in OF_THE_NETWORK and seen.healed_s is not None:
+    if box.fault in TAKEN_BACK and seen.healed_s is not None:
         return seen.healed_s
     if not back:
         # Under a supervisor a crash ends a process and no box: requests and redundancy show when it was back.

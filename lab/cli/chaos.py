@@ -30,7 +30,7 @@ from lab.store.undo_log import OpenFault, UndoLog
 
 def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
-        click.option("--from", "source", metavar="TARGET", help="partition: the other side."),
+        click.option("--from", "source", metavar="TARGET", help="partition, loss: the other side."),
         click.option(
             "--direction",
             type=click.Choice([direction.value for direction in Direction]),
@@ -40,6 +40,8 @@ def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--jitter-ms", type=float, help="delay: by how much that varies."),
         click.option("--loss-percent", type=float, help="loss: how many of a hundred packets are lost."),
         click.option("--rate-kbit", type=float, help="bandwidth: how much gets through, in kbit/s."),
+        click.option("--network", metavar="NAME", help="isolate, loss, delay, bandwidth: on this network only, such as edge."),
+        click.option("--cpus", type=float, help="cpu: how much of a processor is left, such as 0.1."),
     )
     for option in reversed(options):
         command = option(command)
@@ -59,7 +61,8 @@ def chaos(
 ) -> None:
     """Break something in the stage that is up.
 
-    FAULT is kill, crash, stop, pause, restart, disconnect, wipe, isolate, partition, delay, loss or bandwidth.
+    FAULT is kill, crash, stop, pause, hang, restart, disconnect, wipe, power, readonly, cpu, isolate, partition, delay, loss
+    or bandwidth.
 
     TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
     random:ROLE,ROLE. A role that several boxes play means one of them, at random; a zone or a region all boxes in it.

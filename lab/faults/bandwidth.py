@@ -5,7 +5,7 @@ from __future__ import annotations
 from lab.errors import PreflightError
 from lab.faults import packets
 from lab.faults.base import BlastRadius, BoxControl, InjectionTarget
-from lab.faults.network import Shaped, beside, first_line
+from lab.faults.network import Shaped, beside, first_line, on_network
 from lab.model.fault import FaultKind, Verification
 
 # How far the measured rate may be off; a few packets more or less in half a second.
@@ -31,7 +31,8 @@ class Bandwidth(Shaped):
         """For half a second more is sent to the witness than can get through: just as much as can gets through."""
         if target.witness is None:
             return Verification(False, f"no box could reach {target.box.service} before: there is nothing to send to")
-        rate_kbit, own = target.blast_radius.how.rate_kbit, target.box.addresses
+        how = target.blast_radius.how
+        rate_kbit, own = how.rate_kbit, on_network(target.box, how.network)
         to = next((address for network, address in target.witness.addresses.items() if network in own), target.reached_at)
         reply = beside(target).ask(f"lab-flood {to} {rate_kbit:g}")
         if reply.exit_code:

@@ -43,6 +43,12 @@ class BoxControl(Protocol):
     def remove(self, box: Box) -> None:
         """Remove it and its disks."""
 
+    def cpus(self, box: Box) -> float:
+        """How many processors it may use; 0: all of them."""
+
+    def resize(self, box: Box, cpus: float) -> None:
+        """Give it so many processors."""
+
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
         """Run a command inside."""
 
@@ -89,7 +95,7 @@ class InjectionTarget:
     line: str = ""
     """The region whose line is meant, where the box is the router between regions."""
     before: str = ""
-    """What that line was set to."""
+    """What that line, or the box's share of the processors, was set to."""
     lost_before: int = 0
     """How many packets it had lost already."""
     far: Box | None = None
@@ -165,6 +171,28 @@ def must_run(target: InjectionTarget) -> InjectionTarget:
     if target.box.status != "running":
         raise UsageError(f"{target.box.service} is {target.box.status}, not running", "'lab heal' brings it back")
     return target
+
+
+def with_processes(control: BoxControl, target: InjectionTarget, could: str) -> InjectionTarget:
+    """The target with the numbers of its processes: the named one and its children, since an orphan could go on serving.
+
+    Raises UsageError where it names none that could `could`, or none runs.
+    """
+    must_run(target)
+    if not target.process:
+        raise UsageError(f"{target.box.service} names no process that could {could}", "its label lab.process is missing")
+    found = pids(control, target)
+    if not found:
+        raise UsageError(f"no process '{target.process}' runs in {target.box.service}", "'lab status' shows how the boxes are")
+    return replace(target, pids=found)
+
+
+def pids(control: BoxControl, target: InjectionTarget) -> frozenset[str] | None:
+    """The numbers of the processes of that name; None when the box does not say."""
+    found = control.run_in(target.box, ["pgrep", "-x", target.process])
+    if found.exit_code == 1:  # pgrep's word for "none"
+        return frozenset()
+    return frozenset(found.output.split()) if found.exit_code == 0 else None
 
 
 def is_down(control: BoxControl, target: InjectionTarget) -> Verification:

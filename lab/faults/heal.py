@@ -12,7 +12,7 @@ from lab.cluster.readiness import await_healthy, await_recovered
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
 from lab.errors import HealError, LabError, UsageError
-from lab.faults import limits, network_cleanup
+from lab.faults import hang, limits, network_cleanup, readonly
 from lab.model.fault import FaultKind, Undo, UndoAction
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.spec import stages
@@ -48,7 +48,13 @@ def _restore(system: RunningSystem, box: Box, entry: Undo) -> None:
         return
     system.engine.reconnect(box, entry.links)
     bring_back(system, box)
-    retune(system, box, entry.setting)
+    match entry.action:
+        case UndoAction.CONTINUE:
+            hang.undo(system, box, entry.process)
+        case UndoAction.READWRITE:
+            readonly.undo(system, box)
+        case _:
+            retune(system, box, entry.setting)
 
 
 def system_of(engine: Engine, undo_log: UndoLog, entry: OpenFault) -> RunningSystem | None:
@@ -190,9 +196,12 @@ def _bring_back_all(cluster: RunningSystem, say: Say) -> int:
 
 
 def _sweep(cluster: RunningSystem, say: Say) -> int:
-    found = network_cleanup.sweep(cluster)
+    found = [f"{each}: removed" for each in network_cleanup.sweep(cluster)]
+    for box in cluster.boxes():
+        if box.is_system and box.status == "running":
+            found += [*hang.sweep(cluster, box), *readonly.sweep(cluster, box)]
     for each in found:
-        say(f"{each}: removed")
+        say(each)
     return len(found)
 
 

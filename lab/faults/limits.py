@@ -88,8 +88,8 @@ def command(cluster: RunningSystem, balancer: Box, line: str) -> str:
 def undo(cluster: RunningSystem, box: Box, entry: Undo) -> None:
     """Take one of these back. What has lost its memory since then is as its stage file says. Raises LabError."""
     if entry.action is UndoAction.RESIZE:
-        if float(entry.setting):
-            cluster.engine.resize(box, float(entry.setting))
+        # A limit cannot be removed, only set: one of all processors is none.
+        cluster.engine.resize(box, float(entry.setting) or cluster.engine.info().processors)
     elif entry.action is UndoAction.READMIT and box.status == "running":
         set_limits(cluster, box, entry.setting)
 

@@ -38,9 +38,10 @@ class NetworkFault(BoxFault):
     def prepare(self, control: BoxControl, target: InjectionTarget) -> InjectionTarget:
         """Start the helper, see whether it could, and find a witness. Nothing is changed by that."""
         target = super().prepare(control, target)
+        check_network(target)
         helper = control.beside(target.box)
         try:
-            reply = helper.ask(self.rehearse(target))
+            reply = helper.ask(within(target, self.rehearse(target)))
             if reply.exit_code:
                 raise self.refusal(target, reply.output)
             return replace(with_witness(control, target), helper=helper)
@@ -50,11 +51,11 @@ class NetworkFault(BoxFault):
 
     def undo(self, target: InjectionTarget) -> Undo:
         """Take the rules, or the queues, away."""
-        return replace(super().undo(target), table=target.blast_radius.table if self.action is UndoAction.UNFILTER else "")
+        return replace(super().undo(target), table="" if self.action is UndoAction.UNSHAPE else target.blast_radius.table)
 
     def inject(self, control: BoxControl, target: InjectionTarget) -> float:
         """Have the helper put it into force."""
-        reply = beside(target).ask(self.command(target))
+        reply = beside(target).ask(within(target, self.command(target)))
         if reply.exit_code:
             raise LabError(
                 f"{target.box.service} could not be hit: {first_line(reply.output)}", "'lab heal' undoes what was done"
@@ -144,6 +145,25 @@ def beside(target: InjectionTarget) -> Beside:
     return target.helper
 
 
+def on_network(box: Box, network: str) -> dict[str, str]:
+    """The networks of a box that a stage file calls by this name (all where it is empty), and its address on each."""
+    return {name: address for name, address in box.addresses.items() if network in ("", name, name.partition("_")[2])}
+
+
+def check_network(target: InjectionTarget) -> None:
+    """Raise UsageError where the box is not on the one network that the fault is about."""
+    network, box = target.blast_radius.how.network, target.box
+    if not on_network(box, network) and network:
+        names = ", ".join(sorted(name.partition("_")[2] or name for name in box.addresses)) or "none"
+        raise UsageError(f"{box.service} is on no network '{network}'", f"it is on {names}")
+
+
+def within(target: InjectionTarget, command: str) -> str:
+    """A command of the helper, for the one network that the fault is about; as it is where it is about all."""
+    network = target.blast_radius.how.network
+    return packets.at_device_of(next(iter(on_network(target.box, network).values())), command) if network else command
+
+
 def addresses(boxes: Iterable[Box]) -> list[str]:
     """Every address of these boxes, on every network."""
     return [address for box in boxes for address in box.addresses.values()]
@@ -166,7 +186,8 @@ def with_witness(control: BoxControl, target: InjectionTarget) -> InjectionTarge
 
 def ways(target: InjectionTarget) -> list[tuple[Box, str]]:
     """Which boxes might reach a target and at which address, the likeliest first: those that share a network with it, users first."""
-    blast_radius, own = target.blast_radius, target.box.addresses
+    blast_radius = target.blast_radius
+    own = on_network(target.box, blast_radius.how.network)
     candidates = other_side(target) if blast_radius.others else blast_radius.outside or blast_radius.members
     running = [box for box in candidates if box.status == "running" and box.id != target.box.id]
     near = [(box, own[network]) for box in running for network in own if network in box.addresses]

@@ -14,7 +14,7 @@ from lab.faults import packets
 from lab.model.fault import Undo, UndoAction
 from lab.model.topology import Box
 
-OF_THE_NETWORK = (UndoAction.UNFILTER, UndoAction.UNSHAPE)
+OF_THE_NETWORK = (UndoAction.UNFILTER, UndoAction.UNSHAPE, UndoAction.POWER_ON)
 # A box in another state has no network: there is nothing to take out of it, and it will start with a new one.
 HAS_A_NETWORK = ("running", "paused")
 SWEPT_AT_ONCE = 4
@@ -108,7 +108,7 @@ def _sweep_one(job: _Job) -> None:
 
 
 def _removal(undo: Undo) -> str:
-    return packets.delete_table(undo.table) if undo.action is UndoAction.UNFILTER else packets.delete_queues()
+    return packets.delete_queues() if undo.action is UndoAction.UNSHAPE else packets.delete_table(undo.table)
 
 
 def _together(work: Callable[[_Job], None], jobs: Sequence[_Job], at_once: int) -> None:

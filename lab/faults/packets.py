@@ -54,10 +54,12 @@ def partition(table: str, others: Iterable[str], direction: Direction) -> str:
     )
 
 
-def loss(table: str, percent: float) -> str:
-    """Rules by which a share of what the box sends is lost, at random."""
+def loss(table: str, percent: float, others: Iterable[str] = ()) -> str:
+    """Rules by which a share of what the box sends (to these addresses only, where some are given) is lost, at random."""
     threshold = min(int(RANDOM_VALUES * percent / 100), RANDOM_VALUES - 1)
-    return _table(table, outgoing=f"counter; meta random < {threshold} counter ether daddr set {NOWHERE};")
+    side = tuple(others)
+    to = f"ip daddr {_set(side)} " if side else ""
+    return _table(table, outgoing=f"{to}counter; {to}meta random < {threshold} counter ether daddr set {NOWHERE};")
 
 
 def _table(table: str, incoming: str = "", outgoing: str = "") -> str:
@@ -73,6 +75,14 @@ def _chain(name: str, hook: str, rules: str) -> str:
 def _set(addresses: Iterable[str]) -> str:
     # In order, so that the same boxes give the same text; and nothing but addresses gets into a rule.
     return "{ " + ", ".join(str(address) for address in sorted({IPv4Address(each) for each in addresses})) + " }"
+
+
+def at_device_of(address: str, command: str) -> str:
+    """The same command for the interface that has this address, and for no other."""
+    own = (
+        f'ip -o -4 address show to {IPv4Address(address)} | while read -r _ name _; do echo "$name"; done | sort -u | paste -sd,'
+    )
+    return f"devices=$({own}); {command}"
 
 
 def check_rules(rules: str) -> str:

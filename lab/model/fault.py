@@ -18,14 +18,22 @@ class FaultKind(StrEnum):
     CRASH = "crash"
     STOP = "stop"
     PAUSE = "pause"
+    HANG = "hang"
     RESTART = "restart"
     DISCONNECT = "disconnect"
     WIPE = "wipe"
+    POWER = "power"
+    READONLY = "readonly"
+    CPU = "cpu"
     ISOLATE = "isolate"
     PARTITION = "partition"
     DELAY = "delay"
     LOSS = "loss"
     BANDWIDTH = "bandwidth"
+
+
+ENDING = (FaultKind.KILL, FaultKind.STOP, FaultKind.WIPE, FaultKind.POWER)
+"""What takes a box down through the engine: it stays down until something starts it."""
 
 
 class Direction(StrEnum):
@@ -43,6 +51,9 @@ class UndoAction(StrEnum):
 
     START = "start"
     UNPAUSE = "unpause"
+    CONTINUE = "continue"
+    POWER_ON = "power-on"
+    READWRITE = "readwrite"
     RECONNECT = "reconnect"
     CREATE = "create"
     UNFILTER = "unfilter"
@@ -65,7 +76,9 @@ class Undo:
     table: str = ""
     """The table of packet rules to delete in the box's network."""
     setting: str = ""
-    """What to tell the router between regions: a line, and what it was set to."""
+    """What was set before: of the router between regions a line and its words, of a box its share of the processors."""
+    process: str = ""
+    """The name of the process that is to go on."""
     project: str = ""
     """Whose box it is, where it is none of the lab's: the name of the Compose project."""
 
@@ -91,6 +104,10 @@ class FaultParameters:
     jitter_ms: float = 0.0
     loss_percent: float = 0.0
     rate_kbit: float = 0.0
+    network: str = ""
+    """The one network, by its name in the stage file, that it is about; all where it is empty."""
+    cpus: float = 0.0
+    """How many processors are left (0.1: a tenth of one)."""
 
     def __str__(self) -> str:
         words = [f"from {self.source}"] if self.source else []
@@ -99,6 +116,8 @@ class FaultParameters:
         words += [f"give or take {self.jitter_ms:g} ms"] if self.jitter_ms else []
         words += [f"of {self.loss_percent:g} %"] if self.loss_percent else []
         words += [f"of {self.rate_kbit:g} kbit/s"] if self.rate_kbit else []
+        words += [f"on {self.network}"] if self.network else []
+        words += [f"to {self.cpus:g} of a processor"] if self.cpus else []
         return " ".join(words)
 
 

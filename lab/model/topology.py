@@ -9,6 +9,7 @@ from pathlib import Path
 
 INTERNET_ROLE = "internet"
 WAN_ROLE = "wan"
+DB_ROLE = "db"
 WATCH_ROLE = "watch"
 HTTP_PORT = 80
 FOREIGN = 0

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lab.errors import is_harmless
 from lab.model.experiment import Experiment, Operator, Overload, Repair, RepairPolicy
-from lab.model.fault import Direction, FaultKind, FaultParameters, Step
+from lab.model.fault import ENDING, Direction, FaultKind, FaultParameters, Step
 from lab.spec import base, located_yaml, parameters
 from lab.spec.base import Must, Seconds, Strict, Text, broken
 from lab.spec.expect import Bounds, expectations
@@ -27,10 +27,8 @@ KINDS = ", ".join(FaultKind)
 CPUS, RATE_RATIO, MAXCONN = (0.05, 0.5), (0.1, 3.0), (0, 500)
 SHAPING = (FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH)
 """Each puts one queue before a box, and there is room for one."""
-ENDING = (FaultKind.KILL, FaultKind.STOP, FaultKind.WIPE)
-"""A box is down afterwards, until something starts it."""
-OF_A_RUNNING_BOX = (*ENDING, FaultKind.CRASH, FaultKind.PAUSE, FaultKind.RESTART)
-LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT)
+OF_A_RUNNING_BOX = (*ENDING, FaultKind.CRASH, FaultKind.HANG, FaultKind.PAUSE, FaultKind.RESTART, FaultKind.READONLY)
+LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT, FaultKind.READONLY)
 """Done already, it cannot be done a second time."""
 
 
@@ -59,7 +57,13 @@ def _within(name: str) -> tuple[Any, Must]:
     return Field(ge=low, le=high), Must(f"a number from {low:g} to {high:g}", parameters.EXAMPLES[name])
 
 
-_DELAY, _JITTER, _LOSS, _RATE = map(_within, ("delay_ms", "jitter_ms", "loss_percent", "rate_kbit"))
+def _network_name(text: str) -> str:
+    if not parameters.NETWORK_NAME.fullmatch(text):
+        raise ValueError("no name of a network")
+    return text
+
+
+_DELAY, _JITTER, _LOSS, _RATE, _CPUS = map(_within, ("delay_ms", "jitter_ms", "loss_percent", "rate_kbit", "cpus"))
 
 
 class FaultKeys(Strict):
@@ -78,6 +82,12 @@ class FaultKeys(Strict):
     jitter_ms: Annotated[float, _JITTER[0], _JITTER[1]] | None = None
     loss_percent: Annotated[float, _LOSS[0], _LOSS[1]] | None = None
     rate_kbit: Annotated[float, _RATE[0], _RATE[1]] | None = None
+    network: (
+        Annotated[str, AfterValidator(_network_name), Must("a network of the stage file", parameters.EXAMPLES["network"])] | None
+    ) = None
+    """The one network of the box that the fault is about."""
+    cpus: Annotated[float, _CPUS[0], _CPUS[1]] | None = None
+    """How many processors are left."""
 
     @property
     def given(self) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from lab.errors import UsageError
@@ -13,10 +14,24 @@ NEEDS = {
     FaultKind.DELAY: ("delay_ms",),
     FaultKind.LOSS: ("loss_percent",),
     FaultKind.BANDWIDTH: ("rate_kbit",),
+    FaultKind.CPU: ("cpus",),
 }
-MAY_HAVE = {FaultKind.PARTITION: ("direction",), FaultKind.DELAY: ("jitter_ms",)}
-BOUNDS = {"delay_ms": (1.0, 5_000.0), "jitter_ms": (0.0, 5_000.0), "loss_percent": (1.0, 100.0), "rate_kbit": (100.0, 100_000.0)}
-NAMES = ("from", "direction", *BOUNDS)
+MAY_HAVE = {
+    FaultKind.PARTITION: ("direction",),
+    FaultKind.DELAY: ("jitter_ms", "network"),
+    FaultKind.LOSS: ("from", "network"),
+    FaultKind.BANDWIDTH: ("network",),
+    FaultKind.ISOLATE: ("network",),
+}
+BOUNDS = {
+    "delay_ms": (1.0, 5_000.0),
+    "jitter_ms": (0.0, 5_000.0),
+    "loss_percent": (1.0, 100.0),
+    "rate_kbit": (100.0, 100_000.0),
+    "cpus": (0.01, 1.0),
+}
+NAMES = ("from", "direction", "network", *BOUNDS)
+NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # All that can happen to the line to a region; it has no jitter.
 OF_A_LINE = (FaultKind.DELAY, FaultKind.LOSS)
 EXAMPLES = {
@@ -26,6 +41,8 @@ EXAMPLES = {
     "jitter_ms": "jitter_ms: 10, or --jitter-ms 10",
     "loss_percent": "loss_percent: 20, or --loss-percent 20",
     "rate_kbit": "rate_kbit: 1000, or --rate-kbit 1000",
+    "network": "network: edge, or --network edge",
+    "cpus": "cpus: 0.1, or --cpus 0.1",
 }
 
 
@@ -50,7 +67,7 @@ def read(fault: FaultKind, given: Mapping[str, object]) -> FaultParameters:
     numbers = {name: _number(name, given[name]) for name in given if name in BOUNDS}
     if numbers.get("jitter_ms", 0.0) > numbers.get("delay_ms", math.inf):
         raise ParameterError("jitter_ms", "jitter_ms must not be more than delay_ms: nothing arrives before it is sent")
-    return FaultParameters(source=_source(given), direction=_direction(given), **numbers)
+    return FaultParameters(source=_source(given), direction=_direction(given), network=_network(given), **numbers)
 
 
 def check_target(fault: FaultKind, target: str, how: FaultParameters) -> None:
@@ -66,6 +83,10 @@ def check_target(fault: FaultKind, target: str, how: FaultParameters) -> None:
         raise ParameterError("target", f"{fault} is nothing that happens to a line: it takes {' or '.join(OF_A_LINE)}")
     if how.jitter_ms:
         raise ParameterError("jitter_ms", "a line has no jitter: the delay of a line is always the same")
+    if how.source:
+        raise ParameterError("from", "the loss of a line concerns all that goes to its region: there is no from")
+    if how.network:
+        raise ParameterError("network", "a line is no box, and so is on no network")
 
 
 def _has_an_empty_name(target: str) -> bool:
@@ -78,6 +99,13 @@ def _source(given: Mapping[str, object]) -> str:
     if not isinstance(source, str) or ("from" in given and not source):
         raise ParameterError("from", f"from must be a target, not '{source}'")
     return source
+
+
+def _network(given: Mapping[str, object]) -> str:
+    network = given.get("network", "")
+    if "network" in given and not (isinstance(network, str) and NETWORK_NAME.fullmatch(network)):
+        raise ParameterError("network", f"network must be the name of a network in the stage file, not '{network}'")
+    return str(network)
 
 
 def _direction(given: Mapping[str, object]) -> Direction:

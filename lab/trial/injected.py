@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from lab.checker.foreign_actions import Act, Struck
 from lab.checker.recovery import Broken
 from lab.faults import InjectionTarget
-from lab.model.fault import FaultKind, Step
-
-ENDING = (FaultKind.KILL, FaultKind.STOP, FaultKind.WIPE)
-"""What takes a box down through the engine."""
+from lab.model.fault import ENDING, Step
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ WORKING = {
     FaultKind.DELAY: FaultParameters(delay_ms=50.0, jitter_ms=10.0),
     FaultKind.LOSS: FaultParameters(loss_percent=30.0),
     FaultKind.BANDWIDTH: FaultParameters(rate_kbit=1000.0),
+    FaultKind.POWER: FaultParameters(),
 }
+OTHER_UNDO = {FaultKind.DELAY: UndoAction.UNSHAPE, FaultKind.BANDWIDTH: UndoAction.UNSHAPE, FaultKind.POWER: UndoAction.POWER_ON}
 
 
 def played(service: str, **changes: Any) -> Box:
@@ -106,6 +108,12 @@ class FakeControl:
     def remove(self, box: Box) -> None:
         self.note(f"remove {box.service}")
 
+    def cpus(self, box: Box) -> float:
+        return 1.0
+
+    def resize(self, box: Box, cpus: float) -> None:
+        self.note(f"resize {box.service} {cpus:g}")
+
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
         self.note(f"in {box.service}: {command[-1]}")
         return self.answers(box, command[-1])
@@ -163,9 +171,8 @@ def test_undo_says_what_to_take_away(fault: Any) -> None:
     with prepare(FakeControl(), fault.kind) as injection:
         undo = injection.fault.undo(injection.targets[0])
     assert undo.service == "web1"
-    queued = fault.kind in (FaultKind.DELAY, FaultKind.BANDWIDTH)
-    assert undo.action is (UndoAction.UNSHAPE if queued else UndoAction.UNFILTER)
-    assert undo.table == ("" if queued else injection.targets[0].blast_radius.table)
+    assert undo.action is OTHER_UNDO.get(fault.kind, UndoAction.UNFILTER)
+    assert undo.table == ("" if undo.action is UndoAction.UNSHAPE else injection.targets[0].blast_radius.table)
 
 
 def test_rules_of_a_strike_have_one_name_and_strikes_have_different_ones() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lab.checker.exposure import RedundancySample
 from lab.checker.foreign_actions import Said
-from lab.checker.recovery import OF_THE_NETWORK, Broken, Seen, is_short, restored_s, served_s
+from lab.checker.recovery import TAKEN_BACK, Broken, Seen, is_short, restored_s, served_s
 from lab.model.fault import FaultKind
 from lab.model.topology import Tier
 from tests.unit.helpers import arrival, bad, traffic
@@ -103,7 +103,7 @@ def test_what_nobody_is_asked_is_not_missed() -> None:
     assert restored(views=None, samples=None) == 6.0
 
 
-@pytest.mark.parametrize("fault", OF_THE_NETWORK)
+@pytest.mark.parametrize("fault", TAKEN_BACK)
 def test_a_fault_of_the_network_lasts_until_the_lab_takes_it_back(fault: FaultKind) -> None:
     quiet: dict[str, Any] = {"said": [], "views": None, "samples": None}
     assert restored(broken=[Broken("web1", fault, 2.0)], **quiet) == 12.3
