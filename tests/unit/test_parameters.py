@@ -43,7 +43,12 @@ GOOD: list[tuple[FaultKind, dict[str, Any], FaultParameters, str]] = [
 BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.KILL, {"delay_ms": 5}, "delay_ms", "kill has no delay_ms: it takes nothing of the kind"),
     (FaultKind.LOSS, {"rate_kbit": 5}, "rate_kbit", "loss has no rate_kbit: it takes loss_percent and from and network"),
-    (FaultKind.DELAY, {"loss_percent": 5}, "loss_percent", "delay has no loss_percent: it takes delay_ms and jitter_ms and network"),
+    (
+        FaultKind.DELAY,
+        {"loss_percent": 5},
+        "loss_percent",
+        "delay has no loss_percent: it takes delay_ms and jitter_ms and network",
+    ),
     (FaultKind.ISOLATE, {"from": "db"}, "from", "isolate has no from"),
     (FaultKind.PARTITION, {}, "from", "partition needs from"),
     (FaultKind.CPU, {}, "cpus", "cpu needs cpus"),
