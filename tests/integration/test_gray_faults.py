@@ -1,0 +1,132 @@
+"""Boxes that are made sick and not dead: the fault bites, and whatever becomes of the controller, heal takes it back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+import urllib.error
+import urllib.request
+from random import Random
+from typing import Any
+
+import pytest
+
+from lab.errors import EXIT_USAGE
+from lab.process import wait_until
+from lab.store.undo_log import UndoLog
+from tests.integration.driver import Lab, container, docker, left_over
+
+pytestmark = pytest.mark.docker
+night = pytest.mark.night
+
+NOTED_TIMEOUT_S = 30.0
+UNDONE_TIMEOUT_S = 20.0
+KILLS = 5
+PATIENCE_S = 2.0
+HANG = ("hang", "service:lb")
+READONLY = ("readonly", "service:db")
+CPU = ("cpu", "service:web1", "--cpus", "0.05")
+POWER = ("power", "service:web2")
+EDGE = ("isolate", "service:lb", "--network", "edge")
+LOSS = ("loss", "service:web1", "--from", "service:db", "--loss-percent", "60")
+SICK = (HANG, READONLY, CPU, POWER, EDGE, LOSS)
+
+
+def ask(lab: Lab, order: bool = False) -> int:
+    """The status of an answer to a user; 0 where none came."""
+    body = json.dumps({"key": f"sick-{time.monotonic_ns()}", "item": "probe", "quantity": 1}).encode() if order else None
+    request = urllib.request.Request(f"{lab.front_door}/orders", data=body, headers={"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def condition(number: int, *services: str) -> dict[str, Any]:
+    """How boxes are, as Docker, their kernel and their database say it: nothing of that comes from the lab."""
+    found = {}
+    for service in services:
+        name = container(number, service)
+        about = json.loads(docker("inspect", name))[0]
+        lines = docker("top", name, "-eo", "pid,stat,comm").splitlines()[1:] if about["State"]["Running"] else []
+        found[service] = {
+            "status": about["State"]["Status"],
+            "cpus": about["HostConfig"]["NanoCpus"],
+            "networks": {network: link["IPAddress"] for network, link in about["NetworkSettings"]["Networks"].items()},
+            "stopped": sorted(line.split()[2] for line in lines if line.split()[1].startswith("T")),
+            "packets": left_over(about["Id"]) if lines else "",
+            "read_only": said_by_database(name) if service == "db" and lines else "",
+        }
+    return found
+
+
+def said_by_database(name: str) -> str:
+    psql = ("psql", "-U", "postgres", "-h", "/run/postgresql", "-X", "-At", "-c", "SHOW default_transaction_read_only")
+    return docker("exec", name, *psql).strip()
+
+
+BOXES = ("lb", "web1", "web2", "db")
+
+
+def test_a_hanging_balancer_answers_nothing_and_its_box_runs(stage_3: Lab) -> None:
+    stage_3.must("chaos", *HANG)
+    now = condition(3, "lb")["lb"]
+    assert now["status"] == "running"
+    assert set(now["stopped"]) == {"haproxy"}
+    assert ask(stage_3) == 0
+    stage_3.must("heal")
+    assert condition(3, "lb")["lb"]["stopped"] == []
+    assert wait_until(lambda: ask(stage_3) == 200, 5)
+
+
+def test_a_database_that_takes_no_writes_answers_reads(stage_3: Lab) -> None:
+    stage_3.must("chaos", *READONLY)
+    assert ask(stage_3) == 200
+    assert ask(stage_3, order=True) == 503
+    refused = stage_3("chaos", *READONLY)
+    assert refused.code == EXIT_USAGE
+    assert "takes no writes already" in refused.error_line
+    stage_3.must("heal")
+    assert wait_until(lambda: ask(stage_3, order=True) == 201, 5)
+
+
+@pytest.mark.parametrize("fault", [POWER, *(pytest.param(each, marks=night) for each in SICK if each != POWER)], ids=" ".join)
+def test_what_made_a_box_sick_is_taken_back_by_itself(stage_3: Lab, fault: tuple[str, ...]) -> None:
+    before = condition(3, *BOXES)
+    stage_3.must("chaos", *fault, "--for", "500ms")
+    assert condition(3, *BOXES) == before
+    assert UndoLog().entries() == []
+
+
+@pytest.mark.parametrize("fault", [CPU, *(pytest.param(each, marks=night) for each in SICK if each != CPU)], ids=" ".join)
+def test_heal_leaves_each_box_as_it_was_however_early_the_controller_was_killed(stage_3: Lab, fault: tuple[str, ...]) -> None:
+    before, random = condition(3, *BOXES), Random(" ".join(fault))
+    for _ in range(KILLS):
+        process = stage_3.start("chaos", *fault, "--for", "30s")
+        assert wait_until(lambda: bool(UndoLog().entries()), NOTED_TIMEOUT_S, 0.002)
+        time.sleep(random.uniform(0, 1))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert UndoLog().entries()
+        stage_3.must("heal")
+        assert wait_until(lambda: condition(3, *BOXES) == before, UNDONE_TIMEOUT_S), (condition(3, *BOXES), before)
+        assert UndoLog().entries() == []
+
+
+@night
+def test_a_fault_of_one_network_leaves_the_others(stage_3: Lab) -> None:
+    stage_3.must("chaos", *EDGE)
+    assert ask(stage_3) == 0
+    # Its other side lives: what stands on the inner network still reaches it.
+    inner = condition(3, "lb")["lb"]["networks"]["redundancy-lab-3_app"]
+    probe = f"import socket; socket.create_connection(('{inner}', 8405), 2).close()"
+    docker("exec", container(3, "web1"), "python", "-c", probe)
+    refused = stage_3("chaos", "isolate", "service:web1", "--network", "edge")
+    assert refused.code == EXIT_USAGE
+    assert "web1 is on no network 'edge'" in refused.error_line
+    stage_3.must("heal")
+    assert wait_until(lambda: ask(stage_3) == 200, 5)
