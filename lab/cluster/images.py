@@ -12,7 +12,7 @@ from time import monotonic
 from lab.cluster.live import live_line
 from lab.engine import image_tools
 from lab.engine.engine import HELPER_IMAGE, IMAGE_PREFIX, Engine
-from lab.engine.image_tools import ImageBuild
+from lab.engine.image_tools import ImageBuild, SavedImage
 from lab.errors import PreflightError, UsageError, shown
 from lab.model.topology import Stage
 from lab.spec.located_yaml import place
@@ -114,28 +114,45 @@ def _saving(names: Collection[str], written: list[int], since: float) -> str:
 
 
 def load(engine: Engine, file: Path, say: Callable[[str], None], among: Collection[str]) -> list[str]:
-    """Load the images of a file; returns their names. Nothing is loaded that is not of the lab, or of other files than those here.
+    """Load the images of a file; returns their names. Nothing is loaded that is not of the lab, of other files than those here, or
+    for other processors than the engine's.
 
-    Raises UsageError for a file that is none or has not all of `among`, PreflightError where they were built from other files.
+    Raises UsageError for a file that is none or has not all of `among`, PreflightError where they were built from other files
+    or for another architecture.
     """
     if not file.is_file():
         raise UsageError(f"there is no file {place(file)}", "'lab images save FILE' writes one")
     since = monotonic()
     with live_line(say, lambda: f"  loading, {monotonic() - since:.0f} s"):
-        found = image_tools.sources_in(file)
+        found = image_tools.images_in(file)
         _check_found(file, found, among)
+        _check_architecture(file, found, engine.architecture())
+        _check_sources(file, found)
         image_tools.load(file)
     if missing := outdated(engine, among):
         raise PreflightError(f"{place(file)} was loaded, and still not here: {', '.join(missing)}", "see 'docker image ls'")
     return [name for name in SOURCES if name in found]
 
 
-def _check_found(file: Path, found: Mapping[str, str], among: Collection[str]) -> None:
+def _check_found(file: Path, found: Collection[str], among: Collection[str]) -> None:
     if strange := sorted(set(found) - set(SOURCES)):
         raise UsageError(f"{place(file)} has images that are not the lab's: {shown(', '.join(strange))}", "nothing was loaded")
     if absent := [name for name in SOURCES if name in among and name not in found]:
         raise UsageError(f"{place(file)} has no image {', '.join(absent)}", "save without --stage, or load with --stage")
-    if other := [name for name, source in found.items() if source != source_digest(name)]:
+
+
+def _check_architecture(file: Path, found: Mapping[str, SavedImage], wanted: str) -> None:
+    """Raise PreflightError where an image is not for the engine's processors: it would not start, or be emulated and slow."""
+    if other := sorted({image.architecture for image in found.values()} - {wanted}):
+        named = ", ".join(shown(each) or "an unknown architecture" for each in other)
+        raise PreflightError(
+            f"{place(file)} has images for {named}, and the engine runs {wanted}",
+            f"save them on a machine with {wanted}, or 'lab build' here; nothing was loaded",
+        )
+
+
+def _check_sources(file: Path, found: Mapping[str, SavedImage]) -> None:
+    if other := [name for name, image in found.items() if image.source != source_digest(name)]:
         raise PreflightError(
             f"{place(file)} was built from other files than those here: {', '.join(other)}",
             "the same checkout on both machines; then save again",

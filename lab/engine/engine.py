@@ -153,6 +153,9 @@ class Images(Protocol):
     def image_source(self, name: str) -> str | None:
         """The digest of the files that an image of ours was built from; None where there is no such image."""
 
+    def architecture(self) -> str:
+        """The processor architecture of the engine, in the words of images (amd64, arm64). Raises LabError."""
+
     def ensure_base_image(self) -> None:
         """Pull or build the base image. Raises LabError."""
 

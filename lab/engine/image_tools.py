@@ -11,6 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.engine.compose import builder_name, ca_bundle
@@ -25,6 +26,16 @@ SMALL_BYTES = 2**18
 """What an image says of itself is smaller; its layers are not read."""
 STEP = re.compile(r"#\d+ \[\s*(\d+)/(\d+)\] (.*)")
 """A step of the builder's plain output: `#7 [3/5] RUN apt-get update ...`."""
+
+
+@dataclass(frozen=True)
+class SavedImage:
+    """What an image in a file says of itself."""
+
+    source: str
+    """The digest of the files that it was built from; empty for one that is not the lab's."""
+    architecture: str
+    """Of the processors that it is for: amd64, arm64; empty where it does not say."""
 
 
 class ImageBuild:
@@ -131,18 +142,15 @@ def load(file: Path) -> None:
         raise LabError(f"the images of {file} could not be loaded: {said}", hint)
 
 
-def sources_in(file: Path) -> dict[str, str]:
-    """The names of the images in a file, each with the digest of what it was built from (empty for one that is not the lab's).
-
-    Raises UsageError for what is no such file.
-    """
+def images_in(file: Path) -> dict[str, SavedImage]:
+    """The images in a file, by name. Raises UsageError for what is no such file."""
     try:
         with tarfile.open(file, "r|*") as archive:
             small = {
                 member.name: _content(archive, member) for member in archive if member.isfile() and member.size <= SMALL_BYTES
             }
         manifest = json.loads(small["manifest.json"])
-        return {_name(tag): _source(small[entry["Config"]]) for entry in manifest for tag in entry["RepoTags"] or []}
+        return {_name(tag): _saved(small[entry["Config"]]) for entry in manifest for tag in entry["RepoTags"] or []}
     except (tarfile.TarError, EOFError, zlib.error, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{file} is no file of images, or is not whole", "'lab images save FILE' writes one") from error
     except OSError as error:
@@ -158,6 +166,7 @@ def _name(tag: str) -> str:
     return tag.removesuffix(":latest").removeprefix(IMAGE_PREFIX)
 
 
-def _source(config: bytes) -> str:
-    labels = json.loads(config).get("config", {}).get("Labels") or {}
-    return str(labels.get(SOURCE_LABEL, ""))
+def _saved(config: bytes) -> SavedImage:
+    said = json.loads(config)
+    labels = said.get("config", {}).get("Labels") or {}
+    return SavedImage(str(labels.get(SOURCE_LABEL, "")), str(said.get("architecture", "")))

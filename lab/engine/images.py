@@ -24,6 +24,11 @@ class DockerImages(DockerConnection):
                 return None
         return str(labels.get(SOURCE_LABEL, ""))
 
+    def architecture(self) -> str:
+        """The processor architecture of the engine, in the words of images (amd64, arm64). Raises LabError."""
+        with explained("ask the engine for its architecture"):
+            return str(self.api.version()["Arch"])
+
     def ensure_base_image(self) -> None:
         """Pull or make the base image. Raises LabError."""
         done = subprocess.run([str(ROOT / "scripts" / "ensure-base-image")], check=False, stdin=subprocess.DEVNULL)

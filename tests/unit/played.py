@@ -171,6 +171,9 @@ class PlayedEngine:
     def image_source(self, name: str) -> str | None:
         return None
 
+    def architecture(self) -> str:
+        return "amd64"
+
     def ensure_base_image(self) -> None:
         self.done.append("ensure base image")
 

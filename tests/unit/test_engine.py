@@ -95,6 +95,9 @@ class PlayedApi:
         self.done.append(how)
         return Happening(self.happened)
 
+    def version(self) -> dict[str, Any]:
+        return {"Version": "28.0", "Arch": "arm64"}
+
     def logs(self, _: str, **how: Any) -> bytes:
         self.done.append(how)
         return self.log
@@ -122,6 +125,12 @@ def test_what_is_no_time(stamp: str) -> None:
 def test_no_nanosecond_is_lost(at_ns: int) -> None:
     whole = datetime.fromtimestamp(at_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     assert nanoseconds(f"{whole}.{at_ns % 10**9:09d}".rstrip("0") + "Z") == at_ns
+
+
+def test_architecture_is_named_as_images_name_it() -> None:
+    """Docker's `info` has the kernel's word for it (aarch64), its `version` that of images."""
+    _, engine = played()
+    assert engine.architecture() == "arm64"
 
 
 def test_log_lines_have_the_time_at_which_they_were_read() -> None:

@@ -32,6 +32,9 @@ class FakeEngine:
     def image_source(self, name: str) -> str | None:
         return self.built.get(name)
 
+    def architecture(self) -> str:
+        return "arm64"
+
     def ensure_base_image(self) -> None:
         self.done.append("base image")
 
@@ -198,8 +201,9 @@ def test_the_line_that_moves_says_how_far_it_is() -> None:
 # Rooms without a network
 
 
-def image_file(file: Path, found: dict[str, str], compressed: bool = False) -> Path:
-    """A file as `docker save` writes it; an image of an empty digest has no label."""
+def image_file(file: Path, found: dict[str, str], compressed: bool = False, architecture: str = "arm64") -> Path:
+    """A file as `docker save` writes it; an image of an empty digest has no label, one of no architecture does not say it."""
+    said = {"architecture": architecture} if architecture else {}
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as archive:
 
@@ -211,7 +215,7 @@ def image_file(file: Path, found: dict[str, str], compressed: bool = False) -> P
         manifest = []
         for tag, source in found.items():
             labels = {SOURCE_LABEL: source} if source else None
-            add(f"{tag}.json", json.dumps({"config": {"Labels": labels}}).encode())
+            add(f"{tag}.json", json.dumps({"config": {"Labels": labels}, **said}).encode())
             add(f"{tag}/layer.tar", b"x" * 300_000)
             manifest.append({"Config": f"{tag}.json", "RepoTags": [f"{tag}:latest"]})
         add("manifest.json", json.dumps(manifest).encode())
@@ -231,7 +235,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> tuple[FakeEngine, Engine, list[Pa
 
     def load(file: Path) -> None:
         files.append(file)
-        fake.built |= image_tools.sources_in(file)
+        fake.built |= {name: image.source for name, image in image_tools.images_in(file).items()}
 
     monkeypatch.setattr(image_tools, "load", load)
     return fake, engine, files
@@ -272,6 +276,18 @@ def test_a_file_of_other_images_is_refused_and_not_loaded(
     _, engine, files = loaded
     with pytest.raises(error, match=said):
         images.load(engine, image_file(tmp_path / "lab.tar", found), lambda _: None, ("web",))
+    assert files == []
+
+
+@pytest.mark.parametrize(("architecture", "named"), [("amd64", "amd64"), ("", "an unknown architecture")])
+def test_a_file_for_other_processors_is_refused_and_not_loaded(
+    loaded: tuple[FakeEngine, Engine, list[Path]], tmp_path: Path, architecture: str, named: str
+) -> None:
+    _, engine, files = loaded
+    file = image_file(tmp_path / "lab.tar", ours(*SOURCES), architecture=architecture)
+    with pytest.raises(PreflightError, match=f"has images for {named}, and the engine runs arm64") as error:
+        images.load(engine, file, lambda _: None, SOURCES)
+    assert "save them on a machine with arm64" in error.value.hint
     assert files == []
 
 
