@@ -1,4 +1,4 @@
-"""Shell of the images that writes a configuration: run here, with stand-ins for the programs that it starts."""
+"""Shell that makes the base image, or in an image writes a configuration: run here, with stand-ins for the programs it starts."""
 
 from __future__ import annotations
 
@@ -25,6 +25,26 @@ def stand_in(folder: Path, name: str, script: str) -> None:
     program = folder / name
     program.write_text(f"#!/bin/bash\n{script}\n", encoding="utf-8")
     program.chmod(0o755)
+
+
+# The base image
+
+
+def test_base_is_unpacked_in_a_folder_of_its_own_that_is_removed_again(tmp_path: Path) -> None:
+    programs, work = tmp_path / "bin", tmp_path / "work"
+    programs.mkdir()
+    work.mkdir()
+    stand_in(programs, "docker", f'[ "$1" = import ] && cat >{tmp_path}/imported')
+    stand_in(programs, "apt-get", "exit 0")
+    stand_in(programs, "sudo", 'exec env -u TMPDIR "$@"')
+    said = f'{{ ls -ld "$TMPDIR" | cut -c 1-10; echo "$TMPDIR"; }} >{tmp_path}/unpacked'
+    stand_in(programs, "mmdebstrap", f'for tar; do case "$tar" in */root.tar) echo packed >"$tar"; {said};; esac; done')
+    done = run(str(ROOT / "scripts" / "ensure-base-image"), programs, TMPDIR=str(work))
+    assert done.returncode == 0, done.stderr
+    mode, folder = (tmp_path / "unpacked").read_text().splitlines()
+    assert (mode, Path(folder).parent) == ("drwx--x--x", work)
+    assert (tmp_path / "imported").read_text() == "packed\n"
+    assert list(work.iterdir()) == []
 
 
 # The single server
