@@ -79,15 +79,24 @@ def _spec_of(given: dict[str, str | None]) -> OwnStackSpec | None:
 
 
 def check_alone(
-    stage_name: str | None, experiment_name: str | None, failover: str | None, repair: str | None, web_ui: bool
+    stage_name: str | None,
+    experiment_name: str | None,
+    failover: str | None,
+    repair: str | None,
+    repair_delay_s: float | None,
+    web_ui: bool,
 ) -> None:
     """Raise UsageError for what a project of one's own is not asked together with."""
     if stage_name or experiment_name:
         raise UsageError("either STAGE and EXPERIMENT, or --compose", f"lab run {NEEDED}")
     if failover:
         raise UsageError("--failover is about a stage of the lab, not about --compose")
-    if repair:
-        raise UsageError("--repair is about a stage of the lab: of yours the lab heals what it broke, and repairs nothing else")
+    for name, value in (("--repair", repair), ("--repair-delay", repair_delay_s)):
+        if value is not None:
+            raise UsageError(
+                f"{name} is about a stage of the lab: of yours the lab heals what it broke, and repairs nothing else",
+                f"without {name}; --duration says how long the fault lasts before it is healed",
+            )
     if web_ui:
         raise UsageError("--web-ui needs a port on loopback, and with --compose none is published")
 

@@ -115,7 +115,7 @@ def run(
     --disconnect names what fails. docs/own-stack.md says more.
     """
     if own_stack:
-        check_alone(stage_name, experiment_name, options.failover, options.repair, options.web_ui)
+        check_alone(stage_name, experiment_name, options.failover, options.repair, options.repair_delay, options.web_ui)
         stage, experiment, ground = prepare(own_stack, options.duration)
     else:
         stage, experiment, ground = _of_the_lab(stage_name, experiment_name, options)

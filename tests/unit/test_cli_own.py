@@ -61,6 +61,8 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Playe
         (("--compose", "FILE", "--failover", "automatic"), "--failover is about a stage"),
         (("--compose", "FILE", "--web-ui"), "--web-ui needs a port"),
         (("--compose", "FILE", "--repair", "restart"), "--repair is about a stage of the lab"),
+        (("--compose", "FILE", "--repair-delay", "3s"), "--repair-delay is about a stage of the lab"),
+        (("--compose", "FILE", "--repair-delay", "0s", "--dry-run"), "--repair-delay is about a stage of the lab"),
         (("--compose", "FILE", "--kill", "lb", "--pause", "app"), "kill lb and pause app: one fault a run"),
         (("--compose", "no-such.yaml", "--kill", "lb"), "there is no file no-such.yaml"),
         (("--compose", ".", "--kill", "lb"), "there is no file ."),
