@@ -36,6 +36,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "verdict": result.verdict.value,
         "repair": info.repair,
         "repair_delay_s": info.repair_delay_s,
+        "fault_duration_s": info.fault_duration_s,
         "expected_verdict": info.expected_verdict or None,
         "overload": asdict(info.overload) if info.overload else None,
         "conditions": asdict(info.conditions) if info.conditions else None,

@@ -25,6 +25,12 @@ def validity(generator: GeneratorReport, kept: int) -> list[str]:
         reasons.append(f"{generator.intended} requests intended, {generator.recorded} recorded, {kept} kept")
     if generator.intended == 0:
         reasons.append("no request was made")
+    return [*reasons, *load_problems(generator)]
+
+
+def load_problems(generator: GeneratorReport) -> list[str]:
+    """Why the load was not what it should be: the machine had no time for it."""
+    reasons = []
     if generator.lag_p99_ms > LAG_P99_LIMIT_MS:
         reasons.append(f"the generator was late: p99 {generator.lag_p99_ms:.0f} ms, limit {LAG_P99_LIMIT_MS:.0f} ms")
     if generator.lag_max_ms > LAG_MAX_LIMIT_MS:

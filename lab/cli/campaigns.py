@@ -19,15 +19,13 @@ from lab.cli.options import Duration, Output, chosen_seed, seed_option, with_opt
 from lab.cluster import images, lifecycle, preflight
 from lab.engine.docker_engine import DockerEngine
 from lab.errors import HealError, UsageError
-from lab.model.experiment import RATE_MAX_PER_S
+from lab.model.experiment import CAMPAIGN_RATE_MIN_PER_S, RATE_MAX_PER_S
 from lab.model.result import TrialResult
 from lab.report import comparison_document, comparison_terminal
 from lab.report.comparison_terminal import TrialPlace
 from lab.store import jsonl
 from lab.store.undo_log import UndoLog
 
-# Slower than this, the load after the healing would be too sparse to see the end of an outage.
-RATE_MIN_PER_S = 20.0
 TOLERANCE_S = 5.0
 """What the slowest failover of any stage, that of a whole region, may take."""
 MARGIN_S = 0.5
@@ -68,7 +66,7 @@ def campaign_options(default_s: float) -> Callable[[Callable[..., Any]], Callabl
     return with_options(
         click.option(
             "--rate",
-            type=click.FloatRange(RATE_MIN_PER_S, RATE_MAX_PER_S),
+            type=click.FloatRange(CAMPAIGN_RATE_MIN_PER_S, RATE_MAX_PER_S),
             default=100.0,
             show_default=True,
             help="Requests a second.",

@@ -21,10 +21,10 @@ from lab.campaign.resume import code_version
 from lab.campaign.store import CampaignStore
 from lab.cli import campaigns
 from lab.cli.campaigns import CampaignOptions, campaign_options
-from lab.cli.options import EXIT_OF_VERDICT, TRIALS_MAX, Duration, Output, chosen_seed, gathered, json_option, pass_output
+from lab.cli.options import EXIT_OF_VERDICT, Duration, Output, chosen_seed, gathered, json_option, pass_output
 from lab.cluster import images
 from lab.errors import UsageError
-from lab.model.experiment import LoadPlan
+from lab.model.experiment import TRIALS_MAX, LoadPlan
 from lab.model.topology import Stage
 from lab.report import comparison_terminal
 from lab.spec import stages

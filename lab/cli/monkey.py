@@ -15,7 +15,6 @@ from lab.campaign.monkey import MonkeyStore
 from lab.campaign.schedule import Repairer, RepairPlan, Round, Schedule, ScheduleSpec, experiment_of, read_schedule, schedule
 from lab.cli.options import (
     EXIT_OF_VERDICT,
-    TRIALS_MAX,
     Duration,
     Output,
     chosen_seed,
@@ -30,7 +29,7 @@ from lab.cluster.cluster import Cluster
 from lab.engine.docker_engine import DockerEngine
 from lab.errors import HealError, UsageError
 from lab.faults.repair import STAND_IN
-from lab.model.experiment import RATE_MAX_PER_S, LoadPlan, Repair
+from lab.model.experiment import RATE_MAX_PER_S, TRIALS_MAX, LoadPlan, Repair
 from lab.model.result import RunResult
 from lab.model.round import RoundOutcome
 from lab.model.topology import Stage

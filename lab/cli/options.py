@@ -23,7 +23,6 @@ from lab.model.measures import Verdict
 from lab.report.console import close_output
 
 EXIT_OF_VERDICT = {Verdict.HELD: EXIT_HELD, Verdict.REFUTED: EXIT_REFUTED, Verdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
-TRIALS_MAX = 1000
 FOR_MAX_S = 3600.0
 REFRESHES_PER_S = 4
 PLAIN_INTERVAL_S = 15.0

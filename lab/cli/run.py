@@ -14,7 +14,6 @@ from lab import signals
 from lab.analysis import run_document
 from lab.cli.options import (
     EXIT_OF_VERDICT,
-    TRIALS_MAX,
     Duration,
     Output,
     chosen_seed,
@@ -35,7 +34,7 @@ from lab.errors import (
     UsageError,
 )
 from lab.faults.repair import STAND_IN
-from lab.model.experiment import RATE_MAX_PER_S, Experiment, LoadPlan, Overload, RepairPolicy
+from lab.model.experiment import RATE_MAX_PER_S, RATE_MIN_PER_S, TRIALS_MAX, Experiment, LoadPlan, Overload, RepairPolicy
 from lab.model.fault import FaultParameters, Step
 from lab.model.result import RunResult
 from lab.model.topology import Stage
@@ -79,7 +78,9 @@ class RunOptions:
 @click.argument("stage_name", metavar="[STAGE", required=False)
 @click.argument("experiment_name", metavar="EXPERIMENT]", required=False)
 @click.option("--trials", type=click.IntRange(1, TRIALS_MAX), default=1, show_default=True, help="How often.")
-@click.option("--rate", type=click.FloatRange(1, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second.")
+@click.option(
+    "--rate", type=click.FloatRange(RATE_MIN_PER_S, RATE_MAX_PER_S), default=100.0, show_default=True, help="Requests a second."
+)
 @click.option(
     "--duration", type=Duration(), help="How long the fault lasts before it is healed. Default: what the experiment says."
 )

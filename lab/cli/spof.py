@@ -13,10 +13,10 @@ from lab.campaign.plan import Campaign, StagePlan
 from lab.campaign.resume import code_version
 from lab.cli import campaigns
 from lab.cli.campaigns import CampaignOptions, campaign_options
-from lab.cli.options import EXIT_OF_VERDICT, TRIALS_MAX, Output, chosen_seed, gathered, json_option, pass_output, with_failover
+from lab.cli.options import EXIT_OF_VERDICT, Output, chosen_seed, gathered, json_option, pass_output, with_failover
 from lab.cluster import images
 from lab.errors import UsageError
-from lab.model.experiment import LoadPlan
+from lab.model.experiment import TRIALS_MAX, LoadPlan
 from lab.model.fault import FaultKind
 from lab.model.topology import Stage
 from lab.report import spof_terminal

@@ -98,8 +98,11 @@ class Experiment:
         return tuple(step for step in self.steps if step.fault is not FaultKind.NONE)
 
 
-RATE_MAX_PER_S = 1000.0
+RATE_MIN_PER_S, RATE_MAX_PER_S = 1, 1000.0
 """What this is built for; more is a load test."""
+CAMPAIGN_RATE_MIN_PER_S = 20.0
+"""Of many trials in a row: slower, the load after the healing would be too sparse to see the end of an outage."""
+TRIALS_MAX = 1000
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,8 @@ class RunInfo:
     """How small the web boxes were, and what was asked of them; None where they were as their file says."""
     conditions: Conditions | None = None
     """What its figures stand on; None in runs from before it was noted."""
+    fault_duration_s: float | None = None
+    """From the last fault until the lab heals it; None in runs from before it was noted."""
 
     @property
     def place(self) -> str:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from lab.model.experiment import TRIALS_MAX
 from lab.spec.base import Must, Strict, broken
 from lab.spec.expect import Bound
 
-TRIALS_MAX = 1000
 EXAMPLE = "stages: {3: {kill-web: {downtime_longest_s: 1.0, writes_lost: 0, trials: 5}}}"
 
 

@@ -74,4 +74,5 @@ def info_of(config: RunConfig) -> RunInfo:
         expected_verdict=experiment.expected_verdicts.get(experiment.repair.policy.value, ""),
         durability=stage.durability,
         overload=experiment.overload,
+        fault_duration_s=experiment.fault_duration_s,
     )

@@ -44,6 +44,7 @@ DOCUMENT = {
     "verdict",
     "repair",
     "repair_delay_s",
+    "fault_duration_s",
     "expected_verdict",
     "durability",
     "overload",
