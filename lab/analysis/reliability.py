@@ -166,7 +166,7 @@ def _of_databases(count: int, stage: Stage, assumed: Assumptions, seconds: Mappi
 
 
 def _without_monitor_s(assumed: Assumptions) -> float:
-    """What a primary's failure costs on average because just then nobody may be there to promote: one repair or the other."""
+    """What a primary's failure costs on average because there may be no standby to promote just then: one repair or the other."""
     monitor, database = assumed.rate("monitor"), assumed.rate("db")
     return (1 - monitor.availability) * min(monitor.repair_h, database.repair_h) * 3600
 
@@ -312,7 +312,7 @@ class ExposureCost:
     exposed_s: float
     """With nothing left in this tier, a month: each failure as long as in the run."""
     outage_s: float
-    """Without the service, a month: a second failure meanwhile lasts until somebody has repaired it."""
+    """Without the service, a month: a second failure meanwhile lasts until it is repaired."""
     unrepaired_outage_s: float
     """The same, were each first failure repaired only when the assumptions say, and not when the lab did."""
 

@@ -143,7 +143,7 @@ def loss_upper_bound(trials: int) -> float:
 
 
 def _outlasts(one: Downtime, other: Downtime) -> bool:
-    """Whether one was surely longer. Of one that was healed at 4 s and one that ended after 5 s nobody knows."""
+    """Whether one was surely longer. Of one that was healed at 4 s and one that ended after 5 s that is unknown."""
     if other.censored:
         return False
     return one.seconds >= other.seconds if one.censored else one.seconds > other.seconds

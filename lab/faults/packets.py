@@ -15,7 +15,7 @@ from lab.model.fault import Direction
 TABLE_PREFIX = "lab_fault_"
 # The handle of our queues, by which they are known from any other.
 QUEUE = "fa17:"
-# Nobody's: what is sent there is lost on the way. The sender must not notice. Where a packet is dropped on its own
+# No machine's: what is sent there is lost on the way. The sender must not notice. Where a packet is dropped on its own
 # machine, the kernel tells the sender, which then behaves otherwise than when a cable is cut (decision 0011).
 NOWHERE = "02:fa:17:00:00:00"
 # Before anything else that looks at packets.

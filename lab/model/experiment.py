@@ -44,7 +44,7 @@ class Repair:
 
     @property
     def acts(self) -> bool:
-        """Whether anybody comes."""
+        """Whether lost boxes are brought back."""
         return self.policy is not RepairPolicy.NONE
 
     def __str__(self) -> str:

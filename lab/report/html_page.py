@@ -239,7 +239,7 @@ def _section(info: RunInfo, record: TrialRecord, trial: TrialResult, classes: tu
 
 def _summary(trial: TrialResult) -> str:
     """A trial in half a line."""
-    nothing = run_words.NOBODY_NOTICED if trial.total.intended else "no request was made"
+    nothing = run_words.NO_USER_NOTICED if trial.total.intended else "no request was made"
     parts = [f"longest outage {words.longest_text(trial.outages)}" if trial.outages else nothing]
     parts += [f"{trial.audit.lost:,} lost writes"] if trial.audit.lost else []
     parts += [] if trial.valid else ["not valid"]

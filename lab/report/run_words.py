@@ -11,7 +11,7 @@ from lab.model.measures import Check, Expectation, Verdict
 from lab.model.result import OperationSummary, RunResult, SampleMedian, Summary, TrialResult
 from lab.report import words
 
-NOBODY_NOTICED = "no user noticed"
+NO_USER_NOTICED = "no user noticed"
 
 
 def valid(trials: Iterable[TrialResult]) -> list[TrialResult]:
@@ -51,7 +51,7 @@ def _outage_part(result: RunResult) -> str:
     assert summary.service is not None  # there is a valid trial
     whole, gap = summary.service.outage, _without(summary.service)
     if whole.worst == 0:
-        return f"{NOBODY_NOTICED}{gap}"
+        return f"{NO_USER_NOTICED}{gap}"
     of, other = _only_one(summary)
     if whole.low == 0 and not whole.is_bound:
         return f"{_most(whole.count)} saw no outage, the worst one was {words.worst_text(whole)}{f' of {of}' if of else ''}{gap}"
@@ -127,7 +127,7 @@ NOT_MEASURED = "not measured"
 
 
 def lost_of(trial: TrialResult) -> str:
-    """Lost of acknowledged writes, as far as anybody knows."""
+    """Lost of acknowledged writes, as far as is known."""
     if not trial.has_writes:
         return NOT_MEASURED
     audit = trial.audit

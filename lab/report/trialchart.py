@@ -208,7 +208,7 @@ def _dot_class(arrival: Arrival, frame: Frame) -> str:
 
 
 def _box_panels(record: TrialRecord, arrivals: Sequence[Arrival], frame: Frame) -> list[Panel]:
-    """Who served, who passed it on, and what the observer saw; nothing where nobody said."""
+    """Who served, who passed it on, and what the observer saw; nothing where that is unknown."""
     until_s = timeline.length_s(record)
     return [
         *_lanes_panel("served by", arrivals, lambda each: each.by, frame),

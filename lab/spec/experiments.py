@@ -88,7 +88,7 @@ def repairing(experiment: Experiment, policy: str | None, delay_s: float | None)
 
 
 def check_targets(experiment: Experiment, stage: Stage) -> None:
-    """Raise UsageError when a step's target can match nothing in this stage, or nobody there can do what is asked."""
+    """Raise UsageError when a step's target can match nothing in this stage, or no box there can do what is asked."""
     if experiment.operator and experiment.operator.action != "promote" and stage.failover != "automatic":
         raise UsageError(
             f"{experiment.name} needs a monitor, and stage {stage.number} has none in {stage.file.name}",

@@ -26,14 +26,14 @@ from lab.spec.stages import PROJECT_PREFIX
 
 FILE_NAME = "lab.yaml"
 TOLERANCE_S = 1.0
-"""For how long users may be without the service, where nobody says how long."""
+"""For how long users may be without the service, where no bound is given."""
 HAPPENS = {
     FaultKind.KILL: "is killed",
     FaultKind.STOP: "is shut down",
     FaultKind.PAUSE: "is frozen",
     FaultKind.DISCONNECT: "is cut off",
 }
-"""What may be done to somebody else's boxes: all of it can be taken back, and leaves nothing in them."""
+"""What may be done to boxes of a foreign stack: all of it can be taken back, and leaves nothing in them."""
 NAME_MAX_CHARACTERS = 60
 ANY_BOX = "random"
 
@@ -88,7 +88,7 @@ def project_of(file: Path, said: Mapping[str, Any]) -> Project:
         raise UsageError(f"{file} has no services", "name the Compose file of the project that runs")
     if name.startswith(PROJECT_PREFIX):
         raise UsageError(f"{file} is a stage of the lab", "lab run STAGE EXPERIMENT, such as lab run 3 kill-web")
-    # Nobody watches on a visit: there the name of the monitoring box means nothing (lab.scope).
+    # There is no observer on a visit: there the name of the monitoring box means nothing (lab.scope).
     if taken := [each for each in services if each != WATCH_ROLE and not is_free(each)]:
         raise UsageError(
             f"a service cannot be called '{taken[0]}' here: it means something else to the lab", "give it another name"

@@ -1,4 +1,4 @@
-"""What a fault needs to be told besides its target; checked in one place for experiments and command line alike."""
+"""The parameters that a fault needs besides its target; checked in one place for experiments and command line alike."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def resolve_sides(target: str, source: str, boxes: Sequence[Box], random: Random
         raise UsageError(f"from: {error.message} apart from {', '.join(box.service for box in members)}", error.hint) from error
 
 
-def plays_somebody(step: Step, boxes: Sequence[Box]) -> bool:
+def matches_a_box(step: Step, boxes: Sequence[Box]) -> bool:
     """Whether there is a box now for each side of a step."""
     try:
         resolve_sides(step.target, step.how.source, boxes, Random(0))

@@ -19,7 +19,7 @@ from lab.model.fault import FaultKind, Step
 from lab.model.payloads import Capacity, ClockError, RedundancyCheck
 from lab.probe.observer import Observer
 from lab.process import POLL_S, wait_until
-from lab.spec.targets import plays_somebody
+from lab.spec.targets import matches_a_box
 from lab.trial.context import TrialContext
 from lab.trial.operator import OperatorAtWork
 
@@ -150,7 +150,7 @@ class UnderLoad:
 
     def _await_role(self, step: Step) -> None:
         """Between two primaries no box plays the role that is to be hit. Raises InconclusiveError."""
-        if not wait_until(lambda: plays_somebody(step, self._context.live_boxes(self._observer)), ROLE_TIMEOUT_S):
+        if not wait_until(lambda: matches_a_box(step, self._context.live_boxes(self._observer)), ROLE_TIMEOUT_S):
             raise InconclusiveError(
                 f"{step}: {ROLE_TIMEOUT_S:g} s after the fault before it, no box plays the role that is to be hit",
                 "was this machine busy?",

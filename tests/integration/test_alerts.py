@@ -1,4 +1,4 @@
-"""Somebody is told, and told the right thing. What the monitoring box says is also asked of it directly, past the lab."""
+"""Users' trouble and lost redundancy are alerted, and by the right alert. What the monitoring box says is also asked of it directly, past the lab."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def named(trial: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("experiment", [pytest.param(each, marks=() if each == DAILY else night) for each in EXPECTED])
-def test_the_right_ones_are_told_in_time_and_it_is_over_when_it_is_over(calm: Lab, experiment: str) -> None:
+def test_the_right_alerts_fire_in_time_and_are_resolved_after_the_fault(calm: Lab, experiment: str) -> None:
     trial = calm.valid_trial(5, experiment)
     must, may = EXPECTED[experiment]
     assert must <= named(trial) <= must | may
@@ -92,7 +92,7 @@ def test_calm_times_are_worth_no_alert(calm: Lab) -> None:
 
 
 @night
-def test_nobody_misses_the_monitoring_box(calm: Lab, engine: Engine) -> None:
+def test_users_do_not_notice_the_loss_of_the_monitoring_box(calm: Lab, engine: Engine) -> None:
     # A busy machine may stall for a moment whatever is killed, but not each time; who needs the box misses it each time.
     rounds = [missed(calm, engine) for _ in range(ROUNDS)]
     assert min(max(map(len, each)) for each in rounds) <= STRAYS, rounds
@@ -116,11 +116,11 @@ def test_its_pages_are_there_and_it_costs_what_it_may(calm: Lab) -> None:
 
 
 @night
-def test_the_first_fault_after_a_start_is_told(nothing_up: Lab) -> None:
-    # This one is up before its Prometheus asks anybody.
+def test_the_first_fault_after_a_start_is_alerted(nothing_up: Lab) -> None:
+    # This one is up before its Prometheus asks any box.
     nothing_up.must("up", "3", timeout_s=180)
     asked: dict[str, Any] = json.loads(page(nothing_up, "/api/v1/query?query=door_seconds_since_good"))
-    assert asked["data"]["result"], "up, and nobody would be told what breaks now"
+    assert asked["data"]["result"], "up, and no alert would fire for what breaks now"
     trial = nothing_up.valid_trial(3, "kill-lb")
     assert ALERT_S[0] <= trial["alert_delay_s"] <= ALERT_S[1]
 

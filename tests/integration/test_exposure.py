@@ -88,7 +88,7 @@ def test_databases_have_nothing_in_reserve_from_the_kill_until_the_standby_is_ba
     assert not found["database"]["censored"]
     inject_s, verified_s = trial["phases"]["inject_s"], trial["phases"]["verified_s"]
     assert inject_s < found["database"]["spans"][0][0] < verified_s + AGREEMENT_S
-    # It is about the databases: everything else had something in reserve but while nobody could write.
+    # It is about the databases: every other tier had redundancy, but while no write was accepted.
     gone_s = sum(outage["end_s"] - outage["start_s"] for outage in trial["write_outages"])
     assert max(trial["without_redundancy_s"][tier] for tier in ("web", "balancer", "monitor")) <= gone_s + AGREEMENT_S
 

@@ -92,7 +92,7 @@ def test_a_controller_that_is_killed_while_nothing_is_broken_leaves_nothing_to_m
 ) -> None:
     end(under_way(stage_3, phase, experiment), signal.SIGKILL)
     assert not LEDGER.exists()
-    # It ends with its controller, without anybody's help.
+    # It ends with its controller, without help.
     assert wait_until(lambda: not load_runs(), LOAD_ENDS_WITHIN_S), "the load outlived its controller"
     assert_whole(stage_3)
 

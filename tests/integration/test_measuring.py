@@ -1,4 +1,4 @@
-"""The lab's figures against somebody else's."""
+"""The lab's figures against those of an independent prober."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def front(name: str) -> str:
     return beside(name, "ip", "-o", "-4", "address", "show", "to", FRONTS[name]).split()[1]
 
 
-def test_isolated_boxes_have_each_other_and_nobody_else(whole: Engine, ledger: UndoLog) -> None:
+def test_isolated_boxes_reach_each_other_and_no_other_box(whole: Engine, ledger: UndoLog) -> None:
     verify = injection(whole, ledger, FaultKind.ISOLATE, "zone:a")
     assert [verification.proved for verification in verify] == [True, True]
     assert "users gets no answer any more from a1" in verify[0].evidence
@@ -267,7 +267,7 @@ def test_what_a_killed_controller_leaves_can_be_mended(whole: Engine, ledger: Un
 
 
 @night
-def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLog) -> None:
+def test_leftovers_without_a_note_in_the_undo_log_are_removed(whole: Engine, ledger: UndoLog) -> None:
     injection(whole, ledger, FaultKind.LOSS, "service:a1", loss_percent=50)
     injection(whole, ledger, FaultKind.BANDWIDTH, "service:a1", rate_kbit=5000)
     ledger.clear()
@@ -279,7 +279,7 @@ def test_what_nobody_noted_is_swept_out(whole: Engine, ledger: UndoLog) -> None:
 
 
 @night
-def test_a_table_of_somebody_else_is_left_alone(whole: Engine, ledger: UndoLog) -> None:
+def test_a_table_that_is_not_the_labs_is_left_alone(whole: Engine, ledger: UndoLog) -> None:
     beside("a1", "nft", f"table netdev labour {{ chain c {{ type filter hook ingress device {front('a1')} priority 0; }}; }}")
     try:
         injection(whole, ledger, FaultKind.ISOLATE, "service:a1")

@@ -92,7 +92,7 @@ def test_a_controller_killed_under_a_network_fault_leaves_what_heal_mends(
     assert "nothing was broken" in stage_3.must("heal").err
 
 
-def test_heal_connects_a_box_that_somebody_took_off_a_network(stage_3: Lab, engine: Engine) -> None:
+def test_heal_connects_a_box_that_another_command_disconnected(stage_3: Lab, engine: Engine) -> None:
     wired = wiring(3, engine)
     docker("network", "disconnect", "redundancy-lab-3_app", container(3, "web1"))
     assert wiring(3, engine) != wired
@@ -100,7 +100,7 @@ def test_heal_connects_a_box_that_somebody_took_off_a_network(stage_3: Lab, engi
     assert wiring(3, engine) == wired
 
 
-def test_heal_sweeps_out_what_nobody_noted(stage_3: Lab, engine: Engine) -> None:
+def test_heal_removes_leftovers_without_a_note_in_the_undo_log(stage_3: Lab, engine: Engine) -> None:
     options = ["--rm", "--network", f"container:{container(3, 'web1')}", "--cap-drop", "ALL", "--cap-add", "NET_ADMIN"]
     docker("run", *options, "redundancy-lab/network", "nft", f"table netdev {TABLE_PREFIX}lost {{}}")
     assert f"table {TABLE_PREFIX}lost in the network of web1" in stage_3.must("heal").err

@@ -72,7 +72,7 @@ def test_the_second_primary_is_survived_where_the_first_was_repaired(stage_5: La
 
 
 @night
-def test_the_second_primary_is_an_outage_where_nobody_repairs(stage_5: Lab, engine: Engine) -> None:
+def test_without_repair_the_loss_of_the_second_primary_is_an_outage(stage_5: Lab, engine: Engine) -> None:
     code, document = stage_5.valid_run(5, "cascade-primary", "--duration", "4s")
     [trial] = document["trials"]
     assert (document["repair"], document["expected_verdict"]) == ("none", "refuted")
@@ -97,7 +97,7 @@ def test_with_a_large_database_a_new_box_is_redundant_again(stage_5: Lab, engine
     docker("exec", container(5, primary(engine, STAGE)), *psql, "DROP TABLE filler")
 
 
-def test_a_human_repairs_what_nobody_else_did(stage_5: Lab, engine: Engine) -> None:
+def test_on_call_repair_restarts_what_no_policy_repaired(stage_5: Lab, engine: Engine) -> None:
     stage_5.must("chaos", "kill", "db.standby")
     stage_5.must("chaos", "kill", "web")
     done = stage_5.must("repair", "5")

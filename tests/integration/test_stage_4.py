@@ -116,7 +116,7 @@ def test_the_operator_is_careful(stage_4: Lab, engine: Engine) -> None:
 # With a monitor, failover is automatic
 
 
-def test_with_a_monitor_nobody_is_needed(stage_4_automatic: Lab) -> None:
+def test_with_a_monitor_no_operator_is_needed(stage_4_automatic: Lab) -> None:
     trial = stage_4_automatic.safe_trial(4, "kill-primary", "--failover", "automatic", "--duration", "4s")
     assert_like(trial, "4:automatic/kill-primary", "writes_gap_s")
 

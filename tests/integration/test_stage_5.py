@@ -64,7 +64,7 @@ def test_another_database_takes_over(
     # An order waits in its web box for 0.8 s, so whether one fails is luck; for how long none was answered is not.
     assert_like(trial, like, figure)
     assert_like(trial, "5/kill-primary", "reads_outage_s")
-    # The service is down while nobody can write, though reads are answered.
+    # The service is down while no write is accepted, though reads are answered.
     assert trial["downtime_longest_s"] > longest(trial, "write_outages") - ROUNDING_S
     assert trial["reads"]["intended"] - trial["reads"]["good"] <= 20
     assert trial["time_to_redundancy_s"] > rejoins_after_s
@@ -74,7 +74,7 @@ def test_another_database_takes_over(
 
 
 @pytest.mark.parametrize("experiment", ["pause-primary", pytest.param("disconnect-primary", marks=night)])
-def test_an_old_primary_that_comes_back_attracts_nobody(stage_5: Lab, engine: Engine, experiment: str) -> None:
+def test_an_old_primary_that_comes_back_gets_no_requests(stage_5: Lab, engine: Engine, experiment: str) -> None:
     trial = stage_5.safe_trial(5, experiment)
     assert len(trial["write_outages"]) <= 1
     assert_like(trial, f"5-{experiment}", "writes_outage_s")
@@ -99,7 +99,7 @@ def test_a_lost_standby_is_given_up_and_comes_back(stage_5: Lab, engine: Engine,
 
 
 @night
-def test_nobody_misses_the_monitor(stage_5: Lab) -> None:
+def test_users_do_not_notice_the_loss_of_the_monitor(stage_5: Lab) -> None:
     trial = stage_5.safe_trial(5, "kill-monitor", "--duration", "3s")
     assert trial["outages"] == []
 
@@ -124,7 +124,7 @@ def test_a_frozen_balancer_gives_way_when_it_thaws(stage_5: Lab, engine: Engine)
 
 
 @night
-def test_nobody_misses_the_balancer_in_reserve(stage_5: Lab) -> None:
+def test_users_do_not_notice_the_loss_of_the_passive_balancer(stage_5: Lab) -> None:
     trial = stage_5.safe_trial(5, "kill-lb-passive", "--duration", "3s")
     assert trial["good"] == trial["intended"]
 
@@ -181,7 +181,7 @@ def test_the_databases_change_over_on_request(stage_5: Lab, engine: Engine) -> N
 def test_what_only_the_old_primary_had_is_rewound(stage_5: Lab, engine: Engine) -> None:
     old = primary(engine, STAGE)
     stage_5.must("chaos", "disconnect", f"service:{old}")
-    # Nobody waits for this commit to reach the standby, and it cannot: the old primary alone has it.
+    # This commit does not wait for the standby, and cannot reach it: the old primary alone has it.
     insert = "INSERT INTO orders (key, item, quantity, placed_by) VALUES ('diverged', 'nowhere', 1, 'test')"
     psql(old, "SET synchronous_commit = local", insert)
 

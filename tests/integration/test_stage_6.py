@@ -40,7 +40,7 @@ def test_two_zones_go_on_without_the_third(stage_6: Lab, engine: Engine, experim
     # The zone of the monitor never has the primary.
     assert "db3" not in view.named(DatabaseState.PRIMARY)
     if experiment == "disconnect-zone-a":
-        # Who comes back had lost most of the system, held the address for nobody, and has given way.
+        # The balancer that comes back had lost most of the system, had the VIP without any user, and has given it up.
         assert (view.vip_claimants, view.vip_owner) == (("lb2",), "lb2")
 
 

@@ -1,4 +1,4 @@
-"""Somebody else brings back what a trial has broken: that is said, and the outage that it ended is a lower bound."""
+"""Another process brings back what a trial has broken: that is said, and the outage that it ended is a lower bound."""
 
 from __future__ import annotations
 

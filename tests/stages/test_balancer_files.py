@@ -48,7 +48,7 @@ def test_web_boxes_are_not_judged_by_their_database(folder: str) -> None:
     """A database that fails would take every web box out."""
     sections = haproxy_sections(folder)
     assert "option httpchk GET /healthz" in sections["backend reads"]
-    # Whether a region can serve is another question; nobody is sent to the boxes of that backend.
+    # Whether a region can serve is another question; no request goes to the boxes of that backend.
     sending = {name: lines for name, lines in sections.items() if name != "backend ready"}
     assert not [
         line for lines in sections.values() for line in lines if "use_backend ready" in line or "default_backend ready" in line

@@ -113,7 +113,7 @@ def test_engine_is_mounted_in_no_box(folder: str) -> None:
 def test_every_network_but_outside_is_internal(folder: str) -> None:
     networks = DOCUMENTS[folder]["networks"]
     open_ones = {name for name, network in networks.items() if not network.get("internal")}
-    # A region's network has a way to the other regions, and none out: this machine has no address there, and hides nobody
+    # A region's network has a way to the other regions, and none out: this machine has no address there, and hides no sender
     # behind its own.
     closed = {"com.docker.network.bridge.inhibit_ipv4": "true", "com.docker.network.bridge.enable_ip_masquerade": "false"}
     closed["com.docker.network.bridge.gateway_mode_ipv4"] = "routed"
@@ -172,7 +172,7 @@ def test_entry_is_the_address_of_a_box_or_moves_between_balancers(folder: str) -
     entry = about["entry"].partition(":")[0]
     owners = [name for _, address, name in addresses(folder) if address == entry]
     if "balancers" in about:
-        # Nobody's own, and Docker may give it to nobody either.
+        # No box's own, and Docker may give it to no box either.
         assert owners == []
         assert entry in reserved(folder)
         assert len(about["balancers"]) > 1
@@ -215,7 +215,7 @@ def test_what_is_said_about_the_stage_is_true(folder: str) -> None:
         assert "lb" in services[name]["labels"]["lab.role"].split()
     monitors = [name for name, body in services.items() if "monitor" in body["labels"]["lab.role"].split()]
     assert [about["monitor"] in own_addresses(folder, name) for name in monitors] == [True] * len(monitors)
-    # Without a monitor nobody promotes by himself.
+    # Without a monitor no standby is promoted by itself.
     assert (about.get("failover", "none") == "automatic") == bool(monitors)
 
 

@@ -38,7 +38,7 @@ def test_each_way_has_its_balancer_and_its_number() -> None:
     assert meds(SAID, STAGE.balancers) == {"lb1": 1, "lb3": 103}
 
 
-def test_nobody_announces() -> None:
+def test_no_balancer_announces() -> None:
     assert meds("BIRD 2.17.1 ready.\nNetwork not found\n", STAGE.balancers) == {}
 
 
@@ -54,7 +54,7 @@ def test_router_that_does_not_answer_leaves_it_unknown(exit_code: int, found: di
     assert asked == [("internet", "birdc -s /run/bird.ctl show route for 198.18.0.10/32 all")]
 
 
-def test_where_nobody_speaks_bgp_nobody_is_asked() -> None:
+def test_without_bgp_no_router_is_asked() -> None:
     plays = PlayedEngine(started(find("5")))
     assert announcements(plays.cluster(find("5"))) is None
     assert plays.done == []

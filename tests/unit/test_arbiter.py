@@ -37,13 +37,15 @@ def test_of_those_who_hold_it_at_most_one_is_told_to_stay(cut: tuple[list[Balanc
 
 
 @given(cuts())
-def test_somebody_who_answers_may_always_hold_it(cut: tuple[list[Balancer], list[str], str]) -> None:
+def test_one_of_those_that_answer_may_always_keep_the_vip(cut: tuple[list[Balancer], list[str], str]) -> None:
     alive, holders, primary = cut
     assert not alive or Word.STAY in {word(balancer.name, alive, holders, primary) for balancer in alive}
 
 
 @given(cuts(), st.sampled_from(BALANCERS))
-def test_nobody_hands_over_to_who_does_not_answer(cut: tuple[list[Balancer], list[str], str], asker: Balancer) -> None:
+def test_the_vip_is_not_handed_to_a_balancer_that_does_not_answer(
+    cut: tuple[list[Balancer], list[str], str], asker: Balancer
+) -> None:
     alive, holders, primary = cut
     if word(asker.name, alive, holders, primary) == Word.HAND_OVER:
         assert primary in {balancer.database for balancer in alive if balancer != asker}
@@ -104,7 +106,7 @@ def asked(arbiter: program.Arbiter, path: str) -> tuple[int, str]:
 @pytest.fixture
 def arbiter(monkeypatch: pytest.MonkeyPatch) -> program.Arbiter:
     """One that has seen db2 as the primary."""
-    # Nobody here is out of reach; a busy machine takes its time.
+    # No balancer here is out of reach; a busy machine takes its time.
     monkeypatch.setattr(program, "ANSWER_S", 5.0)
     arbiter = program.Arbiter(read_balancers("lb1=127.0.0.33,db1 lb2=127.0.0.65,db2"))
     arbiter.primary = "db2"
@@ -140,7 +142,7 @@ def test_one_who_reaches_another_under_the_address_does_not_hold_it(arbiter: pro
         assert asked(arbiter, "/lb1") == (200, "leave")
 
 
-def test_one_who_reaches_nobody_under_the_address_is_alive(arbiter: program.Arbiter, holder_port: int) -> None:
+def test_a_balancer_that_reaches_no_owner_of_the_vip_is_alive(arbiter: program.Arbiter, holder_port: int) -> None:
     with (
         serving(balancer_reaching("lb1"), "127.0.0.33", holder_port),
         serving(balancer_reaching("", 503), "127.0.0.65", holder_port),
@@ -149,7 +151,7 @@ def test_one_who_reaches_nobody_under_the_address_is_alive(arbiter: program.Arbi
     assert asked(arbiter, "/lb1") == (200, "stay")
 
 
-def test_who_is_no_balancer_is_told_so(arbiter: program.Arbiter) -> None:
+def test_a_name_that_is_no_balancer_is_not_found(arbiter: program.Arbiter) -> None:
     assert asked(arbiter, "/db1")[0] == 404
     assert asked(arbiter, "/health") == (200, "here")
 

@@ -112,7 +112,7 @@ def test_good_answers_too_few_to_end_an_outage_leave_it_censored() -> None:
 
 
 def test_frozen_server_is_gone_until_the_thaw() -> None:
-    """Who asked less than a deadline before the thaw is answered in time, at the thaw: nobody was served before."""
+    """A request of less than a deadline before the thaw is answered in time, at the thaw; none was answered before."""
     frozen = [replace(each, done_s=4.0) if 2.0 <= each.at_s < 4.0 else each for each in traffic(7.0)]
     assert spans(find_outages(frozen, DEADLINE_S)) == [(2.0, 4.0, False)]
 
@@ -325,7 +325,7 @@ def test_unreadable_database_makes_a_trial_invalid() -> None:
     assert [str(check) for check in trial.undecided] == ["writes_lost at most 0: was unknown"]
 
 
-def test_trial_that_nobody_watched_to_the_end_is_not_valid() -> None:
+def test_trial_that_was_not_observed_to_the_end_is_not_valid() -> None:
     trial = measure_trial(record(events=(*EVENTS, Event(6.0, "blind", "the observer has gone silent"))), [], has_fault=True)
     assert trial.reasons == ("the databases and the address were not watched until the end",)
 
@@ -400,7 +400,7 @@ def test_what_an_observer_saw_can_be_expected() -> None:
     assert value_of(trial, "multiple_vip_owners_s") == 0.75
 
 
-def test_time_with_something_missing_begins_with_the_fault_where_nobody_noticed() -> None:
+def test_time_without_redundancy_begins_with_the_fault_where_no_user_noticed() -> None:
     assert result().time_without_redundancy_s == pytest.approx(3.5)
     assert result((2.0, 5.25)).time_without_redundancy_s == pytest.approx(5.5 - 5.26 - 1 / 128)
 
@@ -481,7 +481,7 @@ WATCHED = (
 )
 
 
-def test_phases_tell_who_noticed_who_chose_and_when_another_took_over() -> None:
+def test_phases_say_when_a_failure_was_detected_a_primary_elected_and_failover_complete() -> None:
     found = seen_phases(sorted([*EVENTS, *WATCHED], key=lambda event: event.at_s), traffic(7.0, (2.0, 3.0)))
     assert {name: found[name] for name in ("detect_s", "elect_s", "reroute_s")} == {
         "detect_s": 2.4,
@@ -496,7 +496,7 @@ def test_first_evidence_counts() -> None:
     assert seen_phases(events, traffic(7.0))["detect_s"] == 2.25
 
 
-def test_box_that_a_balancer_left_out_is_a_reroute_where_nobody_took_over() -> None:
+def test_box_that_a_balancer_left_out_is_a_reroute_without_a_failover() -> None:
     events = [*EVENTS, Event(2.3, "reroute", "lb: Server reads/web1 is DOWN")]
     assert seen_phases(events, traffic(7.0))["reroute_s"] == 2.3
 

@@ -144,7 +144,7 @@ def test_a_row_says_what_its_figures_stand_on(through: Through) -> None:
     assert matrix.rows[0].conditions is not None
 
 
-def test_conditions_that_nobody_knows_are_no_reason_to_measure_nothing(tmp_path: Path) -> None:
+def test_unknown_conditions_are_no_reason_to_measure_nothing(tmp_path: Path) -> None:
     bench, kept = PlayedBench(spofs, unknown=LabError("no answer")), CampaignStore.begin(comparison(), tmp_path)
     carry_out(comparison(), kept, bench)
     matrix = outcome.outcome(comparison(), kept)
@@ -201,7 +201,7 @@ def test_it_goes_on_where_it_was_cut(through: Through, tmp_path: Path, step: int
 
 @pytest.mark.parametrize("step", [2, 5, 8])
 def test_it_goes_on_where_it_was_killed(through: Through, tmp_path: Path, step: int) -> None:
-    """With a real SIGKILL, which leaves nobody to tidy up."""
+    """With a real SIGKILL, after which no code can tidy up."""
     kept = CampaignStore.begin(comparison(), tmp_path / "killed")
 
     def work() -> None:
@@ -293,7 +293,7 @@ def test_the_latest_goes_on_and_what_is_no_plan_is_passed_over(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "error", [InconclusiveError("it does not settle"), HealError("db could not be undone"), UsageError("nobody has it")]
+    "error", [InconclusiveError("it does not settle"), HealError("db could not be undone"), UsageError("no box has it")]
 )
 def test_a_trial_that_breaks_off_is_tried_again_on_a_stage_that_is_started_fresh(tmp_path: Path, error: LabError) -> None:
     kept = CampaignStore.begin(comparison(), tmp_path)

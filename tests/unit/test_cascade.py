@@ -93,7 +93,7 @@ def calm(stage: Stage) -> SystemState:
     return redundancy.system_state(stage, started(stage), cluster_status_of(stage))
 
 
-def test_without_its_monitor_nobody_replaces_a_primary() -> None:
+def test_without_its_monitor_no_standby_replaces_a_primary() -> None:
     seen = calm(stages.find("5"))
     [without] = settled(seen, ["monitor"])
     assert redundancy.failures_tolerated(without)[Tier.DATABASE] == 0

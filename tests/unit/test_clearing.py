@@ -69,7 +69,7 @@ def plays(*services: str, **changes: object) -> PlayedEngine:
     return PlayedEngine([box(service) for service in services], **changes)  # type: ignore[arg-type]
 
 
-def test_all_are_ready_before_the_first_is_told() -> None:
+def test_all_are_ready_before_the_first_is_cleared() -> None:
     engine = plays("web1", "web2", "db")
     assert network_cleanup.clear(engine, [undo("web1"), undo("web2"), undo("db", UndoAction.UNSHAPE)]) == {}
     assert sorted(engine.done[:3]) == ["ready db", "ready web1", "ready web2"]

@@ -235,7 +235,7 @@ def test_down_all_takes_what_is_up_by_its_file_and_the_rest_by_its_labels(lab: L
     assert UndoLog().entries() == []
 
 
-def test_down_all_takes_back_what_was_done_to_somebody_elses_box(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
+def test_down_all_takes_back_what_was_done_to_a_foreign_box(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
     plays = up(box("app", ("app",), stage=0, project="shop", status="exited"))
     UndoLog().open(Undo(UndoAction.START, "id-of-app", "app", 0, project="shop"), "kill")
     assert lab("down", "--all").code == EXIT_HELD
@@ -299,7 +299,7 @@ def test_status_draws_the_map_and_asks_each_stage_once(lab: Lab, up: Callable[..
     assert len(plays.done) == 1
 
 
-def test_status_where_nobody_can_be_asked_says_so_and_shows_the_boxes(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
+def test_status_that_cannot_be_observed_says_so_and_shows_the_boxes(lab: Lab, up: Callable[..., PlayedEngine]) -> None:
     frozen = box("internet", ("internet",), stage=4, project=AUTOMATIC, status="paused")
     plays = up(db("db1", project=AUTOMATIC), frozen)
     done = lab("status")

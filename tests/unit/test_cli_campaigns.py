@@ -357,7 +357,7 @@ def test_a_sweep_holds_where_it_finds_what_is_declared(lab: Lab, gone: tuple[str
     assert not any(each.startswith("stop") for each in bench.done)
 
 
-def test_a_sweep_of_pairs_names_what_nobody_thought_of(lab: Lab) -> None:
+def test_a_search_of_pairs_names_hidden_dependencies(lab: Lab) -> None:
     down = without("kill-db1-and-monitor", "kill-web1-and-web2")
     done = lab("spof", "5", "--pairs", *SHORT, bench=PlayedBench(down))
     assert done.code == EXIT_HELD

@@ -36,7 +36,7 @@ def test_a_plan_says_who_repairs_and_what_is_waited_for(lab: Lab) -> None:
     assert "repair: restart after 2 s, by the lab in place of an orchestrator" in " ".join(told.split())
 
 
-def test_nobody_repairs_where_an_operator_comes(lab: Lab) -> None:
+def test_a_repair_policy_beside_an_operator_is_refused(lab: Lab) -> None:
     done = lab("run", "4", "kill-primary-operator", "--repair", "restart", "--dry-run")
     assert done.code == EXIT_USAGE
     assert "has an operator already" in done.err

@@ -108,7 +108,7 @@ def test_where_the_downtime_is_a_lower_bound_the_faults_are_an_upper_one() -> No
 
 
 def ten(random: Random, median_s: float, noughts: float) -> tuple[float, ...]:
-    """Ten trials of a failover: perhaps some that nobody noticed, the rest around a median."""
+    """Ten trials of a failover: perhaps some that no user noticed, the rest around a median."""
     return tuple(0.0 if random.random() < noughts else max(random.gauss(median_s, 0.2), 0.0) for _ in range(10))
 
 
@@ -271,7 +271,7 @@ def test_a_target_without_a_valid_trial_leaves_it_open() -> None:
     assert found.verdict is Verdict.REFUTED
 
 
-def test_a_target_that_had_no_valid_trial_before_accuses_nobody() -> None:
+def test_a_target_without_a_valid_trial_before_is_no_regression() -> None:
     then = zones(0.2, 0.2)
     blind = replace(then, members=(*then.members, member("zone:c", trials=3)))
     (found,) = compare.regressions(matrix(row("6-x", zones(0.2, 0.2, 3.0))), matrix(row("6-x", blind)))

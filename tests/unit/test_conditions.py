@@ -143,7 +143,7 @@ def test_what_does_not_stand_there_is_left_out() -> None:
     assert timers({"services": {"m": {"command": "lab-monitor -c pgautofailover.health_check_period=soon"}}}) == ()
 
 
-def test_two_different_values_are_both_told() -> None:
+def test_two_different_values_are_both_reported() -> None:
     services = {name: {"command": f"x -c wal_sender_timeout={value}"} for name, value in (("a", "2s"), ("b", "5s"), ("c", "2s"))}
     assert [each.value for each in timers({"services": services})] == [2.0, 5.0]
     mixed = {"services": {"a": {"command": ["x", "-c", "fsync=on"]}, "b": {"command": "x -c fsync=off"}}}
@@ -323,8 +323,8 @@ def test_the_size_is_that_of_the_first_database_that_answers() -> None:
     assert database.size_bytes(played.cluster(stage)) == 8_124_439
     assert played.asked == ["db1", "db2"]
     for silent in (ExecResult(124, "no answer"), ExecResult(0, ""), ExecResult(0, "psql: warning"), ExecResult(1, "5")):
-        nobody = Played(db1=silent)
-        assert database.size_bytes(nobody.cluster(stage)) is None
+        unknown = Played(db1=silent)
+        assert database.size_bytes(unknown.cluster(stage)) is None
 
 
 def test_what_is_looked_at_is_the_machine_the_file_and_the_database() -> None:

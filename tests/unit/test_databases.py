@@ -46,7 +46,7 @@ def test_fencing_comes_before_promotion_and_is_on_disk_before_that(tmp_path: Pat
     assert [entry.undo.service for entry in ledger.entries()] == ["db1"]
 
 
-def test_nobody_to_promote(tmp_path: Path) -> None:
+def test_no_standby_to_promote(tmp_path: Path) -> None:
     for states in (("primary", "unreachable"), ("unreachable", "unreachable")):
         plays = played(*states)
         with pytest.raises(UsageError, match="no standby to promote"):
@@ -66,13 +66,13 @@ def test_a_lost_database_comes_back_behind_the_one_that_took_over() -> None:
     assert plays.done == ["rejoin db2 in db1", "start db1"]
 
 
-def test_a_lost_primary_that_nobody_replaced_comes_back_as_it_was() -> None:
+def test_a_lost_primary_that_was_not_replaced_comes_back_as_it_was() -> None:
     plays = played("unreachable", "standby")
     database.rejoin(plays.cluster(REPLICATED), db("db1"))
     assert plays.done == ["start db1"]
 
 
-def test_only_a_database_that_nobody_watches_needs_an_operator() -> None:
+def test_only_a_database_without_a_monitor_needs_an_operator() -> None:
     assert database.needs_an_operator(REPLICATED, "db1")
     # Where there is a monitor, it says what a database that comes back is to be.
     assert not database.needs_an_operator(automatic(), "db1")
@@ -105,7 +105,7 @@ def test_of_two_primaries_the_one_promoted_last_stays() -> None:
         (view("primary", "primary"), automatic(), False),
     ],
 )
-def test_only_two_primaries_that_nobody_watches_are_parted(seen: ClusterView, of: Stage, split: bool) -> None:
+def test_only_two_primaries_without_a_monitor_are_parted(seen: ClusterView, of: Stage, split: bool) -> None:
     assert database.is_split(of, seen) is split
 
 

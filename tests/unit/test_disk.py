@@ -391,9 +391,9 @@ def test_every_command_that_changes_something_is_alone_on_its_engine(
     assert len(plays.present) == len(started(stage()))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act as another user")
 def test_lock_of_one_user_is_seen_by_another(holder: subprocess.Popen[str], tmp_path: Path) -> None:
-    """In a folder as /tmp is: Linux lets nobody open another's file there as one that may be new."""
+    """In a folder as /tmp is: Linux lets no user open another's file there as one that may be new."""
     tmp_path.chmod(0o1777)
     [file] = tmp_path.glob("*.lock")
     assert stat.S_IMODE(file.stat().st_mode) == 0o666

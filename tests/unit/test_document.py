@@ -32,7 +32,7 @@ from lab.spec.targets import ACTIVE, PASSIVE, PRIMARY, STANDBY
 from lab.store.runs import RunJournal
 from tests.unit.helpers import EVENTS, alert, record, result, run_info, vip_seen
 
-# What docs/results.md promises. Whoever takes one of these away breaks somebody's program: raise schema_version.
+# What docs/results.md promises. Without one of these, programs of users break: raise schema_version.
 DOCUMENT = {
     "conditions",
     "schema_version",
@@ -251,16 +251,16 @@ def test_document_says_what_an_observer_saw_and_how_long_something_was_missing()
     assert watched["phases"]["elect_s"] == 2.5
 
 
-def test_document_says_who_was_told_what_and_when() -> None:
-    (untold,) = document(result((2.0, 3.0)))["trials"]
-    assert (untold["alert_delay_s"], untold["alerts"]) == (None, [])
-    told = [
+def test_document_says_which_alerts_were_delivered_and_when() -> None:
+    (quiet,) = document(result((2.0, 3.0)))["trials"]
+    assert (quiet["alert_delay_s"], quiet["alerts"]) == (None, [])
+    delivered = [
         alert(1.0, "ErrorBudgetBurn page kind=read: reads fail"),
         alert(3.5, "ServiceDown page kind=read: no read for 3.4 s"),
         alert(5.5, "ServiceDown page kind=read: no read for 3.4 s", "resolved"),
         alert(6.0, "FailoverHappened info tier=database: another"),
     ]
-    (trial,) = document(measure_trial(record(events=(*EVENTS, *told)), (), has_fault=True))["trials"]
+    (trial,) = document(measure_trial(record(events=(*EVENTS, *delivered)), (), has_fault=True))["trials"]
     assert trial["phases"]["alert_s"] == 3.5
     assert trial["alert_delay_s"] == 1.5
     assert [set(each) for each in trial["alerts"]] == [ALERT] * 2
@@ -320,7 +320,7 @@ NOT_MEASURED = (
 
 
 def visited() -> RunResult:
-    """Of somebody else's project, a page was read."""
+    """Of a foreign stack, a page was read."""
     whole = record((2.5, 4.5))
     reads = tuple(each for each in whole.arrivals if each.kind == "read")
     generator = replace(whole.generator, intended=len(reads), recorded=len(reads))
@@ -329,7 +329,7 @@ def visited() -> RunResult:
     return RunResult(info, decide([trial]), (trial,), summarise([trial]))
 
 
-def test_what_nobody_looked_at_is_null_and_not_zero() -> None:
+def test_what_was_not_observed_is_null_and_not_zero() -> None:
     content = as_document(visited())
     [trial] = content["trials"]
     assert trial["valid"], trial["reasons"]

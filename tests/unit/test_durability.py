@@ -47,7 +47,7 @@ def wanted(durability: Durability, standbys: Sequence[Node], streaming: frozense
 
 
 @given(STANDBYS, STREAMING)
-def test_with_region_a_commit_waits_abroad_whenever_somebody_there_is_in_reach(
+def test_with_region_a_commit_waits_abroad_whenever_a_standby_there_is_in_reach(
     standbys: tuple[Node, ...], streaming: frozenset[str]
 ) -> None:
     in_reach = {each.name for each in standbys if each.is_secondary and each.name in streaming}
@@ -85,7 +85,7 @@ def test_local_prefers_the_other_order(standbys: tuple[Node, ...], streaming: fr
 
 
 @given(st.sampled_from(list(Durability)), STANDBYS, STREAMING)
-def test_nobody_waits_for_whom_nobody_hears(
+def test_no_commit_waits_for_a_standby_that_does_not_stream(
     durability: Durability, standbys: tuple[Node, ...], streaming: frozenset[str]
 ) -> None:
     found = wanted(durability, standbys, streaming)
@@ -98,7 +98,7 @@ def test_after_the_changes_the_flags_are_what_was_wanted(standbys: tuple[Node, .
     found = wanted(Durability.REGION, standbys, streaming) or frozenset()
     flags = {each.name: each.in_quorum for each in standbys} | dict(changes(standbys, found))
     assert {name for name, value in flags.items() if value} == found
-    # In between, there is somebody to wait for: what is set comes before what is taken away.
+    # In between, there is a replica to wait for: what is set comes before what is taken away.
     values = list(changes(standbys, found).values())
     assert values == sorted(values, reverse=True)
 

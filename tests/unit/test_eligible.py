@@ -69,7 +69,7 @@ def test_regions_and_the_lines_to_them_are_broken_too_and_no_failback_is_played(
     assert not {"failback-region-eu", "kill-zone-a"} & set(names)
 
 
-def test_zone_that_nobody_could_outvote_is_not_broken() -> None:
+def test_zone_that_the_others_could_not_outvote_is_not_broken() -> None:
     """Of two zones neither is the larger part."""
     two = in_places(ZONES, "lab.zone", lb1="a", web1="a", db1="a")
     assert about_places(eligible(two)) == set()

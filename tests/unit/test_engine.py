@@ -244,11 +244,11 @@ def test_what_is_left_out_is_neither_started_nor_made(
     assert [command[command.index("never") + 1 :] for command in asked[:2]] == [scaled, scaled]
     # What was started before it was left out goes too.
     assert "--scale" not in asked[2]
-    # Where one service is named nobody else is started anyway.
+    # Where one service is named no other is started anyway.
     assert asked[3][asked[3].index("never") + 1 :] == ["--no-deps", "web1"]
 
 
-# Somebody else's project
+# A foreign project
 
 SHOP = {"com.docker.compose.project": "shop", "com.docker.compose.service": "lb", "com.docker.compose.container-number": "2"}
 

@@ -66,7 +66,7 @@ def test_what_a_line_proves(text: str, names: list[str]) -> None:
         '02:10:39 107 INFO  Setting goal state of node 1 "db1" (db1:5432) to demote_timeout and node 2 "db2" (db2:5432) '
         'to stop_replication after node 2 "db2" (db2:5432) converged to prepare_promotion.',
         '02:10:39 107 INFO  New state for node 2 "db2" (db2:5432): secondary ➜ prepare_promotion',
-        # A lost standby is given up; nobody is chosen.
+        # A lost standby is given up; no primary is elected.
         '02:10:39 107 INFO  Setting goal state of node 1 "db1" (db1:5432) to wait_primary and node 2 "db2" (db2:5432) '
         "to catchingup after it became unhealthy.",
         LEFT_OUT.replace("is DOWN, reason: Layer4 timeout", "is UP, reason: Layer7 check passed"),

@@ -109,7 +109,7 @@ def test_primary_that_dies_leaves_nothing_in_reserve_until_its_box_follows_and_m
     assert {count for at_s, count in by_database if 2.0 <= at_s < 9.5} == {0}
     assert by_database[-1] == (9.5, 1)
     assert next(each.idle for each in seen if each.at_s == 2.0) == ("db1",)
-    # Nobody else is the poorer for it while the other one takes over.
+    # No other tier loses redundancy while the other one takes over.
     assert all(each.failures_tolerated[WEB] == each.failures_tolerated[BALANCER] == 1 for each in seen)
 
 
@@ -142,13 +142,13 @@ def test_without_its_monitor_neither_it_nor_the_databases_have_anything_in_reser
 
 
 def test_what_was_known_late_counts_from_when_it_was_so() -> None:
-    """A silence is known half a second after it began; what somebody else said meanwhile was said in it."""
+    """A silence is known half a second after it began; what another box said meanwhile was said in it."""
     told_first = [statistics(2.3, "lb1", web1=True, web2=False), database(2.0, "db1", "unreachable")]
     assert [each.at_s for each in replayed(*told_first)] == [-0.3, 2.0, 2.3]
     assert replayed(*told_first) == replayed(*reversed(told_first))
 
 
-def test_follower_at_an_address_that_is_no_box_is_nobody() -> None:
+def test_a_replica_at_an_address_that_is_no_box_does_not_count() -> None:
     strange = {"address": "198.18.2.99", "streams": True, "synchronous": True}
     assert margins_at(replayed(said(1, "database", "db1", {"state": "primary", "followers": [strange]})), 1)[DATABASE] == 0
 
@@ -193,7 +193,7 @@ def test_stage_that_is_whole_has_the_margins_that_its_map_shows(of: Stage) -> No
 
 
 @pytest.mark.parametrize("of", [find("1"), find("2")], ids=lambda stage: stage.project)
-def test_stage_without_a_balancer_has_nothing_in_reserve_and_nobody_is_asked(of: Stage) -> None:
+def test_stage_without_a_balancer_tolerates_no_failure_and_no_box_is_asked(of: Stage) -> None:
     [only] = replay(of, [], START_NS)
     assert only.failures_tolerated == {WEB: 0, DATABASE: 0}
 
@@ -319,7 +319,7 @@ def test_spans_that_meet_are_one() -> None:
 
 
 @pytest.mark.parametrize("events", [(), (databases_seen(0.0, 1, db1="primary"), *EVENTS)])
-def test_journal_from_before_anybody_looked_has_no_exposure(events: tuple[Event, ...]) -> None:
+def test_journal_from_before_exposure_was_observed_has_none(events: tuple[Event, ...]) -> None:
     whole = measure_trial(record(events=events or EVENTS), (), has_fault=True)
     assert (whole.exposure, whole.exposure_period_s) == ((), None)
     assert over_trials([whole]) == ()

@@ -93,7 +93,7 @@ def test_files_are_of_stages_and_experiments_that_are_there() -> None:
             assert experiments.find(found.experiment)
 
 
-def test_which_are_older_than_their_stage_is_told() -> None:
+def test_figures_that_are_older_than_their_stage_are_reported() -> None:
     older = {line.partition(":")[0] for line in figures.warnings(SOURCE)}
     if older:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Who brought a broken box back: the lab, the system itself, or somebody else."""
+"""What brought a broken box back: the lab, the system itself, or another process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KILLED = ("2.1 kill", "2.2 die")
 STARTED = ("6.0 connect", "6.1 start")
 
 
-def test_a_start_of_a_killed_box_is_somebodys() -> None:
+def test_a_start_of_a_killed_box_is_foreign() -> None:
     [event] = returns(said(*KILLED, *STARTED), [DB], [], NEVER_HEALED_S)
     assert (event.name, event.detail) == ("foreign", "db: start, not by this run")
     assert event.at_s == pytest.approx(6.1 - ACT_S)
@@ -43,7 +43,7 @@ def test_a_restart_policy_does_not_start_what_was_killed_or_stopped(killed: tupl
 def test_a_restart_policy_that_starts_what_has_crashed_is_the_systems_own_doing() -> None:
     crashed = said("2.2 die", *STARTED)
     assert found(crashed, KEPT_UP) == []
-    # Without a policy nobody but somebody else can have done it.
+    # Without a policy only another process can have done it.
     assert found(crashed, DB) == [(6.05, "db: start, not by this run")]
 
 

@@ -114,7 +114,7 @@ def test_fault_that_cannot_be_undone_stays_noted_and_keeps_no_other_from_it(ledg
 
 
 def test_lost_database_comes_back_as_its_stage_says() -> None:
-    """By hand it is told whom to follow; where there is a monitor, that one tells it."""
+    """By hand the lab says which primary it follows; where there is a monitor, the monitor does."""
     lost = {"status": "exited"}
     by_hand = PlayedEngine([box("internet", ("internet",), stage=4)], sees=view("unreachable", "primary"))
     assert heal.bring_back(by_hand.cluster(replicated()), db("db1", **lost))
@@ -148,7 +148,7 @@ def test_box_whose_stage_file_is_gone_is_an_error() -> None:
         names([box(project="redundancy-lab-3-old")])
 
 
-def test_box_that_somebody_took_off_a_network_is_connected_again_also_where_it_does_not_run() -> None:
+def test_box_that_is_off_a_network_is_connected_again_also_where_it_does_not_run() -> None:
     off = {"web1": ("redundancy-lab-3_app",), "web2": ("redundancy-lab-3_data",)}
     plays = PlayedEngine([box("web1"), box("web2", status="exited"), INTERNET], off=off)
     said: list[str] = []
@@ -205,7 +205,7 @@ def test_redundancy_is_waited_for() -> None:
     assert observer.views == [view()]
 
 
-def test_two_primaries_that_nobody_would_part_are_parted_whenever_they_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_primaries_without_a_monitor_are_parted_whenever_they_show(monkeypatch: pytest.MonkeyPatch) -> None:
     parted: list[list[str]] = []
     monkeypatch.setattr(database, "end_split_brain", lambda _cluster, primaries, _say: parted.append(primaries))
     views = [view("unreachable", "primary", standbys=0), view("primary", "primary", standbys=0), view("standby", "primary")]
@@ -239,14 +239,14 @@ def test_stage_in_which_nothing_can_move_is_not_watched() -> None:
     readiness.await_redundant(PlayedEngine().cluster(stage()), timeout_s=0.1)
 
 
-# Somebody else's project
+# A foreign project
 
 
 def opened_in_the_shop(ledger: UndoLog, fault: str = "kill", action: UndoAction = UndoAction.START) -> None:
     ledger.open(Undo(action, "id-of-app", "app", 0, project="shop"), fault)
 
 
-def test_box_of_somebody_else_is_healed_on_a_visit_and_no_stage_is_looked_for(ledger: UndoLog) -> None:
+def test_foreign_box_is_healed_on_a_visit_and_no_stage_is_looked_for(ledger: UndoLog) -> None:
     opened_in_the_shop(ledger)
     assert ledger.entries()[0].undo.project == "shop"
     plays = PlayedEngine([foreign("app", status="exited"), foreign("lb", status="exited")])
@@ -256,7 +256,7 @@ def test_box_of_somebody_else_is_healed_on_a_visit_and_no_stage_is_looked_for(le
     assert ledger.entries() == []
 
 
-def test_heal_takes_back_what_a_killed_controller_did_to_somebody_else(ledger: UndoLog) -> None:
+def test_heal_takes_back_what_a_killed_controller_did_to_a_foreign_stack(ledger: UndoLog) -> None:
     opened_in_the_shop(ledger, "stop")
     frozen = foreign("app", status="paused")
     plays = PlayedEngine([frozen, foreign("job", status="exited")], visits=1)
@@ -273,7 +273,7 @@ def test_heal_takes_back_what_a_killed_controller_did_to_somebody_else(ledger: U
     assert ledger.entries() == []
 
 
-def test_visit_ends_though_somebody_elses_box_cannot_be_mended(ledger: UndoLog) -> None:
+def test_visit_ends_though_a_foreign_box_cannot_be_restarted(ledger: UndoLog) -> None:
     class Stuck(PlayedEngine):
         def start(self, box: Box) -> None:
             raise UsageError("its port is taken")
@@ -285,7 +285,7 @@ def test_visit_ends_though_somebody_elses_box_cannot_be_mended(ledger: UndoLog) 
     assert any("internet box was still" in each for each in said)
 
 
-def test_heal_waits_for_the_end_of_a_shutdown_at_somebody_elses(ledger: UndoLog) -> None:
+def test_heal_waits_for_the_end_of_a_shutdown_in_a_foreign_stack(ledger: UndoLog) -> None:
     class Scoped(PlayedEngine):
         """As the real one: outside a visit it touches no box of others."""
 
@@ -318,7 +318,7 @@ def test_project_that_is_gone_keeps_no_fault_open(ledger: UndoLog) -> None:
     assert ledger.entries() == []
 
 
-def test_box_of_somebody_else_that_does_not_come_back_is_not_made_again(ledger: UndoLog) -> None:
+def test_foreign_box_that_does_not_come_back_is_not_created_again(ledger: UndoLog) -> None:
     with pytest.raises(HealError, match="app has been removed, not by the lab") as caught:
         readiness.await_healthy(ForeignProject.by_name(PlayedEngine(), "shop", ledger), ["app"], timeout_s=0)
     assert "docker compose up -d" in caught.value.hint

@@ -371,7 +371,7 @@ def test_an_engine_whose_disk_is_full_says_so(tmp_path: Path, docker: Callable[[
 # The builder
 
 
-def test_a_build_tells_its_steps_and_ends_with_the_last_words(docker: Callable[[str], None]) -> None:
+def test_a_build_reports_its_steps_and_ends_with_the_last_words(docker: Callable[[str], None]) -> None:
     docker('[ "$1" = context ] && exit; echo "#7 [3/5] RUN  apt-get update" >&2; echo "#8 0.1 E: no network" >&2; exit 1')
     steps: list[str] = []
     with pytest.raises(LabError, match=r"building the image web failed: .*E: no network"):

@@ -88,7 +88,7 @@ def test_an_instant_noted_by_the_first_clock_is_wrong_by_no_more_than_the_drift_
 
 PLAYED = """
 import json, sys, time
-sys.stderr.write("a warning that nobody reads\\n" * 20_000)
+sys.stderr.write("a warning that is never read\\n" * 20_000)
 sys.stderr.write("the last warning\\n")
 sys.stderr.flush()
 say = lambda **message: print(json.dumps(message), flush=True)

@@ -453,7 +453,7 @@ def test_folder_in_the_place_of_the_notes(lab: Lab, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("cut", [json.dumps(NOTE)[:80], "\x00" * 4096, "{", '{"id": "0123'])
-def test_note_that_was_cut_short_is_told_and_passed_over(
+def test_note_that_was_cut_short_is_reported_and_passed_over(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
     use_engine(monkeypatch, lambda: PlayedEngine([]))

@@ -193,7 +193,7 @@ def test_who_uses_whom() -> None:
     assert row("lb2", drawn(ZONES, cut_off)).endswith("lb.passive running passive, not ready; 1/3 backends up")
 
 
-def test_where_nobody_can_be_asked_boxes_are_drawn_and_the_rest_is_said_to_be_unknown() -> None:
+def test_where_nothing_can_be_observed_boxes_are_drawn_and_the_rest_is_said_to_be_unknown() -> None:
     found = drawn(ZONES, None, started(ZONES, internet={"status": "paused"}), "the boxes could not be asked")
     assert found[-1] == "the boxes could not be asked: roles, replicas and failures tolerated are unknown"
     assert found[1] == "VIP 198.18.0.10"
@@ -235,10 +235,10 @@ def test_each_tier_says_how_many_more_it_survives() -> None:
 
 
 def test_where_writes_are_gone_for_good_that_is_said_instead() -> None:
-    nobody = cluster_status_of(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
-    assert drawn(ZONES, nobody)[-1] == "no writes, and no failover that would restore them"
-    assert not any("failures tolerated" in line for line in drawn(ZONES, nobody))
-    content = as_document(chart(ZONES, nobody))
+    unserved = cluster_status_of(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
+    assert drawn(ZONES, unserved)[-1] == "no writes, and no failover that would restore them"
+    assert not any("failures tolerated" in line for line in drawn(ZONES, unserved))
+    content = as_document(chart(ZONES, unserved))
     assert (content["serves"], set(content["failures_tolerated"].values())) == (False, {0})
 
 
@@ -288,7 +288,7 @@ def test_document_of_the_map_and_its_boxes() -> None:
     ) * 4
 
 
-def test_document_says_why_nobody_was_asked() -> None:
+def test_document_says_why_nothing_was_observed() -> None:
     silent = chart(ZONES, None, unasked="the internet box is paused")
     content = as_document(silent)
     assert (content["unasked"], content["vip_claimants"], content["vip_owner"]) == ("the internet box is paused", [], "")

@@ -23,7 +23,7 @@ from tests.unit.helpers import BALANCERS, automatic, replicated, result, stage, 
         # It follows, and no commit waits for it: what it has not received would be lost.
         (view(synchronous=0), 1, 0),
         (view(db2="unreachable", standbys=0, synchronous=0), 0, 0),
-        # Nobody takes writes, so there is nothing that a spare could take over.
+        # No database accepts writes, so there is nothing that a standby could take over.
         (view("sync_blocked", "unreachable", standbys=0, synchronous=0), 0, 0),
         (view("unreachable", "standby", standbys=0, synchronous=0), 0, 0),
         # Two primaries: neither is a spare for the other.
@@ -68,7 +68,7 @@ def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it(
         (("lb2",), "lb2", True),
         (("lb1", "lb2"), "lb1", False),
         ((), "", False),
-        # It holds the address, and users reach the other one, or nobody.
+        # It holds the address, and users reach the other one, or none.
         (("lb1",), "lb2", False),
         (("lb1",), "", False),
     ],
@@ -76,7 +76,7 @@ def test_standby_that_has_frozen_is_no_spare_though_the_primary_still_counts_it(
 def test_redundant_when_the_one_holder_of_the_address_answers_there(holders: tuple[str, ...], wire: str, redundant: bool) -> None:
     seen = view(vip_claimants=holders, vip_owner=wire)
     assert is_redundant(automatic(balancers=BALANCERS), seen) is redundant
-    # Where the address does not move, nobody asks who has it.
+    # Where the address does not move, its owner is not observed.
     assert is_redundant(automatic(), seen)
 
 

@@ -130,7 +130,7 @@ def test_a_reckless_one_hits_two_tiers_one_shortly_after_the_other() -> None:
             check(step.target, possible(ZONES), 6, step.how.source)
 
 
-def test_nobody_acts_but_the_policy() -> None:
+def test_only_the_policy_repairs() -> None:
     assert "switchover" in schedule.within_reach(STAGE, HEAL, reckless=False)
     assert "switchover" not in schedule.within_reach(STAGE, RESTART, reckless=False)
     experiment = experiment_of(planned().rounds[0], planned())
@@ -359,7 +359,7 @@ def test_what_must_never_happen_is_said_of_every_round_valid_or_not() -> None:
     assert monkey_report.report_lines(outcomes, 100.0)[0] == "acknowledged writes lost: 2 in 2 rounds; split brain for 0.4 s"
 
 
-def test_what_nobody_noticed_can_happen_any_number_of_times() -> None:
+def test_a_fault_without_a_failed_request_may_happen_any_number_of_times() -> None:
     assert "any number of such faults" in monkey_report.report_lines([outcome()], 100.0)[-1]
     assert monkey_report.report_lines([], 100.0) == ["error budget unknown: no valid round"]
 

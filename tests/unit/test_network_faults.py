@@ -385,7 +385,7 @@ def test_witness_of_a_partition_is_from_the_other_side() -> None:
     assert {way[0].service for way in ways(InjectionTarget(db, blast_radius=blast_radius))} == {"web1"}
 
 
-def test_who_does_not_run_is_no_witness_and_nobody_is_their_own() -> None:
+def test_a_box_that_does_not_run_is_no_witness_and_none_is_its_own() -> None:
     frozen = played("internet", status="paused")
     blast_radius = BlastRadius(members=(BOXES[0],), outside=(frozen,))
     assert ways(InjectionTarget(BOXES[0], blast_radius=blast_radius)) == []

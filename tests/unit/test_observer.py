@@ -92,7 +92,7 @@ def test_its_process_ends_with_it() -> None:
     assert internet.process.returncode == 0
 
 
-def test_observer_is_told_what_there_is_to_see() -> None:
+def test_observer_is_configured_with_what_the_stage_has() -> None:
     told = []
     for watched in (automatic(balancers=BALANCERS), stage()):
         internet = Internet([line(view())])
@@ -166,7 +166,7 @@ def test_observer_that_has_ended_does_not_watch() -> None:
 
 CHATTY = """
 import sys
-sys.stderr.write("a warning that nobody reads\\n" * 20_000)
+sys.stderr.write("a warning that is never read\\n" * 20_000)
 sys.stderr.flush()
 print(sys.argv[1], flush=True)
 sys.stdin.read()

@@ -51,7 +51,7 @@ def arrives(packet: Packet, rules: dict[str, str]) -> bool:
 
 
 @given(GROUP, ADDRESS, ADDRESS, st.sampled_from(["ip", "arp"]))
-def test_isolated_machines_have_each_other_and_nobody_else(group: frozenset[str], one: str, other: str, kind: str) -> None:
+def test_isolated_machines_reach_each_other_and_no_other_machine(group: frozenset[str], one: str, other: str, kind: str) -> None:
     rules = dict.fromkeys(group, packets.isolation(TABLE, group))
     assert arrives(Packet(one, other, kind), rules) == ((one in group) == (other in group))
 
@@ -129,7 +129,7 @@ def test_more_percent_lose_more(one: float, other: float) -> None:
 
 
 def test_the_sender_does_not_notice() -> None:
-    """What goes out is sent to nobody, not dropped; what comes in is dropped, which nobody notices."""
+    """What goes out is sent to no machine, not dropped, or its sender would notice; what comes in is dropped."""
     for rules in (packets.isolation(TABLE, ["198.18.0.1"]), packets.partition(TABLE, ["198.18.0.1"], Direction.BOTH)):
         incoming, outgoing = rules.split("chain outgoing")
         assert "drop" in incoming

@@ -1,4 +1,4 @@
-"""What a fault needs to be told besides its target, in experiments and on the command line."""
+"""The parameters that a fault needs besides its target, in experiments and on the command line."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_stored_run_commands_no_terminal_and_forges_no_line(stored: Path) -> None:
     result, records = run_document.rebuild(find_run(str(stored)))
-    # Nothing is wrapped: every line that begins is one that somebody wanted.
+    # Nothing is wrapped: every line that begins is one that was printed as a line.
     console = SafeConsole(file=StringIO(), width=5000, markup=False)
     show_run(console, result, records)
     assert isinstance(console.file, StringIO)
@@ -244,7 +244,7 @@ def test_report_that_does_not_fit_on_a_disk_is_no_wrong_usage(stored: Path) -> N
 
 
 @needs_full
-def test_messages_that_nobody_gets_change_nothing() -> None:
+def test_messages_that_cannot_be_written_change_nothing() -> None:
     assert with_output("2>/dev/full", "up", "9").returncode == EXIT_USAGE
     done = with_output("2>/dev/full", "list")
     assert (done.returncode, done.stdout) == (EXIT_HELD, with_output("", "list").stdout)

@@ -164,7 +164,7 @@ def test_compose_versions(version: str, recent: bool) -> None:
 
 
 def test_load_of_another_lab_is_waited_for_and_then_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was left behind ends by itself; one that stays is somebody's."""
+    """One that was left behind ends by itself; one that stays belongs to another command."""
     monkeypatch.setattr("lab.cluster.preflight.LOAD_ENDS_S", 0.2)
     internet = box("internet", ("internet",))
     seen: list[str] = []

@@ -36,7 +36,7 @@ def test_who_hears_its_partner_leaves_it_to_the_two_of_them(before: list[Look], 
 
 
 @given(st.lists(LOOKS))
-def test_nobody_leaves_who_does_not_hold_it_or_is_not_told_to(looks: list[Look]) -> None:
+def test_only_a_balancer_that_has_the_vip_and_is_sent_away_leaves(looks: list[Look]) -> None:
     for before, after, (holds, hears, told) in zip([False, *looked(looks)], looked(looks), looks, strict=False):
         if after and not before:
             assert holds
@@ -64,7 +64,7 @@ def test_one_answer_that_is_late_moves_nothing(told: list[str | None], apart: li
     assert looked([(True, False, each) for each in told]) == apart
 
 
-def test_nobody_is_asked_without_need() -> None:
+def test_no_question_is_asked_without_need() -> None:
     asked: list[str] = []
 
     def saying(name: str, value: bool) -> bool:
@@ -109,7 +109,7 @@ def test_who_accepts_and_says_nothing_is_not_waited_for() -> None:
 
 def test_an_address_is_held_or_not() -> None:
     assert reach.holds("127.0.0.1")
-    # TEST-NET-1: nobody's (RFC 5737).
+    # TEST-NET-1: of no machine (RFC 5737).
     assert not reach.holds("192.0.2.1")
 
 

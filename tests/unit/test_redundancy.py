@@ -59,7 +59,7 @@ def test_what_takes_a_stage_down_alone_is_what_its_file_calls_a_single_point_of_
         (find("1"), {WEB: 0, DATABASE: 0}),
         (find("2"), {WEB: 0, DATABASE: 0}),
         (find("3"), {BALANCER: 0, WEB: 1, DATABASE: 0}),
-        # A standby that nobody promotes by himself is no margin.
+        # A standby that only an operator promotes tolerates no failure.
         (find("4"), {BALANCER: 0, WEB: 1, DATABASE: 0}),
         (find("4", "automatic"), {BALANCER: 0, WEB: 1, DATABASE: 1, MONITOR: 1}),
         (PAIR, {BALANCER: 1, WEB: 1, DATABASE: 1, MONITOR: 1}),
@@ -161,7 +161,7 @@ def test_without_its_monitor_the_service_goes_on_and_the_databases_have_no_margi
     assert failures_tolerated(alone) == {BALANCER: 1, WEB: 1, DATABASE: 0, MONITOR: 0}
 
 
-def test_nobody_frees_a_primary_from_waiting_when_the_monitor_is_gone_too() -> None:
+def test_a_primary_goes_on_waiting_when_the_monitor_is_lost_too() -> None:
     """Two of stage 6 are enough to acknowledge; one of two needs the monitor to be let off."""
     pair = lost(seen(PAIR), {"monitor", "db2"})
     assert outcomes(pair) == []
@@ -176,7 +176,7 @@ def test_election_needs_one_voice_more_than_a_commit() -> None:
     zones = seen(ZONES)
     assert outcomes(lost(zones, {"db1"}))
     assert outcomes(lost(zones, {"db1", "db3"})) == []
-    # Whoever else could be elected: the second time there is nobody to ask.
+    # Whichever else could be elected: the second time there are too few votes.
     equal = seen(ZONES, cluster_status_of(ZONES, node_states=dict.fromkeys(ZONES.databases, NODE)))
     equal = replace(equal, voices=frozenset({"db2", "db3"}))
     for after in outcomes(lost(equal, {"db1"})):
@@ -198,7 +198,7 @@ def test_election_needs_one_voice_more_than_a_commit() -> None:
     ],
 )
 def test_between_two_primaries_the_monitor_knows_what_will_be(db2: str, db3: str) -> None:
-    """Nobody follows anybody then, and no database says that it takes writes."""
+    """No database follows another one then, and none says that it accepts writes."""
     judged = {
         "db1": NodeState("primary", is_healthy=False, is_promotable=False, votes=False),
         "db2": NodeState(db2, is_healthy=True, is_promotable=db2 in VOTING, votes=db2 in VOTING),
@@ -241,7 +241,7 @@ def test_primary_that_was_just_promoted_acknowledges_alone_and_has_no_margin() -
         (("lb1",), ("lb1",), ("lb1",), (0, 1)),
         # It serves and does not hear its partner's address, or the other way round: not ready.
         (("lb1",), ("lb1", "lb2"), ("lb1",), (0, 1)),
-        # Nobody has the address yet: one that is ready takes it.
+        # No balancer has the VIP yet: one that is ready takes it.
         ((), ("lb1", "lb2"), ("lb1", "lb2"), (1, 1)),
         ((), (), (), (0, 0)),
     ],
@@ -263,7 +263,7 @@ def test_heir_that_finds_no_web_box_is_no_margin() -> None:
 
 
 def test_each_of_several_heirs_has_to_do() -> None:
-    """Nobody knows beforehand which of them takes over."""
+    """Which of them takes over is not known beforehand."""
     sees, blind = Balancer("lb2", False, True, frozenset({"web1"})), Balancer("lb3", False, True, frozenset())
     found = replace(seen(PAIR), balancers=(Balancer("lb1", True, True, frozenset({"web1"})), sees, blind))
     assert outcomes(found)
@@ -285,7 +285,7 @@ def test_web_boxes_that_the_balancer_does_not_use_are_no_margin() -> None:
     assert set(failures_tolerated(seen(ZONES, none)).values()) == {0}
 
 
-def test_box_that_is_not_well_serves_nobody_where_nothing_asks_it() -> None:
+def test_unhealthy_box_serves_no_user_where_nothing_health_checks_it() -> None:
     assert outcomes(seen(find("2"), web1={"status": "paused"})) == []
     assert outcomes(seen(find("2"), db={"status": "exited"})) == []
 
@@ -335,7 +335,7 @@ def test_commit_waits_for_the_neighbour_when_the_other_region_is_gone() -> None:
     world = seen(WORLD)
     [after] = outcomes(lost(world, in_region(world, "us")))
     assert after.synchronous == {"db2"}
-    # Somebody has to see to that.
+    # The monitor has to see to that.
     assert outcomes(lost(world, in_region(world, "us") | {"monitor"})) == []
     # It is the only one who has everything now.
     [then] = outcomes(lost(after, {"db1"}))
@@ -380,7 +380,7 @@ def test_commit_waits_for_a_whole_group_again_when_one_of_it_is_left(durability:
 
 
 def test_standby_that_an_operators_primary_waits_for_stops_it_for_good() -> None:
-    """Nobody is there to let it go on alone."""
+    """No monitor is there to let it go on alone."""
     by_hand = find("4")
     waits = cluster_status_of(by_hand, replicas={"db2": COPY})
     assert outcomes(lost(seen(by_hand), {"db2"}))

@@ -212,7 +212,7 @@ def test_one_more_trial_that_was_healed_never_makes_a_month_shorter(cut: int, se
         ("5", "kill-lb", 4.0, False, "model 0.50 s, measured 4.00 s"),
         ("5", "kill-lb", 4.0, True, "measured: not restored until it was healed"),
         ("5", "kill-web", 0.0, False, ""),
-        # Nobody came: the model waits for a repair, and so did the measurement until it was healed.
+        # There was no repair: the model waits for a repair, and so did the measurement until it was healed.
         ("3", "kill-lb", 4.0, True, ""),
         ("3", "kill-lb", 0.2, False, "model 60 min, measured 0.20 s"),
         ("4", "kill-primary", 4.0, True, ""),
@@ -288,7 +288,7 @@ def test_cost_of_two_databases_that_fail_once_a_month_each() -> None:
     assert found.failures_per_month == pytest.approx(2)
     assert found.exposed_s == pytest.approx(72.0)
     assert found.outage_s == pytest.approx(2 / 72_000 * 7200, rel=1e-4)
-    # Had nobody come for 2 h, a 360th of a month.
+    # Without a repair for 2 h, a 360th of a month.
     assert found.unrepaired_outage_s == pytest.approx(2 * (1 - math.exp(-1 / 360)) * 7200)
 
 

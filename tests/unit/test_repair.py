@@ -27,7 +27,7 @@ from lab.probe import status as status_
 from lab.process import wait_until
 from lab.spec import stages
 from lab.spec.experiments import find, repairing
-from lab.spec.targets import plays_somebody
+from lab.spec.targets import matches_a_box
 from lab.store.undo_log import UndoLog
 from tests.unit.helpers import automatic, box, cluster_status_of, db, replicated, stage, started, view
 from tests.unit.played import PlayedEngine, PlayedObserver
@@ -71,7 +71,7 @@ def test_a_database_is_replaced_only_while_another_one_leads(db2: str, wanted: R
     assert remedy(REPLACE, automatic(), "db1", db("db1", status="exited"), view("unreachable", db2)) is wanted
 
 
-def test_where_an_operator_promotes_nobody_waits_for_an_election() -> None:
+def test_where_an_operator_promotes_no_election_is_waited_for() -> None:
     assert remedy(REPLACE, replicated(), "db1", db("db1", status="exited"), view("unreachable", "standby")) is Remedy.START
 
 
@@ -291,7 +291,7 @@ def test_what_a_policy_can_bring_back(fault: FaultKind, hit: int, policies: set[
     assert {policy for policy in RepairPolicy if repair_policy.can_repair(policy, Step(fault, "web"), hit)} == policies
 
 
-def test_what_nobody_can_repair_is_not_waited_for(ledger: UndoLog) -> None:
+def test_what_no_policy_can_repair_is_not_waited_for(ledger: UndoLog) -> None:
     notes = list[str]()
     repairs = crew(Played([]), ledger, Repair(RESTART, 60.0), notes, lambda: True, view())
     repairs.struck(Step(FaultKind.PARTITION, "db.primary"), ["db1", "db2"])
@@ -301,11 +301,11 @@ def test_what_nobody_can_repair_is_not_waited_for(ledger: UndoLog) -> None:
     repairs.stop()
 
 
-def test_a_role_is_played_by_somebody_or_by_nobody() -> None:
+def test_a_role_is_played_by_a_box_or_by_none() -> None:
     step = Step(FaultKind.KILL, "db.primary")
     boxes = [replace(db("db1"), roles=("db", "db.standby")), replace(db("db2"), roles=("db",))]
-    assert not plays_somebody(step, boxes)
-    assert plays_somebody(replace(step, target="db.standby"), boxes)
+    assert not matches_a_box(step, boxes)
+    assert matches_a_box(replace(step, target="db.standby"), boxes)
 
 
 def test_a_repair_closes_what_it_has_undone_and_nothing_else(ledger: UndoLog) -> None:

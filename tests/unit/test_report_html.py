@@ -89,7 +89,7 @@ def test_page_says_it_in_one_sentence_and_in_figures() -> None:
     assert "85.71% reads answered in time 96 of 672 failed" in text.replace("%reads", "% reads").replace("time96", "time 96")
 
 
-def test_nobody_noticed() -> None:
+def test_headline_without_an_outage() -> None:
     assert (
         "no user noticed, the longest gap between two successes 0.03\u00a0s and no acknowledged write was lost" in page_of().text
     )

@@ -23,7 +23,7 @@ def reserve(at_s: float, web: int, *idle: str) -> RedundancySample:
     return RedundancySample(at_s, {Tier.WEB: web}, {Tier.WEB: web + 1}, idle)
 
 
-# web1 was killed at 2 s; somebody started it at 6 s; the balancer used it from 6.4 s on. The lab healed at 12.3 s and looked at 12.5 s.
+# web1 was killed at 2 s; another process started it at 6 s; the balancer used it from 6.4 s on. The lab healed at 12.3 s and looked at 12.5 s.
 SEEN = Seen(
     looked_s=LOOKED_S,
     broken=[Broken("web1", FaultKind.KILL, 2.0)],
@@ -62,12 +62,12 @@ def test_a_tier_that_has_as_many_as_before_but_another_box_idle_is_not_restored(
 
 
 UNKNOWN: list[dict[str, Any]] = [
-    {"said": SEEN.said[:2]},  # nobody said that the box was started
+    {"said": SEEN.said[:2]},  # no event says that the box was started
     {"views": []},
     {"views": [(-1.0, True), (2.2, False)]},
     {"samples": []},
     {"samples": [reserve(-1.0, 1), reserve(2.3, 0, "web1")]},
-    {"calm_s": -5.0},  # nobody knows what calm times were like
+    {"calm_s": -5.0},  # what calm times were like is unknown
     {"arrivals": traffic(14.0, (2.0, 20.0))},
 ]
 
@@ -89,7 +89,7 @@ def test_what_is_in_reserve_may_come_back_only_after_the_look() -> None:
     assert not is_short(replace(SEEN, samples=lost_again))
 
 
-def test_where_nobody_looked_nothing_is_known_to_be_short() -> None:
+def test_without_observations_nothing_is_known_to_be_short() -> None:
     assert not is_short(replace(SEEN, samples=None))
     assert not is_short(replace(SEEN, samples=[]))
 
@@ -99,7 +99,7 @@ def test_without_calm_times_what_there_was_at_the_look_is_all_there_is() -> None
     assert restored(calm_s=None, samples=[reserve(-1.0, 0, "web1"), reserve(6.4, 1)]) == 6.4
 
 
-def test_what_nobody_is_asked_is_not_missed() -> None:
+def test_what_is_not_observed_is_not_missing() -> None:
     assert restored(views=None, samples=None) == 6.0
 
 
@@ -116,7 +116,7 @@ def test_a_crash_under_a_supervisor_ends_no_box() -> None:
     assert restored(broken=crashed, said=[Said(2.1, "web1", "die")]) == LOOKED_S
 
 
-def test_a_box_of_somebody_else_is_back_when_docker_calls_it_healthy() -> None:
+def test_a_foreign_box_is_back_when_docker_calls_it_healthy() -> None:
     checked = {"broken": [Broken("web1", FaultKind.KILL, 2.0, is_checked=True)], "views": None, "samples": None}
     healthy = Said(8.5, "web1", "health_status: healthy")
     assert restored(said=[*SEEN.said, healthy], **checked) == 8.5

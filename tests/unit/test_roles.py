@@ -59,19 +59,19 @@ def test_a_balancer_that_is_down_is_not_the_passive_one() -> None:
     assert (found["lb1"], found["lb2"]) == (("lb", "lb.active"), ("lb",))
 
 
-def test_roles_are_asked_for_when_nobody_has_seen_them_yet() -> None:
+def test_roles_are_observed_where_they_are_not_known_yet() -> None:
     engine = PlayedEngine(BOXES, sees=view("standby", "primary"))
     assert roles_of(live_boxes(engine.cluster(replicated())))["db2"] == ("db", "db.primary")
     seen_before = view("primary", "standby")
     assert roles_of(live_boxes(engine.cluster(replicated()), seen_before))["db1"] == ("db", "db.primary")
 
 
-def test_database_that_stands_alone_is_the_primary_and_nobody_need_be_asked() -> None:
+def test_database_that_stands_alone_is_the_primary_without_a_question() -> None:
     engine = PlayedEngine([box("db", ("db",)), box("web1")])
     assert roles_of(live_boxes(engine.cluster(stage()))) == {"db": ("db", "db.primary"), "web1": ("web",)}
 
 
-def test_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boxes_that_cannot_be_asked_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.probe.observer.FIRST_TIMEOUT_S", 0.05)
     with pytest.raises(InconclusiveError, match="the boxes could not be asked"):
         live_boxes(PlayedEngine(BOXES).cluster(replicated()))

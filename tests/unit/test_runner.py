@@ -224,7 +224,7 @@ def trial(
 
 
 def starts(world: World, service: str) -> Callable[[], None]:
-    """Somebody who starts a box, a while after it was killed."""
+    """Another process, which starts a box a while after it was killed."""
 
     def start() -> None:
         sleep(0.3)
@@ -242,7 +242,7 @@ def only(record: TrialRecord, name: str) -> Event:
     return event
 
 
-def test_a_trial_that_nobody_else_touches(world: World, tmp_path: Path) -> None:
+def test_a_trial_without_foreign_actions(world: World, tmp_path: Path) -> None:
     record, result = trial(world, tmp_path, find("3"))
     assert of(record, "foreign") == []
     inject, heal, well = (only(record, name) for name in ("inject", "heal", "recovered"))

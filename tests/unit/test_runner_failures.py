@@ -215,9 +215,7 @@ def test_box_that_starts_and_is_not_well_is_no_stage_that_came_back(bench: Execu
     assert bench.ledger.entries() == []
 
 
-def test_stage_of_which_nobody_knows_whether_it_is_well_did_not_come_back(
-    bench: Executor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stage_of_unknown_health_did_not_come_back(bench: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, Played())
 
     def await_view(*_: object, **__: object) -> None:

@@ -45,7 +45,7 @@ def test_who_may_be_touched(labels: dict[str, str] | None, home: bool, visit: bo
     assert is_ours(labels) == home
 
 
-def test_project_without_a_name_is_nobodys() -> None:
+def test_project_without_a_name_owns_no_box() -> None:
     assert not ForeignScope("").owns({})
     assert not ForeignScope("").owns({"com.docker.compose.service": "app"})
 

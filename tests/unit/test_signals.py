@@ -93,7 +93,7 @@ def test_window_that_has_closed_defers_again() -> None:
 
 
 def test_failure_and_interrupt_do_not_hide_each_other() -> None:
-    """Who could not heal says so; and whoever called is told that nothing more is to be begun."""
+    """A failure to heal is reported; and the caller learns that nothing more is to be begun."""
     notices: list[str] = []
 
     def work(interrupted: bool) -> None:

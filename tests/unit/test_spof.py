@@ -134,7 +134,7 @@ def test_a_part_that_was_healed_too_soon_leaves_it_open_and_says_so() -> None:
     assert spof_why(found) == ["kill web1: 1 undecided: healed too soon"]
 
 
-def test_pairs_show_what_hangs_together_and_what_nobody_would_think_of() -> None:
+def test_pairs_show_common_work_and_hidden_dependencies() -> None:
     stage = stages.find("5")
     found = judge(stage, {"web1+web2", "db1+monitor"}, jobs_of(stage, pairs=True))
     assert (found.verdict, found.found) == (Verdict.HELD, ())

@@ -132,7 +132,7 @@ def test_an_interval_covers_what_it_says_or_there_is_none(first: int, second: in
 
 
 def test_lower_bounds_are_not_taken_for_values() -> None:
-    # Healed after 4.0 to 4.4 s each: who had it longer, nobody knows.
+    # Healed after 4.0 to 4.4 s each: which was longer is unknown.
     stayed_away = [Downtime(4 + each / 10, censored=True) for each in range(5)]
     later = [Downtime(4.2 + each / 10, censored=True) for each in range(5)]
     assert p_value(stayed_away, later) == 1.0

@@ -202,7 +202,7 @@ def test_primary_that_waits_has_copies_too() -> None:
     assert copy(view("sync_blocked", "standby"), db1=primary(), db2=standby(4990, age_s=3.0)).lag_bytes == 10
 
 
-def test_follower_at_an_address_that_is_no_box_of_ours_is_nobody() -> None:
+def test_a_replica_at_an_address_that_is_no_box_of_ours_does_not_count() -> None:
     assert not copy(view(), db1=primary(follower("198.18.2.99")), db2=standby()).streams
 
 

@@ -138,7 +138,7 @@ def test_a_box_that_is_down_is_still_meant_by_its_name(status: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["db.primary", "all:db.primary", "random:db.primary", "random:monitor,db.primary"])
-def test_a_role_whose_only_player_is_down_matches_nobody_and_says_why(target: str) -> None:
+def test_a_role_whose_only_box_is_down_matches_no_box_and_says_why(target: str) -> None:
     with pytest.raises(UsageError, match=f"the target '{target}' matches no box that runs: db is exited"):
         found_with("db", "exited", target)
 

@@ -119,7 +119,7 @@ def test_run_that_only_healing_ended_is_shown_as_a_bound() -> None:
     assert "the outage lasted until the lab healed the fault; service restored 0.27 s after that" in " ".join(text.split())
 
 
-def test_run_that_nobody_noticed() -> None:
+def test_run_without_a_failed_request() -> None:
     assert "HELD" in shown()
     assert "1 of 1 trials valid · longest outage 0 s\n" in shown()
     assert "outage of reads 0 s, of writes 0 s · longest gap 0.03 s · availability 100% · lost writes 0" in shown()
@@ -129,12 +129,12 @@ def test_folder_with_brackets_is_shown_as_it_is() -> None:
     assert "kept in results/[old]/latest" in shown(folder=Path("results/[old]/latest"))
 
 
-def test_alerts_are_told_with_their_delay() -> None:
-    told = [
+def test_alerts_are_shown_with_their_delay() -> None:
+    delivered = [
         alert(4.5, "ErrorBudgetBurn page kind=read: reads fail"),
         alert(5.25, "RedundancyLost ticket box=web1 tier=web: web1 is out"),
     ]
-    trial = measure_trial(record(events=(*EVENTS, *told)), (), has_fault=True)
+    trial = measure_trial(record(events=(*EVENTS, *delivered)), (), has_fault=True)
     assert "alerts: ErrorBudgetBurn after 2.50 s, RedundancyLost after 3.25 s" in remarks(run_info(), trial)
     assert not [line for line in remarks(run_info(), result()) if line.startswith("alerts")]
     both = (trial, result())
@@ -147,13 +147,13 @@ def test_alerts_are_told_with_their_delay() -> None:
 
 
 @pytest.mark.parametrize(("operator_s", "said"), [(4.0, True), (1.0, False)])
-def test_waiting_for_the_operator_is_told_where_users_did(operator_s: float, said: bool) -> None:
+def test_waiting_for_the_operator_is_reported_where_users_waited(operator_s: float, said: bool) -> None:
     trial = result((2.0, 5.25))
     trial = replace(trial, phases={**trial.phases, "operator_s": operator_s})
     assert any("waiting for the operator" in line for line in remarks(run_info(), trial)) is said
 
 
-def test_a_standby_that_differs_is_told_and_so_is_one_that_is_not_known() -> None:
+def test_a_standby_that_differs_is_reported_and_so_is_one_that_is_not_known() -> None:
     audit = replace(result().audit, served_by="db1", differing={"db2": 3, "db3": 0}, not_compared=("db4",))
     lines = remarks(run_info(), result(audit=audit))
     assert "db2 differs from db1 in 3 orders" in lines

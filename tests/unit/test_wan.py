@@ -156,7 +156,7 @@ def test_as_much_as_the_rate_says_gets_through_and_no_queue_is_longer_than_asked
     assert gaps == {1.0}
 
 
-def test_lost_packet_takes_nobodys_turn() -> None:
+def test_lost_packet_takes_no_turn_on_the_line() -> None:
     line = a_line(rate_mbit=1.0, loss_percent=100.0)
     line.enter(bytes(1500), 0)
     line.change(Settings(rate_mbit=1.0), 0)

@@ -243,7 +243,7 @@ def test_who_leads_or_follows_is_ready() -> None:
     assert ready(cluster(LEADS, FOLLOWS)) == [True, True]
     assert ready(cluster(LEADS, State())) == [True, False]
     assert ready(cluster(LEADS, None)) == [True, False]
-    # Nobody to follow: that is not the fault of who is left.
+    # No primary to follow: that is not the fault of the database that is left.
     assert ready(cluster(None, State())) == [False, True]
 
 
@@ -258,7 +258,7 @@ def test_promotion_is_a_change_and_a_restart_is_none() -> None:
     assert (found.changes, found.primary) == ({"db1": 1, "db2": 1}, "db1")
 
 
-def test_who_leads_before_anybody_could_acknowledge_has_taken_over_from_nobody() -> None:
+def test_the_first_primary_of_a_start_is_no_failover() -> None:
     found = cluster(State(leads=True), None)
     hear(found, None, LEADS, at=2.0)
     assert (found.changes, found.primary) == ({"db1": 0, "db2": 0}, "db2")
@@ -314,7 +314,7 @@ def test_stage_that_starts_shows_nothing_to_be_judged() -> None:
 
 
 def test_every_metric_of_ours_that_a_rule_asks_for_is_shown() -> None:
-    """A rule about what nobody says would never fire."""
+    """A rule about a metric that does not exist would never fire."""
     eyes = Eyes(
         targets.read(
             {**TARGETS, "DATABASES": "db1=198.18.3.35 db2=198.18.3.67", "MONITOR": "m=198.18.3.196", "HOLDERS": "lb1=198.18.0.33"}
@@ -344,7 +344,7 @@ def message(*alerts_: tuple[str, str]) -> bytes:
     return json.dumps({"alerts": [one(*each) for each in alerts_]}).encode()
 
 
-def test_what_was_told_is_not_told_again() -> None:
+def test_an_alert_is_reported_once() -> None:
     receiver = Receiver()
     assert receiver.take(message(("web1", "firing"))) == [
         "alert firing (message 1): RedundancyLost ticket box=web1 tier=web: web box web1 is out"

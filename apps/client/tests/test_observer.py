@@ -158,7 +158,7 @@ def test_balancer_that_hangs_is_given_up_soon() -> None:
     assert BALANCER_TIMEOUT_S <= took_s < BALANCER_TIMEOUT_S + AT_ONCE_S
 
 
-def test_nobody_answers() -> None:
+def test_a_silent_address_has_no_name_and_counts_no_look() -> None:
     with serving(say_nothing) as loopback:
         address = loopback.address
     watch = AnswerWatch(*address)
@@ -251,7 +251,7 @@ def test_balancers_that_both_answer_themselves_both_hold_the_address(answers: di
     assert (found["vip_claimants"], found["vip_owner"]) == (["lb1", "lb2"], "lb1")
 
 
-def test_nobody_holds_the_address(answers: dict[str, Any]) -> None:
+def test_no_balancer_claims_the_vip(answers: dict[str, Any]) -> None:
     answers |= {"198.18.0.11": None, "198.18.0.12": "", ENTRY: None}
     found = look(Observer(ORDER, ""))
     assert found is not None

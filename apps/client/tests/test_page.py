@@ -82,7 +82,7 @@ def test_server_of_the_old_kind_is_never_asked_twice_on_a_connection() -> None:
         assert loopback.connections == 5
 
 
-def test_name_that_nobody_knows_is_a_failure_of_its_own() -> None:
+def test_a_name_that_does_not_resolve_is_a_failure_of_its_own() -> None:
     name = Name("nobody.invalid", 80)
     with pytest.raises(RequestFailed, match="connect-unresolved"):
         name.choose()

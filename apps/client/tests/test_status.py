@@ -184,7 +184,7 @@ def test_two_primaries_and_two_holders_are_seen_in_the_one_look(looks: dict[str,
     assert seen["vip_claimants"] == ["lb1", "lb2"]
 
 
-def test_who_does_not_answer_is_asked_once_and_nobody_waits_for_him(looks: dict[str, Any]) -> None:
+def test_a_box_that_does_not_answer_is_asked_once_and_delays_no_other(looks: dict[str, Any]) -> None:
     frozen = ("198.18.3.31", "198.18.3.32", "198.18.0.11", "198.18.3.40")
     looks |= dict.fromkeys(frozen)
     since = monotonic()

@@ -244,7 +244,7 @@ def test_connections_for_orders_to_the_old_primary_are_closed(book: OrderBook, d
     eventually(lambda: len(db1.connections) == 2)
 
 
-def test_promotion_that_was_never_finished_supersedes_nobody(book: OrderBook, db1: FakePostgres, db2: FakePostgres) -> None:
+def test_promotion_that_was_never_finished_supersedes_no_primary(book: OrderBook, db1: FakePostgres, db2: FakePostgres) -> None:
     db1.kill()
     db2.timeline, db2.read_only, db2.in_recovery = 2, True, False
     heard_by_finder(db2)
@@ -442,7 +442,7 @@ def fall_behind(primary: FakePostgres) -> None:
     eventually(lambda: primary.statements(WHAT_ARE_YOU) >= before + 2 + LAG_MAX_S / Config.find_period_s, LAG_MAX_S + 4)
 
 
-def test_last_moments_of_a_primary_are_asked_of_nobody() -> None:
+def test_no_standby_has_to_show_the_last_moments_of_a_primary() -> None:
     progress = Progress()
     for at_s, position in ((0.0, 100), (0.5, 150), (1.0, 200), (1.4, 240), (2.0, 300)):
         progress.note(1, position, at_s)

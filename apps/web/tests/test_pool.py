@@ -82,7 +82,7 @@ def test_connection_with_an_open_transaction_is_lent_without_it(postgres: FakePo
     assert postgres.statements("connect") == 1
 
 
-def test_connection_that_nobody_needs_is_closed(postgres: FakePostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_that_is_not_needed_is_closed(postgres: FakePostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     with a_pool(postgres) as pool:
         with pool.connection(monotonic() + 1), pool.connection(monotonic() + 1):
             pass
@@ -159,7 +159,7 @@ def test_each_host_has_a_connection_string_of_its_own(conninfo: str, names: list
     assert all("," not in host.conninfo and "target_session_attrs" not in host.conninfo for host in hosts)
 
 
-def test_what_one_host_is_told_the_others_are_told_too() -> None:
+def test_settings_of_one_host_are_those_of_all() -> None:
     assert [conninfo_to_dict(host.conninfo) for host in hosts_of("host=db1,db2 port=1,2 user=u password='a b'")] == [
         {"host": "db1", "port": "1", "user": "u", "password": "a b"},
         {"host": "db2", "port": "2", "user": "u", "password": "a b"},
