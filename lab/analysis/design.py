@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from random import Random
 
+from lab.analysis import variants
 from lab.errors import UsageError, shown
 from lab.model.experiment import Experiment
 from lab.model.fault import FaultKind, Step
@@ -45,6 +46,14 @@ HAPPENS = {
     FaultKind.POWER: "loses its power",
 }
 """The faults that need no more than a target."""
+SWEPT = {
+    **HAPPENS,
+    FaultKind.READONLY: "takes no writes",
+    FaultKind.CPU: "starves",
+    FaultKind.PARTITION: "lose each other",
+}
+"""Those that a sweep injects: what else they need, it knows for each part."""
+ALL, PARTITIONS_RANK = "all", len(PLACES) + 1
 
 
 @dataclass(frozen=True)
@@ -142,11 +151,14 @@ def _fault_specs(word: str) -> Iterator[FaultSpec]:
 
 
 def kinds(text: str) -> tuple[FaultKind, ...]:
-    """The faults that a list names, such as "kill,pause", each once. Raises UsageError."""
+    """The faults that a list names, such as "kill,pause", each once; `all` is every one. Raises UsageError."""
+    if text.strip() == ALL:
+        return variants.EVERY
     words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for word in words:
-        if word not in _kinds():
-            raise UsageError(f"'{shown(word)}' is no fault that 'lab spof' injects", f"known are {', '.join(_kinds())}")
+        if word not in list(SWEPT):
+            known = f"known are {', '.join(SWEPT)}; {ALL} is every one"
+            raise UsageError(f"'{shown(word)}' is no fault that 'lab spof' injects", known)
     if not words:
         raise UsageError("no fault is named", "--faults kill, or kill,pause")
     return tuple(FaultKind(word) for word in words)
@@ -189,7 +201,7 @@ def _of_part(fault_spec: FaultSpec, stage: Stage, terms: CellTerms) -> CellPlan:
     return CellPlan(
         fault_spec.name,
         fault_spec.title,
-        tuple(_experiment(fault_spec.name, fault_spec.title, fault_spec.fault, each, terms, given) for each in targets),
+        tuple(_experiment(fault_spec.name, fault_spec.title, Step(fault_spec.fault, each), terms, given) for each in targets),
     )
 
 
@@ -231,14 +243,12 @@ def _lacking(part: str) -> str:
     return {**words, "zone": "second zone", "region": "second region"}.get(part, part)
 
 
-def _experiment(
-    name: str, title: str, fault: FaultKind, target: str, terms: CellTerms, given: Mapping[str, str] | None = None
-) -> Experiment:
+def _experiment(name: str, title: str, step: Step, terms: CellTerms, given: Mapping[str, str] | None = None) -> Experiment:
     return Experiment(
         name=name,
         title=title[0].upper() + title[1:],
         question=f"What happens if {title}?",
-        steps=(Step(fault, target),),
+        steps=(step,),
         preconditions=given or {},
         baseline_s=BASELINE_S,
         fault_duration_s=terms.fault_duration_s,
@@ -253,17 +263,21 @@ def _experiment(
 def sweep(
     stage: Stage, faults: Sequence[FaultKind], terms: CellTerms, seed: int, pairs: bool, sample: int | None
 ) -> tuple[CellPlan, ...]:
-    """Every box of a stage, every zone, every region; with `pairs` also every two boxes, or as many of them by chance."""
+    """Every box of a stage, every zone, every region; with `pairs` also every two boxes, or as many of them by chance.
+
+    A fault that a part cannot have is left out there: a web box takes no writes anyway.
+    """
     boxes = boxes_of(stage)
     single: list[tuple[tuple[str, ...], int]] = [((name,), 0) for name in boxes]
     for rank, kind in enumerate(PLACES, 1):
         found = places(stage, kind)
         single += [((f"{kind}:{name}",), rank) for name in found if len(found) > 1]
+        single += [((f"{kind}:{one}", f"{kind}:{other}"), PARTITIONS_RANK) for one, other in combinations(found, 2)]
     double = list(combinations(boxes, 2)) if pairs else []
     if sample is not None and sample < len(double):
         double = sorted(Random(f"{seed}/pairs").sample(double, sample), key=double.index)
-    members = [*single, *((pair, len(PLACES) + 1) for pair in double)]
-    return tuple(_of_members(fault, names, rank, terms, stage) for fault in faults for names, rank in members)
+    members = [*single, *((pair, PARTITIONS_RANK + 1) for pair in double)]
+    return tuple(each for fault in faults for names, rank in members for each in _of_members(fault, names, rank, terms, stage))
 
 
 def boxes_of(stage: Stage) -> list[str]:
@@ -271,14 +285,22 @@ def boxes_of(stage: Stage) -> list[str]:
     return [spec.name for spec in stage.services if spec.is_system]
 
 
-def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: CellTerms, stage: Stage) -> CellPlan:
+def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: CellTerms, stage: Stage) -> Iterator[CellPlan]:
     place = ":" in members[0]
     given = home(stage, members[0].partition(":")[0]) if place else {}
-    column = f"{fault}-" + "-and-".join(member.replace(":", "-") for member in members)
-    words = " and ".join(member.replace(":", " ") for member in members)
-    title = f"{words} {HAPPENS[fault] if len(members) == 1 else HAPPENS[fault].replace('is ', 'are ') + ' at once'}"
     target = members[0] if place else f"service:{','.join(members)}"
-    return CellPlan(column, title, (_experiment(column, title, fault, target, terms, given),), members=members, rank=rank)
+    words = " and ".join(member.replace(":", " ") for member in members)
+    for variant in variants.of(fault, _happens(fault, members), members, stage):
+        column = f"{variant.name}-" + "-and-".join(member.replace(":", "-") for member in members)
+        title, step = f"{words} {variant.happens}", Step(fault, target, how=variant.how)
+        experiment = _experiment(column, title, step, terms, {**given, **variant.preconditions})
+        yield CellPlan(column, title, (experiment,), members=members, rank=rank)
+
+
+def _happens(fault: FaultKind, members: Sequence[str]) -> str:
+    if len(members) == 1 or fault in variants.OF_TWO_PLACES:
+        return SWEPT[fault]
+    return f"{SWEPT[fault].replace('is ', 'are ')} at once"
 
 
 # In which order

@@ -80,7 +80,7 @@ def judge(stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: f
     """Which parts are single points of failure, and whether these are the ones that are declared."""
     cells = [(cell_plan, row.cell(cell_plan.column)) for cell_plan in cell_plans]
     results = [_result(cell_plan, cell, tolerance_s) for cell_plan, cell in cells if cell]
-    found = tuple(dict.fromkeys(each.members[0] for each in _single(results) if each.fate is Fate.FAILED))
+    found = tuple(dict.fromkeys(" and ".join(each.members) for each in _single(results) if each.fate is Fate.FAILED))
     results = [_with_hidden(each, found, stage) for each in results]
     faults = {str(cell_plan.experiments[0].faults[0].fault) for cell_plan in cell_plans if cell_plan.experiments}
     refuted = _refuted(results, found, stage.spof) if FaultKind.KILL in faults else ()
@@ -91,11 +91,13 @@ def judge(stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: f
 
 
 def _single(results: Sequence[SweepResult]) -> list[SweepResult]:
-    return [each for each in results if len(each.members) == 1]
+    """Of one failure each: also a line between two places is one."""
+    return [each for each in results if len(each.members) == 1 or ":" in each.members[0]]
 
 
 def _result(cell_plan: CellPlan, cell: Cell, tolerance_s: float) -> SweepResult:
-    fault = str(cell_plan.experiments[0].faults[0].fault)
+    step = cell_plan.experiments[0].faults[0]
+    fault = f"{step.fault} {step.how.network}".rstrip()
     return SweepResult(cell_plan.members, fault, fate(cell, tolerance_s), trial_fates(cell, tolerance_s), cell)
 
 

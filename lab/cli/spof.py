@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-from lab.analysis import conclusion, design
+from lab.analysis import conclusion, design, variants
 from lab.campaign import outcome
 from lab.campaign.plan import Campaign, StagePlan
 from lab.campaign.resume import code_version
@@ -29,7 +29,8 @@ DURATION_S = 7.0
 class SpofOptions:
     """What is done to the stage."""
 
-    faults: str
+    faults: str | None
+    quick: bool
     pairs: bool
     sample: int | None
     trials: int
@@ -38,14 +39,19 @@ class SpofOptions:
         """The faults. Raises UsageError."""
         if self.sample is not None and not self.pairs:
             raise UsageError("--sample chooses among pairs", "--pairs --sample N")
-        return design.kinds(self.faults)
+        if self.quick:
+            if self.faults is not None:
+                raise UsageError("--quick chooses the faults", "without --faults, or without --quick")
+            return variants.QUICK
+        return design.kinds(self.faults or FaultKind.KILL)
 
 
 @click.command()
 @click.argument("stage_name", metavar="STAGE")
 @click.option(
-    "--faults", default="kill", show_default=True, metavar="LIST", help="How each part fails: kill,pause,crash,disconnect,..."
+    "--faults", metavar="LIST", help="How each part fails: kill,pause,hang,power,...; all: in every way. [default: kill]"
 )
+@click.option("--quick", is_flag=True, help="One fault of each family: kill, hang, power, readonly, isolate.")
 @click.option("--pairs", is_flag=True, help="Also every two boxes at once, to find hidden dependencies.")
 @click.option("--sample", type=click.IntRange(1), help="Only so many pairs, at random.")
 @click.option("--trials", type=click.IntRange(1, TRIALS_MAX), default=1, show_default=True, help="Valid trials of each.")

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.analysis import design
+from lab.analysis import design, variants
 from lab.analysis.design import EXTRA_TRIALS, CellPlan, CellProgress, CellTerms
 from lab.errors import UsageError
 from lab.model.fault import FaultKind
 from lab.model.topology import ServiceSpec, Stage
-from lab.spec import experiments, stages
+from lab.spec import experiments, parameters, stages
 from tests.unit.helpers import automatic, replicated, stage
 
 TERMS = CellTerms(fault_duration_s=5.0, tolerance_s=3.5)
@@ -85,6 +85,8 @@ def test_wrong_faults_of_a_sweep_are_named(text: str, said: str) -> None:
 
 def test_faults_of_a_sweep() -> None:
     assert design.kinds("kill, pause,kill") == (FaultKind.KILL, FaultKind.PAUSE)
+    assert set(design.kinds("all")) == set(FaultKind) - {FaultKind.NONE, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH}
+    assert set(variants.QUICK) < set(variants.EVERY) == set(design.SWEPT)
 
 
 # Cells of a comparison
@@ -182,6 +184,42 @@ def test_a_sweep_can_be_done_at_every_stage_pairs_included(of: Stage) -> None:
     for cell_plan in cell_plans:
         experiments.check_targets(cell_plan.experiments[0], of)
         assert not {"internet"} & set(cell_plan.members)
+
+
+@pytest.mark.parametrize("of", ALL, ids=lambda each: each.name)
+def test_every_fault_that_makes_sense_for_a_part_is_one_that_its_file_could_ask_for(of: Stage) -> None:
+    cell_plans = design.sweep(of, variants.EVERY, TERMS, 1, pairs=False, sample=None)
+    assert len({cell_plan.column for cell_plan in cell_plans}) == len(cell_plans)
+    for [step] in (cell_plan.experiments[0].steps for cell_plan in cell_plans):
+        how = {"from": step.how.source, "network": step.how.network, "cpus": step.how.cpus}
+        assert parameters.read(step.fault, {name: value for name, value in how.items() if value}) == step.how
+    asked = [str(cell_plan.experiments[0].steps[0]) for cell_plan in cell_plans]
+    assert sum(each.startswith("readonly") for each in asked) == 1
+    assert not any(" on observe" in each for each in asked)
+
+
+def columns(of: str, *faults: FaultKind) -> list[str]:
+    return [each.column for each in design.sweep(stages.find(of), faults, TERMS, 1, pairs=False, sample=None)]
+
+
+def test_a_box_on_several_networks_can_lose_each_of_them_and_all() -> None:
+    assert columns("3", FaultKind.ISOLATE)[:3] == ["isolate-lb", "isolate-edge-lb", "isolate-app-lb"]
+
+
+def test_places_can_lose_each_other_and_boxes_are_not_asked() -> None:
+    assert columns("6", FaultKind.PARTITION) == [
+        f"partition-zone-{each}" for each in ("a-and-zone-b", "a-and-zone-c", "b-and-zone-c")
+    ]
+    assert columns("5", FaultKind.PARTITION) == []
+    [cut, *_] = design.sweep(stages.find("6"), (FaultKind.PARTITION,), TERMS, 1, pairs=False, sample=None)
+    assert cut.title == "zone a and zone b lose each other"
+
+
+def test_the_first_database_is_made_the_primary_before_it_takes_no_writes() -> None:
+    [of_two] = design.sweep(stages.find("5"), (FaultKind.READONLY,), TERMS, 1, pairs=False, sample=None)
+    assert (of_two.members, of_two.experiments[0].preconditions) == (("db1",), {"db.primary": "service:db1"})
+    [of_one] = design.sweep(stages.find("3"), (FaultKind.READONLY,), TERMS, 1, pairs=False, sample=None)
+    assert (of_one.members, of_one.experiments[0].preconditions) == (("db",), {})
 
 
 def test_a_sample_of_pairs_is_decided_by_the_seed() -> None:

@@ -57,6 +57,22 @@ def test_a_zone_can_be_one() -> None:
     assert judge(stages.find("6"), {"zone:a"}).found == ("zone:a",)
 
 
+def test_a_line_between_two_places_can_be_one() -> None:
+    stage = stages.find("6")
+    cell_plans = jobs_of(stage, (FaultKind.KILL, FaultKind.PARTITION))
+    found = judge(stage, {"zone:a+zone:b"}, cell_plans)
+    assert (found.found, found.verdict) == (("zone:a and zone:b",), Verdict.REFUTED)
+
+
+def test_the_network_that_a_box_lost_is_named() -> None:
+    cell_plans = jobs_of(stages.find("3"), (FaultKind.ISOLATE,))
+    assert [each.fault for each in judge(stages.find("3"), set(), cell_plans).results][:3] == [
+        "isolate",
+        "isolate edge",
+        "isolate app",
+    ]
+
+
 def test_what_a_gentler_fault_does_not_show_is_not_missed() -> None:
     stage = stages.find("3")
     assert judge(stage, set(), jobs_of(stage, (FaultKind.CRASH,))).verdict is Verdict.HELD

@@ -1,0 +1,72 @@
+"""In which ways a fault can hit a part of a stage: once, once for each network of a box, or not at all. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lab.model.fault import FaultKind, FaultParameters
+from lab.model.topology import ServiceSpec, Stage
+from lab.spec.targets import PRIMARY
+
+EVERY = (
+    *(FaultKind.KILL, FaultKind.CRASH, FaultKind.STOP, FaultKind.PAUSE, FaultKind.HANG, FaultKind.RESTART, FaultKind.DISCONNECT),
+    *(FaultKind.WIPE, FaultKind.POWER, FaultKind.READONLY, FaultKind.CPU, FaultKind.ISOLATE, FaultKind.PARTITION),
+)
+QUICK = (FaultKind.KILL, FaultKind.HANG, FaultKind.POWER, FaultKind.READONLY, FaultKind.ISOLATE)
+"""One of each family, for a class."""
+OF_A_DATABASE = (FaultKind.READONLY,)
+OF_TWO_PLACES = (FaultKind.PARTITION,)
+CPUS = 0.05
+"""A twentieth of a processor: a box that stutters, and is not quite dead."""
+OBSERVERS_NETWORK = "observe"
+"""It is the lab's own: the system is not built on it."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A fault as it is injected."""
+
+    name: str
+    """Of its column: isolate-edge."""
+    happens: str
+    """What happens to a part: loses its network edge."""
+    how: FaultParameters = field(default_factory=FaultParameters)
+    preconditions: Mapping[str, str] = field(default_factory=dict)
+
+
+def of(fault: FaultKind, happens: str, members: Sequence[str], stage: Stage) -> Iterator[Variant]:
+    """The variants of a fault of one part (web1, zone:a) or of two at once; none where it makes no sense for them."""
+    spec = next((spec for spec in stage.services if spec.name == members[0]), None) if len(members) == 1 else None
+    if (fault in OF_TWO_PLACES) != _are_two_places(members):
+        return
+    if fault in OF_A_DATABASE:
+        if spec and spec.name == next(iter(stage.databases), ""):
+            yield Variant(fault, happens, preconditions=_as_primary(stage, spec))
+        return
+    yield Variant(fault, happens, _how(fault, members))
+    if fault is FaultKind.ISOLATE and spec:
+        for network in _networks(spec):
+            yield Variant(f"{fault}-{network}", f"loses its network {network}", FaultParameters(network=network))
+
+
+def _are_two_places(members: Sequence[str]) -> bool:
+    return len(members) == 2 and all(":" in member for member in members)
+
+
+def _as_primary(stage: Stage, spec: ServiceSpec) -> dict[str, str]:
+    """Who takes writes can cease to: where there are several databases, the first one is made the primary."""
+    several = len(stage.databases) > 1 and stage.failover == "automatic"
+    return {PRIMARY: f"service:{spec.name}"} if several else {}
+
+
+def _how(fault: FaultKind, members: Sequence[str]) -> FaultParameters:
+    if fault is FaultKind.CPU:
+        return FaultParameters(cpus=CPUS)
+    return FaultParameters(source=members[1]) if fault in OF_TWO_PLACES else FaultParameters()
+
+
+def _networks(spec: ServiceSpec) -> list[str]:
+    """The networks of the system that a box is on, where it is on several of any kind."""
+    names = [link.network.partition("_")[2] for link in spec.links]
+    return [name for name in names if not name.startswith(OBSERVERS_NETWORK)] if len(names) > 1 else []
