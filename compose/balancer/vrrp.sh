@@ -7,23 +7,32 @@ configure() { { printf '$EDGE=%s\n' "$edge"; cat /etc/lab/keepalived.conf; } >/r
 # Ends when that interface is gone, or is another one of the same name.
 watch_edge() { while [ "$(cat "/sys/class/net/$edge/ifindex" 2>/dev/null)" = "$1" ]; do sleep 0.5; done; }
 
-# For keepalived's track_files, where the stage has them. They are made here, before keepalived makes them as another user:
-# then they could not be written any more.
-if grep -q /run/apart /etc/lab/keepalived.conf; then
-  : "${ENTRY:?}" "${PARTNER:?}" "${ARBITER:?}"
-  echo 0 | tee /run/minority >/run/apart
+# What keepalived tracks (track_file), and lab-reach writes, as a user of its own. The files are made here, before keepalived
+# makes them as another user: then they could not be written any more.
+reset_tracked() { (become reach tee /run/apart /run/minority <<<0 >/dev/null); }
+
+# The next lab-reach goes on from the last word. One that ends again and again has none: then nothing keeps this box apart.
+judge() {
   while :; do
-    lab-reach
+    SECONDS=0
+    (become reach lab-reach)
+    [ "$SECONDS" -ge 5 ] || reset_tracked
     sleep 0.5
-  done &
+  done
+}
+
+if grep -q /run/apart /etc/lab/keepalived.conf; then
+  : "${ENTRY:?}" "${PARTNER:?}" "${USERS:?}" "${WEB_ENOUGH:?}" "${GIVE_AWAY_AFTER:?}"
+  reset_tracked
+  judge &
 fi
 
-# Where the stage says the partner's address and MAC address ($PARTNER), the box need not ask for it. Who has not heard the
-# other for half a minute may have forgotten where it is, and asks once a second: until then neither hears that both hold
-# the address (docs/decisions/0025).
+# Where the stage says the partner's MAC address too (PARTNER is 'EDGE APP MAC'), the box need not ask for it. Who has not
+# heard the other for half a minute may have forgotten where it is, and asks once a second: until then neither hears that
+# both hold the address (docs/decisions/0025).
 know_partner() {
   local address mac
-  read -r address mac <<<"${PARTNER:-}"
+  read -r address _ mac <<<"${PARTNER:-}"
   [ -z "$mac" ] || ip neighbour replace "$address" lladdr "$mac" nud permanent dev "$edge"
 }
 

@@ -71,6 +71,47 @@ def test_balancer_knows_every_web_box_on_both_roads(folder: str) -> None:
         assert {(words[1], words[2].removesuffix(":8080")) for words in servers} == web
 
 
+SHARED = [folder for folder in BALANCED if "keepalived" in DOCUMENTS[folder]["configs"]]
+each_shared = pytest.mark.parametrize("folder", SHARED)
+
+
+def test_stages_5_and_6_share_an_address() -> None:
+    assert SHARED == ["5-redundant-load-balancers", "6-multi-az"]
+
+
+@each_shared
+def test_partners_know_each_other_on_both_networks(folder: str) -> None:
+    balancers = DOCUMENTS[folder]["x-lab"]["balancers"]
+    for name, partner in zip(balancers, reversed(balancers), strict=True):
+        networks = service(folder, partner)["networks"]
+        said = service(folder, name)["environment"]["PARTNER"].split()
+        assert said[:2] == [networks[network]["ipv4_address"] for network in ("edge", "app")]
+        assert service(folder, name)["environment"]["EDGE"] == balancers[name]
+
+
+@each_shared
+def test_users_side_is_where_users_are_and_enough_is_not_all(folder: str) -> None:
+    web = [name for name, body in DOCUMENTS[folder]["services"].items() if "web" in body["labels"]["lab.role"].split()]
+    for name in DOCUMENTS[folder]["x-lab"]["balancers"]:
+        environment = service(folder, name)["environment"]
+        assert environment["USERS"] == service(folder, "internet")["networks"]["edge"]["ipv4_address"]
+        assert environment["ENTRY"] == DOCUMENTS[folder]["x-lab"]["entry"].partition(":")[0]
+        # The loss of one web box is the same to both, a moment apart: it moves no address.
+        assert 0 < int(environment["WEB_ENOUGH"]) < len(web)
+        # One answer that is late, or two, move none either.
+        assert int(environment["GIVE_AWAY_AFTER"]) >= 3
+
+
+@each_shared
+def test_keepalived_tracks_what_lab_reach_writes(folder: str) -> None:
+    said = DOCUMENTS[folder]["configs"]["keepalived"]["content"]
+    tracked = re.findall(r"^track_file (\w+) \{[^}]*\bfile (\S+)\n\s*weight (-?\d+)\n\}", said, re.M)
+    assert set(tracked) <= {("apart", "/run/apart", "0"), ("minority", "/run/minority", "-20")}
+    assert ("apart", "/run/apart", "0") in tracked
+    instance = said[said.index("vrrp_instance entry {") :]
+    assert re.findall(r"^  track_file \{ (\w+) \}$", instance, re.M) == [name for name, _, _ in tracked]
+
+
 @each_stage
 def test_balancers_send_users_where_the_survey_looks(folder: str) -> None:
     balancers = [name for name, body in DOCUMENTS[folder]["services"].items() if "lb" in body["labels"]["lab.role"].split()]

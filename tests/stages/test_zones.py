@@ -60,8 +60,8 @@ def test_address_says_the_zone_on_every_network(folder: str) -> None:
 def test_partners_of_stage_6_know_where_the_other_one_is() -> None:
     lb1, lb2 = (service("6-multi-az", name) for name in ("lb1", "lb2"))
     for balancer, partner in ((lb1, lb2), (lb2, lb1)):
-        edge = partner["networks"]["edge"]
-        assert balancer["environment"]["PARTNER"] == f"{edge['ipv4_address']} {edge['mac_address']}"
+        edge, app = (partner["networks"][name] for name in ("edge", "app"))
+        assert balancer["environment"]["PARTNER"] == f"{edge['ipv4_address']} {app['ipv4_address']} {edge['mac_address']}"
 
 
 def test_who_decides_between_the_balancers_of_stage_6_stands_with_neither() -> None:

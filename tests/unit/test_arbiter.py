@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from threading import Thread
+from time import monotonic, sleep
 from typing import cast
 
 import psycopg
 import pytest
 from arbiter import __main__ as program
-from arbiter.policy import Balancer, Word, read_balancers, word
+from arbiter.policy import Balancer, Word, can_serve, read_balancers, word
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.scripts import load
 from tests.unit.servers import serving
 
+reach = load(Path(__file__).parents[2] / "compose/balancer/lab-reach")
 TOLD = "lb1=198.18.1.33,db1 lb2=198.18.1.65,db2"
 BALANCERS = [Balancer(f"lb{number}", f"198.18.1.{number}", f"db{number}") for number in (1, 2, 3)]
 ALIVE = st.lists(st.sampled_from(BALANCERS), unique=True)
@@ -23,7 +30,7 @@ PRIMARIES = st.sampled_from(["db1", "db2", "db3", ""])
 
 @st.composite
 def cuts(draw: st.DrawFn) -> tuple[list[Balancer], list[str], str]:
-    """Who answers, who of them holds the address, and which database is the primary."""
+    """Who is of use, who of them holds the address, and which database is the primary."""
     alive = draw(ALIVE)
     return alive, [balancer.name for balancer in alive if draw(st.booleans())], draw(PRIMARIES)
 
@@ -71,6 +78,47 @@ def test_the_one_beside_the_primary_keeps_it(holders: list[str], primary: str, l
     assert [word(name, alive, holders, primary) for name in ("lb1", "lb2")] == [lb1, lb2]
 
 
+@given(cuts(), st.lists(st.sampled_from([balancer.name for balancer in BALANCERS]), unique=True))
+def test_nobody_is_told_to_leave_for_who_is_of_no_use(cut: tuple[list[Balancer], list[str], str], others: list[str]) -> None:
+    """Whoever else holds it: no user reaches them, or they reach no web box."""
+    of_use, holders, primary = cut
+    holders = sorted({*holders, *others})
+    useful = {balancer.name for balancer in of_use}
+    for name in holders:
+        if word(name, of_use, holders, primary) != Word.STAY:
+            assert useful - {name}
+
+
+def test_of_two_holders_the_one_whom_users_reach_keeps_it_wherever_the_primary_is() -> None:
+    lb1, lb2 = BALANCERS[:2]
+    for primary in ("db1", "db2", ""):
+        told = [word(name, [lb2], ["lb1", "lb2"], primary) for name in ("lb1", "lb2")]
+        assert told == [Word.LEAVE, Word.STAY]
+        assert [word(name, [], ["lb1", "lb2"], primary) for name in (lb1.name, lb2.name)] == [Word.STAY] * 2
+
+
+@pytest.mark.parametrize(
+    ("beat", "serves"),
+    [
+        ("1 2 0 1", True),
+        ("1 1 1 0", True),
+        ("0 3 1 1", False),
+        ("1 0 1 1", False),
+        ("1", False),
+        ("", False),
+        ("1 x 0 1", False),
+        ("1 -1 0 1", False),
+    ],
+)
+def test_who_reaches_users_and_a_web_box_is_of_use(beat: str, serves: bool) -> None:
+    assert can_serve(beat) == serves
+
+
+@given(st.booleans(), st.integers(0, 9), st.booleans(), st.booleans())
+def test_what_a_balancer_says_of_itself_is_understood(users: bool, web: int, holds: bool, ready: bool) -> None:
+    assert can_serve(str(reach.Beat(users, web, holds, ready))) == (users and web > 0)
+
+
 @pytest.mark.parametrize(
     "told", ["", "lb1=198.18.1.33,db1", "lb1=198.18.1.33 lb2=198.18.1.65,db2", "lb1=a,b lb1=c,d", "lb1=a,b,c lb2=d,e"]
 )
@@ -108,8 +156,11 @@ def arbiter(monkeypatch: pytest.MonkeyPatch) -> program.Arbiter:
     """One that has seen db2 as the primary."""
     # No balancer here is out of reach; a busy machine takes its time.
     monkeypatch.setattr(program, "ANSWER_S", 5.0)
+    monkeypatch.setattr(program, "BEAT_FRESH_S", 60.0)
     arbiter = program.Arbiter(read_balancers("lb1=127.0.0.33,db1 lb2=127.0.0.65,db2"))
     arbiter.primary = "db2"
+    for address in ("127.0.0.33", "127.0.0.65"):
+        arbiter.hear(address, "1 2 0 1")
     return arbiter
 
 
@@ -149,6 +200,56 @@ def test_a_balancer_that_reaches_no_owner_of_the_vip_is_alive(arbiter: program.A
     ):
         assert asked(arbiter, "/lb1") == (200, "hand over")
     assert asked(arbiter, "/lb1") == (200, "stay")
+
+
+def test_one_whom_no_user_reaches_is_no_reason_to_leave(arbiter: program.Arbiter, holder_port: int) -> None:
+    """It stands beside the primary, holds the address, and answers here."""
+    with (
+        serving(balancer_reaching("lb1"), "127.0.0.33", holder_port),
+        serving(balancer_reaching("lb2"), "127.0.0.65", holder_port),
+    ):
+        assert asked(arbiter, "/lb1") == (200, "leave")
+        arbiter.hear("127.0.0.65", "0 3 1 1")
+        assert asked(arbiter, "/lb1") == (200, "stay")
+        assert asked(arbiter, "/lb2") == (200, "leave")
+
+
+def test_old_word_counts_no_longer(arbiter: program.Arbiter, holder_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "BEAT_FRESH_S", 0.0)
+    with (
+        serving(balancer_reaching("lb1"), "127.0.0.33", holder_port),
+        serving(balancer_reaching("lb2"), "127.0.0.65", holder_port),
+    ):
+        arbiter.hear("127.0.0.65", "1 2 1 1")
+        assert [asked(arbiter, f"/{name}") for name in ("lb1", "lb2")] == [(200, "stay"), (200, "leave")]
+        arbiter.hear("127.0.0.33", "1 2 1 1")
+        assert [asked(arbiter, f"/{name}") for name in ("lb1", "lb2")] == [(200, "stay")] * 2
+
+
+def test_balancers_are_heard_and_others_are_not(arbiter: program.Arbiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, str]] = []
+    monkeypatch.setattr(arbiter, "hear", lambda address, beat: heard.append((address, beat)))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        ears.bind(("127.0.0.196", 0))
+        ears.settimeout(5.0)
+        sender.bind(("127.0.0.65", 0))
+
+        def listen() -> None:
+            with suppress(OSError):
+                arbiter.listen(ears)
+
+        Thread(target=listen, daemon=True).start()
+        for text in (b"1 2 0 1", b"\xff"):
+            sender.sendto(text, ears.getsockname())
+        until = monotonic() + 5
+        while len(heard) < 2 and monotonic() < until:
+            sleep(0.01)
+    assert heard == [("127.0.0.65", "1 2 0 1"), ("127.0.0.65", "\ufffd")]
+
+
+def test_the_word_of_an_unknown_address_does_not_count(arbiter: program.Arbiter) -> None:
+    arbiter.hear("127.0.0.99", "1 2 0 1")
+    assert "127.0.0.99" not in arbiter._can_serve_until
 
 
 def test_a_name_that_is_no_balancer_is_not_found(arbiter: program.Arbiter) -> None:

@@ -100,6 +100,40 @@ def test_stage_file_stands_between_what_no_stage_changes_and_what_is_asked(tmp_p
     assert files == ["/usr/local/lib/lab/global.cfg", "/etc/lab/haproxy.cfg", "/usr/local/lib/lab/questions.cfg"]
 
 
+# Two balancers with one address
+
+VRRP = f"set -u; . {COMPOSE}/balancer/vrrp.sh 2>/dev/null; edge=eth7"
+
+
+@pytest.mark.parametrize(
+    ("partner", "known"),
+    [
+        ("198.18.0.65 198.18.1.65", ""),
+        (
+            "198.18.0.65 198.18.1.65 02:42:c6:12:00:41",
+            "neighbour replace 198.18.0.65 lladdr 02:42:c6:12:00:41 nud permanent dev eth7\n",
+        ),
+    ],
+)
+def test_partner_is_known_where_the_stage_says_its_mac_address(tmp_path: Path, partner: str, known: str) -> None:
+    stand_in(tmp_path, "ip", 'echo "$*"')
+    done = run(f"{VRRP}; know_partner", tmp_path, PARTNER=partner)
+    assert (done.stdout, done.returncode) == (known, 0)
+
+
+@pytest.mark.parametrize(("ran_s", "forgets"), [(0, True), (4, True), (5, False), (600, False)])
+def test_a_judge_that_cannot_run_keeps_no_balancer_apart(tmp_path: Path, ran_s: int, forgets: bool) -> None:
+    """The next one goes on from the last word of one that ran for a while."""
+    stand_ins = (
+        f'become() {{ echo "$*"; }}; reset_tracked() {{ echo reset; }}; sleep() {{ exit 3; }}; lasts() {{ SECONDS={ran_s}; }}'
+    )
+    # The program runs in a shell of its own, so its time passes where it is looked at.
+    script = f"{VRRP}; {stand_ins}; eval \"$(declare -f judge | sed 's/^ *( become/lasts; &/')\"; judge"
+    done = run(script, tmp_path)
+    assert done.stdout.splitlines() == ["reach lab-reach", *(["reset"] if forgets else [])]
+    assert done.returncode == 3
+
+
 # The users' router
 
 

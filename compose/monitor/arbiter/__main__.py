@@ -1,12 +1,14 @@
 """`python3 -m arbiter`, in the monitor's box: BALANCERS='lb1=ADDRESS,DATABASE lb2=ADDRESS,DATABASE'.
 
 GET /NAME, asked by the balancer NAME that does not hear its partner: 'stay', 'leave' or 'hand over'. A line for each holder who
-is not to stay. GET /health: 'here'.
+is not to stay. GET /health: 'here'. Each balancer says by itself, by UDP at the same port, whom it reaches (lab-reach): one
+whom no user reaches answers here all the same.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +20,16 @@ from urllib.request import ProxyHandler, build_opener
 
 import psycopg
 
-from arbiter.policy import Balancer, Word, read_balancers, word
+from arbiter.policy import Balancer, Word, can_serve, read_balancers, word
 
 PORT = 8406
 # Where a balancer says whom it reaches under the users' address: itself, where it holds it.
 HOLDER_PORT = 8405
 # A balancer that reaches nobody under the address says so after 0.08 s; one that asks waits for 0.4 s.
 ANSWER_S = 0.2
+# Balancers say ten times a second whom they reach. The word of one that has died counts no longer: it does not answer either.
+BEAT_FRESH_S = 1.0
+BEAT_MAX_BYTES = 64
 # The monitor's database has no encoding of its own.
 MONITOR = "host=/run/postgresql dbname=pg_auto_failover connect_timeout=2 client_encoding=utf8"
 # Also one that is changing its settings: standbys come and go all the time where lines are cut.
@@ -56,6 +61,7 @@ class Arbiter:
     def __init__(self, balancers: dict[str, Balancer]) -> None:
         self._balancers = balancers
         self._askers = ThreadPoolExecutor(4 * len(balancers))
+        self._can_serve_until = dict.fromkeys(balancers, 0.0)
         self.primary = ""
         """The last one that was seen; that of before while a new one is elected."""
 
@@ -70,6 +76,21 @@ class Arbiter:
         except psycopg.Error:
             pass  # the monitor's own log says why
 
+    def hear(self, address: str, beat: str) -> None:
+        """Take down what a balancer says of itself; of others nothing."""
+        for balancer in self._balancers.values():
+            if balancer.address == address:
+                self._can_serve_until[balancer.name] = time.monotonic() + BEAT_FRESH_S if can_serve(beat) else 0.0
+
+    def listen(self, beats: socket.socket) -> None:
+        """Take down every beat, for ever. Raises OSError."""
+        while True:
+            beat, (address, _) = beats.recvfrom(BEAT_MAX_BYTES)
+            self.hear(address, beat.decode("ascii", "replace"))
+
+    def _is_of_use(self, balancer: Balancer, holder: str | None) -> bool:
+        return holder is not None and time.monotonic() < self._can_serve_until[balancer.name]
+
     def answer(self, asker: str) -> str | None:
         """A word of the policy; None for a name that is no balancer's."""
         if asker not in self._balancers:
@@ -77,7 +98,7 @@ class Arbiter:
         every = list(self._balancers.values())
         found = list(zip(every, self._askers.map(reached, every), strict=True))
         holders = [balancer.name for balancer, holder in found if holder == balancer.name]
-        said = word(asker, [balancer for balancer, holder in found if holder is not None], holders, self.primary)
+        said = word(asker, [balancer for balancer, holder in found if self._is_of_use(balancer, holder)], holders, self.primary)
         if said != Word.STAY and asker in holders:
             print(
                 f"arbiter: {asker} is to {said} the address, which {' and '.join(holders)} hold{'s' * (len(holders) == 1)}",
@@ -119,7 +140,10 @@ def main() -> None:
             arbiter.watch_primary(lambda: psycopg.connect(MONITOR, autocommit=True))
             time.sleep(PRIMARY_PERIOD_S)
 
+    beats = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    beats.bind(("", PORT))
     Thread(target=watch, daemon=True).start()
+    Thread(target=arbiter.listen, args=(beats,), daemon=True).start()
     ThreadingHTTPServer(("", PORT), handler_for(arbiter)).serve_forever()
 
 

@@ -30,16 +30,23 @@ class Word(StrEnum):
     """Another one could hold it, and stands beside the primary: who has the address alone is on the wrong side of the cut."""
 
 
-def word(asker: str, alive: Sequence[Balancer], holders: Collection[str], primary: str) -> Word:
-    """What to tell `asker`, of those who answer here (`alive`) and those of them who hold the address.
+def word(asker: str, of_use: Sequence[Balancer], holders: Collection[str], primary: str) -> Word:
+    """What to tell `asker`, of those who answer here and can serve users (`of_use`) and of those who hold the address.
 
-    The one beside the primary keeps the address, whoever holds it now. Where none is, or it does not answer, one that holds it does.
+    The one beside the primary keeps the address, whoever holds it now. Where none is, or it is of no use, one that holds it does.
+    In favour of one of no use nobody is told to leave.
     """
-    beside = [balancer.name for balancer in alive if balancer.database == primary]
-    keeper = next(iter(beside or [balancer.name for balancer in alive if balancer.name in holders]), asker)
+    beside = [balancer.name for balancer in of_use if balancer.database == primary]
+    keeper = next(iter(beside or [balancer.name for balancer in of_use if balancer.name in holders]), asker)
     if keeper == asker:
         return Word.STAY
     return Word.LEAVE if set(holders) - {asker} else Word.HAND_OVER
+
+
+def can_serve(beat: str) -> bool:
+    """Whether a balancer that says this of itself (lab-reach) reaches the users' side and a web box. False for what is no beat."""
+    users, web, *_ = [*beat.split(), "", ""]
+    return users == "1" and web.isdecimal() and int(web) > 0
 
 
 def read_balancers(text: str) -> dict[str, Balancer]:
