@@ -39,10 +39,17 @@ class ClusterView:
     """The balancer that answers at the entry's address; empty where none does."""
     serving: tuple[str, ...] = ()
     """The balancers that serve, whether they hold the address or not."""
+    vip_leads_to: str = ""
+    """The balancer that gets the packets to the entry's address, whether it answers or not; empty where that is unknown."""
 
     def is_like(self, other: ClusterView) -> bool:
         """Whether it shows the same."""
         return replace(self, clock_ns=0) == replace(other, clock_ns=0)
+
+    @property
+    def vip_holders(self) -> tuple[str, ...]:
+        """The balancers that have the address: those that say so, or else the one that gets its packets and says nothing."""
+        return self.vip_claimants or ((self.vip_leads_to,) if self.vip_leads_to else ())
 
     def named(self, wanted: DatabaseState) -> list[str]:
         """The databases in a state."""

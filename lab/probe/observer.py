@@ -58,6 +58,7 @@ def read_view(message: dict[str, Any]) -> ClusterView:
         vip_claimants=tuple(message["vip_claimants"]),
         serving=tuple(message["serving"]),
         vip_owner=str(message["vip_owner"]),
+        vip_leads_to=str(message["vip_leads_to"]),
     )
 
 

@@ -30,7 +30,7 @@ def _roles(service: str, stage: Stage, view: ClusterView) -> list[str]:
     state = view.databases.get(service)
     found = [OF_STATE[state]] if state in OF_STATE else []
     if service in stage.balancers:
-        found.append(ACTIVE if service in view.vip_claimants else PASSIVE)
+        found.append(ACTIVE if service in view.vip_holders else PASSIVE)
     return found
 
 

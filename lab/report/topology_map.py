@@ -87,7 +87,8 @@ def _address(chart: Chart) -> str:
     if not chart.stage.balancers:
         found = [box.service for box in chart.boxes if entry in box.addresses.values()]
     elif chart.cluster_status:
-        found = list(chart.cluster_status.view.vip_claimants)
+        view = chart.cluster_status.view
+        found = [name if name in view.vip_claimants else f"{name}, which does not answer" for name in view.vip_holders]
     else:
         return f"VIP {entry}"
     name = "VIP" if chart.stage.balancers else "entry"
@@ -202,18 +203,18 @@ def lag(count: int, age_s: float | None) -> str:
 
 
 def _of_balancer(chart: Chart, cluster_status: ClusterStatus, name: str) -> str:
-    known = cluster_status.backends.get(name)
+    known, view = cluster_status.backends.get(name), cluster_status.view
     if known is None:
-        return "does not answer"
+        return "VIP owner, does not answer" if chart.announced is None and name in view.vip_holders else "does not answer"
     used = f"{sum(known.values())}/{len(known)} backends up"
     if not chart.stage.balancers:
         return used
     if chart.announced is not None:
-        here = name in cluster_status.view.vip_claimants
+        here = name in view.vip_claimants
         return f"{_announcement(chart.announced.get(name), here)}; {used}"
-    if name in cluster_status.view.vip_claimants:
+    if name in view.vip_holders:
         return f"VIP owner; {used}"
-    return f"{'passive' if name in cluster_status.view.serving else 'passive, not ready'}; {used}"
+    return f"{'passive' if name in view.serving else 'passive, not ready'}; {used}"
 
 
 def _announcement(med: int | None, here: bool) -> str:
@@ -243,6 +244,7 @@ def as_document(chart: Chart) -> dict[str, Any]:
         "entry": chart.stage.entry[0],
         "vip_claimants": list(view.vip_claimants) if view else [],
         "vip_owner": view.vip_owner if view else "",
+        "vip_leads_to": view.vip_leads_to if view else "",
         "missing": [box.service for box in _missing(chart)],
         "serves": bool(redundancy.outcomes(evidence)) if evidence else None,
         "failures_tolerated": {tier.value: count for tier, count in redundancy.failures_tolerated(evidence).items()}

@@ -175,6 +175,25 @@ def test_where_the_address_of_the_users_leads(holders: tuple[str, ...], words: s
     assert drawn(ZONES, replace(seen, view=replace(seen.view, vip_claimants=holders)))[1] == f"VIP 198.18.0.10: {words}"
 
 
+def test_balancer_that_has_the_address_and_does_not_answer_is_its_owner() -> None:
+    """Its HAProxy has stopped, and its kernel still takes what users send."""
+    seen = cluster_status_of(ZONES, backends={"lb2": {"web1": True, "web2": True, "web3": True}})
+    stopped = replace(seen.view, vip_claimants=(), vip_owner="", serving=(), vip_leads_to="lb1")
+    found = drawn(ZONES, replace(seen, view=stopped))
+    assert found[1] == "VIP 198.18.0.10: lb1, which does not answer"
+    assert row("lb1", found) == "lb1 lb.active running VIP owner, does not answer"
+    assert row("lb2", found) == "lb2 lb.passive running passive, not ready; 3/3 backends up"
+
+
+def test_what_packets_are_led_to_says_nothing_against_who_says_that_it_has_the_address() -> None:
+    """The one that lost it answers; the kernel of who looks on has not heard of the move yet."""
+    seen = cluster_status_of(ZONES)
+    moved = replace(seen.view, vip_claimants=("lb2",), vip_owner="lb2", vip_leads_to="lb1")
+    found = drawn(ZONES, replace(seen, view=moved))
+    assert found[1] == "VIP 198.18.0.10: lb2"
+    assert row("lb1", found) == "lb1 lb.passive running passive; 3/3 backends up"
+
+
 def test_address_that_does_not_move_leads_to_the_box_that_has_it() -> None:
     boxes = started(stage(), lb={"addresses": {"edge": "198.18.0.10"}})
     assert drawn(stage(), cluster_status_of(stage()), boxes)[1] == "entry 198.18.0.10: lb"
@@ -271,6 +290,7 @@ def test_document_of_the_map_and_its_boxes() -> None:
         "entry": "198.18.0.10",
         "vip_claimants": ["lb1"],
         "vip_owner": "lb1",
+        "vip_leads_to": "",
         "missing": ["internet"],
         "serves": True,
         # Commits do not wait for db2 yet, and db3 is never promoted.

@@ -49,6 +49,13 @@ def test_balancers_that_both_hold_the_address_are_both_active() -> None:
     assert {found["lb1"], found["lb2"]} == {("lb", "lb.active")}
 
 
+def test_balancer_that_has_the_address_and_answers_nothing_is_the_active_one() -> None:
+    """'lab chaos kill lb.active' has to find it."""
+    stopped = view(vip_claimants=(), vip_owner="", serving=(), vip_leads_to="lb2")
+    found = live(automatic(balancers=BALANCERS), stopped)
+    assert (found["lb1"], found["lb2"]) == (("lb", "lb.passive"), ("lb", "lb.active"))
+
+
 def test_balancer_that_shares_no_address_is_neither() -> None:
     assert live(automatic(), view())["lb1"] == ("lb",)
 

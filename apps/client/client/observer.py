@@ -8,7 +8,7 @@ What else the failures tolerated rest on is asked beside it by `client.redundanc
 (four times a second, so that a silent second shows that nothing was observed),
 
     {"event": "view", "clock_ns": ..., "databases": {"db1": "primary", "db2": "standby"}, "standbys": 1,
-     "synchronous": 1, "vip_claimants": ["lb1"], "serving": ["lb1", "lb2"], "vip_owner": "lb1"}
+     "synchronous": 1, "vip_claimants": ["lb1"], "serving": ["lb1", "lb2"], "vip_owner": "lb1", "vip_leads_to": "lb1"}
 
 The end of standard input ends it.
 
@@ -16,8 +16,8 @@ A database is primary: it accepts writes; sync_blocked: it would, but a commit w
 so that no client gets an acknowledgement; standby: it answers and follows another; read-only: it follows none and refuses
 writes; unreachable: no answer within 0.5 s. `standbys` stream from the one primary; commits wait for `synchronous` of them.
 `vip_claimants` are the balancers that claim the VIP, `serving` those that reach whichever owns it; `vip_owner` is the one that
-answers there. Where all of them announce the VIP, the claimant is the one that this box's route leads to, and those serve
-whose region can.
+answers there; `vip_leads_to` is the one that gets the packets, whether it answers or not. Where all of them announce the VIP,
+the claimant is the one that this box's route leads to, and those serve whose region can.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from typing import Any, ClassVar, Protocol
 import psycopg
 import psycopg.waiting
 
+from client.neighbours import leads_to
 from client.route import next_hop
 
 PERIOD_S = 0.1
@@ -227,6 +228,7 @@ class Observer:
         self._databases = {name: DatabaseWatch(host, password) for name, host in order.get("databases", {}).items()}
         balancers: dict[str, str] = order.get("balancers", {})
         entry = order.get("entry", "")
+        self._entry, self._addresses = entry, balancers
         self._route = RouteWatch(entry, {host: name for name, host in balancers.items()}) if order.get("announced") else None
         if self._route:
             self._balancers = {name: AnswerWatch(host, HEALTH_PORT, name, REGION_PATH, True) for name, host in balancers.items()}
@@ -266,6 +268,7 @@ class Observer:
             "vip_claimants": self._holders(),
             "serving": [name for name, watch in self._balancers.items() if watch.name],
             "vip_owner": self._wire.name,
+            "vip_leads_to": self._route.name if self._route else leads_to(self._entry, self._addresses),
         }
 
     def _holders(self) -> list[str]:

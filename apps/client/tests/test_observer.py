@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from client import observer
+from client import neighbours, observer
 from client.observer import ANSWER_TIMEOUT_S, BALANCER_TIMEOUT_S, AnswerWatch, Claim, DatabaseWatch, Observer, RouteWatch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,6 +167,42 @@ def test_a_silent_address_has_no_name_and_counts_no_look() -> None:
     assert watch.name == ""
 
 
+# Where packets go
+
+MAC_1, MAC_2 = "02:42:c6:12:00:21", "02:42:c6:12:00:41"
+
+
+def arp(*rows: tuple[str, int, str]) -> str:
+    """As the kernel prints it."""
+    head = "IP address       HW type     Flags       HW address            Mask     Device\n"
+    return head + "".join(
+        f"{address:<16} 0x1         0x{flags:x}         {mac}     *        eth0\n" for address, flags, mac in rows
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"),
+    [
+        ([("198.18.0.10", 2, MAC_2), ("198.18.0.11", 2, MAC_1), ("198.18.0.12", 2, MAC_2)], "lb2"),
+        ([("198.18.0.10", 6, MAC_1), ("198.18.0.11", 2, MAC_1)], "lb1"),
+        # The kernel looks for it, or has never asked for the balancer itself.
+        ([("198.18.0.10", 0, MAC_2), ("198.18.0.12", 2, MAC_2)], ""),
+        ([("198.18.0.10", 2, MAC_2), ("198.18.0.12", 0, MAC_2)], ""),
+        ([("198.18.0.11", 2, MAC_1), ("198.18.0.12", 2, MAC_2)], ""),
+        ([], ""),
+    ],
+)
+def test_packets_to_an_address_go_to_the_box_with_its_mac_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: list[tuple[str, int, str]], name: str
+) -> None:
+    monkeypatch.setattr(neighbours, "TABLE", tmp_path / "arp")
+    assert neighbours.leads_to("198.18.0.10", ORDER["balancers"]) == ""
+    (tmp_path / "arp").write_text(arp(*rows))
+    assert neighbours.leads_to("198.18.0.10", ORDER["balancers"]) == name
+    (tmp_path / "arp").write_text("head\nno table\n")
+    assert neighbours.leads_to("198.18.0.10", ORDER["balancers"]) == ""
+
+
 # All together
 
 ENTRY = "198.18.0.10"
@@ -178,8 +214,9 @@ ORDER: dict[str, Any] = {
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What each address answers; it can be changed."""
+def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What each address answers; it can be changed. Of neighbours nothing is known."""
+    monkeypatch.setattr(neighbours, "TABLE", tmp_path / "arp")
     all_is_well: dict[str, Any] = {
         "198.18.3.31": ("primary", 1, 1),
         "198.18.3.32": ("standby", 0, 0),
@@ -221,6 +258,7 @@ def test_view_when_all_is_well(answers: dict[str, Any]) -> None:
         "vip_claimants": ["lb1"],
         "serving": ["lb1", "lb2"],
         "vip_owner": "lb1",
+        "vip_leads_to": "",
     }
 
 
@@ -258,6 +296,17 @@ def test_no_balancer_claims_the_vip(answers: dict[str, Any]) -> None:
     assert (found["vip_claimants"], found["vip_owner"]) == ([], "")
 
 
+def test_balancer_that_has_the_address_and_answers_nothing_is_known_by_its_packets(
+    answers: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its HAProxy has stopped: it claims nothing, and its partner finds no owner either."""
+    answers |= {"198.18.0.11": None, "198.18.0.12": "", ENTRY: None}
+    (tmp_path / "arp").write_text(arp((ENTRY, 2, MAC_1), ("198.18.0.11", 2, MAC_1), ("198.18.0.12", 2, MAC_2)))
+    found = look(Observer(ORDER, ""))
+    assert found is not None
+    assert (found["vip_claimants"], found["vip_owner"], found["vip_leads_to"]) == ([], "", "lb1")
+
+
 @pytest.mark.parametrize(("hop", "holders"), [("198.18.0.12", ["lb2"]), (None, []), ("198.18.0.99", [])])
 def test_where_all_announce_the_address_the_route_says_who_has_it(
     answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch, hop: str | None, holders: list[str]
@@ -266,6 +315,7 @@ def test_where_all_announce_the_address_the_route_says_who_has_it(
     monkeypatch.setattr(observer, "next_hop", lambda address: hop if address == ENTRY else "198.18.0.1")
     found = look(Observer({**ORDER, "announced": True}, ""))
     assert found is not None
+    assert found["vip_leads_to"] == "".join(holders)
     # Who can serve says so itself, whether users come to it or not.
     assert (found["vip_claimants"], found["serving"], found["vip_owner"]) == (holders, ["lb1"], "lb2")
 
@@ -305,6 +355,7 @@ def test_stage_without_balancers_has_no_holder_to_wait_for(answers: dict[str, An
         "vip_claimants": [],
         "serving": [],
         "vip_owner": "",
+        "vip_leads_to": "",
     }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client import observer, redundancy, status
+from client import neighbours, observer, redundancy, status
 from client.observer import AnswerWatch, RowWatch
 from client.redundancy import MonitorWatch, RedundancyObserver, StatisticsWatch
 
@@ -34,8 +34,9 @@ NODES = {"db1": {"state": "primary", "healthy": True, "promotable": False, "vote
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What each address answers; it can be changed."""
+def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What each address answers; it can be changed. Of neighbours nothing is known."""
+    monkeypatch.setattr(neighbours, "TABLE", tmp_path / "arp")
     all_is_well: dict[str, Any] = {
         "198.18.3.31": ("primary", 1, 1, [FOLLOWER]),
         "198.18.3.32": ("standby", 0, 0, []),
@@ -96,6 +97,7 @@ def test_view_beside_it_is_the_observers(answers: dict[str, Any]) -> None:
         "vip_claimants": ["lb1"],
         "serving": ["lb1", "lb2"],
         "vip_owner": "lb1",
+        "vip_leads_to": "",
     }
 
 

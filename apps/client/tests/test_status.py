@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
-from client import observer, status
+from client import neighbours, observer, status
 from client.observer import ANSWER_TIMEOUT_S, AnswerWatch, DatabaseWatch
 from client.status import ask, backends, read_backends
 
@@ -128,8 +129,9 @@ ORDER: dict[str, Any] = {
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What each address answers, and how often each was looked at (`times`)."""
+def looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What each address answers, and how often each was looked at (`times`). Of neighbours nothing is known."""
+    monkeypatch.setattr(neighbours, "TABLE", tmp_path / "arp")
     answers: dict[str, Any] = {
         "198.18.3.31": ("primary", 1, 1),
         "198.18.3.32": ("standby", 0, 0),
@@ -170,6 +172,7 @@ def test_everybody_is_asked_what_is_his_to_say(looks: dict[str, Any]) -> None:
             "vip_claimants": ["lb1"],
             "serving": ["lb1", "lb2"],
             "vip_owner": "lb1",
+            "vip_leads_to": "",
         },
         "databases": {"db1": {"of": "postgres"}, "db2": {"of": "postgres"}},
         "backends": {"lb1": {"web1": True}, "lb2": {"web1": True}},
