@@ -26,7 +26,7 @@ from tests.unit.servers import serving
 SCRIPT = Path(__file__).parents[2] / "compose/balancer/lab-reach"
 reach = load(SCRIPT)
 Beat, Seen, Word = reach.Beat, reach.Seen, reach.Word
-AFTER = 3
+AFTER = 4
 
 BEATS = st.builds(Beat, users=st.booleans(), web=st.integers(0, 3), holds=st.booleans(), ready=st.booleans())
 SEEN = st.builds(Seen, own=BEATS, partner=st.none() | BEATS, near=st.booleans()).filter(
@@ -422,7 +422,7 @@ ENVIRONMENT = {
     "USERS": "127.0.0.1",
     "PARTNER": "127.0.0.65 127.0.0.66 02:42:c6:12:00:41",
     "WEB_ENOUGH": "2",
-    "GIVE_AWAY_AFTER": "3",
+    "GIVE_AWAY_AFTER": "4",
 }
 
 
@@ -432,7 +432,7 @@ def test_settings_are_those_of_the_stage_file() -> None:
         "lb1",
         ("127.0.0.65", "127.0.0.66"),
         2,
-        3,
+        AFTER,
     )
     assert settings.arbiter is None
     assert reach.read_settings({**ENVIRONMENT, "ARBITER": "198.18.1.196:8406"}).arbiter == ("198.18.1.196", 8406)
