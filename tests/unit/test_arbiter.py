@@ -226,6 +226,12 @@ def test_old_word_counts_no_longer(arbiter: program.Arbiter, holder_port: int, m
         assert [asked(arbiter, f"/{name}") for name in ("lb1", "lb2")] == [(200, "stay")] * 2
 
 
+def test_one_that_says_nothing_is_silent_here_before_its_partner_asks() -> None:
+    assert 2 * reach.PERIOD_S < program.BEAT_FRESH_S < reach.SILENT_S
+    # A look that waits for both of its questions is no silence.
+    assert reach.HAPROXY_DEADLINE_S + reach.USERS_DEADLINE_S < program.BEAT_FRESH_S
+
+
 def test_balancers_are_heard_and_others_are_not(arbiter: program.Arbiter, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[str, str]] = []
     monkeypatch.setattr(arbiter, "hear", lambda address, beat: heard.append((address, beat)))

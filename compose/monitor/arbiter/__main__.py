@@ -27,8 +27,9 @@ PORT = 8406
 HOLDER_PORT = 8405
 # A balancer that reaches nobody under the address says so after 0.08 s; one that asks waits for 0.4 s.
 ANSWER_S = 0.2
-# Balancers say ten times a second whom they reach. The word of one that has died counts no longer: it does not answer either.
-BEAT_FRESH_S = 1.0
+# Balancers say ten times a second whom they reach. Less than a balancer waits for its partner (lab-reach, SILENT_S): one that
+# is silent here too is no reason to hand the address over.
+BEAT_FRESH_S = 0.3
 BEAT_MAX_BYTES = 64
 # The monitor's database has no encoding of its own.
 MONITOR = "host=/run/postgresql dbname=pg_auto_failover connect_timeout=2 client_encoding=utf8"
