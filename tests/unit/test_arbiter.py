@@ -79,7 +79,7 @@ def test_the_one_beside_the_primary_keeps_it(holders: list[str], primary: str, l
 
 
 @given(cuts(), st.lists(st.sampled_from([balancer.name for balancer in BALANCERS]), unique=True))
-def test_nobody_is_told_to_leave_for_who_is_of_no_use(cut: tuple[list[Balancer], list[str], str], others: list[str]) -> None:
+def test_no_balancer_is_sent_away_for_one_of_no_use(cut: tuple[list[Balancer], list[str], str], others: list[str]) -> None:
     """Whoever else holds it: no user reaches them, or they reach no web box."""
     of_use, holders, primary = cut
     holders = sorted({*holders, *others})
@@ -254,6 +254,7 @@ def test_balancers_are_heard_and_others_are_not(arbiter: program.Arbiter, monkey
 
 
 def test_the_word_of_an_unknown_address_does_not_count(arbiter: program.Arbiter) -> None:
+def test_beat_of_no_balancer_is_not_taken_down(arbiter: program.Arbiter) -> None:
     arbiter.hear("127.0.0.99", "1 2 0 1")
     assert "127.0.0.99" not in arbiter._can_serve_until
 

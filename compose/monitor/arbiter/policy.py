@@ -34,7 +34,7 @@ def word(asker: str, of_use: Sequence[Balancer], holders: Collection[str], prima
     """What to tell `asker`, of those who answer here and can serve users (`of_use`) and of those who hold the address.
 
     The one beside the primary keeps the address, whoever holds it now. Where none is, or it is of no use, one that holds it does.
-    In favour of one of no use nobody is told to leave.
+    No balancer is sent away in favour of one of no use.
     """
     beside = [balancer.name for balancer in of_use if balancer.database == primary]
     keeper = next(iter(beside or [balancer.name for balancer in of_use if balancer.name in holders]), asker)
