@@ -67,11 +67,11 @@ def test_who_lacks_nothing_takes_over_without_an_election(well: Lab, engine: Eng
 @pytest.mark.night
 def test_who_is_not_known_to_lack_nothing_takes_part_in_an_election(well: Lab, engine: Engine) -> None:
     # The old primary's box cannot say where its log ended.
-    asked_of_monitor(STAGE, f"REVOKE EXECUTE {MAY_SAY} FROM PUBLIC")
+    asked_of_monitor(STAGE, f"REVOKE EXECUTE {MAY_SAY} FROM autoctl_node")
     try:
         assert changed_over(well, engine) >= 3
     finally:
-        asked_of_monitor(STAGE, f"GRANT EXECUTE {MAY_SAY} TO PUBLIC")
+        asked_of_monitor(STAGE, f"GRANT EXECUTE {MAY_SAY} TO autoctl_node")
 
 
 def tried(*steps: str) -> str:
