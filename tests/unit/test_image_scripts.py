@@ -134,3 +134,21 @@ def test_template_of_the_sessions_stands_in_the_stage_file() -> None:
     assert "template bgp balancer {" in document["configs"]["bird_internet"]["content"]
     said = document["services"]["internet"]["environment"]["BALANCERS"]
     assert said == " ".join(f"{name}={address}" for name, address in document["x-lab"]["balancers"].items())
+
+
+# Settings of PostgreSQL
+
+
+def written_settings(tmp_path: Path, arguments: str) -> list[str]:
+    """The lines of the file that the stage file's settings go to."""
+    text = (COMPOSE / "postgres" / "settings.sh").read_text(encoding="utf-8")
+    (tmp_path / "settings.sh").write_text(text.replace("/var/lib/lab/", f"{tmp_path}/"), encoding="utf-8")
+    done = run(f"set -eu; . {tmp_path}/settings.sh; write_settings {arguments}", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    return (tmp_path / "settings.conf").read_text(encoding="utf-8").splitlines()
+
+
+def test_settings_of_the_stage_file_come_last_and_the_log_has_a_bound(tmp_path: Path) -> None:
+    lines = written_settings(tmp_path, "-c wal_keep_size=64MB -c synchronous_standby_names= -c log_filename=a=b.log")
+    assert lines[-3:] == ["wal_keep_size = '64MB'", "synchronous_standby_names = ''", "log_filename = 'a=b.log'"]
+    assert lines[:-3] == ["log_filename = '%H.log'", "log_rotation_age = 60", "log_truncate_on_rotation = on"]
