@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from lab.spec.stages import ROOT
+from lab.model.topology import Stage
+from lab.spec.stages import ROOT, all_stages
 
 MONITOR = ROOT / "compose" / "monitor"
 PIECES = ("guard.sql", "change_over.sql")
@@ -59,6 +60,18 @@ def test_what_boxes_say_they_may_say() -> None:
     }
     assert called
     assert granted == called
+
+
+@pytest.mark.parametrize("stage", [each for each in all_stages() if each.monitor], ids=lambda stage: stage.project)
+def test_who_checks_a_database_finds_a_connection_that_no_user_can_take(stage: Stage) -> None:
+    assert re.findall(r" -c reserved_connections=(\d+)", stage.file.read_text(encoding="utf-8")) == ["6"]
+    keeper = (ROOT / "compose" / "postgres" / "lab-keeper").read_text(encoding="utf-8")
+    # Roles are made with the cluster, before anybody can connect.
+    made, granted = (
+        keeper.index(words) for words in ("CREATE ROLE pgautofailover_monitor", "GRANT pg_use_reserved_connections TO")
+    )
+    assert made < granted
+    assert "GRANT pg_use_reserved_connections TO pgautofailover_monitor, auditor" in keeper
 
 
 def test_rights_come_when_all_functions_are_there() -> None:
