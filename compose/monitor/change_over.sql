@@ -36,6 +36,25 @@ BEGIN
   PERFORM public.wake(node) FROM pgautofailover.node JOIN public.change_over ON target = nodename WHERE from_whom = who;
 END $said$;
 
+-- Said by a box whose primary accepts connections and takes no writes (write_probe): the checks of pg_auto_failover find it healthy, so
+-- nothing else would replace it. It is carried out as a planned change-over, and only where one can be: what the extension and guard.sql
+-- refuse is an error here, and the primary stays, for it still answers reads. Once a minute at most, whichever database it is: where the
+-- next one takes no writes either, taking turns would help nobody.
+CREATE TABLE public.stood_down (leader text NOT NULL, ordered timestamptz NOT NULL DEFAULT clock_timestamp());
+
+CREATE FUNCTION public.stand_down(leader text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $down$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pgautofailover.node WHERE nodename = stand_down.leader AND reportedstate = 'primary' AND goalstate = 'primary') THEN
+    RAISE EXCEPTION '% is not the primary, or is on its way to another state', leader;
+  END IF;
+  IF EXISTS (SELECT FROM public.stood_down WHERE ordered > clock_timestamp() - interval '60 s') THEN
+    RAISE EXCEPTION 'a primary has stood down within the last minute';
+  END IF;
+  PERFORM public.change_over('');
+  DELETE FROM public.stood_down;
+  INSERT INTO public.stood_down VALUES (leader);
+END $down$;
+
 -- Who is being stopped in order does not answer, and is not ill: no election begins for that, for as long as it may take.
 CREATE FUNCTION public.not_ill() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $well$
 BEGIN
