@@ -29,12 +29,21 @@ BEGIN
 END $order$;
 
 -- Said by a box whose primary was stopped in order: where the last record of its log begins, and on which timeline. Not believed for
--- long: an order that was not carried out is no business of the next stop.
+-- long: an order that was not carried out is no business of the next stop. The last word counts.
 CREATE FUNCTION public.stopped_at(who text, on_timeline int, last_record pg_lsn) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $said$
 BEGIN
-  UPDATE public.change_over SET stopped_at = last_record, timeline = on_timeline WHERE from_whom = who AND stopped_at IS NULL AND ordered > clock_timestamp() - interval '10 s';
+  UPDATE public.change_over SET stopped_at = last_record, timeline = on_timeline WHERE from_whom = who AND ordered > clock_timestamp() - interval '10 s';
   PERFORM public.wake(node) FROM pgautofailover.node JOIN public.change_over ON target = nodename WHERE from_whom = who;
 END $said$;
+
+-- Who runs as the primary again will write more: its log has another end.
+CREATE FUNCTION public.runs_again() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $runs$
+BEGIN
+  UPDATE public.change_over SET stopped_at = NULL, timeline = NULL WHERE from_whom = NEW.nodename AND stopped_at IS NOT NULL;
+  RETURN NULL;
+END $runs$;
+
+CREATE TRIGGER runs_again AFTER UPDATE OF reportedpgisrunning ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedpgisrunning AND NEW.reportedstate = 'primary') EXECUTE FUNCTION public.runs_again();
 
 -- Said by a box whose primary accepts connections and takes no writes (write_probe): the checks of pg_auto_failover find it healthy, so
 -- nothing else would replace it. It is carried out as a planned change-over, and only where one can be: what the extension and guard.sql

@@ -107,3 +107,20 @@ def test_others_are_asked_when_who_was_chosen_has_lost_its_disk(well: Lab, engin
         "SELECT string_agg(goalstate::text, ' ') FROM pgautofailover.node",
     )
     assert said.split() == ["t", "report_lsn", "report_lsn"]
+
+
+def test_the_last_word_on_the_end_of_a_log_counts_until_its_primary_runs_again(well: Lab, engine: Engine) -> None:
+    leader = primary(engine, STAGE_6)
+    word = "SELECT coalesce(stopped_at::text, 'none') FROM public.change_over"
+    said = tried(
+        "DELETE FROM public.change_over",
+        f"INSERT INTO public.change_over (target, from_whom) VALUES ('{heir_of(leader)}', '{leader}')",
+        f"SELECT public.stopped_at('{leader}', 1, '0/10')",
+        f"SELECT public.stopped_at('{leader}', 1, '0/20')",
+        word,
+        set_to(heir_of(leader), reportedpgisrunning="true"),
+        word,
+        set_to(leader, reportedpgisrunning="true"),
+        word,
+    )
+    assert said.split() == ["0/20", "0/20", "none"]
