@@ -8,13 +8,13 @@
 CREATE TABLE public.change_over (target text NOT NULL, from_whom text NOT NULL, ordered timestamptz NOT NULL DEFAULT clock_timestamp(), stopped_at pg_lsn, timeline int);
 
 -- What has a keeper look for its orders at once.
-CREATE FUNCTION public.wake(node pgautofailover.node) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION public.wake(node pgautofailover.node) RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_notify('state', json_build_object('type', 'state', 'formation', node.formationid, 'groupId', node.groupid, 'nodeId', node.nodeid, 'name', node.nodename, 'host', node.nodehost, 'port', node.nodeport, 'reportedState', node.reportedstate, 'goalState', node.goalstate, 'health', CASE node.health WHEN 1 THEN 'good' ELSE 'bad' END)::text)
 $$;
 
 -- Ordered by the operator: this standby shall be the primary; without a name, the one that an election would choose. The extension
 -- checks whether that can be done, and has the group to itself until the end of the transaction. Of two databases it knows what to do.
-CREATE FUNCTION public.change_over(wanted text DEFAULT '') RETURNS void LANGUAGE plpgsql AS $order$
+CREATE FUNCTION public.change_over(wanted text DEFAULT '') RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $order$
 DECLARE
   chosen text := coalesce(nullif(wanted, ''), (SELECT nodename FROM pgautofailover.node WHERE reportedstate = 'secondary' AND goalstate = 'secondary' AND health = 1 AND candidatepriority > 0 ORDER BY candidatepriority DESC, reportedlsn DESC, nodeid LIMIT 1));
 BEGIN
@@ -29,15 +29,43 @@ BEGIN
 END $order$;
 
 -- Said by a box whose primary was stopped in order: where the last record of its log begins, and on which timeline. Not believed for
--- long: an order that was not carried out is no business of the next stop.
-CREATE FUNCTION public.stopped_at(who text, on_timeline int, last_record pg_lsn) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $said$
+-- long: an order that was not carried out is no business of the next stop. The last word counts.
+CREATE FUNCTION public.stopped_at(who text, on_timeline int, last_record pg_lsn) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $said$
 BEGIN
-  UPDATE public.change_over SET stopped_at = last_record, timeline = on_timeline WHERE from_whom = who AND stopped_at IS NULL AND ordered > clock_timestamp() - interval '10 s';
+  UPDATE public.change_over SET stopped_at = last_record, timeline = on_timeline WHERE from_whom = who AND ordered > clock_timestamp() - interval '10 s';
   PERFORM public.wake(node) FROM pgautofailover.node JOIN public.change_over ON target = nodename WHERE from_whom = who;
 END $said$;
 
+-- Who runs as the primary again will write more: its log has another end.
+CREATE FUNCTION public.runs_again() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $runs$
+BEGIN
+  UPDATE public.change_over SET stopped_at = NULL, timeline = NULL WHERE from_whom = NEW.nodename AND stopped_at IS NOT NULL;
+  RETURN NULL;
+END $runs$;
+
+CREATE TRIGGER runs_again AFTER UPDATE OF reportedpgisrunning ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedpgisrunning AND NEW.reportedstate = 'primary') EXECUTE FUNCTION public.runs_again();
+
+-- Said by a box whose primary accepts connections and takes no writes (write_probe): the checks of pg_auto_failover find it healthy, so
+-- nothing else would replace it. It is carried out as a planned change-over, and only where one can be: what the extension and guard.sql
+-- refuse is an error here, and the primary stays, for it still answers reads. Once a minute at most, whichever database it is: where the
+-- next one takes no writes either, taking turns would help nobody.
+CREATE TABLE public.stood_down (leader text NOT NULL, ordered timestamptz NOT NULL DEFAULT clock_timestamp());
+
+CREATE FUNCTION public.stand_down(leader text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $down$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pgautofailover.node WHERE nodename = stand_down.leader AND reportedstate = 'primary' AND goalstate = 'primary') THEN
+    RAISE EXCEPTION '% is not the primary, or is on its way to another state', leader;
+  END IF;
+  IF EXISTS (SELECT FROM public.stood_down WHERE ordered > clock_timestamp() - interval '60 s') THEN
+    RAISE EXCEPTION 'a primary has stood down within the last minute';
+  END IF;
+  PERFORM public.change_over('');
+  DELETE FROM public.stood_down;
+  INSERT INTO public.stood_down VALUES (leader);
+END $down$;
+
 -- Who is being stopped in order does not answer, and is not ill: no election begins for that, for as long as it may take.
-CREATE FUNCTION public.not_ill() RETURNS trigger LANGUAGE plpgsql AS $well$
+CREATE FUNCTION public.not_ill() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $well$
 BEGIN
   IF EXISTS (SELECT FROM public.change_over WHERE from_whom = NEW.nodename AND ordered > clock_timestamp() - interval '3 s') THEN
     NEW.health := OLD.health;
@@ -48,7 +76,7 @@ END $well$;
 CREATE TRIGGER not_ill BEFORE UPDATE OF health ON pgautofailover.node FOR EACH ROW WHEN (NEW.health = 0 AND OLD.health = 1) EXECUTE FUNCTION public.not_ill();
 
 -- Whether the standby that is to take over has all of the log, as far as it is known now.
-CREATE FUNCTION public.lacks_nothing(change public.change_over) RETURNS bool LANGUAGE sql AS $$
+CREATE FUNCTION public.lacks_nothing(change public.change_over) RETURNS bool LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT FROM pgautofailover.node WHERE nodename = change.target AND reportedlsn > change.stopped_at AND reportedtli = change.timeline)
 $$;
 
@@ -56,7 +84,7 @@ $$;
 -- moment. Where all the others follow it still, and nobody has begun an election, the next primary gets the state of one that has won
 -- an election, so that nobody else begins one; the old one, that of one which is no primary any more: else the next one would
 -- have to wait for it. In all other cases it goes on as pg_auto_failover has it.
-CREATE FUNCTION public.hand_over() RETURNS trigger LANGUAGE plpgsql AS $hand$
+CREATE FUNCTION public.hand_over() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $hand$
 DECLARE
   change public.change_over;
   heir pgautofailover.node;
@@ -93,7 +121,7 @@ END $hand$;
 CREATE TRIGGER hand_over BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'draining' AND OLD.reportedstate = 'primary' AND OLD.goalstate = 'draining') EXECUTE FUNCTION public.hand_over();
 
 -- Both say what they were until they have heard what they are now: that takes nothing back.
-CREATE FUNCTION public.remain() RETURNS trigger LANGUAGE plpgsql AS $remain$
+CREATE FUNCTION public.remain() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $remain$
 BEGIN
   NEW.reportedstate := OLD.reportedstate;
   RETURN NEW;
@@ -104,7 +132,7 @@ CREATE TRIGGER remain_chosen BEFORE UPDATE OF reportedstate ON pgautofailover.no
 CREATE TRIGGER remain_demoted BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'draining' AND OLD.reportedstate = 'demoted' AND OLD.goalstate = 'demoted') EXECUTE FUNCTION public.remain();
 
 -- Who was chosen has lost its disk, and joins as somebody else: those who had not been asked are asked now.
-CREATE FUNCTION public.ask_the_others() RETURNS trigger LANGUAGE plpgsql AS $ask$
+CREATE FUNCTION public.ask_the_others() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $ask$
 BEGIN
   IF NOT EXISTS (SELECT FROM pgautofailover.node WHERE goalstate IN ('single', 'primary', 'wait_primary', 'apply_settings', 'fast_forward', 'prepare_promotion', 'stop_replication')) THEN
     UPDATE pgautofailover.node SET goalstate = 'report_lsn', statechangetime = now() WHERE reportedstate = goalstate AND goalstate IN ('secondary', 'demoted');
@@ -116,7 +144,7 @@ CREATE TRIGGER ask_the_others AFTER DELETE ON pgautofailover.node FOR EACH ROW W
 
 -- There is a new primary. The others have followed the old one until now; "catchingup" has them follow this one. (After an election there
 -- are none of these.) The extension lowers the old primary's priority for the election, and forgets to raise it again where it took no part.
-CREATE FUNCTION public.follow_the_next() RETURNS trigger LANGUAGE plpgsql AS $follow$
+CREATE FUNCTION public.follow_the_next() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $follow$
 BEGIN
   IF EXISTS (SELECT FROM public.change_over WHERE target = NEW.nodename) THEN
     UPDATE pgautofailover.node SET goalstate = 'catchingup', statechangetime = now() WHERE nodeid <> NEW.nodeid AND reportedstate = 'secondary' AND goalstate = 'secondary';

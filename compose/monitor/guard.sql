@@ -13,7 +13,7 @@ INSERT INTO public.durability VALUES (true);
 -- databases, seconds with three). Should it be lost just then, its return is awaited rather than a write lost.
 -- And of two old databases the monitor takes the one with the higher position in the log, also where that is a log
 -- which was left behind by a promotion.
-CREATE FUNCTION public.refuse_promotion_that_could_lose() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION public.refuse_promotion_that_could_lose() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
 BEGIN
   IF EXISTS (SELECT FROM pgautofailover.node AS other WHERE other.formationid = NEW.formationid AND other.groupid = NEW.groupid AND other.nodeid <> NEW.nodeid AND other.reportedstate = 'wait_primary') THEN
     RAISE EXCEPTION '% may lack acknowledged writes: its primary did not wait for it', NEW.nodename;
@@ -36,7 +36,7 @@ CREATE TRIGGER refuse_promotion_that_could_lose BEFORE UPDATE OF goalstate ON pg
 -- timeline of when it last looked at the files, which may be that of before the promotion, and no other as long as this database
 -- follows nobody. The monitor sorts by timeline, and then chooses by position: it has the one that has most fetch from itself
 -- what it lacks, for good. Who follows another one, and runs, says what it follows; that may be a lower one (a rewind).
-CREATE FUNCTION public.keep_timeline() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION public.keep_timeline() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
 BEGIN
   NEW.reportedtli := OLD.reportedtli;
   RETURN NEW;
@@ -53,7 +53,7 @@ CREATE TRIGGER keep_timeline BEFORE UPDATE OF reportedtli ON pgautofailover.node
 -- which is the next thing that it would have been told.
 -- A last primary that has said that it is none any more is not to be spared: then whoever returns takes part, also while its
 -- PostgreSQL does not run yet. (It is started only after the answer.)
-CREATE FUNCTION public.refuse_election_that_could_not_end() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION public.refuse_election_that_could_not_end() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
 DECLARE
   standbys int := (SELECT count(*) - 1 FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid);
   has_primary bool := EXISTS (SELECT FROM pgautofailover.node WHERE formationid = NEW.formationid AND groupid = NEW.groupid AND reportedstate IN ('primary', 'wait_primary', 'apply_settings'));

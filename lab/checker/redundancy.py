@@ -53,7 +53,9 @@ class Database:
     eligible: bool = False
     """The monitor would make it the primary."""
     refuses: bool = False
-    """It is the primary and takes no writes: the monitor finds it healthy, so nothing takes over."""
+    """It is the primary and takes no writes: the monitor finds it healthy. That it may be replaced all the same is not counted on."""
+    answers: bool = False
+    """It answers reads."""
 
 
 @dataclass(frozen=True)
@@ -156,17 +158,25 @@ def _balancer(stage: Stage, name: str, cluster_status: ClusterStatus) -> Balance
 
 def _database(stage: Stage, box: Box, cluster_status: ClusterStatus) -> Database:
     state, copy = cluster_status.view.databases.get(box.service), cluster_status.replicas.get(box.service)
-    if not stage.is_replicated:  # it was not asked: there is nothing that it could be but the primary
-        return Database(box.service, leads=box.is_healthy)
+    if not stage.is_replicated:
+        return _alone(box, state)
     judgement = (cluster_status.node_states or {}).get(box.service)
     leads = state in (DatabaseState.PRIMARY, DatabaseState.SYNC_BLOCKED)
     if state is DatabaseState.READ_ONLY:
-        return Database(box.service, refuses=True)
+        return Database(box.service, refuses=True, answers=True)
     follows = state is DatabaseState.STANDBY and copy is not None and copy.streams
     if judgement and state is DatabaseState.STANDBY and _is_between_primaries(cluster_status):
         # There is no primary to follow. What it was until now, and what is being made of it, the monitor knows.
         leads, follows = judgement.state in WON, judgement.state in VOTING
-    return Database(box.service, leads, follows, follows and judgement is not None and judgement.is_promotable)
+    eligible = follows and judgement is not None and judgement.is_promotable
+    return Database(box.service, leads, follows, eligible, answers=state not in (None, DatabaseState.UNREACHABLE))
+
+
+def _alone(box: Box, state: DatabaseState | None) -> Database:
+    """The only database. Where it was not asked, there is nothing that it could be but the primary."""
+    answers = box.is_healthy and state is not DatabaseState.UNREACHABLE
+    refuses = answers and state is DatabaseState.READ_ONLY
+    return Database(box.service, leads=answers and not refuses, refuses=refuses, answers=answers)
 
 
 def _is_between_primaries(cluster_status: ClusterStatus) -> bool:
@@ -223,11 +233,21 @@ def outcomes(seen: SystemState) -> list[SystemState]:
 
 def serves(seen: SystemState) -> bool:
     """Whether users get their writes acknowledged as things are."""
+    return _is_reached(seen) and sum(each.leads for each in seen.databases) == 1 and _acknowledges(seen)
+
+
+def serves_reads(seen: SystemState) -> bool:
+    """Whether users get their reads answered, now or once the address has moved: any database that answers will do."""
+    return all(map(_is_reached, _entries(seen))) and any(each.answers for each in seen.databases)
+
+
+def _is_reached(seen: SystemState) -> bool:
+    """Whether users reach a web box."""
     entries = [each for each in seen.balancers if each.holds]
     if seen.balancers and not entries:
         return False
     reach = [each.uses & seen.web if each.ready else frozenset() for each in entries] if seen.balancers else [seen.web]
-    return all(reach) and sum(each.leads for each in seen.databases) == 1 and _acknowledges(seen)
+    return all(reach)
 
 
 def _acknowledges(seen: SystemState) -> bool:
@@ -268,7 +288,7 @@ def _elects(seen: SystemState) -> bool:
 
 
 def _promoted(seen: SystemState, heir: str) -> SystemState:
-    databases = tuple(Database(heir, leads=True) if each.name == heir else each for each in seen.databases)
+    databases = tuple(Database(heir, leads=True, answers=True) if each.name == heir else each for each in seen.databases)
     home = next((place.region for place in seen.places if place.box == heir), "")
     after = replace(seen, databases=databases, home=home)
     return _waiting_for(after, _quorum(after, heir))

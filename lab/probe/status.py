@@ -25,10 +25,9 @@ def cluster_status(system: ObservableSystem, boxes: Sequence[Box]) -> ClusterSta
     Raises InconclusiveError when they cannot be asked: the box from which they are does not answer.
     """
     stage = system.stage
-    statistics = observer.statistics(stage)
-    if not stage.is_watched and not statistics:
-        return ClusterStatus(roles.standing_alone(stage))
-    config = {**observer.probe_config(stage), "statistics": statistics, "monitor": stage.monitor}
+    alone = {} if stage.is_replicated else stage.databases
+    asked = {"statistics": observer.statistics(stage), "monitor": stage.monitor, "alone": alone}
+    config = {**observer.probe_config(stage), **asked}
     internet = next((box for box in boxes if INTERNET_ROLE in box.roles), None)
     if internet is None or internet.status != "running":
         raise InconclusiveError(
@@ -57,9 +56,10 @@ def examined(system: ObservableSystem, boxes: Sequence[Box]) -> list[Box]:
 
 def _read(stage: Stage, boxes: Sequence[Box], found: dict[str, Any]) -> ClusterStatus:
     view = observer.read_view(found["view"]) if stage.is_watched else roles.standing_alone(stage)
+    alone = {name: DatabaseState(state) for name, state in found["alone"].items()}
     monitor = found["monitor"]
     return ClusterStatus(
-        view=view,
+        view=replace(view, databases={**view.databases, **alone}),
         replicas=replicas(view, found["databases"], boxes),
         backends={name: dict(servers) for name, servers in found["backends"].items() if servers is not None},
         node_states={name: _node_state(word) for name, word in monitor["nodes"].items()} if monitor else None,

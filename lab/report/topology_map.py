@@ -66,7 +66,8 @@ def _margins(chart: Chart) -> list[Text]:
     if evidence is None:
         return [Text(f"{chart.unasked}: roles, replicas and failures tolerated are unknown", style=UNHEALTHY_STYLE)]
     if not redundancy.outcomes(evidence):
-        return [Text("no writes, and no failover that would restore them", style=UNHEALTHY_STYLE)]
+        reads = "; reads are answered" if redundancy.serves_reads(evidence) else ""
+        return [Text(f"no writes, and no failover that would restore them{reads}", style=UNHEALTHY_STYLE)]
     return [_margin(tier, count) for tier, count in redundancy.failures_tolerated(evidence).items()]
 
 
@@ -161,7 +162,8 @@ def note(chart: Chart, box: Box) -> str:
     cluster_status, roles = chart.cluster_status, set(box.roles)
     if cluster_status is None or not box.is_system:
         return ""
-    if chart.stage.is_replicated and box.service in chart.stage.databases:
+    state = cluster_status.view.databases.get(box.service)
+    if state is not None and (chart.stage.is_replicated or state is DatabaseState.READ_ONLY):
         return _of_database(cluster_status, box.service)
     if "lb" in roles:
         return _of_balancer(chart, cluster_status, box.service)
@@ -247,6 +249,7 @@ def as_document(chart: Chart) -> dict[str, Any]:
         "vip_leads_to": view.vip_leads_to if view else "",
         "missing": [box.service for box in _missing(chart)],
         "serves": bool(redundancy.outcomes(evidence)) if evidence else None,
+        "serves_reads": redundancy.serves_reads(evidence) if evidence else None,
         "failures_tolerated": {tier.value: count for tier, count in redundancy.failures_tolerated(evidence).items()}
         if evidence
         else None,

@@ -67,11 +67,11 @@ def test_who_lacks_nothing_takes_over_without_an_election(well: Lab, engine: Eng
 @pytest.mark.night
 def test_who_is_not_known_to_lack_nothing_takes_part_in_an_election(well: Lab, engine: Engine) -> None:
     # The old primary's box cannot say where its log ended.
-    asked_of_monitor(STAGE, f"REVOKE EXECUTE {MAY_SAY} FROM PUBLIC")
+    asked_of_monitor(STAGE, f"REVOKE EXECUTE {MAY_SAY} FROM autoctl_node")
     try:
         assert changed_over(well, engine) >= 3
     finally:
-        asked_of_monitor(STAGE, f"GRANT EXECUTE {MAY_SAY} TO PUBLIC")
+        asked_of_monitor(STAGE, f"GRANT EXECUTE {MAY_SAY} TO autoctl_node")
 
 
 def tried(*steps: str) -> str:
@@ -107,3 +107,20 @@ def test_others_are_asked_when_who_was_chosen_has_lost_its_disk(well: Lab, engin
         "SELECT string_agg(goalstate::text, ' ') FROM pgautofailover.node",
     )
     assert said.split() == ["t", "report_lsn", "report_lsn"]
+
+
+def test_the_last_word_on_the_end_of_a_log_counts_until_its_primary_runs_again(well: Lab, engine: Engine) -> None:
+    leader = primary(engine, STAGE_6)
+    word = "SELECT coalesce(stopped_at::text, 'none') FROM public.change_over"
+    said = tried(
+        "DELETE FROM public.change_over",
+        f"INSERT INTO public.change_over (target, from_whom) VALUES ('{heir_of(leader)}', '{leader}')",
+        f"SELECT public.stopped_at('{leader}', 1, '0/10')",
+        f"SELECT public.stopped_at('{leader}', 1, '0/20')",
+        word,
+        set_to(heir_of(leader), reportedpgisrunning="true"),
+        word,
+        set_to(leader, reportedpgisrunning="true"),
+        word,
+    )
+    assert said.split() == ["0/20", "0/20", "none"]

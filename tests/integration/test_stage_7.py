@@ -90,6 +90,23 @@ def test_a_commit_waits_for_the_other_region_and_the_map_shows_them(stage_7: Lab
     assert [boxes[name]["announces"] for name in ("lb1", "lb2", "lb3", "lb4")].count(None) == 0
 
 
+def test_who_keeps_the_durability_is_started_again(stage_7: Lab) -> None:
+    before = durability()
+    assert before
+    docker("exec", container(7, "monitor"), "pkill", "-KILL", "-f", "^python3 -m durability")
+    assert wait_until(lambda: durability() not in ("", before), 10)
+    assert wait_until(lambda: bool(in_monitor("find /run/durability -newermt '-1 sec'")), 10)
+
+
+def durability() -> str:
+    """The process that looks for whom a commit waits; empty where there is none."""
+    return in_monitor("pgrep -f '^python3 -m durability' || true")
+
+
+def in_monitor(script: str) -> str:
+    return docker("exec", container(7, "monitor"), "sh", "-c", script)
+
+
 # Last: afterwards the primary is in the other region.
 @pytest.mark.parametrize("experiment", ["kill-region-eu", pytest.param("disconnect-region-eu", marks=night)])
 def test_one_region_goes_on_without_the_other(stage_7: Lab, engine: Engine, experiment: str) -> None:

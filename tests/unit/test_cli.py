@@ -268,7 +268,7 @@ def test_promotion_is_asked_of_the_monitor_where_there_is_one(
 
 def sees(plays: PlayedEngine, **changes: Any) -> PlayedEngine:
     """The survey finds two databases that are well, unless changed."""
-    found = {"view": asdict(view()), "databases": {}, "backends": {}, "monitor": None, **changes}
+    found = {"view": asdict(view()), "databases": {}, "backends": {}, "monitor": None, "alone": {}, **changes}
     plays.answer = lambda _box, _command: ExecResult(0, json.dumps(found))
     return plays
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import psycopg
 import pytest
 from durability import __main__ as program
 from durability.policy import Durability, Node, changes, is_given_up, lost_region, quorum, read_regions
@@ -23,6 +25,7 @@ from lab.faults.base import BlastRadius, InjectionTarget
 from lab.faults.wan import setting
 from lab.model.fault import FaultKind, FaultParameters, Step, UndoAction
 from lab.model.topology import Box
+from lab.spec.stages import ROOT, find
 from tests.unit.helpers import box
 
 NAMES = ("db1", "db2", "db3", "db4")
@@ -155,6 +158,38 @@ def test_who_looks_for_the_first_time_gives_up_a_region_that_is_lost_already(mon
     now.monotonic = lambda: 100.0 + program.LOST_AFTER_S
     keeper.look()
     assert table.changed == [(["db1", "db2"],)]
+
+
+def test_each_look_is_seen_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The box's health check asks how old the last one is: a program that hangs is no better than one that has died."""
+    looked = tmp_path / "durability"
+    seen: list[bool] = []
+
+    def look(_: program.Keeper) -> None:
+        seen.append(looked.exists())
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setenv("DURABILITY", "region")
+    monkeypatch.setenv("REGIONS", "eu=db1,db2 us=db3,db4")
+    monkeypatch.setattr(program, "LOOKED", looked)
+    monkeypatch.setattr(program, "PERIOD_S", 0.0)
+    monkeypatch.setattr(program.Keeper, "look", look)
+    monkeypatch.setattr(psycopg, "connect", lambda *_, **__: nullcontext())
+    with pytest.raises(KeyboardInterrupt):
+        program.main()
+    assert seen == [False, True]
+
+
+def test_the_health_check_of_the_monitor_asks_how_old_the_last_look_is() -> None:
+    assert f"find {program.LOOKED} -newermt '-10 sec' | grep -q ." in find("7").file.read_text(encoding="utf-8")
+
+
+def test_programs_beside_the_monitor_are_started_again() -> None:
+    text = (ROOT / "compose" / "monitor" / "lab-monitor").read_text(encoding="utf-8")
+    started = [line for line in text.splitlines() if "python3 -m" in line]
+    assert len(started) == 2
+    assert all("while :; do python3 -m " in line and line.endswith("done &") for line in started)
 
 
 def test_regions_are_read() -> None:

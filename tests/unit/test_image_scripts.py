@@ -168,3 +168,80 @@ def test_template_of_the_sessions_stands_in_the_stage_file() -> None:
     assert "template bgp balancer {" in document["configs"]["bird_internet"]["content"]
     said = document["services"]["internet"]["environment"]["BALANCERS"]
     assert said == " ".join(f"{name}={address}" for name, address in document["x-lab"]["balancers"].items())
+
+
+# Settings of PostgreSQL
+
+
+def written_settings(tmp_path: Path, arguments: str) -> list[str]:
+    """The lines of the file that the stage file's settings go to."""
+    text = (COMPOSE / "postgres" / "settings.sh").read_text(encoding="utf-8")
+    (tmp_path / "settings.sh").write_text(text.replace("/var/lib/lab/", f"{tmp_path}/"), encoding="utf-8")
+    done = run(f"set -eu; . {tmp_path}/settings.sh; write_settings {arguments}", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    return (tmp_path / "settings.conf").read_text(encoding="utf-8").splitlines()
+
+
+def test_settings_of_the_stage_file_come_last_and_the_log_has_a_bound(tmp_path: Path) -> None:
+    lines = written_settings(tmp_path, "-c wal_keep_size=64MB -c synchronous_standby_names= -c log_filename=a=b.log")
+    assert lines[-3:] == ["wal_keep_size = '64MB'", "synchronous_standby_names = ''", "log_filename = 'a=b.log'"]
+    assert lines[:-3] == ["log_filename = '%H.log'", "log_rotation_age = 60", "log_truncate_on_rotation = on"]
+
+
+# The box of a database with a keeper
+
+
+def function_of(script: str, *names: str) -> str:
+    """The text of functions of a script that cannot be run here as a whole."""
+    text = (COMPOSE / "postgres" / script).read_text(encoding="utf-8")
+    found = [re.search(rf"^{name}\(\) \{{\n.*?^\}}\n", text, re.M | re.DOTALL) for name in names]
+    assert all(found)
+    return "".join(each[0] for each in found if each)
+
+
+def rewound(tmp_path: Path, pg_rewind: str, configuration: str = "") -> Path:
+    """The data directory of a database that was rewound by such a pg_rewind."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "postgresql.conf").write_text(f"{configuration}port = 5432\n", encoding="utf-8")
+    for mark in ("joined", "diverged"):
+        (tmp_path / mark).touch()
+    stand_in(tmp_path, "pg_rewind", pg_rewind)
+    settings = f"PGDATA={data} joined={tmp_path}/joined diverged={tmp_path}/diverged followed={FOLLOWED}"
+    played = "await() { :; }; primary() { echo db3; }"
+    done = run(f"set -eu; {settings}; {played}\n{function_of('lab-keeper', 'follow', 'rewind')}\nrewind", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "diverged").exists()
+    return data
+
+
+FOLLOWED = "postgresql-auto-failover-standby.conf"
+
+
+@pytest.mark.parametrize("configuration", ["", f"include '{FOLLOWED}' # Auto-generated\n"])
+def test_a_database_that_was_rewound_follows_and_does_not_open_for_writes(tmp_path: Path, configuration: str) -> None:
+    data = rewound(tmp_path, 'echo "pg_rewind: Done!"', configuration)
+    assert (data / "standby.signal").exists()
+    assert (data / FOLLOWED).read_text(encoding="utf-8") == "primary_conninfo = 'host=db3 user=pgautofailover_replicator'\n"
+    lines = (data / "postgresql.conf").read_text(encoding="utf-8").splitlines()
+    assert [line.startswith(f"include '{FOLLOWED}'") for line in lines] == [True, False]
+    assert (tmp_path / "joined").exists()
+
+
+@pytest.mark.parametrize("pg_rewind", ['echo "pg_rewind: no rewind required"', "echo no common ancestor >&2; exit 1"])
+def test_a_database_that_cannot_be_rewound_is_copied(tmp_path: Path, pg_rewind: str) -> None:
+    data = rewound(tmp_path, pg_rewind)
+    assert not (data / "standby.signal").exists()
+    assert not (tmp_path / "joined").exists()
+
+
+def test_databases_that_answer_are_found_by_the_hosts_file(tmp_path: Path) -> None:
+    hosts = (
+        "127.0.0.1 localhost\n198.18.2.35\tdb1\n198.18.2.67\tdb2\n198.18.2.131\tdb3\n198.18.2.196\tmonitor\n198.18.2.35\tdb1\n"
+    )
+    (tmp_path / "hosts").write_text(hosts, encoding="utf-8")
+    stand_in(tmp_path, "pg_isready", 'echo "$*" >>"$ASKED"; [ "${*: -1}" = db3 ]')
+    script = function_of("lab-keeper", "answering").replace("/etc/hosts", f"{tmp_path}/hosts")
+    done = run(f"set -eu; me=db1\n{script}\nanswering", tmp_path, ASKED=f"{tmp_path}/asked")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "db3\n", "")
+    assert sorted((tmp_path / "asked").read_text(encoding="utf-8").splitlines()) == ["-q -t 1 -h db2", "-q -t 1 -h db3"]

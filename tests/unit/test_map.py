@@ -259,6 +259,25 @@ def test_where_writes_are_gone_for_good_that_is_said_instead() -> None:
     assert not any("failures tolerated" in line for line in drawn(ZONES, unserved))
     content = as_document(chart(ZONES, unserved))
     assert (content["serves"], set(content["failures_tolerated"].values())) == (False, {0})
+    nobody = cluster_status_of(ZONES, backends={name: {"web1": False} for name in ("lb1", "lb2")})
+    assert drawn(ZONES, nobody)[-1] == "no writes, and no failover that would restore them"
+    assert not any("failures tolerated" in line for line in drawn(ZONES, nobody))
+    content = as_document(chart(ZONES, nobody))
+    assert (content["serves"], content["serves_reads"], set(content["failures_tolerated"].values())) == (False, False, {0})
+
+
+@pytest.mark.parametrize("number", ["2", "3", "5", "6"])
+def test_primary_that_is_read_only_serves_reads_and_no_writes(number: str) -> None:
+    of = find(number)
+    whole = cluster_status_of(of)
+    states = {name: DatabaseState.READ_ONLY if each == "primary" else each for name, each in whole.view.databases.items()}
+    refusing = replace(whole, view=replace(whole.view, databases=states, standbys=0, synchronous=0), replicas={})
+    found = drawn(of, refusing)
+    first = next(iter(of.databases))
+    assert row(first, found) == f"{first} db.primary running primary; read-only, refuses writes"
+    assert found[-1] == "no writes, and no failover that would restore them; reads are answered"
+    content = as_document(chart(of, refusing))
+    assert (content["serves"], content["serves_reads"]) == (False, True)
 
 
 def test_who_announces_the_address_is_said_and_who_does_so_as_the_last_resort() -> None:
@@ -293,6 +312,7 @@ def test_document_of_the_map_and_its_boxes() -> None:
         "vip_leads_to": "",
         "missing": ["internet"],
         "serves": True,
+        "serves_reads": True,
         # Commits do not wait for db2 yet, and db3 is never promoted.
         "failures_tolerated": {"balancer": 1, "web": 2, "database": 0, "monitor": 1, "zone": 0},
         "unasked": None,
@@ -312,7 +332,7 @@ def test_document_says_why_nothing_was_observed() -> None:
     silent = chart(ZONES, None, unasked="the internet box is paused")
     content = as_document(silent)
     assert (content["unasked"], content["vip_claimants"], content["vip_owner"]) == ("the internet box is paused", [], "")
-    assert (content["serves"], content["failures_tolerated"]) == (None, None)
+    assert (content["serves"], content["serves_reads"], content["failures_tolerated"]) == (None, None, None)
     assert box_document(silent.boxes[0], silent)["backends"] is None
 
 

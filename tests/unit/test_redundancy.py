@@ -24,6 +24,7 @@ from lab.checker.redundancy import (
     outcomes,
     promotable_standbys,
     serves,
+    serves_reads,
     system_state,
     tolerated,
 )
@@ -153,6 +154,29 @@ def test_primary_that_refuses_writes_is_not_replaced_while_it_answers(number: st
     refusing = seen(of, replace(whole, view=replace(whole.view, databases=states, standbys=0, synchronous=0)))
     assert outcomes(refusing) == []
     assert set(failures_tolerated(refusing).values()) == {0}
+    # Reads are another matter.
+    assert serves_reads(refusing)
+
+
+@pytest.mark.parametrize("number", ["1", "2", "3"])
+@pytest.mark.parametrize(
+    ("state", "writes", "reads"), [("primary", True, True), ("read-only", False, True), ("unreachable", False, False)]
+)
+def test_the_only_database_is_what_it_says(number: str, state: str, writes: bool, reads: bool) -> None:
+    of = find(number)
+    whole = cluster_status_of(of)
+    found = seen(of, replace(whole, view=replace(whole.view, databases=dict.fromkeys(of.databases, DatabaseState(state)))))
+    assert (bool(outcomes(found)), serves_reads(found)) == (writes, reads)
+
+
+def test_reads_need_a_way_to_a_database_that_answers() -> None:
+    assert serves_reads(seen(PAIR, databases(PAIR, "unreachable", "standby")))
+    assert not serves_reads(seen(PAIR, databases(PAIR, "unreachable", "unreachable")))
+    whole = seen(PAIR)
+    # The other balancer takes the address.
+    assert serves_reads(lost(whole, {"lb1"}))
+    assert not serves_reads(lost(whole, {"lb1", "lb2"}))
+    assert not serves_reads(lost(whole, {"web1", "web2"}))
 
 
 def test_without_its_monitor_the_service_goes_on_and_the_databases_have_no_margin() -> None:

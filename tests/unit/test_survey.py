@@ -47,6 +47,7 @@ def said(**changes: Any) -> dict[str, Any]:
             "needed": 0,
             "nodes": {"db1": {**node, "state": "primary", "promotable": False, "votes": False}, "db2": node},
         },
+        "alone": {},
         **changes,
     }
 
@@ -82,6 +83,7 @@ def test_everything_is_asked_in_one_question_with_a_deadline() -> None:
             "announced": False,
             "statistics": PAIR.balancers,
             "monitor": "198.18.3.196",
+            "alone": {},
         }
     ]
 
@@ -104,19 +106,26 @@ def test_who_does_not_answer_is_missing() -> None:
     assert (found.node_states, found.acknowledgers) == (None, 0)
 
 
-def test_stage_where_nothing_moves_is_asked_only_for_the_web_boxes_in_use() -> None:
-    engine = Asked(json.dumps({"view": None, "databases": {}, "backends": {"lb": {"web1": True}}, "monitor": None}))
+def alone(state: str, **backends: dict[str, bool]) -> str:
+    """What the client prints of a stage where nothing moves."""
+    return json.dumps({"view": None, "databases": {}, "backends": backends, "monitor": None, "alone": {"db": state}})
+
+
+@pytest.mark.parametrize("state", list(DatabaseState))
+def test_stage_where_nothing_moves_is_asked_for_the_web_boxes_in_use_and_for_its_only_database(state: DatabaseState) -> None:
+    engine = Asked(alone(state, lb={"web1": True}))
     found = engine.cluster_status(stage())
     assert engine.orders[0]["statistics"] == {"lb": "198.18.0.10"}
     assert engine.orders[0]["databases"] == {}
-    assert found.view.named(DatabaseState.PRIMARY) == ["db"]
+    assert engine.orders[0]["alone"] == stage().databases
+    assert found.view.databases == {"db": state}
     assert found.backends == {"lb": {"web1": True}}
 
 
-def test_stage_without_a_balancer_is_asked_nothing() -> None:
-    engine = Asked("")
-    assert engine.cluster_status(find("1")).view.named(DatabaseState.PRIMARY) == ["box"]
-    assert engine.orders == []
+def test_stage_without_a_balancer_is_asked_for_its_database() -> None:
+    engine = Asked(alone("read-only"))
+    assert engine.cluster_status(find("2")).view.named(DatabaseState.READ_ONLY) == ["db"]
+    assert (engine.orders[0]["alone"], engine.orders[0]["statistics"]) == (find("2").databases, {})
 
 
 @pytest.mark.parametrize("status", ["paused", "exited"])

@@ -1,12 +1,13 @@
 """The status: everything once, for the map of a stage. What the observer sees, and what only a map needs.
 
 `python -m client.status '{"databases": {"db1": "198.18.3.35", ...}, "balancers": {"lb1": "198.18.0.33", ...},
-"entry": "198.18.0.10", "statistics": {"lb1": "198.18.0.33", ...}, "monitor": "198.18.3.196"}'` prints one JSON document:
+"entry": "198.18.0.10", "statistics": {"lb1": "198.18.0.33", ...}, "monitor": "198.18.3.196", "alone": {}}'` prints one JSON document:
 
     {"view": {...}, "databases": {"db1": {...}, "db2": null}, "backends": {"lb1": {"web1": true, ...}, "lb2": null},
-     "monitor": {"needed": 0, "nodes": {"db1": {...}, "db2": {...}}}}
+     "monitor": {"needed": 0, "nodes": {"db1": {...}, "db2": {...}}}, "alone": {"db": "primary"}}
 
-`view` is the observer's. What does not answer has null; no answer is waited for longer than 0.5 s, twice at most.
+`view` is the observer's. What does not answer has null; no answer is waited for longer than 0.5 s, twice at most. Of a
+database that has no other beside it (`alone`) its state is said, in the observer's words.
 
 A database says its `position` in the log in bytes (of a standby: what it has received), of that what it does not show
 yet (`unreplayed_bytes`), how long ago the last order that it shows was placed (`replayed_age_s`), and its `followers`:
@@ -27,7 +28,7 @@ from typing import Any
 
 import psycopg
 
-from client.observer import ANSWER_TIMEOUT_S, HEALTH_PORT, Connection, Observer, Watch
+from client.observer import ANSWER_TIMEOUT_S, HEALTH_PORT, Connection, DatabaseWatch, Observer, Watch
 
 POSITION_QUERY = """
     SELECT position::bigint AS position,
@@ -129,6 +130,13 @@ async def view(observer: Observer) -> dict[str, Any] | None:
     return {"clock_ns": time.monotonic_ns(), **seen} if seen else None
 
 
+async def state(host: str, password: str) -> str:
+    """What a database is: primary, read-only, unreachable, ..."""
+    watch = DatabaseWatch(host, password)
+    await watch.look()
+    return watch.state
+
+
 async def each(hosts: dict[str, str], question: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
     """The answers of all, asked at once."""
     answers = await asyncio.gather(*(question(host) for host in hosts.values()))
@@ -138,13 +146,14 @@ async def each(hosts: dict[str, str], question: Callable[[str], Awaitable[Any]])
 async def status(order: dict[str, Any], password: str) -> dict[str, Any]:
     """Ask every part that the configuration names, at once."""
     monitor = order.get("monitor", "")
-    seen, databases, balancers, judged = await asyncio.gather(
+    seen, databases, balancers, judged, alone = await asyncio.gather(
         view(Observer(order, password)),
         each(order.get("databases", {}), lambda host: ask(host, "postgres", POSITION_QUERY, password)),
         each(order.get("statistics", {}), backends),
         each({"monitor": monitor} if monitor else {}, lambda host: ask(host, "pg_auto_failover", MONITOR_QUERY, password)),
+        each(order.get("alone", {}), lambda host: state(host, password)),
     )
-    return {"view": seen, "databases": databases, "backends": balancers, "monitor": judged.get("monitor")}
+    return {"view": seen, "databases": databases, "backends": balancers, "monitor": judged.get("monitor"), "alone": alone}
 
 
 if __name__ == "__main__":

@@ -177,6 +177,7 @@ def test_everybody_is_asked_what_is_his_to_say(looks: dict[str, Any]) -> None:
         "databases": {"db1": {"of": "postgres"}, "db2": {"of": "postgres"}},
         "backends": {"lb1": {"web1": True}, "lb2": {"web1": True}},
         "monitor": {"of": "pg_auto_failover"},
+        "alone": {},
     }
 
 
@@ -199,7 +200,12 @@ def test_a_box_that_does_not_answer_is_asked_once_and_delays_no_other(looks: dic
     assert (found["databases"]["db1"], found["backends"]["lb1"], found["monitor"]) == (None, None, None)
 
 
-def test_stage_with_one_balancer_and_one_database_is_asked_for_its_web_boxes_only(looks: dict[str, Any]) -> None:
-    found = asyncio.run(status.status({"statistics": {"lb": "198.18.0.10"}}, ""))
+@pytest.mark.parametrize(("answer", "state"), [(("read-only", 0, 0), "read-only"), (None, "unreachable")])
+def test_stage_with_one_balancer_and_one_database_is_asked_for_its_web_boxes_and_that(
+    looks: dict[str, Any], answer: tuple[str, int, int] | None, state: str
+) -> None:
+    looks["198.18.3.31"] = answer
+    found = asyncio.run(status.status({"statistics": {"lb": "198.18.0.10"}, "alone": {"db": "198.18.3.31"}}, ""))
     assert (found["backends"], found["databases"], found["monitor"]) == ({"lb": {"web1": True}}, {}, None)
-    assert looks["times"] == {}
+    assert found["alone"] == {"db": state}
+    assert looks["times"] == {"198.18.3.31": 1}

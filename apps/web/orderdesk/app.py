@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeGuard
 
 from flask import Flask, Response, jsonify, render_template, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from orderdesk.config import Config
 from orderdesk.database import DatabaseUnavailable, Order, OrderBook, OutcomeUnknown
@@ -14,6 +15,8 @@ KEY_MAX_CHARS = 100
 ITEM_MAX_CHARS = 100
 QUANTITY_MAX = 1_000
 LIST_MAX = 100
+# An order takes some hundred bytes. Without a limit, one large enough would be read until this box has no memory left.
+BODY_MAX_BYTES = 65_536
 # What users ask for, by the function that answers. A question about health is none.
 COUNTED = {"place": "write", "read": "read", "latest": "read"}
 
@@ -23,11 +26,12 @@ Answer = tuple[Response, int]
 def create_app(config: Config, book: OrderBook) -> Flask:
     """The WSGI application.
 
-    POST /orders {key, item, quantity}: 201 after the commit; 400; 503 not placed; 504 outcome unknown.
+    POST /orders {key, item, quantity}: 201 after the commit; 400; 413 too large; 503 not placed; 504 outcome unknown.
     GET /orders/KEY: 200 or 404; GET /orders?limit=N: newest first; 503 when the database does not answer.
     GET /healthz: this process answers; GET /readyz: its database answers too. GET /metrics: the answers so far, counted.
     """
     app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     answers = Answers()
 
     def answer(status: int, /, **body: Any) -> Answer:
@@ -40,6 +44,10 @@ def create_app(config: Config, book: OrderBook) -> Flask:
         if request.endpoint in COUNTED:
             answers.count(COUNTED[request.endpoint], response.status_code)
         return response
+
+    @app.errorhandler(RequestEntityTooLarge)
+    def too_large(_: RequestEntityTooLarge) -> Answer:
+        return answer(413, error=f"the body must not be larger than {BODY_MAX_BYTES} bytes", outcome="not-placed")
 
     @app.errorhandler(DatabaseUnavailable)
     def unavailable(_: DatabaseUnavailable) -> Answer:

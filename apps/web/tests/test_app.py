@@ -7,9 +7,10 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import example, given
 from hypothesis import strategies as st
-from orderdesk.app import ITEM_MAX_CHARS, KEY_MAX_CHARS, LIST_MAX, QUANTITY_MAX, create_app, parse_order
+from orderdesk.app import BODY_MAX_BYTES, ITEM_MAX_CHARS, KEY_MAX_CHARS, LIST_MAX, QUANTITY_MAX, create_app, parse_order
 from orderdesk.config import Config
 from orderdesk.database import DatabaseUnavailable, Order, OrderBook, OutcomeUnknown
+from werkzeug.test import create_environ, run_wsgi_app
 
 COFFEE = {"key": "k-1", "item": "coffee", "quantity": 2}
 
@@ -81,6 +82,51 @@ def test_malformed_order_is_400_and_not_placed(client: FlaskClient, book: FakeBo
     assert answer.get_json()["outcome"] == "not-placed"
     assert answer.get_json()["error"]
     assert book.orders == []
+
+
+class Endless:
+    """A body without an end, and without a length that was said before; `read` counts what was taken of it."""
+
+    def __init__(self) -> None:
+        self.read_bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        size = size if size >= 0 else 8192
+        self.read_bytes += size
+        assert self.read_bytes <= BODY_MAX_BYTES, "it is read without an end"
+        return b"x" * size
+
+    readline = read
+
+
+def padded(size: int) -> bytes:
+    """An order of so many bytes: JSON may be followed by spaces."""
+    return b'{"key": "k-1", "item": "coffee"}'.ljust(size)
+
+
+def test_order_as_large_as_allowed_is_placed(client: FlaskClient, book: FakeBook) -> None:
+    assert client.post("/orders", data=padded(BODY_MAX_BYTES), content_type="application/json").status_code == 201
+    assert len(book.orders) == 1
+
+
+def test_body_that_is_too_large_is_413_and_not_placed(client: FlaskClient, book: FakeBook) -> None:
+    answer = client.post("/orders", data=padded(BODY_MAX_BYTES + 1), content_type="application/json")
+    assert (answer.status_code, answer.get_json()["outcome"]) == (413, "not-placed")
+    assert str(BODY_MAX_BYTES) in answer.get_json()["error"]
+    # One line, as every error.
+    assert answer.get_data(as_text=True).count("\n") == 1
+    assert book.orders == []
+    assert 'orderdesk_answers_total{kind="write",status="413"} 1' in client.get("/metrics").get_data(as_text=True)
+
+
+def test_body_without_a_length_is_not_read_beyond_the_limit(client: FlaskClient, book: FakeBook) -> None:
+    body = Endless()
+    environment = create_environ("/orders", method="POST", content_type="application/json")
+    environment |= {"wsgi.input": body, "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    _, status, _ = run_wsgi_app(client.application, environment)
+    # What was read of it is no order.
+    assert (status, book.orders) == ("400 BAD REQUEST", [])
+    assert 0 < body.read_bytes <= BODY_MAX_BYTES
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/orders"), ("GET", "/orders/k"), ("GET", "/orders"), ("GET", "/readyz")])

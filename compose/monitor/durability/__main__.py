@@ -1,6 +1,6 @@
 """`python3 -m durability`, in the monitor's box: DURABILITY=region|local, REGIONS='eu=db1,db2 us=db3,db4'.
 
-Looks five times a second, and writes a line for each change.
+Looks five times a second, and writes a line for each change. The file /run/durability is as old as its last look.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ import psycopg
 from durability.policy import Durability, Node, changes, is_given_up, lost_region, quorum, read_regions
 
 PERIOD_S = 0.2
+LOOKED = Path("/run/durability")
 # A region is given up (durability local) when all of it has been silent for so long: what only it has is lost.
 LOST_AFTER_S = 0.5
 LINGER_S = 3.0
@@ -209,6 +211,7 @@ def main() -> None:
                 keeper = Keeper(durability, regions, monitor, home)
                 while True:
                     keeper.look()
+                    LOOKED.touch()
                     home = keeper.home
                     time.sleep(PERIOD_S)
         except psycopg.Error as error:

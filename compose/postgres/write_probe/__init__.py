@@ -1,0 +1,1 @@
+"""Beside the keeper of a database: whether a primary that accepts connections also takes writes, and what to do where it does not."""
