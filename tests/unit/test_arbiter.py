@@ -253,7 +253,6 @@ def test_balancers_are_heard_and_others_are_not(arbiter: program.Arbiter, monkey
     assert heard == [("127.0.0.65", "1 2 0 1"), ("127.0.0.65", "\ufffd")]
 
 
-def test_the_word_of_an_unknown_address_does_not_count(arbiter: program.Arbiter) -> None:
 def test_beat_of_no_balancer_is_not_taken_down(arbiter: program.Arbiter) -> None:
     arbiter.hear("127.0.0.99", "1 2 0 1")
     assert "127.0.0.99" not in arbiter._can_serve_until

@@ -44,7 +44,6 @@ MECHANISMS = {
     "failover": "test_stage_5::test_another_database_takes_over",
     "fence of an old primary": "test_stage_5::test_an_old_primary_that_comes_back_gets_no_requests",
     "a primary that takes no writes": "test_write_probe::test_a_primary_that_takes_no_writes_is_replaced",
-    "fence of an old primary": "test_stage_5::test_an_old_primary_that_comes_back_attracts_nobody",
     "fence by an operator": "test_stage_4::test_the_operator_is_careful",
     "split brain is seen": "test_stage_4::test_an_old_primary_that_thaws_makes_two",
     "VIP": "test_stage_5::test_the_address_moves",
