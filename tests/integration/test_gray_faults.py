@@ -22,7 +22,7 @@ night = pytest.mark.night
 
 NOTED_TIMEOUT_S = 30.0
 UNDONE_TIMEOUT_S = 20.0
-KILLS = 5
+KILLS = 3
 PATIENCE_S = 2.0
 HANG = ("hang", "service:lb")
 READONLY = ("readonly", "service:db")
