@@ -3,6 +3,6 @@
 from hypothesis import settings
 
 # A busy machine is no failure: examples may take as long as they take.
-settings.register_profile("day", deadline=None, max_examples=30)
+settings.register_profile("day", deadline=None, max_examples=20)
 settings.register_profile("night", deadline=None, max_examples=300)
 settings.load_profile("day")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from lab.errors import UsageError
 from lab.faults.base import BoxControl, BoxFault, InjectionTarget
 from lab.model.fault import FaultKind, Undo, UndoAction, Verification
+from lab.process import last_line
 
 ROUNDS_OF_ONE_CPU = 300_000
 """Of an empty loop: some tenths of a second of a processor of its own, and so more than one period (0.1 s) of the limit."""
 # How long it took, and how much of a processor that was: what a limit leaves is seen from the two.
-WORK = "TIMEFORMAT='%R %U %S'; time for ((each = 0; each < {rounds}; each++)); do :; done"
+WORK = "TIMEFORMAT='%R %U %S'; {{ time for ((each = 0; each < {rounds}; each++)); do :; done; }} 2>&1"
+TIMES = re.compile(r"\d+\.\d+ \d+\.\d+ \d+\.\d+")
 OVER_RATIO = 2.0
 """A limit holds for a period of 0.1 s: a short piece of work gets up to one period's share more."""
 WORK_TIMEOUT_S = 20.0
@@ -44,8 +47,8 @@ class Cpu(BoxFault):
         cpus, box = target.blast_radius.how.cpus, target.box.service
         work = WORK.format(rounds=int(ROUNDS_OF_ONE_CPU * cpus))
         done = control.run_in(target.box, ["bash", "-c", work], timeout_s=WORK_TIMEOUT_S)
-        if done.exit_code:
-            return Verification(False, f"{box} could not be asked how fast it is (exit code {done.exit_code})")
+        if done.exit_code or not TIMES.fullmatch(done.output.strip()):
+            return Verification(False, f"{box} could not be asked how fast it is: {last_line(done.output)}")
         got = share(done.output)
         is_limited = control.cpus(target.box) == cpus
         return Verification(is_limited and got <= cpus * OVER_RATIO, f"{box} got {got:.2f} of a processor (it may have {cpus:g})")

@@ -229,7 +229,10 @@ def test_proof_of_starvation_is_what_a_little_work_got(times: str, now: float, p
 
 
 def test_a_box_that_does_not_finish_its_work_is_no_proof() -> None:
-    assert not FAULTS[FaultKind.CPU].verify(Sized(0.1, ExecResult(124, "")), STARVED).proved
+    for answer in (ExecResult(124, "no answer within 20 s"), ExecResult(0, ""), ExecResult(0, "bash: time: not found\n")):
+        found = FAULTS[FaultKind.CPU].verify(Sized(0.1, answer), STARVED)
+        assert not found.proved
+        assert "could not be asked" in found.evidence
     assert share("0.000 0.000 0.000") == 0.0
 
 
