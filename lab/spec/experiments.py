@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from lab.errors import UsageError, is_harmless, shown
@@ -33,9 +34,19 @@ ANY_BOX = "random"
 MOVING_ROLES = (PRIMARY, STANDBY, ACTIVE, PASSIVE)
 
 
+ALIKE_MAX, NAME_MAX = 20, 100
+
+
 def names() -> list[str]:
     """The experiments that come with the lab."""
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def alike(name: str) -> list[str]:
+    """The names of experiments that a reader of this one may have meant: of the same fault, or spelt alike."""
+    known = names()
+    same_fault = [each for each in known if each.partition("-")[0] == name.partition("-")[0]]
+    return same_fault[:ALIKE_MAX] or get_close_matches(name[:NAME_MAX], known, ALIKE_MAX)
 
 
 def find(name: str) -> Experiment:
@@ -46,8 +57,9 @@ def find(name: str) -> Experiment:
     if name.endswith((".yaml", ".yml")):
         return read(Path(name))
     if name not in names():
+        near = ", ".join(alike(name)) or "baseline"
         raise UsageError(
-            f"there is no experiment '{shown(name)}'", f"experiments are {', '.join(names())}, or a path to a .yaml file"
+            f"there is no experiment '{shown(name)}'", f"there is {near}; 'lab list' shows all; or give a path to a .yaml file"
         )
     return read(FOLDER / f"{name}.yaml")
 

@@ -203,6 +203,10 @@ def test_find_by_name_by_path_and_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no experiment 'kill-moon'") as caught:
         experiments.find("kill-moon")
     assert "kill-web" in caught.value.hint
+    assert "pause-web" not in caught.value.hint
+    assert experiments.alike("puase-web")[0] == "pause-web"
+    assert experiments.alike("?" * 10_000) == []
+    assert all(len(", ".join(experiments.alike(each.partition("-")[0] + "-moon"))) < 400 for each in experiments.names())
     with pytest.raises(UsageError, match=r"nosuch\.yaml cannot be read"):
         experiments.find(str(tmp_path / "nosuch.yaml"))
 
