@@ -156,7 +156,7 @@ def kinds(text: str) -> tuple[FaultKind, ...]:
         return variants.EVERY
     words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for word in words:
-        if word not in list(SWEPT):
+        if word not in SWEPT:
             known = f"known are {', '.join(SWEPT)}; {ALL} is every one"
             raise UsageError(f"'{shown(word)}' is no fault that 'lab spof' injects", known)
     if not words:
@@ -263,7 +263,7 @@ def _experiment(name: str, title: str, step: Step, terms: CellTerms, given: Mapp
 def sweep(
     stage: Stage, faults: Sequence[FaultKind], terms: CellTerms, seed: int, pairs: bool, sample: int | None
 ) -> tuple[CellPlan, ...]:
-    """Every box of a stage, every zone, every region; with `pairs` also every two boxes, or as many of them by chance.
+    """Every box of a stage, every zone, every region; with `pairs` also every two boxes, or as many of them at random.
 
     A fault that a part cannot have is left out there: a web box takes no writes anyway.
     """

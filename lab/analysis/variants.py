@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lab.model.fault import FaultKind, FaultParameters
-from lab.model.topology import ServiceSpec, Stage
+from lab.model.topology import ServiceSpec, Stage, network_name
 from lab.spec.targets import PRIMARY
 
 EVERY = (
@@ -68,5 +68,5 @@ def _how(fault: FaultKind, members: Sequence[str]) -> FaultParameters:
 
 def _networks(spec: ServiceSpec) -> list[str]:
     """The networks of the system that a box is on, where it is on several of any kind."""
-    names = [link.network.partition("_")[2] for link in spec.links]
+    names = [network_name(link.network) for link in spec.links]
     return [name for name in names if not name.startswith(OBSERVERS_NETWORK)] if len(names) > 1 else []

@@ -11,7 +11,7 @@ from lab.errors import LabError, PreflightError, UsageError
 from lab.faults import packets
 from lab.faults.base import BlastRadius, BoxControl, BoxFault, InjectionTarget
 from lab.model.fault import Undo, UndoAction, Verification
-from lab.model.topology import Box
+from lab.model.topology import Box, network_name
 
 # Nothing listens there, and a box that is reached says so at once: "connection refused".
 CLOSED_PORT = 9
@@ -147,14 +147,14 @@ def beside(target: InjectionTarget) -> Beside:
 
 def on_network(box: Box, network: str) -> dict[str, str]:
     """The networks of a box that a stage file calls by this name (all where it is empty), and its address on each."""
-    return {name: address for name, address in box.addresses.items() if network in ("", name, name.partition("_")[2])}
+    return {name: address for name, address in box.addresses.items() if network in ("", name, network_name(name))}
 
 
 def check_network(target: InjectionTarget) -> None:
     """Raise UsageError where the box is not on the one network that the fault is about."""
     network, box = target.blast_radius.how.network, target.box
     if not on_network(box, network) and network:
-        names = ", ".join(sorted(name.partition("_")[2] or name for name in box.addresses)) or "none"
+        names = ", ".join(sorted(map(network_name, box.addresses))) or "none"
         raise UsageError(f"{box.service} is on no network '{network}'", f"it is on {names}")
 
 

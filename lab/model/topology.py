@@ -234,6 +234,11 @@ class Box:
         return "dead" if self.is_down else self.status
 
 
+def network_name(network: str) -> str:
+    """What a stage file calls a network that Compose calls PROJECT_NAME; the same where it is of no project."""
+    return network.partition("_")[2] or network
+
+
 @dataclass(frozen=True)
 class Link:
     """A box's connection to a network, as it was made."""
