@@ -30,6 +30,8 @@ from tests.integration.driver import Lab, container, docker, ended, goes_on, loa
 from tests.integration.prober import ProberAmongUsers, windows
 
 BEFORE_S = 2.5
+AFTER_S = 15.0
+"""From when what was broken is brought back to the end of the run: its audit reads every database, and a region starts six boxes."""
 AGREEMENT_S = 0.1
 
 
@@ -106,7 +108,7 @@ class Agreement:
 
 def trial(lab: Lab, stage: Stage, breaking: Breakage, for_s: float) -> Agreement:
     """Break a stage beside a run of the lab that breaks nothing."""
-    run = lab.start("run", str(stage.number), "baseline", "--json", "--duration", f"{BEFORE_S + for_s + 4:g}s")
+    run = lab.start("run", str(stage.number), "baseline", "--json", "--duration", f"{BEFORE_S + for_s + AFTER_S:g}s")
     internet = container(stage.number, "internet")
     with ProberAmongUsers(internet, stage.entry) as reads, ProberAmongUsers(internet, stage.entry, writes=True) as writes:
         # Its load takes some seconds to begin: what is broken before that, only the probers would see from its begin.
