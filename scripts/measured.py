@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -71,7 +71,9 @@ class Machine:
     memory_gib: float | None = None
     engine: str | None = None
     loop_ms: float | None = None
-    """How long one core took for a million additions: the same machine is not equally fast every hour."""
+    """How long one core took for a million additions: the same machine is not equally fast every hour. Of several runs the least."""
+    loop_ms_max: float | None = None
+    """The most of several runs; None for a single one."""
 
     @property
     def text(self) -> str:
@@ -79,8 +81,13 @@ class Machine:
         known = [f"{self.cores} cores"] if self.cores else []
         known += [f"{self.memory_gib:g} GiB"] if self.memory_gib else []
         known += [f"Docker {self.engine}"] if self.engine else []
-        known += [f"a million additions in {self.loop_ms:.0f} ms"] if self.loop_ms else []
+        known += [f"a million additions in {self._loop} ms"] if self.loop_ms else []
         return ", ".join(known) or "unknown"
+
+    @property
+    def _loop(self) -> str:
+        low, high = f"{self.loop_ms:.0f}", f"{self.loop_ms_max or self.loop_ms:.0f}"
+        return low if low == high else f"{low} to {high}"
 
 
 @dataclass(frozen=True)
@@ -268,7 +275,7 @@ def of_comparison(name: str, runs: Mapping[str, Mapping[str, Any]], commit: str 
         failover="",
         commit=commit,
         date=max(str(found.date) for found in each.values()),
-        machine=_machine(first),
+        machine=machine_of([found.machine for found in each.values()]),
         trials=sum(found.trials or 0 for found in each.values()),
         trials_valid=sum(found.trials_valid or 0 for found in each.values()),
         seed=first["seed"],
@@ -283,6 +290,14 @@ def _machine(document: Mapping[str, Any]) -> Machine:
     if not known:
         return Machine()
     return Machine(known["cores"], round(known["memory_mib"] / 1024, 1), known["engine"], known.get("loop_ms"))
+
+
+def machine_of(machines: Sequence[Machine]) -> Machine:
+    """The machine of several runs, with how slow and how fast it was; where one did not note that, it is not known of any."""
+    loops_ms = [machine.loop_ms for machine in machines if machine.loop_ms is not None]
+    if len(loops_ms) < len(machines):
+        return replace(machines[0], loop_ms=None)
+    return replace(machines[0], loop_ms=min(loops_ms), loop_ms_max=max(loops_ms))
 
 
 # Which files

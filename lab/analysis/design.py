@@ -190,7 +190,8 @@ def _named(fault_spec: FaultSpec, stage: Stage) -> CellPlan:
         experiments.check_targets(fault_spec.experiment, stage)
     except UsageError as error:
         return CellPlan(fault_spec.name, fault_spec.title, missing=error.message)
-    return CellPlan(fault_spec.name, fault_spec.title, (fault_spec.experiment,))
+    given = {**home(stage, fault_spec.part), **fault_spec.experiment.preconditions}
+    return CellPlan(fault_spec.name, fault_spec.title, (replace(fault_spec.experiment, preconditions=given),))
 
 
 def _of_part(fault_spec: FaultSpec, stage: Stage, terms: CellTerms) -> CellPlan:
@@ -211,7 +212,15 @@ def targets_of(part: str, stage: Stage) -> list[str]:
         found = places(stage, part)
         return [f"{part}:{name}" for name in found] if len(found) > 1 else []
     role = {"primary": PRIMARY, "standby": STANDBY, "lb": ACTIVE if stage.balancers else "lb"}.get(part, part)
+    if role == "web" and len(places(stage, "region")) > 1:
+        return _one_in_each_region(role, stage)
     return [role] if any(role in spec.roles for spec in possible(stage)) else []
+
+
+def _one_in_each_region(role: str, stage: Stage) -> list[str]:
+    """A box of the role in each region: where users are it is missed, elsewhere it is not, so they are no one sample."""
+    found = {spec.labels.get(PLACES["region"], ""): spec.name for spec in reversed(stage.services) if role in spec.roles}
+    return [f"service:{name}" for _, name in sorted(found.items())]
 
 
 def places(stage: Stage, kind: str) -> list[str]:
@@ -221,16 +230,13 @@ def places(stage: Stage, kind: str) -> list[str]:
 
 
 def home(stage: Stage, kind: str) -> dict[str, str]:
-    """Where primary and address are when a place fails: in that of the first database. Empty for what is no kind of place.
+    """Where primary and address are when a trial begins: in the place of the first database. What is no kind of place fails with
+    the primary in the first region, where there are several: a write from another one takes round trips over the long line.
 
-    Without that they would be wherever the trial before left them, and one zone's trials would be of two kinds: with the primary
-    in it, and without.
+    Without that they would be wherever the trial before left them, and one cell's trials would be of two kinds.
     """
-    place = (
-        next((spec.labels.get(PLACES[kind], "") for spec in stage.services if spec.name in stage.databases), "")
-        if kind in PLACES
-        else ""
-    )
+    kind = kind if kind in PLACES else "region"
+    place = next((spec.labels.get(PLACES[kind], "") for spec in stage.services if spec.name in stage.databases), "")
     if not place or stage.failover != "automatic":
         return {}
     moves = any(spec.name in stage.balancers and spec.labels.get(PLACES[kind]) == place for spec in stage.services)
@@ -287,7 +293,7 @@ def boxes_of(stage: Stage) -> list[str]:
 
 def _of_members(fault: FaultKind, members: tuple[str, ...], rank: int, terms: CellTerms, stage: Stage) -> Iterator[CellPlan]:
     place = ":" in members[0]
-    given = home(stage, members[0].partition(":")[0]) if place else {}
+    given = home(stage, members[0].partition(":")[0])
     target = members[0] if place else f"service:{','.join(members)}"
     words = " and ".join(member.replace(":", " ") for member in members)
     for variant in variants.of(fault, _happens(fault, members), members, stage):

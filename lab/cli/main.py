@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 
 import click
 
 from lab import signals
-from lab.cli.chaos import chaos, heal, promote_, repair_
-from lab.cli.compare import compare
-from lab.cli.diff import diff
-from lab.cli.doctor import doctor
-from lab.cli.images import build, images
-from lab.cli.monkey import monkey
 from lab.cli.options import Output
-from lab.cli.report import report
-from lab.cli.run import run
-from lab.cli.selftest import selftest_
-from lab.cli.spof import spof
-from lab.cli.stage import down, list_, status, up
 from lab.errors import (
     DISK_ERRORS,
     EXIT_BROKEN_PIPE,
@@ -35,8 +26,51 @@ from lab.plaintext import clean, one_line, readable_streams
 from lab.report.console import close_output, consoles
 from lab.store.undo_log import UndoLog
 
+# In which file of this folder each is, and its name there.
+PLACES = {
+    "doctor": "doctor:doctor",
+    "build": "images:build",
+    "images": "images:images",
+    "up": "stage:up",
+    "status": "stage:status",
+    "down": "stage:down",
+    "list": "stage:list_",
+    "diff": "diff:diff",
+    "run": "run:run",
+    "spof": "spof:spof",
+    "compare": "compare:compare",
+    "monkey": "monkey:monkey",
+    "chaos": "chaos:chaos",
+    "promote": "chaos:promote_",
+    "heal": "chaos:heal",
+    "repair": "chaos:repair_",
+    "report": "report:report",
+    "selftest": "selftest:selftest_",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class Commands(MutableMapping[str, click.Command]):
+    """Every command by its name, imported once it is asked for: `lab status` need not wait for what `lab compare` needs."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        module, _, attribute = PLACES[name].partition(":")
+        command: click.Command = getattr(import_module(f"lab.cli.{module}"), attribute)
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(PLACES)
+
+    def __len__(self) -> int:
+        return len(PLACES)
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        raise TypeError("a command has its place in PLACES")
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("a command has its place in PLACES")
+
+
+@click.group(commands=Commands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
 @click.version_option(package_name="redundancy-lab", prog_name="lab")
@@ -54,16 +88,6 @@ def cli(context: click.Context, quiet: bool, debug: bool) -> None:
         _note_what_is_in_effect(context.obj, UndoLog())
         if context.invoked_subcommand != "down" and not {"-h", "--help"} & set(sys.argv):
             UndoLog().check_understood()
-
-
-COMMANDS: tuple[click.Command, ...] = (
-    *(doctor, build, images, up, status, down, list_, diff),
-    *(run, spof, compare, monkey),
-    *(chaos, promote_, heal, repair_),
-    *(report, selftest_),
-)
-for each in COMMANDS:
-    cli.add_command(each)
 
 
 def _note_what_is_in_effect(output: Output, ledger: UndoLog) -> None:

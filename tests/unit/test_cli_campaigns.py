@@ -284,7 +284,7 @@ def test_regions_in_one_sample_are_not_held_against_each_region(lab: Lab, tmp_pa
 def test_each_region_has_its_trials_and_the_worst_is_named(lab: Lab) -> None:
     command = ("compare", "7", "--faults", "kill-region,kill-web", "--trials", "2", "--seed", "1")
     dry = lab(*command, "--dry-run").out
-    assert "seed 1; 8 trials, about 2 min" in dry
+    assert "seed 1; 10 trials, about 2 min" in dry
     assert "kill region:eu; kill region:us; kill region:witness (2 trials of each)" in dry
     done = lab(*command, *SHORT, bench=PlayedBench(of_target={"region:us": 1.0}))
     assert done.code == EXIT_HELD

@@ -284,6 +284,16 @@ def test_what_has_changed_since_is_named() -> None:
     assert "not measured yet" in figures.state(EMPTY)
 
 
+def test_the_machine_of_a_comparison_says_how_fast_it_was_from_the_first_cell_to_the_last() -> None:
+    def each(loop_ms: float | None) -> Machine:
+        return Machine(2, 7.8, "28.0", loop_ms)
+
+    assert measured.machine_of([each(60.2), each(41.0), each(97.4)]).text.endswith("a million additions in 41 to 97 ms")
+    assert measured.machine_of([each(41.2), each(41.4)]).text.endswith("a million additions in 41 ms")
+    # Nothing is said of a time that was not looked at.
+    assert measured.machine_of([each(41.0), each(None)]).text == Machine(2, 7.8, "28.0").text
+
+
 # The commands
 
 

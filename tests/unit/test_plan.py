@@ -259,7 +259,13 @@ def run_through(cell_plans: tuple[CellPlan, ...], trials: int, seed: int, invali
     return done
 
 
-EXPERIMENTS = [("kill-web", 0), ("kill-lb", 0), ("kill-primary", 0), ("kill-region", 0), ("kill-region", 1), ("kill-region", 2)]
+EXPERIMENTS = [
+    ("kill-web", 0),
+    ("kill-web", 1),
+    ("kill-lb", 0),
+    ("kill-primary", 0),
+    *(("kill-region", each) for each in range(3)),
+]
 invalids = st.sets(st.tuples(st.sampled_from(EXPERIMENTS), st.integers(1, 9)).map(lambda each: (*each[0], each[1])))
 
 
@@ -279,7 +285,7 @@ def test_every_experiment_gets_its_valid_trials_or_a_few_more_tries(trials: int,
 
 @given(st.integers(1, 4), st.integers(0, 99))
 def test_trials_go_in_rounds(trials: int, seed: int) -> None:
-    for of, each_round in ((automatic(), 4), (in_regions(), 6)):
+    for of, each_round in ((automatic(), 4), (in_regions(), 7)):
         done = run_through(design.comparison(of, KILLS, TERMS), trials, seed, set())
         assert [number for *_, number in done] == [number for number in range(1, trials + 1) for _ in range(each_round)]
 
@@ -317,13 +323,38 @@ def test_seeds_are_of_the_column_not_of_the_stage() -> None:
     [
         ("6", "zone", {"db.primary": "zone:a", "lb.active": "zone:a"}),
         ("7", "region", {"db.primary": "region:eu"}),
+        ("7", "web", {"db.primary": "region:eu"}),
+        ("7", "primary", {"db.primary": "region:eu"}),
+        ("6", "primary", {}),
         ("5", "web", {}),
         ("5", "zone", {}),
+        ("4", "primary", {}),
     ],
 )
-def test_places_fail_with_primary_and_address_where_they_belong(number: str, kind: str, given: dict[str, str]) -> None:
-    """Otherwise the trials of one zone would be of two kinds, by where the trial before left the primary."""
+def test_parts_fail_with_primary_and_address_where_they_belong(number: str, kind: str, given: dict[str, str]) -> None:
+    """Otherwise the trials of one cell would be of two kinds, by where the trial before left the primary."""
     assert design.home(stages.find(number), kind) == given
+
+
+def test_a_web_box_is_one_of_each_region() -> None:
+    """Seen: the median of a cell was that of a box which no user reaches."""
+    (cell_plan,) = design.comparison(stages.find("7"), design.fault_specs("kill-web"), TERMS)
+    assert cell_plan.targets == ("service:web1", "service:web3")
+    (cell_plan,) = design.comparison(stages.find("6"), design.fault_specs("kill-web"), TERMS)
+    assert [each.faults[0].target for each in cell_plan.experiments] == ["web"]
+
+
+def test_in_several_regions_the_primary_is_in_the_first_one_before_every_trial() -> None:
+    """Seen: killed in the other region it cost 6 s instead of 3, and both were in one median."""
+    stage, wanted = stages.find("7"), design.fault_specs("kill,pause-primary,switchover")
+    plans = [each for each in design.comparison(stage, wanted, TERMS) if not each.missing]
+    plans += design.sweep(stage, design.kinds("kill"), TERMS, 7, pairs=False, sample=None)
+    assert len(plans) > 10
+    assert {each.preconditions.get("db.primary") for plan in plans for each in plan.experiments} == {"region:eu"}
+    # What an experiment itself asks for comes first.
+    (plan,) = design.comparison(stage, design.fault_specs("failback-region-eu"), TERMS)
+    own = experiments.find("failback-region-eu").preconditions
+    assert dict(own) == {name: plan.experiments[0].preconditions[name] for name in own}
 
 
 def test_every_trial_of_a_zone_is_of_one_kind() -> None:
