@@ -51,6 +51,8 @@ SWEPT = {
     FaultKind.READONLY: "takes no writes",
     FaultKind.CPU: "starves",
     FaultKind.PARTITION: "lose each other",
+    FaultKind.DISK_FULL: "has a full disk",
+    FaultKind.DISK_STALL: "waits for its disk",
 }
 """Those that a sweep injects: what else they need, it knows for each part."""
 ALL, PARTITIONS_RANK = "all", len(PLACES) + 1

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lab.model.fault import FaultKind, FaultParameters
+from lab.model.fault import OF_A_DISK, FaultKind, FaultParameters
 from lab.model.topology import ServiceSpec, Stage, network_name
 from lab.spec.targets import PRIMARY
 
 EVERY = (
     *(FaultKind.KILL, FaultKind.CRASH, FaultKind.STOP, FaultKind.PAUSE, FaultKind.HANG, FaultKind.RESTART, FaultKind.DISCONNECT),
     *(FaultKind.WIPE, FaultKind.POWER, FaultKind.READONLY, FaultKind.CPU, FaultKind.ISOLATE, FaultKind.PARTITION),
+    *(FaultKind.DISK_FULL, FaultKind.DISK_STALL),
 )
 QUICK = (FaultKind.KILL, FaultKind.HANG, FaultKind.POWER, FaultKind.READONLY, FaultKind.ISOLATE)
 """One of each family, for a class."""
@@ -43,6 +44,8 @@ def of(fault: FaultKind, happens: str, members: Sequence[str], stage: Stage) -> 
     if fault in OF_A_DATABASE:
         if spec and spec.name == next(iter(stage.databases), ""):
             yield Variant(fault, happens, preconditions=_as_primary(stage, spec))
+        return
+    if fault in OF_A_DISK and not (stage.own_disks and spec and spec.volumes):
         return
     yield Variant(fault, happens, _how(fault, members))
     if fault is FaultKind.ISOLATE and spec:

@@ -36,7 +36,7 @@ def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice([direction.value for direction in Direction]),
             help="partition: whose packets are lost: what TARGET sends (out), what it is sent (in), or both.",
         ),
-        click.option("--delay-ms", type=float, help="delay: how long each packet is held back."),
+        click.option("--delay-ms", type=float, help="delay: how long each packet is held back; disk-slow: each write, at most."),
         click.option("--jitter-ms", type=float, help="delay: by how much that varies."),
         click.option("--loss-percent", type=float, help="loss: how many of a hundred packets are lost."),
         click.option("--rate-kbit", type=float, help="bandwidth: how much gets through, in kbit/s."),
@@ -62,7 +62,7 @@ def chaos(
     """Break something in the stage that is up.
 
     FAULT is kill, crash, stop, pause, hang, restart, disconnect, wipe, power, readonly, cpu, isolate, partition, delay, loss
-    or bandwidth.
+    or bandwidth; where boxes have disks of their own (LAB_DISKS=own), also disk-full, disk-stall or disk-slow.
 
     TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
     random:ROLE,ROLE. A role that several boxes play means one of them, at random; a zone or a region all boxes in it.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from statistics import mean
 
 from lab.cluster import database
 from lab.cluster.system import RunningSystem
+from lab.engine.disk import SIZE_MIB
 from lab.engine.engine import Engine
 from lab.model.history import Conditions, Machine
 from lab.spec import conditions, located_yaml
 
 LOOPS = 6
 ADDITIONS = 1_000_000
+OWN_DISKS = f"own, of {SIZE_MIB / 1024:g} GiB (ext4 in files)"
 
 
 def machine(engine: Engine) -> Machine:
@@ -35,4 +38,5 @@ def _loop_s() -> float:
 
 def of_stage(cluster: RunningSystem) -> Conditions:
     """The conditions of a stage of the lab now. Raises LabError where no engine answers."""
-    return conditions.of(located_yaml.load(cluster.stage.file), machine(cluster.engine), database.size_bytes(cluster))
+    found = conditions.of(located_yaml.load(cluster.stage.file), machine(cluster.engine), database.size_bytes(cluster))
+    return replace(found, disks=OWN_DISKS) if cluster.stage.own_disks else found

@@ -69,6 +69,7 @@ def fingerprint(stage: Stage) -> str:
         stage.file.read_bytes(),
         stage.durability.encode(),
         " ".join(stage.left_out).encode(),
+        *([b"own disks"] if stage.own_disks else []),
         *(source_digest(name).encode() for name in needed_by(stage)),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]

@@ -46,6 +46,8 @@ def ensure_up(cluster: Cluster, say: Say) -> None:
     images.build(cluster.engine, say, images.needed_by(stage))
     say(f"starting stage {stage.number}: {stage.title}")
     try:
+        if not present:
+            _make_disks(cluster)
         cluster.engine.up(stage)
         started.note_started(stage, made_from)
         _await_start(cluster, is_fresh=not present)
@@ -64,6 +66,13 @@ def _check_start(cluster: Cluster, is_fresh: bool) -> None:
     else:
         preflight.check_tools(cluster.engine.info())
         preflight.check_other_stages(cluster.engine.boxes(), cluster.stage)
+
+
+def _make_disks(cluster: Cluster) -> None:
+    """For a fresh start: what is left of older disks goes, and where they are wanted, new ones are to be made. Raises LabError."""
+    cluster.engine.remove_disks(cluster.stage.project)
+    if cluster.stage.own_disks:
+        cluster.engine.make_disks(cluster.stage)
 
 
 def _is_up(cluster: Cluster, present: Sequence[Box]) -> bool:

@@ -34,6 +34,12 @@ class DockerConnection:
         except (DockerException, requests.RequestException, OSError) as error:
             raise PreflightError(f"no Docker Engine answers ({first_line(error)})", NO_ENGINE_HINT) from error
 
+    @property
+    def identity(self) -> str:
+        """What tells this engine from every other one, whoever asks and from where. Raises PreflightError."""
+        with explained("ask the engine what it is"):
+            return str(self.api.info().get("ID", ""))
+
     def visiting(self, project: str, roles: Mapping[str, tuple[str, ...]] | None = None) -> Self:
         """The same engine, which sees and may touch this Compose project and the internet box in it, and nothing else."""
         other = copy.copy(self)

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 
 from lab.engine.api import explained
-from lab.engine.boxes import DockerBoxes
 from lab.engine.engine import EngineInfo
 from lab.engine.events import DockerEvents
 from lab.engine.networks import DockerNetworks
@@ -15,7 +14,7 @@ from lab.engine.visits import DockerVisits
 from lab.errors import PreflightError
 
 
-class DockerEngine(DockerBoxes, DockerNetworks, DockerEvents, DockerStages, DockerVisits):
+class DockerEngine(DockerStages, DockerNetworks, DockerEvents, DockerVisits):
     """The engine of this machine: every part of it over one connection."""
 
     def info(self) -> EngineInfo:
@@ -37,9 +36,3 @@ class DockerEngine(DockerBoxes, DockerNetworks, DockerEvents, DockerStages, Dock
             system=info.get("OperatingSystem", ""),
             kernel=info.get("KernelVersion", ""),
         )
-
-    @property
-    def identity(self) -> str:
-        """What tells this engine from every other one, whoever asks and from where. Raises PreflightError."""
-        with explained("ask the engine what it is"):
-            return str(self.api.info().get("ID", ""))

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from lab.engine.disk import Disk
 from lab.engine.inspect import EngineEvent
 from lab.engine.sidecar import Beside
 from lab.model.history import LogLine
@@ -147,6 +148,31 @@ class Stages(Protocol):
         """Remove every container, network and volume with our labels, also of stages whose file is gone."""
 
 
+class Disks(Protocol):
+    """Disks of a box's own. Every method raises LabError where the engine fails."""
+
+    def disks(self, project: str = "") -> tuple[Disk, ...]:
+        """The disks that a project of the lab has (all of them have)."""
+
+    def own_disk(self, box: Box) -> Disk | None:
+        """The disk of a box; None where its volumes are folders of the engine's disk."""
+
+    def make_disks(self, stage: Stage) -> None:
+        """Say that every volume of a stage is to be such a disk: they are made when it is started."""
+
+    def remove_disks(self, project: str = "") -> None:
+        """Leave nothing of a project's disks (of all), which no box uses any more."""
+
+    def at_disk(self, disk: Disk) -> Beside:
+        """Start a helper that has this disk, and may fill and freeze it."""
+
+    def slow_disk(self, disk: Disk, held_s: float) -> None:
+        """Hold every write back for up to so long, until the disk is released."""
+
+    def release_disks(self, names: Sequence[str]) -> list[str]:
+        """Let these disks take writes again, and give them space; returns what was wrong."""
+
+
 class Images(Protocol):
     """The images of the lab."""
 
@@ -176,7 +202,7 @@ class Visits(Protocol):
         """A container of its own, without a network, for as long as the context lasts (the self-test)."""
 
 
-class Engine(Boxes, Shells, Networks, Events, Stages, Images, Visits, Protocol):
+class Engine(Boxes, Shells, Networks, Events, Stages, Disks, Images, Visits, Protocol):
     """All of it."""
 
     @property

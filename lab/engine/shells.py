@@ -17,6 +17,7 @@ from lab.spec.stages import PROJECT_PREFIX
 HELPER_NAME = "helper"
 EXEC_TIMEOUT_S = 30
 CHECK_TIMEOUT_S = 5.0
+HELPER_TIMEOUT_S = 60.0
 
 
 class DockerShells(DockerImages):
@@ -56,19 +57,43 @@ class DockerShells(DockerImages):
         Nothing is installed in the box, which may be frozen. Raises PreflightError without the image, UsageError for
         what is no box of ours; that the helper itself does not start shows when it is asked.
         """
-        if self.image_source(HELPER_IMAGE) is None:
-            raise PreflightError(f"the image {IMAGE_PREFIX}{HELPER_IMAGE} is missing", "'lab build' builds it")
         if box:
             self.act(box, "look at", lambda _: None)
         network = f"container:{box.id}" if box else "none"
+        options = helper_options(network, "NET_ADMIN")
+        return self.helper(options, f"helper beside {box.service}" if box else "helper")
+
+    def helper(self, options: Sequence[str], name: str) -> Helper:
+        """Start a helper that runs one line after the other. Raises PreflightError without the image."""
         process = subprocess.Popen(
-            ["docker", "run", *_helper_options(network), IMAGE_PREFIX + HELPER_IMAGE, "bash", "-c", SHELL],
+            ["docker", "run", "--interactive", *options, self._helper_image(), "bash", "-c", SHELL],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        return Helper(process, f"helper beside {box.service}" if box else "helper")
+        return Helper(process, name)
+
+    def have_helper(self, options: Sequence[str], command: Sequence[str], timeout_s: float = HELPER_TIMEOUT_S) -> ExecResult:
+        """Have a helper run one command; it is gone when this returns. Raises PreflightError without the image."""
+        try:
+            done = subprocess.run(
+                ["docker", "run", *options, self._helper_image(), *command],
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except subprocess.TimeoutExpired:
+            return ExecResult(124, f"no answer within {timeout_s:g} s")
+        return ExecResult(done.returncode, done.stdout if done.returncode == 0 else (done.stdout + done.stderr))
+
+    def _helper_image(self) -> str:
+        if self.image_source(HELPER_IMAGE) is None:
+            raise PreflightError(f"the image {IMAGE_PREFIX}{HELPER_IMAGE} is missing", "'lab build' builds it")
+        return IMAGE_PREFIX + HELPER_IMAGE
 
     def is_healthy(self, box: Box, timeout_s: float = CHECK_TIMEOUT_S) -> bool:
         """Whether the box runs and passes its health check.
@@ -92,10 +117,10 @@ def _as_user(box: Box) -> list[str]:
     return ["--user", "lab"] if INTERNET_ROLE in box.roles else []
 
 
-def _helper_options(network: str) -> list[str]:
-    """A container that may do nothing but change its network, is removed when it ends, and is no box of any stage."""
+def helper_options(network: str, *capabilities: str) -> list[str]:
+    """A container that may do nothing but what these capabilities allow, is removed when it ends, and is no box of any stage."""
     labels = {STAGE_LABEL: "0", PROJECT_LABEL: PROJECT_PREFIX + HELPER_NAME, SERVICE_LABEL: HELPER_NAME}
-    options = ["--rm", "--interactive", "--pull", "never", "--network", network, "--log-driver", "none"]
-    options += ["--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "--security-opt", "no-new-privileges:true", "--read-only"]
-    options += ["--pids-limit", "64", "--memory", "64m"]
+    options = ["--rm", "--pull", "never", "--network", network, "--log-driver", "none", "--cap-drop", "ALL"]
+    options += [word for each in capabilities for word in ("--cap-add", each)]
+    options += ["--security-opt", "no-new-privileges:true", "--read-only", "--pids-limit", "64", "--memory", "64m"]
     return [*options, *(word for key, value in labels.items() for word in ("--label", f"{key}={value}"))]

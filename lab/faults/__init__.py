@@ -9,6 +9,7 @@ from lab.faults.cpu import Cpu
 from lab.faults.crash import Crash
 from lab.faults.delay import Delay
 from lab.faults.disconnect import Disconnect
+from lab.faults.disk import DiskFull, DiskSlow, DiskStall
 from lab.faults.hang import Hang
 from lab.faults.isolate import Isolate
 from lab.faults.loss import Loss
@@ -22,7 +23,8 @@ from lab.model.fault import LINE_FORM, FaultKind, Step
 
 OF_A_BOX: tuple[Fault, ...] = (*OF_PROCESSES, Crash(), Hang(), Disconnect(), Wipe(), ReadOnly(), Cpu())
 OF_THE_NETWORK: tuple[Fault, ...] = (Isolate(), Partition(), Delay(), Loss(), Bandwidth(), Power())
-FAULTS: dict[FaultKind, Fault] = {fault.kind: fault for fault in (*OF_A_BOX, *OF_THE_NETWORK)}
+OF_A_DISK: tuple[Fault, ...] = (DiskFull(), DiskStall(), DiskSlow())
+FAULTS: dict[FaultKind, Fault] = {fault.kind: fault for fault in (*OF_A_BOX, *OF_THE_NETWORK, *OF_A_DISK)}
 # What can happen to the line to a region.
 OF_A_LINE: dict[FaultKind, Fault] = {fault.kind: fault for fault in (LongLine(), LossyLine())}
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from lab.engine.disk import Disk
 from lab.engine.engine import ExecResult
 from lab.engine.sidecar import Beside
 from lab.errors import UsageError
@@ -55,6 +56,15 @@ class BoxControl(Protocol):
     def beside(self, box: Box | None) -> Beside:
         """A shell in its network (None: in one of its own)."""
 
+    def own_disk(self, box: Box) -> Disk | None:
+        """The disk of the box; None where it has none of its own."""
+
+    def at_disk(self, disk: Disk) -> Beside:
+        """A shell that has this disk."""
+
+    def slow_disk(self, disk: Disk, held_s: float) -> None:
+        """Hold every write back for up to so long."""
+
 
 @dataclass(frozen=True)
 class BlastRadius:
@@ -86,7 +96,9 @@ class InjectionTarget:
     """The networks it was on."""
     blast_radius: BlastRadius = BlastRadius()
     helper: Beside | None = None
-    """Stands in its network, where the fault is one of the network."""
+    """Stands in its network, or has its disk, where the fault is one of these."""
+    disk: Disk | None = None
+    """Its own disk, where the fault is one of a disk."""
     witness: Box | None = None
     """Another box that could reach it before."""
     reached_at: str = ""

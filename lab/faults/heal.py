@@ -12,7 +12,7 @@ from lab.cluster.readiness import await_healthy, await_recovered
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
 from lab.errors import HealError, LabError, UsageError
-from lab.faults import hang, limits, network_cleanup, readonly
+from lab.faults import disk_release, hang, limits, network_cleanup, readonly
 from lab.model.fault import FaultKind, Undo, UndoAction
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.spec import stages
@@ -53,6 +53,8 @@ def _restore(system: RunningSystem, box: Box, entry: Undo) -> None:
             hang.undo(system, box, entry.process)
         case UndoAction.READWRITE:
             readonly.undo(system, box)
+        case UndoAction.RELEASE:
+            disk_release.revive(system, box)
         case _:
             retune(system, box, entry.setting)
 
@@ -91,12 +93,15 @@ def could_not(entry: OpenFault, why: LabError) -> HealError:
 def undo_all(engine: Engine, undo_log: UndoLog, entries: Sequence[OpenFault] | None = None) -> int:
     """Take every open fault (or these) back, the last one first; returns how many. A failure does not keep the rest from it.
 
-    Those of the network come before, all at one instant. Raises HealError for the first that failed. That something could
+    Disks come before, then networks, all at one instant. Raises HealError for the first that failed. That something could
     not be noted is no failure of that: `undo_log.check_noted` says it when all that is to be waited for has come.
     """
     failures: list[HealError] = []
     entries = undo_log.entries() if entries is None else entries
-    stuck = network_cleanup.clear(engine, [entry.undo for entry in entries])
+    undos = [entry.undo for entry in entries]
+    # First: no signal reaches a process that waits for a disk, so its box can be neither stopped nor removed.
+    stuck = disk_release.release(engine, undos)
+    stuck |= network_cleanup.clear(engine, undos)
     for entry in reversed(entries):
         try:
             if entry.undo in stuck:
@@ -125,9 +130,13 @@ def heal(engine: Engine, undo_log: UndoLog, say: Say) -> int:
 
     Returns how many things were repaired. Raises HealError.
     """
-    count = _undo_noted(engine, undo_log, say)
+    is_noted = any(entry.undo.disk for entry in undo_log.entries())
+    released = disk_release.sweep(engine, say)
+    count = _undo_noted(engine, undo_log, say) + (0 if is_noted else released)
     clusters, gone = _clusters(engine, undo_log)
     for cluster in clusters:
+        if released:
+            disk_release.revive_all(cluster)
         # First: without its networks, a box may not start, or end at once.
         count += reconnect(cluster, say) + _bring_back_all(cluster, say) + _sweep(cluster, say)
     if gone:

@@ -11,11 +11,11 @@ from time import monotonic
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from lab.errors import LabError
+from lab.errors import LabError, UsageError
 from lab.faults import fault_of
 from lab.faults.base import BlastRadius, BoxControl, Fault, InjectionTarget, verification
 from lab.faults.packets import TABLE_PREFIX
-from lab.model.fault import Step, Undo, Verification
+from lab.model.fault import BY_SIGNAL, FaultKind, Step, Undo, Verification
 from lab.model.topology import Box, Stage
 from lab.spec.targets import resolve_sides
 from lab.store.undo_log import OpenFault, UndoLog
@@ -65,6 +65,7 @@ class Injection:
         machine cannot do it.
         """
         control, fault, targets = system.engine, fault_of(step), aimed(step, boxes, system.stage, random)
+        _check_obeys(system.undo_log, step, targets)
         fault.check(control, targets[0].blast_radius)
         injection = cls(system, step, fault, ())
         prepared = _each(lambda target: fault.prepare(control, target), targets, PREPARED_AT_ONCE)
@@ -131,6 +132,19 @@ def aimed(step: Step, boxes: Sequence[Box], stage: Stage, random: Random) -> tup
         step.how, members, others, outside, stage.entry[0] if all_share else "", TABLE_PREFIX + token_hex(4)
     )
     return tuple(InjectionTarget.of(box, step.target, blast_radius) for box in (*members, *others))
+
+
+def _check_obeys(undo_log: UndoLog, step: Step, targets: Sequence[InjectionTarget]) -> None:
+    """Raise UsageError where a box is to be ended or stopped whose disk stands still: no signal would reach its processes."""
+    if step.fault not in BY_SIGNAL:
+        return
+    still = {entry.undo.service for entry in undo_log.entries() if entry.fault == FaultKind.DISK_STALL}
+    for target in targets:
+        if target.box.service in still:
+            raise UsageError(
+                f"{step.fault} of {target.box.service}: its disk stands still, and no signal reaches a process that waits for it",
+                "'lab heal' first",
+            )
 
 
 def _each(work: Callable[[InjectionTarget], Result], targets: Sequence[InjectionTarget], at_once: int) -> list[Future[Result]]:

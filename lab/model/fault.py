@@ -25,6 +25,9 @@ class FaultKind(StrEnum):
     POWER = "power"
     READONLY = "readonly"
     CPU = "cpu"
+    DISK_FULL = "disk-full"
+    DISK_STALL = "disk-stall"
+    DISK_SLOW = "disk-slow"
     ISOLATE = "isolate"
     PARTITION = "partition"
     DELAY = "delay"
@@ -34,6 +37,10 @@ class FaultKind(StrEnum):
 
 ENDING = (FaultKind.KILL, FaultKind.STOP, FaultKind.WIPE, FaultKind.POWER)
 """What takes a box down through the engine: it stays down until something starts it."""
+OF_A_DISK = (FaultKind.DISK_FULL, FaultKind.DISK_STALL, FaultKind.DISK_SLOW)
+"""What needs a box with a disk of its own."""
+BY_SIGNAL = (*ENDING, FaultKind.CRASH, FaultKind.HANG, FaultKind.PAUSE, FaultKind.RESTART)
+"""What ends or stops processes. One that waits for a disk which stands still obeys no signal."""
 
 
 class Direction(StrEnum):
@@ -61,6 +68,7 @@ class UndoAction(StrEnum):
     RETUNE = "retune"
     RESIZE = "resize"
     READMIT = "readmit"
+    RELEASE = "release"
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,8 @@ class Undo:
     """What was set before: of the router between regions a line and its words, of a box its share of the processors."""
     process: str = ""
     """The name of the process that is to go on."""
+    disk: str = ""
+    """The disk (its volume) that is to take writes again."""
     project: str = ""
     """Whose box it is, where it is none of the lab's: the name of the Compose project."""
 

@@ -166,6 +166,8 @@ class Conditions:
     """The size of the database just before the load; None where no database said it."""
     kill: str = ""
     """What the fault `kill` ends and what it keeps."""
+    disks: str = ""
+    """What the disks of databases are; empty where they are folders of the engine's disk."""
 
 
 @dataclass(frozen=True)

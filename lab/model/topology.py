@@ -51,6 +51,8 @@ class ServiceSpec:
     """To every network that its file puts it on."""
     image: str = ""
     """The name of the image that its box is made from."""
+    volumes: tuple[str, ...] = ()
+    """The named volumes that its file gives it."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -115,6 +117,8 @@ class Stage:
     """The address at which the monitor is asked; empty where there is none."""
     left_out: tuple[str, ...] = ()
     """Services of its file that are not to be started: the monitoring box, where it is not wanted."""
+    own_disks: bool = False
+    """Whether each of its volumes is to be a small disk of its own; else all are folders of the engine's disk."""
     page: Page | None = None
     """What is read where there is no order desk."""
 
@@ -127,6 +131,11 @@ class Stage:
     def place(self) -> str:
         """What messages call it."""
         return place(self.number, self.folder)
+
+    @property
+    def volumes(self) -> list[str]:
+        """Every named volume of its services, in order of their names."""
+        return sorted({volume for spec in self.services for volume in spec.volumes})
 
     def links_of(self, service: str) -> tuple[Link, ...]:
         """To every network that the stage file puts the service on; nothing for one that it does not start."""

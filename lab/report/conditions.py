@@ -9,7 +9,7 @@ from lab.model.history import Conditions, Machine, Timer
 
 # In words
 
-ORDER = ("machine", "speed", "fsync", "haproxy", "vrrp", "bfd", "monitor", "links", "database", "kill")
+ORDER = ("machine", "speed", "fsync", "disks", "haproxy", "vrrp", "bfd", "monitor", "links", "database", "kill")
 
 
 RANGES = ("speed", "database")
@@ -27,6 +27,7 @@ def parts(found: Conditions) -> dict[str, str]:
         "machine": _machine(found.machine),
         "speed": _speeds([found]),
         "fsync": "fsync unknown" if found.fsync is None else f"fsync {'on' if found.fsync else 'off'}",
+        "disks": f"disks {found.disks}" if found.disks else "",
         "haproxy": _pair("HAProxy", found.timers, "haproxy", "inter", "fall"),
         "vrrp": _pair("VRRP", found.timers, "keepalived", "advert_int", "down_timer_adverts"),
         "bfd": _pair("BFD", found.timers, "bird", "interval", "multiplier"),

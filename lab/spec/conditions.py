@@ -159,6 +159,7 @@ def _read(raw: Any) -> Conditions:
         round_trips_ms=None if trips is None else {str(name): _number(each) for name, each in trips.items()},
         database_bytes=None if size is None else int(size),
         kill=str(raw.get("kill", "")),
+        disks=str(raw.get("disks", "")),
     )
 
 

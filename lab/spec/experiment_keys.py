@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lab.errors import is_harmless
 from lab.model.experiment import Experiment, Operator, Overload, Repair, RepairPolicy
-from lab.model.fault import ENDING, Direction, FaultKind, FaultParameters, Step
+from lab.model.fault import BY_SIGNAL, ENDING, OF_A_DISK, Direction, FaultKind, FaultParameters, Step
 from lab.spec import base, located_yaml, parameters
 from lab.spec.base import Must, Seconds, Strict, Text, broken
 from lab.spec.expect import Bounds, expectations
@@ -27,8 +27,8 @@ KINDS = ", ".join(FaultKind)
 CPUS, RATE_RATIO, MAXCONN = (0.05, 0.5), (0.1, 3.0), (0, 500)
 SHAPING = (FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH)
 """Each puts one queue before a box, and there is room for one."""
-OF_A_RUNNING_BOX = (*ENDING, FaultKind.CRASH, FaultKind.HANG, FaultKind.PAUSE, FaultKind.RESTART, FaultKind.READONLY)
-LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT, FaultKind.READONLY)
+OF_A_RUNNING_BOX = (*BY_SIGNAL, FaultKind.READONLY, *OF_A_DISK)
+LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT, FaultKind.READONLY, *OF_A_DISK)
 """Done already, it cannot be done a second time."""
 
 
@@ -325,6 +325,8 @@ def _clash(first: Step, second: Step, name: str) -> str:
         return f"{second.fault} of {name} for the second time: nothing has healed it meanwhile"
     if first.fault in ENDING and second.fault in OF_A_RUNNING_BOX:
         return f"{second.fault} of {name}, which is down already after {first.fault}"
+    if first.fault is FaultKind.DISK_STALL and second.fault in BY_SIGNAL:
+        return f"{second.fault} of {name} after {first.fault}: no signal reaches a process that waits for a disk"
     return ""
 
 

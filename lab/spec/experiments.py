@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from lab.errors import UsageError, is_harmless, shown
 from lab.model.experiment import Experiment, Repair, RepairPolicy
-from lab.model.fault import LINE_FORM, Step
+from lab.model.fault import LINE_FORM, OF_A_DISK, Step
 from lab.model.topology import Stage
 from lab.spec import expect, located_yaml
 from lab.spec import experiment_keys as spec
@@ -31,6 +32,7 @@ __all__ = [
     "repairing",
 ]
 ANY_BOX = "random"
+OWN_DISKS_HINT = "'export LAB_DISKS=own', for every command about the stage: it is started with such disks"
 MOVING_ROLES = (PRIMARY, STANDBY, ACTIVE, PASSIVE)
 
 
@@ -115,7 +117,9 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
         _check_overload(experiment, stage)
     try:
         for step in (*experiment.initial_faults, *experiment.faults):
-            check(step.target, possible(stage), stage.number, step.how.source)
+            meant = check(step.target, possible(stage), stage.number, step.how.source)
+            if step.fault in OF_A_DISK:
+                _check_disks(step, meant, stage)
         for role, target in experiment.preconditions.items():
             _check_given(role, target, stage)
         if experiment.operator and experiment.operator.target:
@@ -123,6 +127,15 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
         _check_clash(experiment, stage)
     except UsageError as error:
         raise UsageError(f"{experiment.name} on stage {stage.number}: {error.message}", error.hint) from error
+
+
+def _check_disks(step: Step, meant: Sequence[str], stage: Stage) -> None:
+    """Raise UsageError where a disk is to be broken that would not be there."""
+    if not stage.own_disks:
+        raise UsageError(f"{step.fault} needs a box with a disk of its own", OWN_DISKS_HINT)
+    have = [spec.name for spec in stage.services if spec.volumes]
+    if lacking := [name for name in meant if name not in have]:
+        raise UsageError(f"{step.fault}: {lacking[0]} has no disk", f"these have one: {', '.join(have)}")
 
 
 def _check_overload(experiment: Experiment, stage: Stage) -> None:

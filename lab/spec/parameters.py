@@ -15,6 +15,7 @@ NEEDS = {
     FaultKind.LOSS: ("loss_percent",),
     FaultKind.BANDWIDTH: ("rate_kbit",),
     FaultKind.CPU: ("cpus",),
+    FaultKind.DISK_SLOW: ("delay_ms",),
 }
 MAY_HAVE = {
     FaultKind.PARTITION: ("direction",),

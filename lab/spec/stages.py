@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ def read(file: Path) -> Stage:
     keys = base.read(StageKeys, about)
     services = _section(document, "services")
     project = str(_need(document, "name"))
-    specs = [_service(project, name, _section(services, name)) for name in services]
+    named = document.get("volumes")
+    volumes = frozenset(named if isinstance(named, Mapping) else ())
+    specs = [_service(project, name, _section(services, name), volumes) for name in services]
     left_out = [] if watch_is_wanted() else [spec for spec in specs if WATCH_ROLE in spec.roles]
     return Stage(
         number=int(keys.stage),
@@ -83,6 +86,7 @@ def read(file: Path) -> Stage:
         durability=_durability(about, keys.durability),
         monitor=keys.monitor,
         left_out=tuple(spec.name for spec in left_out),
+        own_disks=own_disks_are_wanted(),
     )
 
 
@@ -94,14 +98,37 @@ def watch_is_wanted() -> bool:
     return value == "yes"
 
 
-def _service(project: str, name: str, body: located_yaml.Mapping) -> ServiceSpec:
+def own_disks_are_wanted() -> bool:
+    """Whether stages are started with a disk of its own for each volume: LAB_DISKS=own. Raises UsageError."""
+    value = os.environ.get("LAB_DISKS") or "shared"
+    if value not in ("shared", "own"):
+        raise UsageError(f"LAB_DISKS must be own or shared, not '{shown(value)}'", "unset it: volumes are on the engine's disk then")
+    return value == "own"
+
+
+def _service(project: str, name: str, body: located_yaml.Mapping, named: frozenset[str]) -> ServiceSpec:
     labels = {key: str(value) for key, value in _section(body, "labels").items()}
     networks = body.get("networks")
     joined = networks.items() if isinstance(networks, located_yaml.Mapping) else ()
     links = tuple(_link(project, name, network, about) for network, about in joined)
     return ServiceSpec(
-        name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels, links=links, image=str(body.get("image", ""))
+        name=name,
+        roles=tuple(labels.get("lab.role", "").split()),
+        labels=labels,
+        links=links,
+        image=str(body.get("image", "")),
+        volumes=_volumes(body, named),
     )
+
+
+def _volumes(body: located_yaml.Mapping, named: frozenset[str]) -> tuple[str, ...]:
+    """The named volumes of a service, written as NAME:PATH or as a mapping; a folder of the machine is none."""
+    mounts = body.get("volumes")
+    sources = [
+        str(each.get("source", "")) if isinstance(each, Mapping) else str(each).partition(":")[0]
+        for each in (mounts if isinstance(mounts, list) else ())
+    ]
+    return tuple(source for source in sources if source in named)
 
 
 def _link(project: str, service: str, network: str, about: Any) -> Link:

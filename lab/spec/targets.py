@@ -121,10 +121,13 @@ def possible(stage: Stage) -> list[ServiceSpec]:
     return [replace(spec, roles=(*spec.roles, *live.get(spec.name, ()))) for spec in stage.services]
 
 
-def check(target: str, services: Sequence[ServiceSpec], stage: int, source: str = "") -> None:
-    """Raise UsageError when a target, or its other side, can match nothing in a stage that is described but perhaps not up."""
+def check(target: str, services: Sequence[ServiceSpec], stage: int, source: str = "") -> tuple[str, ...]:
+    """The services that a target could mean in a stage that is described but perhaps not up.
+
+    Raises UsageError when it, or its other side, can match nothing.
+    """
     planned = [
         Box(id="", service=spec.name, stage=stage, roles=spec.roles, labels=spec.labels, status="", health="")
         for spec in services
     ]
-    resolve_sides(target, source, planned, Random(0))
+    return tuple(box.service for box in resolve_sides(target, source, planned, Random(0))[0])

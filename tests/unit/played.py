@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lab.cluster.cluster import Cluster
+from lab.engine.disk import Disk
 from lab.engine.engine import Engine, EngineInfo, ExecResult
 from lab.engine.inspect import EngineEvent
 from lab.engine.sidecar import Beside
@@ -50,6 +51,10 @@ class PlayedEngine:
     """How many internet boxes were left in networks that are not the lab's."""
     off: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The networks of its stage file that a box is not on."""
+    own: tuple[Disk, ...] = ()
+    """The disks of their own that boxes have."""
+    wrong: tuple[str, ...] = ()
+    """What is wrong with these disks."""
 
     def cluster(self, stage: Stage, undo_log: UndoLog | None = None) -> Cluster:
         """A stage on this engine, with an undo log; without one, nothing is expected to be noted."""
@@ -165,6 +170,30 @@ class PlayedEngine:
     def remove_leftovers(self) -> None:
         self.done.append("remove leftovers")
         self.present = []
+
+    # Disks
+
+    def disks(self, project: str = "") -> tuple[Disk, ...]:
+        return tuple(each for each in self.own if project in ("", each.project))
+
+    def own_disk(self, box: Box) -> Disk | None:
+        return next((each for each in self.own if each.name == f"{box.project}_{box.service}"), None)
+
+    def make_disks(self, stage: Stage) -> None:
+        self.done.append(f"make disks {stage.project}")
+
+    def remove_disks(self, project: str = "") -> None:
+        self.done.extend(f"remove disk {each.name}" for each in self.disks(project))
+
+    def at_disk(self, disk: Disk) -> Beside:
+        raise LabError("no helper is played")
+
+    def slow_disk(self, disk: Disk, held_s: float) -> None:
+        self.done.append(f"slow {disk.name} by {held_s:g} s")
+
+    def release_disks(self, names: Sequence[str]) -> list[str]:
+        self.done.extend(f"release {name}" for name in names)
+        return [each for each in self.wrong if each.split()[0] in names]
 
     # Images
 

@@ -85,6 +85,9 @@ class PlayedApi:
             raise NotFound("went with its container")
         self.done.append(name)
 
+    def volumes(self, filters: dict[str, Any]) -> dict[str, Any]:
+        return {"Volumes": None}
+
     def stop(self, _: str, timeout: int) -> None:
         self.done.append(f"stop within {timeout} s")
 

@@ -6,11 +6,12 @@ from time import monotonic
 
 import pytest
 
+from lab.engine.disk import Disk
 from lab.engine.engine import ExecResult
 from lab.engine.sidecar import Beside
 from lab.errors import UsageError
 from lab.faults import FAULTS, OF_A_BOX, BoxControl, InjectionTarget, verification
-from lab.model.fault import FaultKind, UndoAction
+from lab.model.fault import OF_A_DISK, FaultKind, UndoAction
 from lab.model.topology import Box, Link
 from tests.unit.helpers import box
 
@@ -19,6 +20,7 @@ LINKS = (Link("edge", "198.18.0.21", "02:42:c6:12:00:15", ("web1",)), Link("app"
 UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.DISCONNECT: UndoAction.RECONNECT, FaultKind.WIPE: UndoAction.CREATE}
 UNDO |= {FaultKind.HANG: UndoAction.CONTINUE, FaultKind.READONLY: UndoAction.READWRITE, FaultKind.CPU: UndoAction.RESIZE}
 UNDO |= {FaultKind.POWER: UndoAction.POWER_ON}
+UNDO |= dict.fromkeys(OF_A_DISK, UndoAction.RELEASE)
 UNDO |= dict.fromkeys((FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.LOSS), UndoAction.UNFILTER)
 UNDO |= dict.fromkeys((FaultKind.DELAY, FaultKind.BANDWIDTH), UndoAction.UNSHAPE)
 
@@ -70,6 +72,15 @@ class FakeControl:
 
     def beside(self, box: Box | None) -> Beside:
         raise AssertionError("these faults need no helper")
+
+    def own_disk(self, box: Box) -> Disk | None:
+        return None
+
+    def at_disk(self, disk: Disk) -> Beside:
+        raise AssertionError("these faults need no disk")
+
+    def slow_disk(self, disk: Disk, held_s: float) -> None:
+        raise AssertionError("these faults need no disk")
 
 
 def victim(target: str = "web") -> InjectionTarget:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lab.engine.disk import Disk
 from lab.engine.engine import ExecResult
 from lab.engine.sidecar import Reply
 from lab.errors import LabError, PreflightError, UsageError
@@ -120,6 +121,15 @@ class FakeControl:
 
     def beside(self, box: Box | None) -> FakeHelper:
         return FakeHelper(box, self)
+
+    def own_disk(self, box: Box) -> Disk | None:
+        return None
+
+    def at_disk(self, disk: Disk) -> FakeHelper:
+        raise AssertionError("these faults need no disk")
+
+    def slow_disk(self, disk: Disk, held_s: float) -> None:
+        raise AssertionError("these faults need no disk")
 
     def told(self, service: str) -> list[str]:
         """What the helper beside a box was told."""

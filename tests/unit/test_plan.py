@@ -85,7 +85,8 @@ def test_wrong_faults_of_a_sweep_are_named(text: str, said: str) -> None:
 
 def test_faults_of_a_sweep() -> None:
     assert design.kinds("kill, pause,kill") == (FaultKind.KILL, FaultKind.PAUSE)
-    assert set(design.kinds("all")) == set(FaultKind) - {FaultKind.NONE, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH}
+    left_out = {FaultKind.NONE, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH, FaultKind.DISK_SLOW}
+    assert set(design.kinds("all")) == set(FaultKind) - left_out
     assert set(variants.QUICK) < set(variants.EVERY) == set(design.SWEPT)
 
 
@@ -204,6 +205,16 @@ def columns(of: str, *faults: FaultKind) -> list[str]:
 
 def test_a_box_on_several_networks_can_lose_each_of_them_and_all() -> None:
     assert columns("3", FaultKind.ISOLATE)[:3] == ["isolate-lb", "isolate-edge-lb", "isolate-app-lb"]
+
+
+def test_what_has_a_disk_of_its_own_can_lose_it() -> None:
+    own = replace(stages.find("5"), own_disks=True)
+    for fault in (FaultKind.DISK_FULL, FaultKind.DISK_STALL):
+        assert columns("5", fault) == []
+        found = design.sweep(own, (fault,), TERMS, 1, pairs=True, sample=None)
+        assert [each.column for each in found] == [f"{fault}-{name}" for name in ("db1", "db2", "monitor")]
+        for each in found:
+            experiments.check_targets(each.experiments[0], own)
 
 
 def test_places_can_lose_each_other_and_boxes_are_not_asked() -> None:
