@@ -12,7 +12,7 @@ from lab.cluster.readiness import await_healthy, await_recovered
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
 from lab.errors import HealError, LabError, UsageError
-from lab.faults import hang, limits, network_cleanup, readonly
+from lab.faults import clock, hang, limits, network_cleanup, readonly
 from lab.model.fault import FaultKind, Undo, UndoAction
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.spec import stages
@@ -53,6 +53,8 @@ def _restore(system: RunningSystem, box: Box, entry: Undo) -> None:
             hang.undo(system, box, entry.process)
         case UndoAction.READWRITE:
             readonly.undo(system, box)
+        case UndoAction.SET_RIGHT:
+            clock.undo(system, box)
         case _:
             retune(system, box, entry.setting)
 
@@ -68,7 +70,7 @@ def system_of(engine: Engine, undo_log: UndoLog, entry: OpenFault) -> RunningSys
 def _stage_of(boxes: Sequence[Box], undo: Undo) -> Stage:
     """The stage of boxes. Raises UsageError where its file is gone, and how a box is started depends on that."""
     try:
-        return stages.of(boxes[0])
+        return stages.of_boxes(boxes)
     except UsageError:
         # Without its file it is not known whether a database that is down would be a second primary.
         is_down = any(box.service == undo.service and box.is_down for box in boxes)
@@ -150,7 +152,7 @@ def _clusters(engine: Engine, undo_log: UndoLog) -> tuple[list[Cluster], list[Us
     clusters, gone = [], []
     for project, boxes in of_projects.items():
         try:
-            stage = stages.of(boxes[0])
+            stage = stages.of_boxes(boxes)
         except UsageError as error:
             gone.append(error)
             stage = bare_stage(boxes[0].stage, project, project, [box for box in boxes if not box.is_down])
@@ -199,7 +201,7 @@ def _sweep(cluster: RunningSystem, say: Say) -> int:
     found = [f"{each}: removed" for each in network_cleanup.sweep(cluster)]
     for box in cluster.boxes():
         if box.is_system and box.status == "running":
-            found += [*hang.sweep(cluster, box), *readonly.sweep(cluster, box)]
+            found += [*hang.sweep(cluster, box), *readonly.sweep(cluster, box), *clock.sweep(cluster, box)]
     for each in found:
         say(each)
     return len(found)

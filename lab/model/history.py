@@ -166,6 +166,8 @@ class Conditions:
     """The size of the database just before the load; None where no database said it."""
     kill: str = ""
     """What the fault `kill` ends and what it keeps."""
+    clock: str = ""
+    """What the programs of some boxes ask for the time, at a price with each question; empty where that is the kernel."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ LATER = "2026-01-31T12:00:09Z"
 LINKS = (Link("edge", "198.18.0.21", "02:42:c6:12:00:15", ("web1",)), Link("app", "198.18.1.21", "", ("web1",)))
 UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.DISCONNECT: UndoAction.RECONNECT, FaultKind.WIPE: UndoAction.CREATE}
 UNDO |= {FaultKind.HANG: UndoAction.CONTINUE, FaultKind.READONLY: UndoAction.READWRITE, FaultKind.CPU: UndoAction.RESIZE}
-UNDO |= {FaultKind.POWER: UndoAction.POWER_ON}
+UNDO |= {FaultKind.POWER: UndoAction.POWER_ON, FaultKind.CLOCK: UndoAction.SET_RIGHT}
 UNDO |= dict.fromkeys((FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.LOSS), UndoAction.UNFILTER)
 UNDO |= dict.fromkeys((FaultKind.DELAY, FaultKind.BANDWIDTH), UndoAction.UNSHAPE)
 
