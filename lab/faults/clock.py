@@ -28,8 +28,8 @@ OFFSET = re.compile(r"([+-]\d+(?:\.\d+)?)( drift)?")
 ASK_TIMEOUT_S = 5.0
 DRIFT_PROOF_S = 15.0
 """For so long a drift has time to become more than the clocks are known to: some tenths of a second."""
-LAG_S = 1.2
-"""Programs look once a second how far off they are to be: a drift may have gone on for so long since."""
+LAG_S = 2.5
+"""A drift takes a step each second, programs look once a second, and each question takes its time: so old may be what one says."""
 
 
 class Clock(BoxFault):
