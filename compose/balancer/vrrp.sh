@@ -11,12 +11,16 @@ watch_edge() { while [ "$(cat "/sys/class/net/$edge/ifindex" 2>/dev/null)" = "$1
 # makes them as another user: then they could not be written any more.
 reset_tracked() { (become reach tee /run/apart /run/minority <<<0 >/dev/null); }
 
+# Whole seconds since the machine started. (SECONDS is a wall clock, which may be set.)
+uptime_s() { local seconds; read -r seconds _ </proc/uptime; echo "${seconds%.*}"; }
+
 # The next lab-reach goes on from the last word. One that ends again and again has none: then nothing keeps this box apart.
 judge() {
+  local since_s
   while :; do
-    SECONDS=0
+    since_s=$(uptime_s)
     (become reach lab-reach)
-    [ "$SECONDS" -ge 5 ] || reset_tracked
+    [ "$(($(uptime_s) - since_s))" -ge 5 ] || reset_tracked
     sleep 0.5
   done
 }

@@ -4,8 +4,9 @@
 -- has more than that, it is promoted as it is; the others follow it afterwards. Who is not known to have all of it takes part in an
 -- election, as after a loss.
 
--- The planned change-over that is under way, or the last one; and what the box of the old primary has said of the end of its log.
-CREATE TABLE public.change_over (target text NOT NULL, from_whom text NOT NULL, ordered timestamptz NOT NULL DEFAULT clock_timestamp(), stopped_at pg_lsn, timeline int);
+-- The planned change-over that is under way, or the last one; and what the box of the old primary has said of the end of its log. When
+-- it was ordered is said in seconds since the machine started: the wall clock may be set meanwhile (clock.sql).
+CREATE TABLE public.change_over (target text NOT NULL, from_whom text NOT NULL, ordered float8 NOT NULL DEFAULT public.uptime_s(), stopped_at pg_lsn, timeline int);
 
 -- What has a keeper look for its orders at once.
 CREATE FUNCTION public.wake(node pgautofailover.node) RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
@@ -32,7 +33,7 @@ END $order$;
 -- long: an order that was not carried out is no business of the next stop. The last word counts.
 CREATE FUNCTION public.stopped_at(who text, on_timeline int, last_record pg_lsn) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $said$
 BEGIN
-  UPDATE public.change_over SET stopped_at = last_record, timeline = on_timeline WHERE from_whom = who AND ordered > clock_timestamp() - interval '10 s';
+  UPDATE public.change_over SET stopped_at = last_record, timeline = on_timeline WHERE from_whom = who AND public.uptime_s() - ordered BETWEEN 0 AND 10;
   PERFORM public.wake(node) FROM pgautofailover.node JOIN public.change_over ON target = nodename WHERE from_whom = who;
 END $said$;
 
@@ -49,14 +50,14 @@ CREATE TRIGGER runs_again AFTER UPDATE OF reportedpgisrunning ON pgautofailover.
 -- nothing else would replace it. It is carried out as a planned change-over, and only where one can be: what the extension and guard.sql
 -- refuse is an error here, and the primary stays, for it still answers reads. Once a minute at most, whichever database it is: where the
 -- next one takes no writes either, taking turns would help nobody.
-CREATE TABLE public.stood_down (leader text NOT NULL, ordered timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE TABLE public.stood_down (leader text NOT NULL, ordered float8 NOT NULL DEFAULT public.uptime_s());
 
 CREATE FUNCTION public.stand_down(leader text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $down$
 BEGIN
   IF NOT EXISTS (SELECT FROM pgautofailover.node WHERE nodename = stand_down.leader AND reportedstate = 'primary' AND goalstate = 'primary') THEN
     RAISE EXCEPTION '% is not the primary, or is on its way to another state', leader;
   END IF;
-  IF EXISTS (SELECT FROM public.stood_down WHERE ordered > clock_timestamp() - interval '60 s') THEN
+  IF EXISTS (SELECT FROM public.stood_down WHERE public.uptime_s() - ordered BETWEEN 0 AND 60) THEN
     RAISE EXCEPTION 'a primary has stood down within the last minute';
   END IF;
   PERFORM public.change_over('');
@@ -67,7 +68,7 @@ END $down$;
 -- Who is being stopped in order does not answer, and is not ill: no election begins for that, for as long as it may take.
 CREATE FUNCTION public.not_ill() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $well$
 BEGIN
-  IF EXISTS (SELECT FROM public.change_over WHERE from_whom = NEW.nodename AND ordered > clock_timestamp() - interval '3 s') THEN
+  IF EXISTS (SELECT FROM public.change_over WHERE from_whom = NEW.nodename AND public.uptime_s() - ordered BETWEEN 0 AND 3) THEN
     NEW.health := OLD.health;
   END IF;
   RETURN NEW;
@@ -88,11 +89,11 @@ CREATE FUNCTION public.hand_over() RETURNS trigger LANGUAGE plpgsql SET search_p
 DECLARE
   change public.change_over;
   heir pgautofailover.node;
-  deadline timestamptz := clock_timestamp() + interval '1 s';
+  deadline float8 := public.uptime_s() + 1;
 BEGIN
   LOOP
-    SELECT * INTO change FROM public.change_over WHERE from_whom = NEW.nodename AND ordered > clock_timestamp() - interval '10 s';
-    IF NOT FOUND OR clock_timestamp() > deadline THEN
+    SELECT * INTO change FROM public.change_over WHERE from_whom = NEW.nodename AND public.uptime_s() - ordered BETWEEN 0 AND 10;
+    IF NOT FOUND OR public.uptime_s() > deadline THEN
       RETURN NEW;
     END IF;
     EXIT WHEN public.lacks_nothing(change);

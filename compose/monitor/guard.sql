@@ -1,6 +1,6 @@
 -- What the monitor must not do, whatever its state machine says. An exception here undoes one keeper's question; the
 -- keeper asks again within a second, and gets its answer as soon as the reason is gone.
---
+
 -- Whether every commit that was ever acknowledged is with somebody whom an election waits for. Only where several regions
 -- change places does it not go without saying (the program durability).
 CREATE TABLE public.durability (settled bool NOT NULL);

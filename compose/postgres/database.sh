@@ -1,5 +1,6 @@
 # What the ways to start a database box share. Sourced; needs ORDERDESK_PASSWORD and AUDITOR_PASSWORD (across
 # boxes nobody is trusted), and REPLICATOR_PASSWORD where the database is to be copied.
+. /usr/local/lib/lab/uptime.sh
 : "${ORDERDESK_PASSWORD:?}" "${AUDITOR_PASSWORD:?}" "${REPLICATOR_PASSWORD:=}" "${STANDBY_OF:=}"
 new="$PGDATA.new"
 COPY_TIMEOUT_S=120
@@ -35,9 +36,9 @@ finish() {
 
 # Run a command every 0.2 s until it succeeds; end this box, with the command's words, if that takes too long.
 await() {
-  deadline=$(($(date +%s) + COPY_TIMEOUT_S))
+  deadline=$(($(uptime_s) + COPY_TIMEOUT_S))
   until said=$("$@" 2>&1); do
-    [ "$(date +%s)" -lt "$deadline" ] || { printf 'gave up waiting for %s: %s\n' "$1" "$said" >&2; exit 1; }
+    [ "$(uptime_s)" -lt "$deadline" ] || { printf 'gave up waiting for %s: %s\n' "$1" "$said" >&2; exit 1; }
     sleep 0.2
   done
 }

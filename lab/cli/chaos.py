@@ -42,6 +42,8 @@ def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--rate-kbit", type=float, help="bandwidth: how much gets through, in kbit/s."),
         click.option("--network", metavar="NAME", help="isolate, loss, delay, bandwidth: on this network only, such as edge."),
         click.option("--cpus", type=float, help="cpu: how much of a processor is left, such as 0.1."),
+        click.option("--step-s", type=float, help="clock: by how many seconds it is set forward (60) or back (-60)."),
+        click.option("--drift-percent", type=float, help="clock: by how much it is too fast (10) or too slow (-10)."),
     )
     for option in reversed(options):
         command = option(command)
@@ -61,8 +63,8 @@ def chaos(
 ) -> None:
     """Break something in the stage that is up.
 
-    FAULT is kill, crash, stop, pause, hang, restart, disconnect, wipe, power, readonly, cpu, isolate, partition, delay, loss
-    or bandwidth; where boxes have disks of their own (LAB_DISKS=own), also disk-full, disk-stall or disk-slow.
+    FAULT is kill, crash, stop, pause, hang, restart, disconnect, wipe, power, readonly, cpu, clock, isolate, partition, delay,
+    loss or bandwidth; where boxes have disks of their own (LAB_DISKS=own), also disk-full, disk-stall or disk-slow.
 
     TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
     random:ROLE,ROLE. A role that several boxes play means one of them, at random; a zone or a region all boxes in it.
@@ -73,7 +75,7 @@ def chaos(
     up_now = [box for box in engine.boxes() if box.stage]
     if not up_now:
         raise UsageError("no stage is up", "'lab up 3' starts one")
-    cluster = Cluster(engine, stages.of(up_now[0]), UndoLog())
+    cluster = Cluster(engine, stages.of_boxes([box for box in up_now if box.project == up_now[0].project]), UndoLog())
     with (
         lifecycle.alone(engine, f"lab chaos {fault_name}"),
         Injection.prepare(cluster, step, cluster.live_boxes(), Random(seed)) as injection,

@@ -17,7 +17,7 @@ stage_option = click.option("--stage", "stage_name", metavar="STAGE", help="Only
 
 def _chosen(stage_name: str | None) -> tuple[str, ...]:
     """The images of a stage, or all."""
-    return images_.needed_by(stages.parse(stage_name)) if stage_name else tuple(images_.SOURCES)
+    return images_.needed_by(stages.parse(stage_name)) if stage_name else images_.wanted()
 
 
 @click.command()

@@ -11,6 +11,7 @@ from lab.cluster.system import RunningSystem
 from lab.engine.disk import SIZE_MIB
 from lab.engine.engine import Engine
 from lab.model.history import Conditions, Machine
+from lab.model.topology import CLOCK_LABEL
 from lab.spec import conditions, located_yaml
 
 LOOPS = 6
@@ -38,5 +39,8 @@ def _loop_s() -> float:
 
 def of_stage(cluster: RunningSystem) -> Conditions:
     """The conditions of a stage of the lab now. Raises LabError where no engine answers."""
-    found = conditions.of(located_yaml.load(cluster.stage.file), machine(cluster.engine), database.size_bytes(cluster))
+    # As the boxes are, not as they would be started now.
+    clocks = sorted({box.labels[CLOCK_LABEL] for box in cluster.boxes() if box.has_clock})
+    file = located_yaml.load(cluster.stage.file)
+    found = conditions.of(file, machine(cluster.engine), database.size_bytes(cluster), " ".join(clocks))
     return replace(found, disks=OWN_DISKS) if cluster.stage.own_disks else found

@@ -14,9 +14,9 @@ from lab.engine import image_tools
 from lab.engine.engine import HELPER_IMAGE, IMAGE_PREFIX, Engine
 from lab.engine.image_tools import ImageBuild, SavedImage
 from lab.errors import PreflightError, UsageError, shown
-from lab.model.topology import Stage
+from lab.model.topology import CLOCK_TAG, Stage
 from lab.spec.located_yaml import place
-from lab.spec.stages import ROOT
+from lab.spec.stages import CLOCKED, ROOT, clock_is_wanted
 
 # In order: the later ones start from earlier ones. For each, the folders that it is built from.
 SOURCES: dict[str, tuple[str, ...]] = {
@@ -31,6 +31,21 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "wan": ("compose/base", "compose/wan"),
     "watch": ("compose/base", "compose/watch"),
 }
+FLAVOURS = tuple(image.removeprefix(IMAGE_PREFIX) + CLOCK_TAG for image in CLOCKED)
+"""Images whose wall clock can be set. Each is built on the ordinary one, which it leaves as it is, and is asked for by LAB_CLOCK."""
+EVERY = (*SOURCES, *FLAVOURS)
+"""All that there can be, in the order of building."""
+
+
+def wanted() -> tuple[str, ...]:
+    """The images that are built where no stage is named: the ordinary ones, and with LAB_CLOCK=yes their flavours. Raises UsageError."""
+    return EVERY if clock_is_wanted() else tuple(SOURCES)
+
+
+def sources_of(name: str) -> tuple[str, ...]:
+    """The folders that an image is built from."""
+    plain, _, flavour = name.partition(":")
+    return (*SOURCES[plain], f"compose/{flavour}") if flavour else SOURCES[plain]
 
 
 def source_digest(name: str) -> str:
@@ -44,7 +59,7 @@ def source_digest(name: str) -> str:
 
 
 def _files(name: str) -> Iterator[Path]:
-    for folder in SOURCES[name]:
+    for folder in sources_of(name):
         for file in sorted((ROOT / folder).rglob("*")):
             parts = file.relative_to(ROOT).parts
             if file.is_file() and not {"__pycache__", "tests"} & set(parts) and not any(part.startswith(".") for part in parts):
@@ -53,14 +68,15 @@ def _files(name: str) -> Iterator[Path]:
 
 def bases_of(name: str) -> set[str]:
     """An image and those that it is built on."""
-    return {folder.removeprefix("compose/") for folder in SOURCES[name] if folder.startswith("compose/")}
+    plain = name.partition(":")[0]
+    return {name, *(folder.removeprefix("compose/") for folder in SOURCES[plain] if folder.startswith("compose/"))}
 
 
 def needed_by(*stages: Stage) -> tuple[str, ...]:
     """The images that the files of these stages name, those that they are built on, and the helper's; in the order of building."""
-    named = {spec.image.removeprefix(IMAGE_PREFIX) for stage in stages for spec in stage.services} & set(SOURCES)
+    named = {spec.image.removeprefix(IMAGE_PREFIX) for stage in stages for spec in stage.services} & set(EVERY)
     every = set().union(*(bases_of(name) for name in {*named, HELPER_IMAGE}))
-    return tuple(name for name in SOURCES if name in every)
+    return tuple(name for name in EVERY if name in every)
 
 
 def fingerprint(stage: Stage) -> str:
@@ -70,21 +86,21 @@ def fingerprint(stage: Stage) -> str:
         stage.durability.encode(),
         " ".join(stage.left_out).encode(),
         *([b"own disks"] if stage.own_disks else []),
-        *(source_digest(name).encode() for name in needed_by(stage)),
+        *(f"{name} {source_digest(name)}".encode() for name in needed_by(stage)),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def outdated(engine: Engine, among: Collection[str] = tuple(SOURCES)) -> list[str]:
     """The images (among these) that are missing or were built from other files, in the order of building."""
-    return [name for name in SOURCES if name in among and engine.image_source(name) != source_digest(name)]
+    return [name for name in EVERY if name in among and engine.image_source(name) != source_digest(name)]
 
 
 def build(
     engine: Engine, say: Callable[[str], None], among: Collection[str] = tuple(SOURCES), everything: bool = False
 ) -> list[str]:
     """Build what is missing or outdated among these (or all of them); returns what was built. Raises LabError."""
-    names = [name for name in SOURCES if name in among] if everything else outdated(engine, among)
+    names = [name for name in EVERY if name in among] if everything else outdated(engine, among)
     if not names:
         return []
     engine.ensure_base_image()
@@ -103,7 +119,7 @@ def save(engine: Engine, file: Path, say: Callable[[str], None], among: Collecti
     """Write these images to a file; returns their names. Raises PreflightError where one is not up to date, DiskError."""
     if missing := outdated(engine, among):
         raise PreflightError(f"not built, or older than their files: {', '.join(missing)}", "'lab build' builds them")
-    names, written, since = [name for name in SOURCES if name in among], [0], monotonic()
+    names, written, since = [name for name in EVERY if name in among], [0], monotonic()
     line = partial(_saving, names, written, since)
     with live_line(say, line):
         image_tools.save(names, file, partial(written.__setitem__, 0))
@@ -132,13 +148,13 @@ def load(engine: Engine, file: Path, say: Callable[[str], None], among: Collecti
         image_tools.load(file)
     if missing := outdated(engine, among):
         raise PreflightError(f"{place(file)} was loaded, and still not here: {', '.join(missing)}", "see 'docker image ls'")
-    return [name for name in SOURCES if name in found]
+    return [name for name in EVERY if name in found]
 
 
 def _check_found(file: Path, found: Collection[str], among: Collection[str]) -> None:
-    if strange := sorted(set(found) - set(SOURCES)):
+    if strange := sorted(set(found) - set(EVERY)):
         raise UsageError(f"{place(file)} has images that are not the lab's: {shown(', '.join(strange))}", "nothing was loaded")
-    if absent := [name for name in SOURCES if name in among and name not in found]:
+    if absent := [name for name in EVERY if name in among and name not in found]:
         raise UsageError(f"{place(file)} has no image {', '.join(absent)}", "save without --stage, or load with --stage")
 
 

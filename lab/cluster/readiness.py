@@ -23,8 +23,11 @@ ANSWER_TIMEOUT_S = 5.0
 
 def stages_up(engine: Engine) -> list[Stage]:
     """The stages of which there are boxes, whatever their state."""
-    found = {box.project: stages.of(box) for box in engine.boxes() if box.stage}
-    return sorted(found.values(), key=lambda stage: stage.number)
+    of_projects: dict[str, list[Box]] = {}
+    for box in engine.boxes():
+        if box.stage:
+            of_projects.setdefault(box.project, []).append(box)
+    return sorted(map(stages.of_boxes, of_projects.values()), key=lambda stage: stage.number)
 
 
 def await_recovered(cluster: RunningSystem, timeout_s: float = RECOVERY_TIMEOUT_S, say: Say = lambda _: None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import PreflightError, UsageError
-from lab.model.topology import Stage
+from lab.model.topology import CLOCK_TAG, Stage
 from lab.process import last_line
 
 COMPOSE_MIN = (2, 26)
@@ -19,6 +19,12 @@ COMPOSE_MIN = (2, 26)
 def scale_options(stage: Stage) -> list[str]:
     """Options of `docker compose up` for what of a stage is not to be started."""
     return [word for name in stage.left_out for word in ("--scale", f"{name}=0")]
+
+
+def other_images(stage: Stage) -> str:
+    """What Compose is to read after the stage's file: the images that it does not name itself. Empty where there are none."""
+    services = {spec.name: {"image": spec.image} for spec in stage.services if spec.image.endswith(CLOCK_TAG)}
+    return json.dumps({"services": services}) if services else ""
 
 
 def builder_name() -> str:

@@ -39,7 +39,7 @@ class SavedImage:
 
 
 class ImageBuild:
-    """One build of the image of compose/NAME/Dockerfile. Another thread may end it."""
+    """One build of the image NAME of compose/NAME/Dockerfile, or NAME:FLAVOUR of compose/FLAVOUR. Another thread may end it."""
 
     def __init__(self, name: str, source: str) -> None:
         """`source`: the digest of the files that it is built from; the image carries it as a label."""
@@ -87,7 +87,9 @@ class ImageBuild:
         command = ["docker", "buildx", "build", "--load", "--progress", "plain"]
         # The engine's own builder: others (docker-container) do not see images that are only here.
         command += ["--builder", builder_name(), "--tag", IMAGE_PREFIX + self._name]
-        command += ["--label", f"{SOURCE_LABEL}={self._source}", "--file", str(ROOT / "compose" / self._name / "Dockerfile")]
+        plain, _, flavour = self._name.partition(":")
+        command += ["--label", f"{SOURCE_LABEL}={self._source}", "--file", str(ROOT / "compose" / (flavour or plain) / "Dockerfile")]
+        command += ["--build-arg", f"PLAIN={plain}"] if flavour else []
         # An option, not a must: only who is behind a proxy with its own certificate has one.
         bundle = ca_bundle()
         return [*command, *(["--secret", f"id=ca,src={bundle}"] if bundle else []), str(ROOT)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from lab.engine.api import explained
-from lab.engine.compose import scale_options
+from lab.engine.api import DockerConnection, explained
+from lab.engine.compose import other_images, scale_options
 from lab.engine.disk import FILES_LABEL
 from lab.engine.disks import DockerDisks
 from lab.engine.scope import STAGE_LABEL, is_ours
@@ -66,6 +66,7 @@ class DockerStages(DockerDisks):
     def _compose(self, stage: Stage, *arguments: str) -> None:
         if stage.is_foreign:
             raise UsageError(f"{stage.place} is not the lab's to start or stop", f"docker compose -f {stage.file} up -d")
+        images = other_images(stage)
         # The project by name: COMPOSE_PROJECT_NAME would outrank the file, and make a foreign project ours.
         command = [
             "docker",
@@ -76,11 +77,10 @@ class DockerStages(DockerDisks):
             stage.project,
             "--file",
             str(stage.file),
+            *(["--file", "-"] if images else []),
             *arguments,
         ]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, start_new_session=True
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, input=images, start_new_session=True)
         if done.returncode:
             lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
             raise LabError(

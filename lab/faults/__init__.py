@@ -5,6 +5,7 @@ from __future__ import annotations
 from lab.errors import UsageError
 from lab.faults.bandwidth import Bandwidth
 from lab.faults.base import BoxControl, Fault, InjectionTarget, verification
+from lab.faults.clock import Clock
 from lab.faults.cpu import Cpu
 from lab.faults.crash import Crash
 from lab.faults.delay import Delay
@@ -21,7 +22,7 @@ from lab.faults.wan import LongLine, LossyLine
 from lab.faults.wipe import Wipe
 from lab.model.fault import LINE_FORM, FaultKind, Step
 
-OF_A_BOX: tuple[Fault, ...] = (*OF_PROCESSES, Crash(), Hang(), Disconnect(), Wipe(), ReadOnly(), Cpu())
+OF_A_BOX: tuple[Fault, ...] = (*OF_PROCESSES, Crash(), Hang(), Disconnect(), Wipe(), ReadOnly(), Cpu(), Clock())
 OF_THE_NETWORK: tuple[Fault, ...] = (Isolate(), Partition(), Delay(), Loss(), Bandwidth(), Power())
 OF_A_DISK: tuple[Fault, ...] = (DiskFull(), DiskStall(), DiskSlow())
 FAULTS: dict[FaultKind, Fault] = {fault.kind: fault for fault in (*OF_A_BOX, *OF_THE_NETWORK, *OF_A_DISK)}

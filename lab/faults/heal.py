@@ -12,7 +12,7 @@ from lab.cluster.readiness import await_healthy, await_recovered
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
 from lab.errors import HealError, LabError, UsageError
-from lab.faults import disk_release, hang, limits, network_cleanup, readonly
+from lab.faults import clock, disk_release, hang, limits, network_cleanup, readonly
 from lab.model.fault import FaultKind, Undo, UndoAction
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.spec import stages
@@ -55,6 +55,8 @@ def _restore(system: RunningSystem, box: Box, entry: Undo) -> None:
             readonly.undo(system, box)
         case UndoAction.RELEASE:
             disk_release.revive(system, box)
+        case UndoAction.SET_RIGHT:
+            clock.undo(system, box)
         case _:
             retune(system, box, entry.setting)
 
@@ -70,7 +72,7 @@ def system_of(engine: Engine, undo_log: UndoLog, entry: OpenFault) -> RunningSys
 def _stage_of(boxes: Sequence[Box], undo: Undo) -> Stage:
     """The stage of boxes. Raises UsageError where its file is gone, and how a box is started depends on that."""
     try:
-        return stages.of(boxes[0])
+        return stages.of_boxes(boxes)
     except UsageError:
         # Without its file it is not known whether a database that is down would be a second primary.
         is_down = any(box.service == undo.service and box.is_down for box in boxes)
@@ -159,7 +161,7 @@ def _clusters(engine: Engine, undo_log: UndoLog) -> tuple[list[Cluster], list[Us
     clusters, gone = [], []
     for project, boxes in of_projects.items():
         try:
-            stage = stages.of(boxes[0])
+            stage = stages.of_boxes(boxes)
         except UsageError as error:
             gone.append(error)
             stage = bare_stage(boxes[0].stage, project, project, [box for box in boxes if not box.is_down])
@@ -208,7 +210,7 @@ def _sweep(cluster: RunningSystem, say: Say) -> int:
     found = [f"{each}: removed" for each in network_cleanup.sweep(cluster)]
     for box in cluster.boxes():
         if box.is_system and box.status == "running":
-            found += [*hang.sweep(cluster, box), *readonly.sweep(cluster, box)]
+            found += [*hang.sweep(cluster, box), *readonly.sweep(cluster, box), *clock.sweep(cluster, box)]
     for each in found:
         say(each)
     return len(found)

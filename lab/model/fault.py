@@ -28,6 +28,7 @@ class FaultKind(StrEnum):
     DISK_FULL = "disk-full"
     DISK_STALL = "disk-stall"
     DISK_SLOW = "disk-slow"
+    CLOCK = "clock"
     ISOLATE = "isolate"
     PARTITION = "partition"
     DELAY = "delay"
@@ -67,6 +68,7 @@ class UndoAction(StrEnum):
     UNSHAPE = "unshape"
     RETUNE = "retune"
     RESIZE = "resize"
+    SET_RIGHT = "set-right"
     READMIT = "readmit"
     RELEASE = "release"
 
@@ -118,6 +120,10 @@ class FaultParameters:
     """The one network, by its name in the stage file, that it is about; all where it is empty."""
     cpus: float = 0.0
     """How many processors are left (0.1: a tenth of one)."""
+    step_s: float = 0.0
+    """By how much a wall clock is set forward (or back, where it is negative)."""
+    drift_percent: float = 0.0
+    """By how much it is too fast (or too slow, where it is negative)."""
 
     def __str__(self) -> str:
         words = [f"from {self.source}"] if self.source else []
@@ -128,6 +134,8 @@ class FaultParameters:
         words += [f"of {self.rate_kbit:g} kbit/s"] if self.rate_kbit else []
         words += [f"on {self.network}"] if self.network else []
         words += [f"to {self.cpus:g} of a processor"] if self.cpus else []
+        words += [f"by {self.step_s:+.10g} s"] if self.step_s else []
+        words += [f"by {self.drift_percent:+g} % of each second"] if self.drift_percent else []
         return " ".join(words)
 
 

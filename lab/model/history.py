@@ -168,6 +168,8 @@ class Conditions:
     """What the fault `kill` ends and what it keeps."""
     disks: str = ""
     """What the disks of databases are; empty where they are folders of the engine's disk."""
+    clock: str = ""
+    """What the programs of some boxes ask for the time, at a price with each question; empty where that is the kernel."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ WAN_ROLE = "wan"
 DB_ROLE = "db"
 WATCH_ROLE = "watch"
 HTTP_PORT = 80
+CLOCK_LABEL = "lab.clock"
+"""Has a box whose wall clock can be set: its image is of that flavour."""
+CLOCK_TAG = ":clock"
+"""What the name of such an image ends in."""
 FOREIGN = 0
 """The number of what is no stage of the lab's: a foreign project, to which the lab only attaches."""
 FOREIGN_FOLDER = "own-"
@@ -123,6 +127,11 @@ class Stage:
     """What is read where there is no order desk."""
 
     @property
+    def has_clocks(self) -> bool:
+        """Whether it has boxes whose wall clock can be set: images of that flavour."""
+        return any(spec.image.endswith(CLOCK_TAG) for spec in self.services)
+
+    @property
     def is_foreign(self) -> bool:
         """Whether it is a foreign project: never started, stopped or changed but by a fault that was asked for."""
         return self.number == FOREIGN
@@ -224,6 +233,11 @@ class Box:
     def is_system(self) -> bool:
         """Whether it is part of the system: users, their internet, the distance between regions and who only watches are not."""
         return is_system(self.roles)
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether its wall clock can be set."""
+        return CLOCK_LABEL in self.labels
 
     @property
     def is_healthy(self) -> bool:

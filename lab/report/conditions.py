@@ -9,7 +9,7 @@ from lab.model.history import Conditions, Machine, Timer
 
 # In words
 
-ORDER = ("machine", "speed", "fsync", "disks", "haproxy", "vrrp", "bfd", "monitor", "links", "database", "kill")
+ORDER = ("clock", "machine", "speed", "fsync", "disks", "haproxy", "vrrp", "bfd", "monitor", "links", "database", "kill")
 
 
 RANGES = ("speed", "database")
@@ -24,6 +24,7 @@ def line(found: Conditions) -> str:
 def parts(found: Conditions) -> dict[str, str]:
     """The text of each condition, by its name."""
     texts = {
+        "clock": f"every question for the time goes through {found.clock} (LAB_CLOCK): not to be compared" if found.clock else "",
         "machine": _machine(found.machine),
         "speed": _speeds([found]),
         "fsync": "fsync unknown" if found.fsync is None else f"fsync {'on' if found.fsync else 'off'}",

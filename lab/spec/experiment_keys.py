@@ -27,8 +27,8 @@ KINDS = ", ".join(FaultKind)
 CPUS, RATE_RATIO, MAXCONN = (0.05, 0.5), (0.1, 3.0), (0, 500)
 SHAPING = (FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH)
 """Each puts one queue before a box, and there is room for one."""
-OF_A_RUNNING_BOX = (*BY_SIGNAL, FaultKind.READONLY, *OF_A_DISK)
-LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT, FaultKind.READONLY, *OF_A_DISK)
+OF_A_RUNNING_BOX = (*BY_SIGNAL, FaultKind.READONLY, FaultKind.CLOCK, *OF_A_DISK)
+LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT, FaultKind.READONLY, FaultKind.CLOCK, *OF_A_DISK)
 """Done already, it cannot be done a second time."""
 
 
@@ -64,6 +64,7 @@ def _network_name(text: str) -> str:
 
 
 _DELAY, _JITTER, _LOSS, _RATE, _CPUS = map(_within, ("delay_ms", "jitter_ms", "loss_percent", "rate_kbit", "cpus"))
+_STEP, _DRIFT = map(_within, ("step_s", "drift_percent"))
 
 
 class FaultKeys(Strict):
@@ -88,6 +89,10 @@ class FaultKeys(Strict):
     """The one network of the box that the fault is about."""
     cpus: Annotated[float, _CPUS[0], _CPUS[1]] | None = None
     """How many processors are left."""
+    step_s: Annotated[float, _STEP[0], _STEP[1]] | None = None
+    """By how much a wall clock is set forward, or back where it is negative."""
+    drift_percent: Annotated[float, _DRIFT[0], _DRIFT[1]] | None = None
+    """By how much it is too fast, or too slow where it is negative."""
 
     @property
     def given(self) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab.errors import UsageError, is_harmless, shown
 from lab.model.experiment import Experiment, Repair, RepairPolicy
-from lab.model.fault import LINE_FORM, OF_A_DISK, Step
+from lab.model.fault import LINE_FORM, OF_A_DISK, FaultKind, Step
 from lab.model.topology import Stage
 from lab.spec import expect, located_yaml
 from lab.spec import experiment_keys as spec
@@ -115,6 +115,7 @@ def check_targets(experiment: Experiment, stage: Stage) -> None:
         )
     if experiment.overload:
         _check_overload(experiment, stage)
+    _check_clocks(experiment, stage)
     try:
         for step in (*experiment.initial_faults, *experiment.faults):
             meant = check(step.target, possible(stage), stage.number, step.how.source)
@@ -143,6 +144,15 @@ def _check_overload(experiment: Experiment, stage: Stage) -> None:
     roles = [role for spec in stage.services for role in spec.roles]
     if roles.count("web") != 2 or "lb" not in roles:
         raise UsageError(f"{experiment.name} needs two web boxes behind a balancer", "stages 3, 4 and 5 have them")
+
+
+def _check_clocks(experiment: Experiment, stage: Stage) -> None:
+    """Raise UsageError where a clock is to be set and no box of the stage has one of its own."""
+    if any(step.fault is FaultKind.CLOCK for step in (*experiment.initial_faults, *experiment.faults)) and not stage.has_clocks:
+        raise UsageError(
+            f"{experiment.name} sets the clock of a box, and no box of stage {stage.number} has one of its own",
+            "export LAB_CLOCK=yes, and then again: on stages 2 to 7 web boxes, databases and monitors have one (docs/environment.md)",
+        )
 
 
 def _check_clash(experiment: Experiment, stage: Stage) -> None:

@@ -23,14 +23,21 @@ MAY_HAVE = {
     FaultKind.LOSS: ("from", "network"),
     FaultKind.BANDWIDTH: ("network",),
     FaultKind.ISOLATE: ("network",),
+    FaultKind.CLOCK: ("step_s", "drift_percent"),
 }
+EITHER = {FaultKind.CLOCK: ("step_s", "drift_percent")}
+"""Of these exactly one."""
 BOUNDS = {
     "delay_ms": (1.0, 5_000.0),
     "jitter_ms": (0.0, 5_000.0),
     "loss_percent": (1.0, 100.0),
     "rate_kbit": (100.0, 100_000.0),
     "cpus": (0.01, 1.0),
+    "step_s": (-86_400.0, 86_400.0),
+    "drift_percent": (-50.0, 50.0),
 }
+NOT_WITHIN = {"step_s": 2.0, "drift_percent": 5.0}
+"""Less than that, one way or the other, could not be told from a clock that is right."""
 NAMES = ("from", "direction", "network", *BOUNDS)
 NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # All that can happen to the line to a region; it has no jitter.
@@ -44,6 +51,8 @@ EXAMPLES = {
     "rate_kbit": "rate_kbit: 1000, or --rate-kbit 1000",
     "network": "network: edge, or --network edge",
     "cpus": "cpus: 0.1, or --cpus 0.1",
+    "step_s": "step_s: -60, or --step-s -60",
+    "drift_percent": "drift_percent: 10, or --drift-percent 10",
 }
 
 
@@ -65,6 +74,9 @@ def read(fault: FaultKind, given: Mapping[str, object]) -> FaultParameters:
     for name in needed:
         if name not in given:
             raise ParameterError(name, f"{fault} needs {name}")
+    either = EITHER.get(fault, ())
+    if either and len([name for name in either if name in given]) != 1:
+        raise ParameterError(either[0], f"{fault} needs {' or '.join(either)}, one of them")
     numbers = {name: _number(name, given[name]) for name in given if name in BOUNDS}
     if numbers.get("jitter_ms", 0.0) > numbers.get("delay_ms", math.inf):
         raise ParameterError("jitter_ms", "jitter_ms must not be more than delay_ms: nothing arrives before it is sent")
@@ -121,4 +133,6 @@ def _number(name: str, value: object) -> float:
     # Not a number is within no bounds.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise ParameterError(name, f"{name} must be a number from {low:g} to {high:g}, not '{value}'")
+    if abs(value) < (least := NOT_WITHIN.get(name, 0.0)):
+        raise ParameterError(name, f"{name} must be {least:g} or more, or {-least:g} or less: {value:g} would not be seen")
     return float(value)

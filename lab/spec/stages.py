@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError, shown
-from lab.model.topology import WATCH_ROLE, Box, Link, ServiceSpec, Stage
+from lab.model.topology import CLOCK_TAG, WATCH_ROLE, Box, Link, ServiceSpec, Stage
 from lab.spec import base, located_yaml
 from lab.spec.stage_keys import StageKeys
 
@@ -18,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES_FOLDER = ROOT / "stages"
 DURABILITIES = ("region", "local")
 PROJECT_PREFIX = "redundancy-lab-"
+CLOCKED = ("redundancy-lab/web", "redundancy-lab/postgres", "redundancy-lab/monitor")
+"""The images of which there is a flavour whose wall clock can be set."""
 
 
 @cache
@@ -57,6 +60,21 @@ def of(box: Box) -> Stage:
     raise UsageError(f"the file that {box.service} was started from is gone ({box.project})", "'lab down --all' removes it")
 
 
+def of_boxes(boxes: Sequence[Box]) -> Stage:
+    """The stage that these boxes (at least one) were started from, of the flavour that they have. Raises UsageError."""
+    return with_clocks(of(boxes[0]), any(box.has_clock for box in boxes))
+
+
+def with_clocks(stage: Stage, wanted: bool) -> Stage:
+    """The stage with images whose wall clock can be set, or with the ordinary ones."""
+    return replace(stage, services=tuple(replace(spec, image=_flavour(spec.image, wanted)) for spec in stage.services))
+
+
+def _flavour(image: str, with_clock: bool) -> str:
+    plain = image.removesuffix(CLOCK_TAG)
+    return plain + CLOCK_TAG if with_clock and plain in CLOCKED else plain
+
+
 def read(file: Path) -> Stage:
     """The stage in a compose file. Raises UsageError naming file and line for what is missing or wrong."""
     document = located_yaml.load(file)
@@ -68,7 +86,7 @@ def read(file: Path) -> Stage:
     volumes = frozenset(named if isinstance(named, Mapping) else ())
     specs = [_service(project, name, _section(services, name), volumes) for name in services]
     left_out = [] if watch_is_wanted() else [spec for spec in specs if WATCH_ROLE in spec.roles]
-    return Stage(
+    stage = Stage(
         number=int(keys.stage),
         folder=file.parent.name,
         project=project,
@@ -88,13 +106,23 @@ def read(file: Path) -> Stage:
         left_out=tuple(spec.name for spec in left_out),
         own_disks=own_disks_are_wanted(),
     )
+    return with_clocks(stage, clock_is_wanted())
 
 
 def watch_is_wanted() -> bool:
     """Whether stages are started with their monitoring box: LAB_WATCH=no leaves it out. Raises UsageError."""
-    value = os.environ.get("LAB_WATCH") or "yes"
+    return _is_yes("LAB_WATCH", "yes", "unset it to have the monitoring box")
+
+
+def clock_is_wanted() -> bool:
+    """Whether stages are started with boxes whose wall clock can be set: LAB_CLOCK=yes. Raises UsageError."""
+    return _is_yes("LAB_CLOCK", "no", "unset it to have the ordinary images")
+
+
+def _is_yes(variable: str, default: str, hint: str) -> bool:
+    value = os.environ.get(variable) or default
     if value not in ("yes", "no"):
-        raise UsageError(f"LAB_WATCH must be yes or no, not '{value}'", "unset it to have the monitoring box")
+        raise UsageError(f"{variable} must be yes or no, not '{shown(value)}'", hint)
     return value == "yes"
 
 

@@ -125,7 +125,8 @@ def test_partner_is_known_where_the_stage_says_its_mac_address(tmp_path: Path, p
 def test_a_judge_that_cannot_run_keeps_no_balancer_apart(tmp_path: Path, ran_s: int, forgets: bool) -> None:
     """The next one goes on from the last word of one that ran for a while."""
     stand_ins = (
-        f'become() {{ echo "$*"; }}; reset_tracked() {{ echo reset; }}; sleep() {{ exit 3; }}; lasts() {{ SECONDS={ran_s}; }}'
+        'become() { echo "$*"; }; reset_tracked() { echo reset; }; sleep() { exit 3; }; '
+        f'now_s=100; uptime_s() {{ echo "$now_s"; }}; lasts() {{ now_s={100 + ran_s}; }}'
     )
     # The program runs in a shell of its own, so its time passes where it is looked at.
     script = f"{VRRP}; {stand_ins}; eval \"$(declare -f judge | sed 's/^ *( become/lasts; &/')\"; judge"
@@ -168,6 +169,35 @@ def test_template_of_the_sessions_stands_in_the_stage_file() -> None:
     assert "template bgp balancer {" in document["configs"]["bird_internet"]["content"]
     said = document["services"]["internet"]["environment"]["BALANCERS"]
     assert said == " ".join(f"{name}={address}" for name, address in document["x-lab"]["balancers"].items())
+
+
+# Time
+
+PROGRAMS = [file for folder in ("compose", "apps") for file in (ROOT / folder).rglob("*") if file.suffix in ("", ".py", ".sh")]
+WALL_CLOCK = re.compile(r"date \+%s|\$\{?SECONDS\b|^\s*SECONDS=|\btime\.time\(|from time import .*\btime\b", re.MULTILINE)
+
+
+def test_seconds_of_a_deadline_are_whole_and_those_since_the_start(tmp_path: Path) -> None:
+    text = (COMPOSE / "postgres" / "uptime.sh").read_text(encoding="utf-8")
+    assert "</proc/uptime" in text
+    (tmp_path / "uptime").write_text("12345.67 98765.43\n", encoding="utf-8")
+    script = text.replace("/proc/uptime", f"{tmp_path}/uptime")
+    # With the shell of the programs that use it, and as strict as they are.
+    done = subprocess.run(["sh", "-euc", f"{script}\necho $(($(uptime_s) + 5))"], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("12350\n", "")
+
+
+@pytest.mark.parametrize("program", ["database.sh", "lab-hurry", "lab-pg-ctl"])
+def test_who_has_a_deadline_knows_the_time_since_the_start(program: str) -> None:
+    text = (COMPOSE / "postgres" / program).read_text(encoding="utf-8")
+    assert text.index("\n. /usr/local/lib/lab/uptime.sh\n") < text.index("$(uptime_s)")
+
+
+def test_no_program_of_ours_measures_a_while_by_the_wall_clock() -> None:
+    files = [file for file in PROGRAMS if file.is_file() and not {"tests", "__pycache__"} & set(file.parts)]
+    assert len(files) > 40
+    found = [file.relative_to(ROOT).as_posix() for file in files if WALL_CLOCK.search(file.read_text(encoding="utf-8"))]
+    assert found == []
 
 
 # Settings of PostgreSQL

@@ -10,7 +10,7 @@ from lab.model.topology import Stage
 from lab.spec.stages import ROOT, all_stages
 
 MONITOR = ROOT / "compose" / "monitor"
-PIECES = ("guard.sql", "change_over.sql")
+PIECES = ("clock.sql", "guard.sql", "change_over.sql")
 FUNCTION = re.compile(r"CREATE FUNCTION (public\.\w+)\((.*?)\) RETURNS (.*?) AS \$", re.DOTALL)
 FIXED = "SET search_path = pg_catalog, pg_temp"
 
@@ -77,6 +77,62 @@ def test_who_checks_a_database_finds_a_connection_that_no_user_can_take(stage: S
 def test_rights_come_when_all_functions_are_there() -> None:
     text = (MONITOR / "lab-monitor").read_text(encoding="utf-8")
     [line] = [line for line in text.splitlines() if "/usr/local/lib/lab/guard.sql" in line]
+    # A file's first statement ends the one before: an empty line comes before it.
+    texts = [(MONITOR / name).read_text(encoding="utf-8") for name in (*PIECES[1:], "rights.sql")]
+    assert all(re.sub(r"(?m)^ *--.*\n", "", each).startswith("\n") for each in texts)
     assert re.findall(r"/usr/local/lib/lab/([\w.]+)", line) == [*PIECES, "rights.sql"]
     copied = (MONITOR / "Dockerfile").read_text(encoding="utf-8")
     assert all(f"compose/monitor/{name}" in copied for name in (*PIECES, "rights.sql"))
+
+
+# The wall clock
+
+PAST = re.compile(r"(\w+) > (?:clock_timestamp|now)\(\)")
+KEPT_BY_OTHERS = {"reporttime"}
+"""What pg_auto_failover notes, by the wall clock. That it does not lie ahead is seen to (not_ahead)."""
+
+
+def triggers() -> dict[str, str]:
+    """Each trigger of ours on the table of nodes: when it fires, and on what condition."""
+    every = [each for name in PIECES for each in statements(name) if each.startswith("CREATE TRIGGER")]
+    found = [re.match(r"CREATE TRIGGER (\w+) ((?:BEFORE|AFTER) .*) EXECUTE FUNCTION", each) for each in every]
+    return {each[1]: each[2] for each in found if each}
+
+
+def test_our_own_orders_and_deadlines_are_not_measured_by_a_clock_that_is_set() -> None:
+    text = "\n".join(each for name in PIECES for each in statements(name))
+    assert set(PAST.findall(text)) <= KEPT_BY_OTHERS
+    columns = re.findall(r"CREATE TABLE public\.\w+ \((.*?)\)", text, re.DOTALL)
+    assert len(columns) == 3
+    assert [each for each in columns if "timestamptz" in each] == []
+    # An order of before the machine started is ahead of its clock, and no fresh one.
+    assert len(re.findall(r"public\.uptime_s\(\) - ordered BETWEEN 0 AND \d+", text)) == text.count("- ordered") == 4
+
+
+def test_what_the_extension_compares_with_the_clock_cannot_lie_ahead_of_it() -> None:
+    """IsUnhealthy, IsHealthy, IsReporting and IsDrainTimeExpired look at these three (node_metadata.c)."""
+    [function] = [each for each in statements("clock.sql") if each.startswith("CREATE FUNCTION public.not_ahead()")]
+    set_back = re.findall(r"NEW\.(\w+) := least\(NEW\.\1, clock_timestamp\(\)\);", function)
+    assert set_back == ["reporttime", "healthchecktime", "statechangetime"]
+    watched = ", ".join(f"NEW.{name}" for name in set_back)
+    # Any update, whoever makes it: the checks of health make one for each database some times a second.
+    assert triggers()["not_ahead"] == (
+        f"BEFORE UPDATE ON pgautofailover.node FOR EACH ROW WHEN (greatest({watched}) > clock_timestamp())"
+    )
+
+
+def test_before_its_own_start_the_monitor_goes_by_what_a_database_says() -> None:
+    when = triggers()["runs_no_more"]
+    assert when.startswith("BEFORE UPDATE OF health ")
+    for part in ("NEW.health = 0", "clock_timestamp() < pg_postmaster_start_time()", "NEW.reporttime < clock_timestamp() - "):
+        assert part in when
+    # Triggers of one event fire in the order of their names: who is just being stopped is not ill, and a report that lay
+    # ahead has been put right.
+    before = [name for name, words in triggers().items() if words.startswith(("BEFORE UPDATE OF health", "BEFORE UPDATE ON"))]
+    assert sorted(before) == ["not_ahead", "not_ill", "runs_no_more"]
+
+
+def test_checks_that_sleep_for_too_long_are_woken_by_a_report() -> None:
+    assert triggers()["wake_the_checks"].startswith("AFTER UPDATE OF reporttime ")
+    [function] = [each for each in statements("clock.sql") if each.startswith("CREATE FUNCTION public.wake_the_checks()")]
+    assert "pg_reload_conf()" in function
