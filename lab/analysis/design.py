@@ -50,6 +50,7 @@ SWEPT = {
     **HAPPENS,
     FaultKind.READONLY: "takes no writes",
     FaultKind.CPU: "starves",
+    FaultKind.MEMORY: "is short of memory",
     FaultKind.PARTITION: "lose each other",
 }
 """Those that a sweep injects: what else they need, it knows for each part."""

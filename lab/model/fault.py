@@ -25,6 +25,7 @@ class FaultKind(StrEnum):
     POWER = "power"
     READONLY = "readonly"
     CPU = "cpu"
+    MEMORY = "memory"
     ISOLATE = "isolate"
     PARTITION = "partition"
     DELAY = "delay"
@@ -60,6 +61,7 @@ class UndoAction(StrEnum):
     UNSHAPE = "unshape"
     RETUNE = "retune"
     RESIZE = "resize"
+    UNSQUEEZE = "unsqueeze"
     READMIT = "readmit"
 
 
@@ -76,9 +78,9 @@ class Undo:
     table: str = ""
     """The table of packet rules to delete in the box's network."""
     setting: str = ""
-    """What was set before: of the router between regions a line and its words, of a box its share of the processors."""
+    """What was set before: of the router between regions a line and its words, of a box its share of the processors or its memory."""
     process: str = ""
-    """The name of the process that is to go on."""
+    """The name of the process that is to go on; of a leak, of the one that is to end."""
     project: str = ""
     """Whose box it is, where it is none of the lab's: the name of the Compose project."""
 
@@ -108,6 +110,19 @@ class FaultParameters:
     """The one network, by its name in the stage file, that it is about; all where it is empty."""
     cpus: float = 0.0
     """How many processors are left (0.1: a tenth of one)."""
+    memory_percent: float = 0.0
+    """How much memory the box may use, of what it uses when the fault is prepared (105: a twentieth more)."""
+    leak_mib_s: float = 0.0
+    """How fast what is left of that fills up, in MiB a second; 0: nothing leaks."""
+    on_s: float = 0.0
+    """For how long a fault of the network that flaps is in effect each time; 0: it does not flap, it stays."""
+    off_s: float = 0.0
+    """And for how long it is not, in between."""
+
+    @property
+    def flaps(self) -> bool:
+        """Whether the fault comes and goes."""
+        return self.on_s > 0
 
     def __str__(self) -> str:
         words = [f"from {self.source}"] if self.source else []
@@ -118,6 +133,9 @@ class FaultParameters:
         words += [f"of {self.rate_kbit:g} kbit/s"] if self.rate_kbit else []
         words += [f"on {self.network}"] if self.network else []
         words += [f"to {self.cpus:g} of a processor"] if self.cpus else []
+        words += [f"to {self.memory_percent:g} % of the memory that it uses"] if self.memory_percent else []
+        words += [f"with a leak of {self.leak_mib_s:g} MiB/s"] if self.leak_mib_s else []
+        words += [f"({self.on_s:g} s on, {self.off_s:g} s off)"] if self.flaps else []
         return " ".join(words)
 
 

@@ -15,6 +15,7 @@ NEEDS = {
     FaultKind.LOSS: ("loss_percent",),
     FaultKind.BANDWIDTH: ("rate_kbit",),
     FaultKind.CPU: ("cpus",),
+    FaultKind.MEMORY: ("memory_percent",),
 }
 MAY_HAVE = {
     FaultKind.PARTITION: ("direction",),
@@ -22,13 +23,26 @@ MAY_HAVE = {
     FaultKind.LOSS: ("from", "network"),
     FaultKind.BANDWIDTH: ("network",),
     FaultKind.ISOLATE: ("network",),
+    FaultKind.MEMORY: ("leak_mib_s",),
 }
+FLAPPING = (
+    *(FaultKind.DISCONNECT, FaultKind.ISOLATE, FaultKind.PARTITION),
+    *(FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH),
+)
+"""The faults that may come and go: those of the network."""
+EDGES = ("on_s", "off_s")
 BOUNDS = {
     "delay_ms": (1.0, 5_000.0),
     "jitter_ms": (0.0, 5_000.0),
     "loss_percent": (1.0, 100.0),
     "rate_kbit": (100.0, 100_000.0),
     "cpus": (0.01, 1.0),
+    # Far below what a box uses nothing could be taken back; far above it would notice nothing.
+    "memory_percent": (50.0, 300.0),
+    "leak_mib_s": (0.1, 50.0),
+    # Each edge is proved, which takes most of a second; a helper does not wait for longer than two minutes.
+    "on_s": (1.0, 60.0),
+    "off_s": (1.0, 60.0),
 }
 NAMES = ("from", "direction", "network", *BOUNDS)
 NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -43,6 +57,10 @@ EXAMPLES = {
     "rate_kbit": "rate_kbit: 1000, or --rate-kbit 1000",
     "network": "network: edge, or --network edge",
     "cpus": "cpus: 0.1, or --cpus 0.1",
+    "memory_percent": "memory_percent: 105, or --memory-percent 105",
+    "leak_mib_s": "leak_mib_s: 5, or --leak-mib-s 5",
+    "on_s": "on_s: 2 and off_s: 2, or --on 2s --off 2s",
+    "off_s": "on_s: 2 and off_s: 2, or --on 2s --off 2s",
 }
 
 
@@ -56,7 +74,7 @@ class ParameterError(UsageError):
 
 def read(fault: FaultKind, given: Mapping[str, object]) -> FaultParameters:
     """How a fault is to be done, from what was given for it. Raises ParameterError."""
-    needed, known = NEEDS.get(fault, ()), (*NEEDS.get(fault, ()), *MAY_HAVE.get(fault, ()))
+    needed, known = NEEDS.get(fault, ()), known_to(fault)
     for name in given:
         if name not in known:
             takes = f"takes {' and '.join(known)}" if known else "takes nothing of the kind"
@@ -64,10 +82,25 @@ def read(fault: FaultKind, given: Mapping[str, object]) -> FaultParameters:
     for name in needed:
         if name not in given:
             raise ParameterError(name, f"{fault} needs {name}")
+    for name, other in (EDGES, EDGES[::-1]):
+        if name in given and other not in given:
+            raise ParameterError(other, f"{fault} has {name} and no {other}: what flaps has both")
     numbers = {name: _number(name, given[name]) for name in given if name in BOUNDS}
     if numbers.get("jitter_ms", 0.0) > numbers.get("delay_ms", math.inf):
         raise ParameterError("jitter_ms", "jitter_ms must not be more than delay_ms: nothing arrives before it is sent")
     return FaultParameters(source=_source(given), direction=_direction(given), network=_network(given), **numbers)
+
+
+def known_to(fault: FaultKind) -> tuple[str, ...]:
+    """All parameters that a fault takes."""
+    return (*NEEDS.get(fault, ()), *MAY_HAVE.get(fault, ()), *(EDGES if fault in FLAPPING else ()))
+
+
+def check_flapping(how: FaultParameters, lasts_s: float) -> None:
+    """Raise ParameterError where a fault that flaps would come only once in so many seconds."""
+    if how.flaps and lasts_s <= how.on_s + how.off_s:
+        why = f"in {lasts_s:g} s, what is {how.on_s:g} s on and {how.off_s:g} s off comes only once"
+        raise ParameterError("on_s", f"{why}: it would not flap")
 
 
 def check_target(fault: FaultKind, target: str, how: FaultParameters) -> None:
@@ -87,6 +120,8 @@ def check_target(fault: FaultKind, target: str, how: FaultParameters) -> None:
         raise ParameterError("from", "the loss of a line concerns all that goes to its region: there is no from")
     if how.network:
         raise ParameterError("network", "a line is no box, and so is on no network")
+    if how.flaps:
+        raise ParameterError("on_s", "a line does not flap: a fault of boxes does")
 
 
 def _has_an_empty_name(target: str) -> bool:

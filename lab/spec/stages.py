@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError, shown
-from lab.model.topology import WATCH_ROLE, Box, Link, ServiceSpec, Stage
+from lab.model.topology import WATCH_ROLE, Box, Link, MemoryLimit, ServiceSpec, Stage
 from lab.spec import base, located_yaml
 from lab.spec.stage_keys import StageKeys
 
@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES_FOLDER = ROOT / "stages"
 DURABILITIES = ("region", "local")
 PROJECT_PREFIX = "redundancy-lab-"
+SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.IGNORECASE)
+UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
 @cache
@@ -100,8 +102,31 @@ def _service(project: str, name: str, body: located_yaml.Mapping) -> ServiceSpec
     joined = networks.items() if isinstance(networks, located_yaml.Mapping) else ()
     links = tuple(_link(project, name, network, about) for network, about in joined)
     return ServiceSpec(
-        name=name, roles=tuple(labels.get("lab.role", "").split()), labels=labels, links=links, image=str(body.get("image", ""))
+        name=name,
+        roles=tuple(labels.get("lab.role", "").split()),
+        labels=labels,
+        links=links,
+        image=str(body.get("image", "")),
+        cpus=_cpus(body.get("cpus")),
+        memory=_memory(body),
     )
+
+
+def _cpus(value: object) -> float:
+    """A number of processors; 0 for what is none."""
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _memory(body: located_yaml.Mapping) -> MemoryLimit:
+    """As Docker takes it: where nothing is said of swap, as much of that again."""
+    memory_bytes = _size_bytes(body.get("mem_limit"))
+    return MemoryLimit(memory_bytes, _size_bytes(body.get("memswap_limit")) or 2 * memory_bytes)
+
+
+def _size_bytes(value: object) -> int:
+    """A size as Docker Compose writes it (128m); 0 for what is none."""
+    found = SIZE.fullmatch(str(value or "").strip())
+    return int(found[1]) * UNITS[found[2].lower()] if found else 0
 
 
 def _link(project: str, service: str, network: str, about: Any) -> Link:
