@@ -50,6 +50,7 @@ SWEPT = {
     **HAPPENS,
     FaultKind.READONLY: "takes no writes",
     FaultKind.CPU: "starves",
+    FaultKind.MEMORY: "is short of memory",
     FaultKind.PARTITION: "lose each other",
     FaultKind.DISK_FULL: "has a full disk",
     FaultKind.DISK_STALL: "waits for its disk",

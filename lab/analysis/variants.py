@@ -11,8 +11,8 @@ from lab.spec.targets import PRIMARY
 
 EVERY = (
     *(FaultKind.KILL, FaultKind.CRASH, FaultKind.STOP, FaultKind.PAUSE, FaultKind.HANG, FaultKind.RESTART, FaultKind.DISCONNECT),
-    *(FaultKind.WIPE, FaultKind.POWER, FaultKind.READONLY, FaultKind.CPU, FaultKind.ISOLATE, FaultKind.PARTITION),
-    *(FaultKind.DISK_FULL, FaultKind.DISK_STALL),
+    *(FaultKind.WIPE, FaultKind.POWER, FaultKind.READONLY, FaultKind.CPU, FaultKind.MEMORY),
+    *(FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.DISK_FULL, FaultKind.DISK_STALL),
 )
 QUICK = (FaultKind.KILL, FaultKind.HANG, FaultKind.POWER, FaultKind.READONLY, FaultKind.ISOLATE)
 """One of each family, for a class."""
@@ -20,6 +20,8 @@ OF_A_DATABASE = (FaultKind.READONLY,)
 OF_TWO_PLACES = (FaultKind.PARTITION,)
 CPUS = 0.05
 """A twentieth of a processor: a box that stutters, and is not quite dead."""
+MEMORY_PERCENT = 105.0
+"""A twentieth more than a box uses: it has to live on its page cache, and dies where it needs more than that."""
 OBSERVERS_NETWORK = "observe"
 """It is the lab's own: the system is not built on it."""
 
@@ -66,6 +68,8 @@ def _as_primary(stage: Stage, spec: ServiceSpec) -> dict[str, str]:
 def _how(fault: FaultKind, members: Sequence[str]) -> FaultParameters:
     if fault is FaultKind.CPU:
         return FaultParameters(cpus=CPUS)
+    if fault is FaultKind.MEMORY:
+        return FaultParameters(memory_percent=MEMORY_PERCENT)
     return FaultParameters(source=members[1]) if fault in OF_TWO_PLACES else FaultParameters()
 
 

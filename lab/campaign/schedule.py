@@ -182,7 +182,7 @@ def experiment_of(each: Round, planned: Schedule) -> Experiment:
     steps = (*first.faults, *(replace(step, delay_s=each.gap_s) for other in more for step in other.faults))
     whole = replace(first, name="-and-".join(each.experiments), steps=steps) if more else first
     if planned.repair.heals:
-        return experiments.lasting(whole, planned.fault_duration_s)
+        return whole if planned.fault_duration_s is None else replace(whole, fault_duration_s=planned.fault_duration_s)
     return replace(
         whole,
         steps=steps,

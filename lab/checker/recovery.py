@@ -19,7 +19,7 @@ from lab.model.history import Arrival
 HEALTHY = "health_status: healthy"
 TAKEN_BACK = (
     *(FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH),
-    *(FaultKind.HANG, FaultKind.READONLY, FaultKind.CPU, FaultKind.CLOCK),
+    *(FaultKind.HANG, FaultKind.READONLY, FaultKind.CPU, FaultKind.MEMORY, FaultKind.CLOCK),
     *OF_A_DISK,
 )
 """Docker says nothing of their end. The lab takes them back, or a new box is without."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random, SystemRandom
+from time import monotonic
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ from lab.errors import (
 from lab.faults import FAULTS
 from lab.faults import heal as heal_
 from lab.faults import repair as repairs
+from lab.faults.flap import OFF, ON, Flap, Note
 from lab.faults.injection import Injection
 from lab.model.experiment import RepairPolicy
 from lab.model.fault import Direction, FaultKind, Step
@@ -44,6 +46,10 @@ def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--cpus", type=float, help="cpu: how much of a processor is left, such as 0.1."),
         click.option("--step-s", type=float, help="clock: by how many seconds it is set forward (60) or back (-60)."),
         click.option("--drift-percent", type=float, help="clock: by how much it is too fast (10) or too slow (-10)."),
+        click.option("--memory-percent", type=float, help="memory: how much it may use, in percent of what it uses, such as 105."),
+        click.option("--leak-mib-s", type=float, help="memory: how fast a leak takes what is left of that, in MiB a second."),
+        click.option("--on", "on_s", type=Duration(), help="Faults of the network that flap: how long on each time; needs --for."),
+        click.option("--off", "off_s", type=Duration(), help="And how long off, in between."),
     )
     for option in reversed(options):
         command = option(command)
@@ -63,13 +69,15 @@ def chaos(
 ) -> None:
     """Break something in the stage that is up.
 
-    FAULT is kill, crash, stop, pause, hang, restart, disconnect, wipe, power, readonly, cpu, clock, isolate, partition, delay,
-    loss or bandwidth; where boxes have disks of their own (LAB_DISKS=own), also disk-full, disk-stall or disk-slow.
+    FAULT is kill, crash, stop, pause, hang, restart, disconnect, wipe, power, readonly, cpu, memory, clock, isolate, partition,
+    delay, loss or bandwidth; where boxes have disks of their own (LAB_DISKS=own), also disk-full, disk-stall or disk-slow.
+    Those of the network can come and go (flap): --on and --off.
 
     TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
     random:ROLE,ROLE. A role that several boxes play means one of them, at random; a zone or a region all boxes in it.
     """
     step = _step(FaultKind(fault_name), target, given)
+    _check_flapping(step, for_s)
     engine = DockerEngine()
     seed = SystemRandom().randrange(2**31) if seed is None else seed
     up_now = [box for box in engine.boxes() if box.stage]
@@ -96,11 +104,21 @@ def _step(kind: FaultKind, target: str, options: dict[str, Any]) -> Step:
     return Step(kind, target, how=how)
 
 
+def _check_flapping(step: Step, for_s: float | None) -> None:
+    """Raise UsageError where a fault cannot flap: it goes on only as long as this command, and comes twice at least."""
+    if not step.how.flaps:
+        return
+    if for_s is None:
+        raise UsageError("what flaps needs --for: it comes and goes only as long as this command runs", "--for 20s")
+    parameters.check_flapping(step.how, for_s)
+
+
 def _inject(output: Output, cluster: Cluster, injection: Injection, for_s: float | None) -> None:
     entries: list[OpenFault] = []
     with signals.Deferred(lambda: output.say("interrupted: healing first")) as interrupts:
         try:
             entries = injection.note()
+            since = monotonic()
             injection.inject()
             for target, verification in zip(injection.targets, injection.verify(), strict=True):
                 output.say(verification.evidence)
@@ -108,8 +126,11 @@ def _inject(output: Output, cluster: Cluster, injection: Injection, for_s: float
                     raise InconclusiveError(
                         f"{injection.step.fault} of {target.box.service} could not be verified: {verification.evidence}"
                     )
-            with interrupts.open():
-                wait_until(lambda: False, for_s or 0.0)
+            if injection.step.how.flaps:
+                _flap(output, Flap(injection, entries, since, _edge(output)), for_s or 0.0, interrupts)
+            else:
+                with interrupts.open():
+                    wait_until(lambda: False, for_s or 0.0)
         except BaseException:
             for_s = 0.0
             raise
@@ -119,6 +140,19 @@ def _inject(output: Output, cluster: Cluster, injection: Injection, for_s: float
                 for target in injection.targets:
                     readiness.await_healthy(cluster, [target.box.service])
                 cluster.undo_log.check_noted()
+
+
+def _edge(output: Output) -> Note:
+    """Says each edge of a fault that flaps, and what proves it."""
+    return lambda name, words, _at: output.say(words if name not in (ON, OFF) else f"{name.removeprefix('fault-')}: {words}")
+
+
+def _flap(output: Output, flapping: Flap, for_s: float, interrupts: signals.Deferred) -> None:
+    """Wait until it is over. Raises InconclusiveError where an edge is not proved."""
+    with flapping, interrupts.open():
+        wait_until(lambda: bool(flapping.problem), for_s)
+    if flapping.problem:
+        raise InconclusiveError(f"an edge could not be verified: {flapping.problem}")
 
 
 @click.command("promote")

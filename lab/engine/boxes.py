@@ -11,10 +11,10 @@ from pathlib import Path
 from docker.errors import NotFound
 
 from lab.engine.api import DockerConnection, explained, first_line
-from lab.engine.inspect import box_of, nanoseconds
+from lab.engine.inspect import MemoryUse, box_of, memory_use_of, nanoseconds
 from lab.errors import LabError, UsageError
 from lab.model.history import LogLine
-from lab.model.topology import INTERNET_ROLE, Box, Stage
+from lab.model.topology import INTERNET_ROLE, Box, MemoryLimit, Stage
 
 GRACE_S = 10
 """What Docker gives a container that has no `stop_grace_period`."""
@@ -80,6 +80,23 @@ class DockerBoxes(DockerConnection):
         with explained(f"look at {box.service}"):
             details = self.inspect(box.id) or {}
         return int(details.get("HostConfig", {}).get("NanoCpus") or 0) / 1e9
+
+    def memory_limit(self, box: Box) -> MemoryLimit:
+        """How much memory the engine has the box use at most, also when it starts again."""
+        with explained(f"look at {box.service}"):
+            said = (self.inspect(box.id) or {}).get("HostConfig", {})
+        return MemoryLimit(int(said.get("Memory") or 0), int(said.get("MemorySwap") or 0))
+
+    def limit_memory(self, box: Box, limit: MemoryLimit) -> None:
+        """Let the box use so much memory, from now on. Raises LabError where the kernel cannot take back what is more."""
+        given = {"mem_limit": limit.memory_bytes, "memswap_limit": limit.with_swap_bytes}
+        self.act(box, "limit the memory of", lambda id_: self.api.update_container(id_, **given))
+
+    def memory_use(self, box: Box) -> MemoryUse | None:
+        """How much memory the box uses now; None where the engine does not say, as of one that does not run."""
+        with explained(f"ask how much memory {box.service} uses"), suppress(NotFound):
+            return memory_use_of(self.api.stats(box.id, stream=False, one_shot=True))
+        return None
 
     def remove(self, box: Box) -> None:
         """Remove the box and its disks: nothing of it is left. Raises UsageError for a box of a foreign project."""

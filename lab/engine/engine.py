@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lab.engine.disk import Disk
-from lab.engine.inspect import EngineEvent
+from lab.engine.inspect import EngineEvent, MemoryUse
 from lab.engine.sidecar import Beside
 from lab.model.history import LogLine
-from lab.model.topology import Box, Link, Stage
+from lab.model.topology import Box, Link, MemoryLimit, Stage
 
 SOURCE_LABEL = "lab.source"
 """On an image: the digest of the files that it was built from."""
@@ -77,6 +77,15 @@ class Boxes(Protocol):
     def cpus(self, box: Box) -> float:
         """How many processors the box may use; 0: all of them."""
 
+    def memory_limit(self, box: Box) -> MemoryLimit:
+        """How much memory the engine has the box use at most, also when it starts again."""
+
+    def limit_memory(self, box: Box, limit: MemoryLimit) -> None:
+        """Let the box use so much memory, from now on. Raises LabError where the kernel cannot take back what is more."""
+
+    def memory_use(self, box: Box) -> MemoryUse | None:
+        """How much memory the box uses now; None where the engine does not say, as of one that does not run."""
+
     def remove(self, box: Box) -> None:
         """Remove the box and its disks. Raises UsageError for a box that is not the lab's."""
 
@@ -127,6 +136,9 @@ class Events(Protocol):
 
     def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
         """Call `heard`, in another thread, for each event of our boxes; returns how to stop that."""
+
+    def last_oom_ns(self, box: Box) -> int:
+        """When the kernel last killed a process of the box for want of memory, on the engine's wall clock; 0: not known of any."""
 
 
 class Stages(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 from lab.engine.scope import PROJECT_LABEL, ROLE_LABEL, SERVICE_LABEL, STAGE_LABEL, Scope
 from lab.model.topology import Box, Link
 
-WATCHED = ("die", "start", "pause", "unpause", "kill", "restart", "connect", "health_status")
+WATCHED = ("die", "oom", "start", "pause", "unpause", "kill", "restart", "connect", "health_status")
 """What is heard of boxes while they are watched. Docker finishes the last one: `health_status: healthy`."""
 RESTART_POLICIES = ("always", "unless-stopped", "on-failure")
 
@@ -26,6 +26,35 @@ class EngineEvent:
     box_id: str = ""
     stamp_ns: int = 0
     """When it was done, on the wall clock of the engine; 0 where it does not say."""
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """How much memory a box uses, as the kernel counts it; in bytes."""
+
+    limit_bytes: int
+    """As the kernel has it."""
+    used_bytes: int
+    """All of it, page cache too."""
+    working_bytes: int
+    """Without the page cache that lies idle: the working set."""
+    kept_bytes: int
+    """Without any page cache: what the kernel cannot take back."""
+    hits: int = 0
+    """How often the limit was reached; only cgroup v1 counts that."""
+
+
+def memory_use_of(statistics: dict[str, Any]) -> MemoryUse | None:
+    """The memory of a container from its statistics, of cgroup v1 or v2; None where they say nothing of it."""
+    memory = statistics.get("memory_stats") or {}
+    if not memory.get("usage"):
+        return None
+    counts, used = memory.get("stats") or {}, int(memory["usage"])
+    # Version 1 also says how much it is with all groups below: total_inactive_file.
+    idle, busy = (int(counts.get(f"total_{name}", counts.get(name, 0))) for name in ("inactive_file", "active_file"))
+    freed = idle + busy + int(counts.get("slab_reclaimable", 0))
+    hits = int(memory.get("failcnt") or 0)
+    return MemoryUse(int(memory.get("limit") or 0), used, max(used - idle, 0), max(used - freed, 0), hits)
 
 
 def event_of(event: dict[str, Any], scope: Scope) -> EngineEvent | None:

@@ -14,6 +14,7 @@ from lab.faults.disk import DiskFull, DiskSlow, DiskStall
 from lab.faults.hang import Hang
 from lab.faults.isolate import Isolate
 from lab.faults.loss import Loss
+from lab.faults.memory import Memory
 from lab.faults.partition import Partition
 from lab.faults.power import Power
 from lab.faults.process import OF_PROCESSES
@@ -22,7 +23,7 @@ from lab.faults.wan import LongLine, LossyLine
 from lab.faults.wipe import Wipe
 from lab.model.fault import LINE_FORM, FaultKind, Step
 
-OF_A_BOX: tuple[Fault, ...] = (*OF_PROCESSES, Crash(), Hang(), Disconnect(), Wipe(), ReadOnly(), Cpu(), Clock())
+OF_A_BOX: tuple[Fault, ...] = (*OF_PROCESSES, Crash(), Hang(), Disconnect(), Wipe(), ReadOnly(), Cpu(), Memory(), Clock())
 OF_THE_NETWORK: tuple[Fault, ...] = (Isolate(), Partition(), Delay(), Loss(), Bandwidth(), Power())
 OF_A_DISK: tuple[Fault, ...] = (DiskFull(), DiskStall(), DiskSlow())
 FAULTS: dict[FaultKind, Fault] = {fault.kind: fault for fault in (*OF_A_BOX, *OF_THE_NETWORK, *OF_A_DISK)}

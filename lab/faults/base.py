@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lab.engine.disk import Disk
 from lab.engine.engine import ExecResult
+from lab.engine.inspect import MemoryUse
 from lab.engine.sidecar import Beside
 from lab.errors import UsageError
 from lab.model.fault import LINE_FORM, FaultKind, FaultParameters, Undo, UndoAction, Verification
-from lab.model.topology import Box, Link
+from lab.model.topology import Box, Link, MemoryLimit
 from lab.process import wait_until
 
 VERIFICATION_TIMEOUT_S = 3.0
@@ -41,6 +42,9 @@ class BoxControl(Protocol):
     def disconnect(self, box: Box) -> None:
         """Take it off every network."""
 
+    def reconnect(self, box: Box, links: Sequence[Link]) -> None:
+        """Connect it again to those of the networks that it is not on."""
+
     def remove(self, box: Box) -> None:
         """Remove it and its disks."""
 
@@ -49,6 +53,18 @@ class BoxControl(Protocol):
 
     def resize(self, box: Box, cpus: float) -> None:
         """Give it so many processors."""
+
+    def memory_limit(self, box: Box) -> MemoryLimit:
+        """How much memory it may use."""
+
+    def limit_memory(self, box: Box, limit: MemoryLimit) -> None:
+        """Let it use so much memory."""
+
+    def memory_use(self, box: Box) -> MemoryUse | None:
+        """How much memory it uses; None where that is not known."""
+
+    def last_oom_ns(self, box: Box) -> int:
+        """When the kernel last killed a process of it for want of memory; 0: not known of any."""
 
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
         """Run a command inside."""
@@ -84,6 +100,17 @@ class BlastRadius:
 
 
 @dataclass(frozen=True)
+class Room:
+    """How much memory a box is to have, and what was counted of it before; in bytes."""
+
+    limit_bytes: int
+    leak_bytes: int = 0
+    """How much a leak takes of that; 0: nothing leaks."""
+    hits_before: int = 0
+    oom_before_ns: int = 0
+
+
+@dataclass(frozen=True)
 class InjectionTarget:
     """A box that a fault is about to hit, as it was just before."""
 
@@ -107,11 +134,13 @@ class InjectionTarget:
     line: str = ""
     """The region whose line is meant, where the box is the router between regions."""
     before: str = ""
-    """What that line, or the box's share of the processors, was set to."""
+    """What that line, or the box's share of the processors or its memory, was set to."""
     lost_before: int = 0
     """How many packets it had lost already."""
     far: Box | None = None
     """The box that the witness reaches over it."""
+    room: Room | None = None
+    """How much memory it is to have, where that is what it loses."""
 
     def with_links(self, links: tuple[Link, ...]) -> InjectionTarget:
         """The target, with the networks it is on."""
@@ -145,6 +174,14 @@ class Fault(Protocol):
 
     def verify(self, control: BoxControl, target: InjectionTarget) -> Verification:
         """Whether it took effect, seen from outside the box."""
+
+
+@runtime_checkable
+class Passing(Protocol):
+    """A fault that can come and go: what stands ready for it takes it back for a while, faster than healing does."""
+
+    def release(self, control: BoxControl, target: InjectionTarget) -> Verification:
+        """Take it back; whether nothing of it is left."""
 
 
 def verification(

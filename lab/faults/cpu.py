@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from lab.cluster.system import RunningSystem
 from lab.errors import UsageError
 from lab.faults.base import BoxControl, BoxFault, InjectionTarget
 from lab.model.fault import FaultKind, Undo, UndoAction, Verification
+from lab.model.topology import Box
 from lab.process import last_line
 
 ROUNDS_OF_ONE_CPU = 300_000
@@ -52,6 +54,16 @@ class Cpu(BoxFault):
         got = share(done.output)
         is_limited = control.cpus(target.box) == cpus
         return Verification(is_limited and got <= cpus * OVER_RATIO, f"{box} got {got:.2f} of a processor (it may have {cpus:g})")
+
+
+def sweep(system: RunningSystem, box: Box) -> list[str]:
+    """Let a box use as many processors as its stage file says, whoever took them away; what was done. Raises LabError."""
+    wanted = next((spec.cpus for spec in system.stage.services if spec.name == box.service), 0.0)
+    now = system.engine.cpus(box)
+    if not wanted or now in (0.0, wanted):
+        return []
+    system.engine.resize(box, wanted)
+    return [f"{box.service} could use {now:g} of a processor: {wanted:g} again, as its stage file says"]
 
 
 def share(times: str) -> float:

@@ -36,3 +36,9 @@ class Disconnect(BoxFault):
         left = control.links(target.box)
         names = ", ".join(link.network for link in left)
         return Verification(now.status == "running" and not left, f"{now.service} is {now.status}, on {names or 'no network'}")
+
+    def release(self, control: BoxControl, target: InjectionTarget) -> Verification:
+        """Put every cable in again."""
+        control.reconnect(target.box, target.links)
+        missing = {link.network for link in target.links} - {link.network for link in control.links(target.box)}
+        return Verification(not missing, f"{target.box.service} is off {', '.join(sorted(missing)) or 'no network'}")

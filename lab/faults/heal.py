@@ -12,7 +12,7 @@ from lab.cluster.readiness import await_healthy, await_recovered
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
 from lab.errors import HealError, LabError, UsageError
-from lab.faults import clock, disk_release, hang, limits, network_cleanup, readonly
+from lab.faults import clock, cpu, disk_release, hang, limits, memory, network_cleanup, readonly
 from lab.model.fault import FaultKind, Undo, UndoAction
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.spec import stages
@@ -46,9 +46,15 @@ def _restore(system: RunningSystem, box: Box, entry: Undo) -> None:
     if entry.action in limits.OF_AN_OVERLOAD:
         limits.undo(system, box, entry)
         return
+    if entry.action is UndoAction.UNSQUEEZE:
+        # First: whatever is done in a box takes some memory.
+        memory.give_back(system, box, entry.setting)
     system.engine.reconnect(box, entry.links)
     bring_back(system, box)
     match entry.action:
+        case UndoAction.UNSQUEEZE:
+            if entry.process:
+                memory.end_leak(system, entry.service)
         case UndoAction.CONTINUE:
             hang.undo(system, box, entry.process)
         case UndoAction.READWRITE:
@@ -207,13 +213,23 @@ def _bring_back_all(cluster: RunningSystem, say: Say) -> int:
 
 
 def _sweep(cluster: RunningSystem, say: Say) -> int:
-    found = [f"{each}: removed" for each in network_cleanup.sweep(cluster)]
+    found = _sweep_limits(cluster)
+    found += [f"{each}: removed" for each in network_cleanup.sweep(cluster)]
     for box in cluster.boxes():
         if box.is_system and box.status == "running":
-            found += [*hang.sweep(cluster, box), *readonly.sweep(cluster, box), *clock.sweep(cluster, box)]
+            found += [*memory.sweep_leak(cluster, box), *hang.sweep(cluster, box)]
+            found += [*readonly.sweep(cluster, box), *clock.sweep(cluster, box)]
     for each in found:
         say(each)
     return len(found)
+
+
+def _sweep_limits(cluster: RunningSystem) -> list[str]:
+    """Compare each box with its stage file. Raises HealError. First of all: whatever is done in a box takes some memory."""
+    try:
+        return [line for box in cluster.boxes() for line in (*memory.sweep_limit(cluster, box), *cpu.sweep(cluster, box))]
+    except LabError as error:
+        raise HealError(f"a limit could not be taken back: {error.message}", "'lab heal' tries again") from error
 
 
 def await_foreign(project: ForeignProject, entry: OpenFault) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from lab.errors import LabError, UsageError
 from lab.faults import fault_of
-from lab.faults.base import BlastRadius, BoxControl, Fault, InjectionTarget, verification
+from lab.faults.base import BlastRadius, BoxControl, Fault, InjectionTarget, Passing, verification
 from lab.faults.packets import TABLE_PREFIX
 from lab.model.fault import BY_SIGNAL, FaultKind, Step, Undo, Verification
 from lab.model.topology import Box, Stage
@@ -56,6 +56,8 @@ class Injection:
     targets: tuple[InjectionTarget, ...]
     spread_s: float = 0.0
     """From the first box that was hit to the last; at most, where it is not known exactly."""
+    is_kept: bool = False
+    """It goes on after the context: what keeps it closes it."""
 
     @classmethod
     def prepare(cls, system: FaultySystem, step: Step, boxes: Sequence[Box], random: Random) -> Injection:
@@ -98,15 +100,22 @@ class Injection:
         self.spread_s = max(known_s) - min(known_s) if exact else monotonic() - since_s
 
     def verify(self) -> list[Verification]:
-        """The verification for each box, with how far apart they were hit. The helpers end with that."""
+        """The verification for each box, with how far apart they were hit. The helpers end with that, unless the fault flaps."""
         found = _results(_each(lambda target: verification(self.fault, self.system.engine, target), self.targets, PROVED_AT_ONCE))
-        self.close()
+        if not self.step.how.flaps:
+            self.close()
         is_verified = any(each.proved for each in found)
         found = [replace(each, proved=is_verified) if each.moot else each for each in found]
         if len(found) == 1:
             return found
         apart = f"one of {len(found)} hit within {self.spread_s * 1000:.0f} ms"
         return [replace(each, evidence=f"{each.evidence} ({apart})") for each in found]
+
+    def release(self) -> list[Verification]:
+        """Take the fault back at all boxes together, for a while; whether nothing of it is left at each. Raises the first failure."""
+        fault, control = self.fault, self.system.engine
+        assert isinstance(fault, Passing), "what cannot come and go was refused"
+        return _results(_each(lambda target: fault.release(control, target), self.targets, len(self.targets)))
 
     def close(self) -> None:
         """End the helpers."""
@@ -119,7 +128,8 @@ class Injection:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        if not self.is_kept:
+            self.close()
 
 
 def aimed(step: Step, boxes: Sequence[Box], stage: Stage, random: Random) -> tuple[InjectionTarget, ...]:

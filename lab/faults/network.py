@@ -62,6 +62,12 @@ class NetworkFault(BoxFault):
             )
         return reply.at_s
 
+    def release(self, control: BoxControl, target: InjectionTarget) -> Verification:
+        """Have the helper take it away again; the kernel says whether anything is left."""
+        reply = beside(target).ask(self.removal(target))
+        done = "works as before" if not reply.exit_code else f"is not as before: {first_line(reply.output)}"
+        return Verification(not reply.exit_code, f"the network of {target.box.service} {done}")
+
     def rehearse(self, target: InjectionTarget) -> str:
         """What the helper does beforehand to see whether it could."""
         return packets.check_rules(self.rules(target))
@@ -69,6 +75,10 @@ class NetworkFault(BoxFault):
     def command(self, target: InjectionTarget) -> str:
         """What the helper does."""
         return packets.add_rules(self.rules(target))
+
+    def removal(self, target: InjectionTarget) -> str:
+        """What takes it away."""
+        return packets.delete_table(target.blast_radius.table)
 
     def rules(self, target: InjectionTarget) -> str:
         """The packet rules of a box."""
@@ -120,6 +130,10 @@ class Shaped(NetworkFault):
     def command(self, target: InjectionTarget) -> str:
         """The same queue before each interface."""
         return packets.add_queue(self.queue(target.blast_radius))
+
+    def removal(self, target: InjectionTarget) -> str:
+        """No queue of ours is left."""
+        return packets.delete_queues()
 
     def refusal(self, target: InjectionTarget, output: str) -> LabError:
         """Why the rehearsal failed."""

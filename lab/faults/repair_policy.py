@@ -74,7 +74,10 @@ def is_severed(step: Step, hit: int) -> bool:
 
 
 def can_repair(policy: RepairPolicy, step: Step, hit: int) -> bool:
-    """Whether a policy brings back what a step takes. Lines, and whole zones or regions without a network, are no box."""
+    """Whether a policy brings back what a step takes. Lines, and whole zones or regions without a network, are no box; what
+    flaps comes back by itself, and goes again."""
+    if step.how.flaps:
+        return False
     if step.fault is FaultKind.WIPE or is_severed(step, hit):
         return policy is RepairPolicy.REPLACE
     return policy is not RepairPolicy.NONE and step.fault in LOSING

@@ -29,6 +29,7 @@ class FaultKind(StrEnum):
     DISK_STALL = "disk-stall"
     DISK_SLOW = "disk-slow"
     CLOCK = "clock"
+    MEMORY = "memory"
     ISOLATE = "isolate"
     PARTITION = "partition"
     DELAY = "delay"
@@ -69,6 +70,7 @@ class UndoAction(StrEnum):
     RETUNE = "retune"
     RESIZE = "resize"
     SET_RIGHT = "set-right"
+    UNSQUEEZE = "unsqueeze"
     READMIT = "readmit"
     RELEASE = "release"
 
@@ -86,9 +88,9 @@ class Undo:
     table: str = ""
     """The table of packet rules to delete in the box's network."""
     setting: str = ""
-    """What was set before: of the router between regions a line and its words, of a box its share of the processors."""
+    """What was set before: of the router between regions a line and its words, of a box its share of the processors or its memory."""
     process: str = ""
-    """The name of the process that is to go on."""
+    """The name of the process that is to go on; of a leak, of the one that is to end."""
     disk: str = ""
     """The disk (its volume) that is to take writes again."""
     project: str = ""
@@ -124,6 +126,19 @@ class FaultParameters:
     """By how much a wall clock is set forward (or back, where it is negative)."""
     drift_percent: float = 0.0
     """By how much it is too fast (or too slow, where it is negative)."""
+    memory_percent: float = 0.0
+    """How much memory the box may use, of what it uses when the fault is prepared (105: a twentieth more)."""
+    leak_mib_s: float = 0.0
+    """How fast what is left of that fills up, in MiB a second; 0: nothing leaks."""
+    on_s: float = 0.0
+    """For how long a fault of the network that flaps is in effect each time; 0: it does not flap, it stays."""
+    off_s: float = 0.0
+    """And for how long it is not, in between."""
+
+    @property
+    def flaps(self) -> bool:
+        """Whether the fault comes and goes."""
+        return self.on_s > 0
 
     def __str__(self) -> str:
         words = [f"from {self.source}"] if self.source else []
@@ -136,6 +151,9 @@ class FaultParameters:
         words += [f"to {self.cpus:g} of a processor"] if self.cpus else []
         words += [f"by {self.step_s:+.10g} s"] if self.step_s else []
         words += [f"by {self.drift_percent:+g} % of each second"] if self.drift_percent else []
+        words += [f"to {self.memory_percent:g} % of the memory that it uses"] if self.memory_percent else []
+        words += [f"with a leak of {self.leak_mib_s:g} MiB/s"] if self.leak_mib_s else []
+        words += [f"({self.on_s:g} s on, {self.off_s:g} s off)"] if self.flaps else []
         return " ".join(words)
 
 

@@ -45,6 +45,23 @@ def place(number: int, folder: str) -> str:
 
 
 @dataclass(frozen=True)
+class MemoryLimit:
+    """How much memory a box may use, in bytes; 0 is no limit."""
+
+    memory_bytes: int = 0
+    with_swap_bytes: int = 0
+    """Memory and swap together; -1: any amount of swap."""
+
+    def __str__(self) -> str:
+        return f"{self.memory_bytes} {self.with_swap_bytes}"
+
+    @classmethod
+    def of(cls, words: str) -> MemoryLimit:
+        """From its two numbers, as it is written."""
+        return cls(*map(int, words.split()))
+
+
+@dataclass(frozen=True)
 class ServiceSpec:
     """A service of a stage file: a box before it is started."""
 
@@ -57,6 +74,10 @@ class ServiceSpec:
     """The name of the image that its box is made from."""
     volumes: tuple[str, ...] = ()
     """The named volumes that its file gives it."""
+    cpus: float = 0.0
+    """How many processors its box may use; 0 where its file sets no limit."""
+    memory: MemoryLimit = MemoryLimit()
+    """How much memory its box may use."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ KINDS = ", ".join(FaultKind)
 CPUS, RATE_RATIO, MAXCONN = (0.05, 0.5), (0.1, 3.0), (0, 500)
 SHAPING = (FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH)
 """Each puts one queue before a box, and there is room for one."""
-OF_A_RUNNING_BOX = (*BY_SIGNAL, FaultKind.READONLY, FaultKind.CLOCK, *OF_A_DISK)
+OF_A_RUNNING_BOX = (*BY_SIGNAL, FaultKind.READONLY, FaultKind.CLOCK, FaultKind.MEMORY, *OF_A_DISK)
 LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT, FaultKind.READONLY, FaultKind.CLOCK, *OF_A_DISK)
 """Done already, it cannot be done a second time."""
 
@@ -65,6 +65,7 @@ def _network_name(text: str) -> str:
 
 _DELAY, _JITTER, _LOSS, _RATE, _CPUS = map(_within, ("delay_ms", "jitter_ms", "loss_percent", "rate_kbit", "cpus"))
 _STEP, _DRIFT = map(_within, ("step_s", "drift_percent"))
+_MEMORY, _LEAK, _ON, _OFF = map(_within, ("memory_percent", "leak_mib_s", "on_s", "off_s"))
 
 
 class FaultKeys(Strict):
@@ -93,6 +94,14 @@ class FaultKeys(Strict):
     """By how much a wall clock is set forward, or back where it is negative."""
     drift_percent: Annotated[float, _DRIFT[0], _DRIFT[1]] | None = None
     """By how much it is too fast, or too slow where it is negative."""
+    memory_percent: Annotated[float, _MEMORY[0], _MEMORY[1]] | None = None
+    """How much memory the box may use, in percent of what it uses just before."""
+    leak_mib_s: Annotated[float, _LEAK[0], _LEAK[1]] | None = None
+    """How fast a leak takes what is left of that, in MiB a second."""
+    on_s: Annotated[float, _ON[0], _ON[1]] | None = None
+    """Of a fault of the network that flaps: for how long it is in effect each time."""
+    off_s: Annotated[float, _OFF[0], _OFF[1]] | None = None
+    """And for how long it is not, in between."""
 
     @property
     def given(self) -> dict[str, object]:
@@ -251,7 +260,18 @@ class ExperimentFile(FaultKeys):
             raise broken("steps", "either fault and target, or steps, not both")
         if self.operator and self.repair:
             raise broken("repair", "an operator or a repair policy, not both")
+        self._flaps_where_it_can()
         return self
+
+    def _flaps_where_it_can(self) -> None:
+        """What is broken before the load begins stays so; what flaps comes twice at least."""
+        if any(each.how().flaps for each in self.initial_faults or ()):
+            raise broken("initial_faults", "what is broken before the load begins does not flap", "steps: with on_s and off_s")
+        for step in self.all_steps:
+            try:
+                parameters.check_flapping(step.how, self.fault_duration_s)
+            except parameters.ParameterError as error:
+                raise broken("fault_duration_s", error.message, "a longer fault_duration_s") from error
 
     @property
     def all_steps(self) -> tuple[Step, ...]:

@@ -11,7 +11,7 @@ from lab.errors import UsageError, is_harmless, shown
 from lab.model.experiment import Experiment, Repair, RepairPolicy
 from lab.model.fault import LINE_FORM, OF_A_DISK, FaultKind, Step
 from lab.model.topology import Stage
-from lab.spec import expect, located_yaml
+from lab.spec import expect, located_yaml, parameters
 from lab.spec import experiment_keys as spec
 from lab.spec.base import DURATION_MAX_S
 from lab.spec.experiment_keys import BASELINE_S, COOLDOWN_S, FAULT_DURATION_S, OPERATOR_ACTS
@@ -75,8 +75,12 @@ def read(file: Path) -> Experiment:
 
 
 def lasting(experiment: Experiment, fault_duration_s: float | None) -> Experiment:
-    """The experiment, watched for so long before it is healed; as it is without one."""
-    return experiment if fault_duration_s is None else replace(experiment, fault_duration_s=fault_duration_s)
+    """The experiment, watched for so long before it is healed; as it is without one. Raises UsageError."""
+    if fault_duration_s is None:
+        return experiment
+    for step in experiment.faults:
+        parameters.check_flapping(step.how, fault_duration_s)
+    return replace(experiment, fault_duration_s=fault_duration_s)
 
 
 def unseen(experiment: Experiment) -> list[str]:

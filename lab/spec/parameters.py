@@ -16,6 +16,7 @@ NEEDS = {
     FaultKind.BANDWIDTH: ("rate_kbit",),
     FaultKind.CPU: ("cpus",),
     FaultKind.DISK_SLOW: ("delay_ms",),
+    FaultKind.MEMORY: ("memory_percent",),
 }
 MAY_HAVE = {
     FaultKind.PARTITION: ("direction",),
@@ -24,9 +25,16 @@ MAY_HAVE = {
     FaultKind.BANDWIDTH: ("network",),
     FaultKind.ISOLATE: ("network",),
     FaultKind.CLOCK: ("step_s", "drift_percent"),
+    FaultKind.MEMORY: ("leak_mib_s",),
 }
 EITHER = {FaultKind.CLOCK: ("step_s", "drift_percent")}
 """Of these exactly one."""
+FLAPPING = (
+    *(FaultKind.DISCONNECT, FaultKind.ISOLATE, FaultKind.PARTITION),
+    *(FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH),
+)
+"""The faults that may come and go: those of the network."""
+EDGES = ("on_s", "off_s")
 BOUNDS = {
     "delay_ms": (1.0, 5_000.0),
     "jitter_ms": (0.0, 5_000.0),
@@ -35,6 +43,12 @@ BOUNDS = {
     "cpus": (0.01, 1.0),
     "step_s": (-86_400.0, 86_400.0),
     "drift_percent": (-50.0, 50.0),
+    # Far below what a box uses nothing could be taken back; far above it would notice nothing.
+    "memory_percent": (50.0, 300.0),
+    "leak_mib_s": (0.1, 50.0),
+    # Each edge is proved, which takes most of a second; a helper does not wait for longer than two minutes.
+    "on_s": (1.0, 60.0),
+    "off_s": (1.0, 60.0),
 }
 NOT_WITHIN = {"step_s": 2.0, "drift_percent": 5.0}
 """Less than that, one way or the other, could not be told from a clock that is right."""
@@ -53,6 +67,10 @@ EXAMPLES = {
     "cpus": "cpus: 0.1, or --cpus 0.1",
     "step_s": "step_s: -60, or --step-s -60",
     "drift_percent": "drift_percent: 10, or --drift-percent 10",
+    "memory_percent": "memory_percent: 105, or --memory-percent 105",
+    "leak_mib_s": "leak_mib_s: 5, or --leak-mib-s 5",
+    "on_s": "on_s: 2 and off_s: 2, or --on 2s --off 2s",
+    "off_s": "on_s: 2 and off_s: 2, or --on 2s --off 2s",
 }
 
 
@@ -66,7 +84,7 @@ class ParameterError(UsageError):
 
 def read(fault: FaultKind, given: Mapping[str, object]) -> FaultParameters:
     """How a fault is to be done, from what was given for it. Raises ParameterError."""
-    needed, known = NEEDS.get(fault, ()), (*NEEDS.get(fault, ()), *MAY_HAVE.get(fault, ()))
+    needed, known = NEEDS.get(fault, ()), known_to(fault)
     for name in given:
         if name not in known:
             takes = f"takes {' and '.join(known)}" if known else "takes nothing of the kind"
@@ -77,10 +95,25 @@ def read(fault: FaultKind, given: Mapping[str, object]) -> FaultParameters:
     either = EITHER.get(fault, ())
     if either and len([name for name in either if name in given]) != 1:
         raise ParameterError(either[0], f"{fault} needs {' or '.join(either)}, one of them")
+    for name, other in (EDGES, EDGES[::-1]):
+        if name in given and other not in given:
+            raise ParameterError(other, f"{fault} has {name} and no {other}: what flaps has both")
     numbers = {name: _number(name, given[name]) for name in given if name in BOUNDS}
     if numbers.get("jitter_ms", 0.0) > numbers.get("delay_ms", math.inf):
         raise ParameterError("jitter_ms", "jitter_ms must not be more than delay_ms: nothing arrives before it is sent")
     return FaultParameters(source=_source(given), direction=_direction(given), network=_network(given), **numbers)
+
+
+def known_to(fault: FaultKind) -> tuple[str, ...]:
+    """All parameters that a fault takes."""
+    return (*NEEDS.get(fault, ()), *MAY_HAVE.get(fault, ()), *(EDGES if fault in FLAPPING else ()))
+
+
+def check_flapping(how: FaultParameters, lasts_s: float) -> None:
+    """Raise ParameterError where a fault that flaps would come only once in so many seconds."""
+    if how.flaps and lasts_s <= how.on_s + how.off_s:
+        why = f"in {lasts_s:g} s, what is {how.on_s:g} s on and {how.off_s:g} s off comes only once"
+        raise ParameterError("on_s", f"{why}: it would not flap")
 
 
 def check_target(fault: FaultKind, target: str, how: FaultParameters) -> None:
@@ -100,6 +133,8 @@ def check_target(fault: FaultKind, target: str, how: FaultParameters) -> None:
         raise ParameterError("from", "the loss of a line concerns all that goes to its region: there is no from")
     if how.network:
         raise ParameterError("network", "a line is no box, and so is on no network")
+    if how.flaps:
+        raise ParameterError("on_s", "a line does not flap: a fault of boxes does")
 
 
 def _has_an_empty_name(target: str) -> bool:

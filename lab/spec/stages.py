@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError, shown
-from lab.model.topology import CLOCK_TAG, WATCH_ROLE, Box, Link, ServiceSpec, Stage
+from lab.model.topology import CLOCK_TAG, WATCH_ROLE, Box, Link, MemoryLimit, ServiceSpec, Stage
 from lab.spec import base, located_yaml
 from lab.spec.stage_keys import StageKeys
 
@@ -21,6 +21,8 @@ DURABILITIES = ("region", "local")
 PROJECT_PREFIX = "redundancy-lab-"
 CLOCKED = ("redundancy-lab/web", "redundancy-lab/postgres", "redundancy-lab/monitor")
 """The images of which there is a flavour whose wall clock can be set."""
+SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.IGNORECASE)
+UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
 @cache
@@ -146,7 +148,26 @@ def _service(project: str, name: str, body: located_yaml.Mapping, named: frozens
         links=links,
         image=str(body.get("image", "")),
         volumes=_volumes(body, named),
+        cpus=_cpus(body.get("cpus")),
+        memory=_memory(body),
     )
+
+
+def _cpus(value: object) -> float:
+    """A number of processors; 0 for what is none."""
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _memory(body: located_yaml.Mapping) -> MemoryLimit:
+    """As Docker takes it: where nothing is said of swap, as much of that again."""
+    memory_bytes = _size_bytes(body.get("mem_limit"))
+    return MemoryLimit(memory_bytes, _size_bytes(body.get("memswap_limit")) or 2 * memory_bytes)
+
+
+def _size_bytes(value: object) -> int:
+    """A size as Docker Compose writes it (128m); 0 for what is none."""
+    found = SIZE.fullmatch(str(value or "").strip())
+    return int(found[1]) * UNITS[found[2].lower()] if found else 0
 
 
 def _volumes(body: located_yaml.Mapping, named: frozenset[str]) -> tuple[str, ...]:

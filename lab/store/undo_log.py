@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,12 +42,15 @@ class UndoLog:
         self._undone: set[str] = set()
         self._refused: DiskError | None = None
         self._is_said = False
+        self._changing = threading.RLock()
+        """A fault that flaps is noted in a thread of its own: no line may get into a file that is just about to be removed."""
 
     def open(self, undo: Undo, fault: str) -> OpenFault:
         """Note a fault that is about to happen; on return the note is on the disk. Raises DiskError: it must not happen then."""
         entry = OpenFault(id=os.urandom(6).hex(), undo=undo, fault=fault, since=utc_now())
         try:
-            self._lines.append({"id": entry.id, "fault": fault, "since": entry.since, "undo": asdict(undo)})
+            with self._changing:
+                self._lines.append({"id": entry.id, "fault": fault, "since": entry.since, "undo": asdict(undo)})
         except DiskError:
             self._is_said = True
             raise
@@ -54,13 +58,14 @@ class UndoLog:
 
     def close(self, entry: OpenFault) -> None:
         """Note that a fault is undone, if the disk lets us. Raises nothing."""
-        self._undone.add(entry.id)
-        try:
-            self._lines.append({"id": entry.id, "closed": True})
-        except DiskError as error:
-            self._refused = error
-        if self.notes().is_empty:
-            self.clear()
+        with self._changing:
+            self._undone.add(entry.id)
+            try:
+                self._lines.append({"id": entry.id, "closed": True})
+            except DiskError as error:
+                self._refused = error
+            if self.notes().is_empty:
+                self.clear()
 
     def clear(self) -> None:
         """Forget every fault, if the disk lets us: what they were in is gone."""

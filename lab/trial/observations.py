@@ -22,7 +22,7 @@ STREAM_LATE_S = 2.0
 """So late at most Docker's report of something arrives; what seems later was stamped by a clock that has been set."""
 EARLY_S = 0.1
 """By how much a stamp may lie after its arrival: two clocks, each known to some milliseconds."""
-NOTED = ("die", "start", "pause", "unpause")
+NOTED = ("die", "oom", "start", "pause", "unpause")
 LOGGING_ROLES = {"lb", "monitor", WATCH_ROLE}
 
 

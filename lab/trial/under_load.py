@@ -11,6 +11,7 @@ from lab.checker.outages import quiet_in_s
 from lab.cluster import readiness
 from lab.errors import HealError, InconclusiveError, LabError
 from lab.faults import heal
+from lab.faults.flap import Flap
 from lab.faults.injection import Injection
 from lab.faults.redundancy_watch import RedundancyWatch, wait_for
 from lab.faults.repair import Repairs
@@ -53,6 +54,7 @@ class UnderLoad:
         self._recorder, self._progress, self._experiment = context.recorder, context.progress, context.experiment
         self._watch: RedundancyWatch | None = None
         self._repairs: Repairs | None = None
+        self._flaps: list[Flap] = []
         self.looks: list[Look] = []
         """Each time that the lab found the stage recovered."""
 
@@ -117,7 +119,8 @@ class UnderLoad:
 
     def _recover(self) -> None:
         self._end_repairs()
-        if self._context.system.undo_log.entries():
+        # Of what flaps nothing may be in effect just now; it has lasted until here all the same.
+        if self._flaps or self._context.system.undo_log.entries():
             self._heal()
         elif self._experiment.operator or self._repairs:
             self._await_recovered("recovered")
@@ -161,7 +164,7 @@ class UnderLoad:
         with self._context.prepare(step, self._observer) as injection:
             words = f"{step.fault} {injection.names}"
             self._progress.phase("inject", words)
-            injection.note()
+            entries = injection.note()
             since = monotonic()
             self._context.injected.add(step, injection.targets, self._recorder.instant_s(since), words)
             self._recorder.note("inject", words, at=since)
@@ -169,12 +172,24 @@ class UnderLoad:
             injection.inject()
             self._verify(injection)
             self._note_starts(step, injection, since)
+            if step.how.flaps:
+                self._flaps.append(Flap(injection, entries, since, self._note_edge))
             if self._repairs:
                 self._repairs.struck(step, [target.box.service for target in injection.targets])
 
     def _verify(self, injection: Injection) -> None:
         for verification in injection.verify():
             self._recorder.note("fault-verified" if verification.proved else "fault-unverified", verification.evidence)
+
+    def _note_edge(self, name: str, words: str, at: float) -> None:
+        self._recorder.note(name, words, at=at)
+
+    def _end_flaps(self) -> None:
+        """No edge comes any more. What came back each time was the lab's doing."""
+        for flap in self._flaps:
+            flap.end()
+            self._context.injected.starts += [self._act(*act) for act in flap.acts]
+        self._flaps = []
 
     def _note_starts(self, step: Step, injection: Injection, since: float) -> None:
         if step.fault is FaultKind.RESTART:  # no other fault starts a box
@@ -215,6 +230,7 @@ class UnderLoad:
         # First of all, before a word is said: a terminal or a disk that is gone must not keep anything broken.
         healing_since = monotonic()
         try:
+            self._end_flaps()
             heal.undo_all(self._context.system.engine, self._context.system.undo_log)
         finally:
             self._recorder.note(event, at=healing_since)

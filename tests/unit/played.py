@@ -14,12 +14,12 @@ from pathlib import Path
 from lab.cluster.cluster import Cluster
 from lab.engine.disk import Disk
 from lab.engine.engine import Engine, EngineInfo, ExecResult
-from lab.engine.inspect import EngineEvent
+from lab.engine.inspect import EngineEvent, MemoryUse
 from lab.engine.sidecar import Beside
 from lab.errors import LabError
 from lab.model.history import LogLine
 from lab.model.observation import ClusterView
-from lab.model.topology import INTERNET_ROLE, Box, Link, Stage
+from lab.model.topology import INTERNET_ROLE, Box, Link, MemoryLimit, Stage
 from lab.spec import stages
 from lab.store.undo_log import UndoLog
 
@@ -105,6 +105,15 @@ class PlayedEngine:
     def cpus(self, box: Box) -> float:
         return 0.0
 
+    def memory_limit(self, box: Box) -> MemoryLimit:
+        return MemoryLimit()
+
+    def limit_memory(self, box: Box, limit: MemoryLimit) -> None:
+        self.done.append(f"limit {box.service} {limit}")
+
+    def memory_use(self, box: Box) -> MemoryUse | None:
+        return None
+
     def remove(self, box: Box) -> None:
         self.done.append(f"remove {box.service}")
 
@@ -149,6 +158,9 @@ class PlayedEngine:
 
     def watch(self, heard: Callable[[EngineEvent], None]) -> Callable[[], None]:
         return lambda: None
+
+    def last_oom_ns(self, box: Box) -> int:
+        return 0
 
     # Stages
 

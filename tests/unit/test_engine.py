@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from lab.engine.compose import unreadable
 from lab.engine.docker_engine import DockerEngine
 from lab.engine.engine import ExecResult
-from lab.engine.inspect import WATCHED, EngineEvent, nanoseconds
+from lab.engine.inspect import WATCHED, EngineEvent, MemoryUse, memory_use_of, nanoseconds
 from lab.errors import HealError, UsageError
 from lab.model.history import LogLine
-from lab.model.topology import Box, Link
+from lab.model.topology import Box, Link, MemoryLimit
 from lab.process import wait_until
 from tests.unit.helpers import box, stage
 
@@ -65,6 +65,7 @@ class PlayedApi:
     details: dict[str, Any] = field(default_factory=lambda: deepcopy(DETAILS))
     log: bytes = b""
     happened: list[dict[str, Any]] = field(default_factory=list)
+    statistics: dict[str, Any] = field(default_factory=dict)
     done: list[Any] = field(default_factory=list)
 
     def inspect_container(self, _: str) -> dict[str, Any]:
@@ -93,6 +94,16 @@ class PlayedApi:
 
     def restart(self, _: str, timeout: int) -> None:
         self.done.append(f"restart within {timeout} s")
+
+    def update_container(self, _: str, **how: Any) -> None:
+        self.done.append(how)
+
+    def stats(self, _: str, **how: Any) -> dict[str, Any]:
+        self.done.append(how)
+        return self.statistics
+
+    def info(self) -> dict[str, Any]:
+        return {"SystemTime": "2026-01-31T13:00:00.123456789+01:00"}
 
     def events(self, **how: Any) -> Happening:
         self.done.append(how)
@@ -146,6 +157,56 @@ def test_log_lines_have_the_time_at_which_they_were_read() -> None:
     ]
     # Docker takes whole seconds: rather some lines too many than one too few.
     assert api.done == [{"timestamps": True, "since": noon_ns // 10**9}]
+
+
+# Memory
+
+V1 = {
+    "usage": 100,
+    "limit": 1000,
+    "failcnt": 3,
+    "stats": {"inactive_file": 1, "active_file": 2, "total_inactive_file": 10, "total_active_file": 20},
+}
+V2 = {"usage": 100, "limit": 1000, "stats": {"inactive_file": 10, "active_file": 20, "slab_reclaimable": 5, "anon": 50}}
+
+
+@pytest.mark.parametrize(
+    ("said", "use"),
+    [
+        (V1, MemoryUse(1000, 100, 90, 70, 3)),
+        (V2, MemoryUse(1000, 100, 90, 65)),
+        # Of one that does not run.
+        ({}, None),
+        ({"usage": 0}, None),
+        ({"usage": 5, "stats": {"inactive_file": 9}}, MemoryUse(0, 5, 0, 0)),
+    ],
+)
+def test_memory_is_read_from_both_versions_of_control_groups(said: dict[str, Any], use: MemoryUse | None) -> None:
+    api, engine = played(statistics={"memory_stats": said})
+    assert engine.memory_use(LB1) == use
+    assert api.done == [{"stream": False, "one_shot": True}]
+    assert memory_use_of({}) is None
+
+
+def test_a_limit_of_memory_is_one_of_swap_too() -> None:
+    api, engine = played()
+    api.details["HostConfig"] = {"Memory": 64, "MemorySwap": 128}
+    before = engine.memory_limit(LB1)
+    assert before == MemoryLimit(64, 128)
+    engine.limit_memory(LB1, MemoryLimit(32, 32))
+    assert api.done == [{"mem_limit": 32, "memswap_limit": 32}]
+    del api.details["HostConfig"]
+    assert engine.memory_limit(LB1) == MemoryLimit()
+
+
+def test_the_last_kill_for_want_of_memory_is_asked_for_by_the_engines_own_clock() -> None:
+    api, engine = played(happened=[{"timeNano": 5}, {"timeNano": 9}, {"timeNano": 7}])
+    assert engine.last_oom_ns(LB1) == 9
+    [asked] = api.done
+    assert asked["until"] == int(datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp())
+    assert asked["filters"] == {"type": "container", "container": "id-of-lb1", "event": "oom"}
+    _, quiet = played()
+    assert quiet.last_oom_ns(LB1) == 0
 
 
 def test_links_hold_what_the_stage_file_fixes_and_leave_the_rest_to_docker() -> None:

@@ -8,18 +8,20 @@ import pytest
 
 from lab.engine.disk import Disk
 from lab.engine.engine import ExecResult
+from lab.engine.inspect import MemoryUse
 from lab.engine.sidecar import Beside
 from lab.errors import UsageError
 from lab.faults import FAULTS, OF_A_BOX, BoxControl, InjectionTarget, verification
+from lab.faults.base import Passing
 from lab.model.fault import OF_A_DISK, FaultKind, UndoAction
-from lab.model.topology import Box, Link
+from lab.model.topology import Box, Link, MemoryLimit
 from tests.unit.helpers import box
 
 LATER = "2026-01-31T12:00:09Z"
 LINKS = (Link("edge", "198.18.0.21", "02:42:c6:12:00:15", ("web1",)), Link("app", "198.18.1.21", "", ("web1",)))
 UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.DISCONNECT: UndoAction.RECONNECT, FaultKind.WIPE: UndoAction.CREATE}
 UNDO |= {FaultKind.HANG: UndoAction.CONTINUE, FaultKind.READONLY: UndoAction.READWRITE, FaultKind.CPU: UndoAction.RESIZE}
-UNDO |= {FaultKind.POWER: UndoAction.POWER_ON, FaultKind.CLOCK: UndoAction.SET_RIGHT}
+UNDO |= {FaultKind.POWER: UndoAction.POWER_ON, FaultKind.CLOCK: UndoAction.SET_RIGHT, FaultKind.MEMORY: UndoAction.UNSQUEEZE}
 UNDO |= dict.fromkeys(OF_A_DISK, UndoAction.RELEASE)
 UNDO |= dict.fromkeys((FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.LOSS), UndoAction.UNFILTER)
 UNDO |= dict.fromkeys((FaultKind.DELAY, FaultKind.BANDWIDTH), UndoAction.UNSHAPE)
@@ -56,6 +58,10 @@ class FakeControl:
         self.done.append(f"disconnect {box.service}")
         self.connected = ()
 
+    def reconnect(self, box: Box, links: Sequence[Link]) -> None:
+        self.done.append(f"reconnect {box.service}")
+        self.connected = tuple(links)
+
     def remove(self, box: Box) -> None:
         self.done.append(f"remove {box.service}")
         self.now = None
@@ -65,6 +71,18 @@ class FakeControl:
 
     def resize(self, box: Box, cpus: float) -> None:
         self.done.append(f"resize {box.service} {cpus:g}")
+
+    def memory_limit(self, box: Box) -> MemoryLimit:
+        return MemoryLimit(128 * 2**20, 256 * 2**20)
+
+    def limit_memory(self, box: Box, limit: MemoryLimit) -> None:
+        self.done.append(f"limit {box.service} {limit}")
+
+    def memory_use(self, box: Box) -> MemoryUse | None:
+        return None
+
+    def last_oom_ns(self, box: Box) -> int:
+        return 0
 
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
         self.done.append(f"in {box.service}: {' '.join(command)}")
@@ -216,6 +234,21 @@ def test_proof_of_a_cutoff(now: Box | None, connected: tuple[Link, ...], verifie
 def test_evidence_of_a_cutoff_names_the_networks_that_are_left() -> None:
     assert "on app" in FAULTS[FaultKind.DISCONNECT].verify(FakeControl(box(), connected=LINKS[1:]), victim()).evidence
     assert "on no network" in FAULTS[FaultKind.DISCONNECT].verify(FakeControl(box(), connected=()), victim()).evidence
+
+
+@pytest.mark.parametrize(("back", "proved"), [(LINKS, True), (LINKS[:1], False)])
+def test_a_box_that_was_cut_off_for_a_while_is_back_when_no_network_is_missing(back: tuple[Link, ...], proved: bool) -> None:
+    class Returning(FakeControl):
+        def reconnect(self, box: Box, links: Sequence[Link]) -> None:
+            super().reconnect(box, back)
+
+    control, fault = Returning(box()), FAULTS[FaultKind.DISCONNECT]
+    prepared = fault.prepare(control, victim())
+    fault.inject(control, prepared)
+    assert isinstance(fault, Passing)
+    found = fault.release(control, prepared)
+    assert found.proved is proved
+    assert found.evidence == ("web1 is off no network" if proved else "web1 is off app")
 
 
 def test_wipe_kills_before_it_removes() -> None:

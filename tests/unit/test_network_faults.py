@@ -13,6 +13,7 @@ import pytest
 
 from lab.engine.disk import Disk
 from lab.engine.engine import ExecResult
+from lab.engine.inspect import MemoryUse
 from lab.engine.sidecar import Reply
 from lab.errors import LabError, PreflightError, UsageError
 from lab.faults import FAULTS, OF_THE_NETWORK
@@ -20,7 +21,7 @@ from lab.faults.base import BlastRadius, InjectionTarget
 from lab.faults.injection import Injection, aimed
 from lab.faults.network import ask, ways
 from lab.model.fault import Direction, FaultKind, FaultParameters, Step, Undo, UndoAction
-from lab.model.topology import Box, Link, Stage
+from lab.model.topology import Box, Link, MemoryLimit, Stage
 from lab.store.undo_log import UndoLog
 from tests.unit.helpers import box, stage
 
@@ -106,6 +107,9 @@ class FakeControl:
     def disconnect(self, box: Box) -> None:
         self.note(f"disconnect {box.service}")
 
+    def reconnect(self, box: Box, links: Sequence[Link]) -> None:
+        self.note(f"reconnect {box.service}")
+
     def remove(self, box: Box) -> None:
         self.note(f"remove {box.service}")
 
@@ -114,6 +118,18 @@ class FakeControl:
 
     def resize(self, box: Box, cpus: float) -> None:
         self.note(f"resize {box.service} {cpus:g}")
+
+    def memory_limit(self, box: Box) -> MemoryLimit:
+        return MemoryLimit()
+
+    def limit_memory(self, box: Box, limit: MemoryLimit) -> None:
+        self.note(f"limit {box.service} {limit}")
+
+    def memory_use(self, box: Box) -> MemoryUse | None:
+        return None
+
+    def last_oom_ns(self, box: Box) -> int:
+        return 0
 
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30) -> ExecResult:
         self.note(f"in {box.service}: {command[-1]}")

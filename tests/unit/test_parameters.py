@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from lab.cli.main import cli
 from lab.errors import PreflightError, UsageError
+from lab.faults import FAULTS
+from lab.faults.base import Passing
 from lab.model.experiment import Experiment
 from lab.model.fault import Direction, FaultKind, FaultParameters, Step
 from lab.spec import experiments, parameters
@@ -42,15 +44,29 @@ GOOD: list[tuple[FaultKind, dict[str, Any], FaultParameters, str]] = [
     (FaultKind.CLOCK, {"step_s": -60}, FaultParameters(step_s=-60.0), "by -60 s"),
     (FaultKind.CLOCK, {"step_s": 86400}, FaultParameters(step_s=86400.0), "by +86400 s"),
     (FaultKind.CLOCK, {"drift_percent": 10}, FaultParameters(drift_percent=10.0), "by +10 % of each second"),
+    (FaultKind.MEMORY, {"memory_percent": 105}, FaultParameters(memory_percent=105.0), "to 105 % of the memory that it uses"),
+    (
+        FaultKind.MEMORY,
+        {"memory_percent": 130, "leak_mib_s": 5},
+        FaultParameters(memory_percent=130.0, leak_mib_s=5.0),
+        "to 130 % of the memory that it uses with a leak of 5 MiB/s",
+    ),
+    (FaultKind.DISCONNECT, {"on_s": 2, "off_s": 1.5}, FaultParameters(on_s=2.0, off_s=1.5), "(2 s on, 1.5 s off)"),
+    (
+        FaultKind.ISOLATE,
+        {"network": "edge", "on_s": 2, "off_s": 2},
+        FaultParameters(network="edge", on_s=2.0, off_s=2.0),
+        "on edge (2 s on, 2 s off)",
+    ),
 ]
 BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.KILL, {"delay_ms": 5}, "delay_ms", "kill has no delay_ms: it takes nothing of the kind"),
-    (FaultKind.LOSS, {"rate_kbit": 5}, "rate_kbit", "loss has no rate_kbit: it takes loss_percent and from and network"),
+    (FaultKind.LOSS, {"rate_kbit": 5}, "rate_kbit", "loss has no rate_kbit: it takes loss_percent and from and network and on_s and off_s"),
     (
         FaultKind.DELAY,
         {"loss_percent": 5},
         "loss_percent",
-        "delay has no loss_percent: it takes delay_ms and jitter_ms and network",
+        "delay has no loss_percent: it takes delay_ms and jitter_ms and network and on_s and off_s",
     ),
     (FaultKind.ISOLATE, {"from": "db"}, "from", "isolate has no from"),
     (FaultKind.PARTITION, {}, "from", "partition needs from"),
@@ -66,6 +82,14 @@ BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.CLOCK, {"drift_percent": 1}, "drift_percent", "drift_percent must be 5 or more, or -5 or less"),
     (FaultKind.CLOCK, {"drift_percent": float("nan")}, "drift_percent", "drift_percent must be a number from -50 to 50"),
     (FaultKind.KILL, {"step_s": 60}, "step_s", "kill has no step_s"),
+    (FaultKind.MEMORY, {}, "memory_percent", "memory needs memory_percent"),
+    (FaultKind.MEMORY, {"leak_mib_s": 5}, "memory_percent", "memory needs memory_percent"),
+    (FaultKind.MEMORY, {"memory_percent": 49}, "memory_percent", "memory_percent must be a number from 50 to 300, not '49'"),
+    (FaultKind.MEMORY, {"memory_percent": 105, "on_s": 2}, "on_s", "memory has no on_s: it takes memory_percent and leak_mib_s"),
+    (FaultKind.POWER, {"on_s": 2, "off_s": 2}, "on_s", "power has no on_s"),
+    (FaultKind.ISOLATE, {"on_s": 2}, "off_s", "isolate has on_s and no off_s: what flaps has both"),
+    (FaultKind.ISOLATE, {"off_s": 2}, "on_s", "isolate has off_s and no on_s: what flaps has both"),
+    (FaultKind.ISOLATE, {"on_s": 0.5, "off_s": 2}, "on_s", "on_s must be a number from 1 to 60, not '0.5'"),
     (FaultKind.PARTITION, {"from": "db", "network": "edge"}, "network", "partition has no network"),
     (FaultKind.ISOLATE, {"network": ""}, "network", "network must be the name of a network in the stage file, not ''"),
     (FaultKind.ISOLATE, {"network": "a b; rm"}, "network", "network must be the name"),
@@ -116,6 +140,16 @@ def test_within_bounds_or_an_error(fault: FaultKind, given: dict[str, object]) -
 
 def test_every_parameter_has_an_example() -> None:
     assert set(parameters.EXAMPLES) == set(parameters.NAMES)
+
+
+@pytest.mark.parametrize("fault", parameters.FLAPPING)
+def test_what_may_flap_can_be_taken_back_for_a_while(fault: FaultKind) -> None:
+    assert isinstance(FAULTS[fault], Passing)
+
+
+def test_a_line_does_not_flap() -> None:
+    with pytest.raises(parameters.ParameterError, match="a line does not flap"):
+        parameters.check_target(FaultKind.DELAY, "line:us", FaultParameters(delay_ms=5.0, on_s=2.0, off_s=2.0))
 
 
 # In an experiment
@@ -175,6 +209,29 @@ def test_error_names_file_and_line(tmp_path: Path, old: str, new: str, said: str
     assert f"{tmp_path / 'mine.yaml'}{said}" in caught.value.message
 
 
+FLAPS = "fault: isolate\ntarget: web\non_s: 2\noff_s: 2\n"
+
+
+def flapping(tmp_path: Path, more: str, fault: str = FLAPS) -> Experiment:
+    return read(tmp_path, f"title: t\nquestion: q?\n{fault}{more}expect: {{writes_lost: {{at_most: 0}}}}\n")
+
+
+def test_experiment_that_flaps(tmp_path: Path) -> None:
+    experiment = flapping(tmp_path, "")
+    assert experiment.steps == (Step(FaultKind.ISOLATE, "web", how=FaultParameters(on_s=2.0, off_s=2.0)),)
+    assert experiments.lasting(experiment, 4.5).fault_duration_s == 4.5
+    with pytest.raises(UsageError, match="in 4 s, what is 2 s on and 2 s off comes only once"):
+        experiments.lasting(experiment, 4.0)
+
+
+def test_what_flaps_comes_twice_at_least_and_is_not_broken_before(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=":7: in 4 s, what is 2 s on and 2 s off comes only once: it would not flap"):
+        flapping(tmp_path, "fault_duration_s: 4\n")
+    initial = "initial_faults: [{fault: isolate, target: db.standby, on_s: 2, off_s: 2}]\n"
+    with pytest.raises(UsageError, match=":5: what is broken before the load begins does not flap"):
+        flapping(tmp_path, initial, "fault: kill\ntarget: web\n")
+
+
 def test_other_side_is_checked_against_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mine on stage 3: from: the target 'service:moon' matches no box apart from web1, web2"):
         experiments.check_targets(read(tmp_path, PARTITION.replace("service:db", "service:moon")), stage())
@@ -190,6 +247,11 @@ def test_other_side_is_checked_against_the_stage(tmp_path: Path) -> None:
         (["kill", "web", "--from", "db"], "kill has no from"),
         (["delay", "web", "--delay-ms", "9999"], "delay_ms must be a number from 1 to 5000, not '9999.0'"),
         (["loss", "web", "--rate-kbit", "5"], "loss has no rate_kbit"),
+        (["isolate", "web", "--on", "2s", "--off", "2s"], "what flaps needs --for"),
+        (["isolate", "web", "--on", "2s", "--off", "2s", "--for", "4s"], "in 4 s, what is 2 s on and 2 s off comes only once"),
+        (["isolate", "web", "--on", "2s", "--for", "4s"], "isolate has on_s and no off_s"),
+        (["kill", "web", "--on", "2s", "--off", "2s", "--for", "9s"], "kill has no on_s"),
+        (["memory", "web", "--leak-mib-s", "2"], "memory needs memory_percent"),
     ],
 )
 def test_command_line_is_checked_before_docker_is_asked(arguments: list[str], said: str) -> None:

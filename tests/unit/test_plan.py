@@ -192,7 +192,8 @@ def test_every_fault_that_makes_sense_for_a_part_is_one_that_its_file_could_ask_
     cell_plans = design.sweep(of, variants.EVERY, TERMS, 1, pairs=False, sample=None)
     assert len({cell_plan.column for cell_plan in cell_plans}) == len(cell_plans)
     for [step] in (cell_plan.experiments[0].steps for cell_plan in cell_plans):
-        how = {"from": step.how.source, "network": step.how.network, "cpus": step.how.cpus}
+        how: dict[str, object] = {"from": step.how.source, "network": step.how.network, "cpus": step.how.cpus}
+        how["memory_percent"] = step.how.memory_percent
         assert parameters.read(step.fault, {name: value for name, value in how.items() if value}) == step.how
     asked = [str(cell_plan.experiments[0].steps[0]) for cell_plan in cell_plans]
     assert sum(each.startswith("readonly") for each in asked) == 1

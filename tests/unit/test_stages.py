@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import UsageError
-from lab.model.topology import Link
+from lab.model.topology import Link, MemoryLimit
 from lab.spec import stages
 from lab.spec.stages import all_stages, find, of, read
 from tests.unit.helpers import box, db
@@ -43,6 +43,35 @@ def test_networks_of_a_box_are_those_of_its_file() -> None:
     # Where the file fixes no address, Docker chooses.
     assert Link("redundancy-lab-5_outside", "", "", ("redundancy-lab-5-internet-1", "internet")) in find("5").links_of("internet")
     assert find("5").links_of("nobody") == ()
+
+
+MIB = 2**20
+
+
+def test_limits_of_a_box_are_those_of_its_file() -> None:
+    """Docker lets a box swap as much again, where its file says nothing of swap."""
+    found = {spec.name: (spec.cpus, spec.memory) for spec in find("3").services}
+    assert found["web1"] == found["web2"] == (1.0, MemoryLimit(128 * MIB, 256 * MIB))
+    assert found["lb"] == (1.0, MemoryLimit(64 * MIB, 128 * MIB))
+    assert all(spec.cpus and spec.memory.memory_bytes for stage in all_stages() for spec in stage.services)
+
+
+@pytest.mark.parametrize(
+    ("said", "limit"),
+    [
+        ("mem_limit: 128m", MemoryLimit(128 * MIB, 256 * MIB)),
+        ("mem_limit: 1GB, memswap_limit: 1g", MemoryLimit(1024 * MIB, 1024 * MIB)),
+        ("mem_limit: 1000", MemoryLimit(1000, 2000)),
+        ("mem_limit: a lot, cpus: many", MemoryLimit()),
+        ("image: i", MemoryLimit()),
+    ],
+)
+def test_sizes_are_read_as_compose_writes_them(folder: Path, said: str, limit: MemoryLimit) -> None:
+    file = put(folder, "1-a/compose.yaml", "1")
+    text = file.read_text().replace("services: {}", f"services: {{web: {{labels: {{lab.role: web}}, networks: {{}}, {said}}}}}")
+    file.write_text(text)
+    [spec] = read(file).services
+    assert (spec.memory, spec.cpus) == (limit, 0.0)
 
 
 def test_stage_is_found_by_number_and_by_folder() -> None:

@@ -1,0 +1,124 @@
+"""A fault of the network that comes and goes: each edge is real, and whenever it ends, heal takes back what is left."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from lab.errors import EXIT_INTERRUPTED, EXIT_USAGE
+from lab.process import wait_until
+from lab.store.undo_log import UndoLog
+from tests.integration.driver import Lab, reach
+from tests.integration.test_gray_faults import BOXES, KILLS, NOTED_TIMEOUT_S, UNDONE_TIMEOUT_S, condition
+
+pytestmark = pytest.mark.docker
+night = pytest.mark.night
+
+TURNS = ("--on", "1s", "--off", "1s")
+ISOLATE = ("isolate", "service:web1", *TURNS)
+DISCONNECT = ("disconnect", "service:web1", *TURNS)
+LOSS = ("loss", "service:web1", "--loss-percent", "60", *TURNS)
+BANDWIDTH = ("bandwidth", "service:web1", "--rate-kbit", "1000", *TURNS)
+PARTITION = ("partition", "all:web", "--from", "db", *TURNS)
+FLAPS_WEB = """\
+title: The network of a web box flaps
+question: What happens if a web box loses its network, gets it back, and loses it again?
+fault: {fault}
+target: service:web1
+on_s: 2
+off_s: 2
+fault_duration_s: 9
+cooldown_s: 3
+expect:
+  writes_lost: {{at_most: 0}}
+"""
+
+
+@pytest.mark.parametrize(
+    "fault", [ISOLATE, DISCONNECT, *(pytest.param(each, marks=night) for each in (LOSS, BANDWIDTH, PARTITION))], ids=" ".join
+)
+def test_it_comes_and_goes_and_leaves_nothing(stage_3: Lab, fault: tuple[str, ...]) -> None:
+    before = condition(3, *BOXES)
+    said = stage_3.must("chaos", *fault, "--for", "8s", timeout_s=90).err
+    first_words = [line.split()[0] for line in said.splitlines() if line.strip()]
+    edges = [word for word in first_words if word in ("on:", "off:")]
+    assert edges[:3] == ["off:", "on:", "off:"], said
+    assert condition(3, *BOXES) == before
+    assert UndoLog().entries() == []
+
+
+@pytest.mark.parametrize("edge", ["on:", "off:"])
+@pytest.mark.parametrize("fault", [ISOLATE, pytest.param(DISCONNECT, marks=night)], ids=" ".join)
+def test_an_interrupt_in_either_phase_heals(stage_3: Lab, fault: tuple[str, ...], edge: str) -> None:
+    before = condition(3, *BOXES)
+    process = stage_3.start("chaos", *fault, "--for", "60s")
+    reach(process, edge)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == EXIT_INTERRUPTED
+    assert condition(3, *BOXES) == before
+    assert UndoLog().entries() == []
+
+
+@pytest.mark.parametrize("fault", [ISOLATE, pytest.param(DISCONNECT, marks=night)], ids=" ".join)
+def test_heal_leaves_each_box_as_it_was_whenever_the_controller_was_killed(stage_3: Lab, fault: tuple[str, ...]) -> None:
+    before, random = condition(3, *BOXES), Random(" ".join(fault))
+    for _ in range(KILLS + 1):
+        process = stage_3.start("chaos", *fault, "--for", "60s")
+        assert wait_until(lambda: bool(UndoLog().entries()), NOTED_TIMEOUT_S, 0.002)
+        time.sleep(random.uniform(0, 5))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        stage_3.must("heal")
+        assert wait_until(lambda: condition(3, *BOXES) == before, UNDONE_TIMEOUT_S), (condition(3, *BOXES), before)
+        assert UndoLog().entries() == []
+
+
+def events(trial_folder: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (trial_folder / "events.jsonl").read_text().splitlines()]
+    return sorted(found, key=lambda event: event["at_s"])
+
+
+@pytest.mark.parametrize("fault", ["isolate", pytest.param("disconnect", marks=night)])
+def test_a_trial_has_one_fault_and_notes_each_edge(stage_3: Lab, tmp_path: Path, fault: str) -> None:
+    before = condition(3, *BOXES)
+    file = tmp_path / f"flap-{fault}.yaml"
+    file.write_text(FLAPS_WEB.format(fault=fault), encoding="utf-8")
+    _, document = stage_3.valid_run(3, str(file))
+    [trial] = document["trials"]
+    assert trial["targets"] == ["web1"]
+    folder = max(Path(stage_3.environment["LAB_RESULTS"]).rglob("events.jsonl"), key=lambda each: each.stat().st_mtime).parent
+    noted = events(folder)
+    names = [event["name"] for event in noted if event["name"] in ("inject", "fault-off", "fault-on", "heal")]
+    assert names[:4] == ["inject", "fault-off", "fault-on", "fault-off"]
+    assert names[-1] == "heal"
+    assert names.count("inject") == names.count("heal") == 1
+    # What came back each time was the lab's doing.
+    assert not [event for event in noted if event["name"] in ("foreign", "fault-unverified")]
+    assert condition(3, *BOXES) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["isolate", "web", *TURNS], "what flaps needs --for"),
+        (["isolate", "web", *TURNS, "--for", "2s"], "comes only once"),
+        (["kill", "web", *TURNS, "--for", "9s"], "kill has no on_s"),
+    ],
+)
+def test_what_cannot_flap_is_refused(stage_3: Lab, arguments: list[str], says: str) -> None:
+    refused = stage_3("chaos", *arguments)
+    assert refused.code == EXIT_USAGE
+    assert says in refused.error_line
+
+
+@night
+def test_the_network_of_the_active_balancer_flaps(stage_5: Lab) -> None:
+    trial = stage_5.safe_trial(5, "flap-lb-active")
+    assert trial["targets"][0] in ("lb1", "lb2")
