@@ -4,7 +4,7 @@
 ifndef PARALLEL
 .NOTPARALLEL:
 endif
-.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test test-all check unit integration schemas docs selftest status heal down figures measured measured-compare pictures clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test test-all check unit integration schemas docs selftest status heal down figures measured measured-compare measured-spof pictures clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
@@ -106,6 +106,9 @@ measured: .venv/.dev ## keep the figures of a run for the documents: RUN=latest 
 
 measured-compare: .venv/.dev ## the same of a comparison: COMPARISON=compare/latest [NAME=...]
 	@.venv/bin/python -m scripts.figures add-compare "$(or $(COMPARISON),compare/latest)" $(if $(NAME),--name "$(NAME)")
+
+measured-spof: .venv/.dev ## the same of a search for single points of failure: SPOF=spof/latest [NAME=...]
+	@.venv/bin/python -m scripts.figures add-spof "$(or $(SPOF),spof/latest)" $(if $(NAME),--name "$(NAME)")
 
 pictures: .venv/.dev ## make the pictures of docs/images again from kept runs (needs Chromium)
 	@.venv/bin/python -m scripts.pictures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from lab.errors import UsageError
 from lab.report import words
@@ -57,14 +57,20 @@ def _decimals(value: float) -> int:
     return next(digits for digits in range(DIGITS_MAX + 1) if digits == DIGITS_MAX or round(value, digits) == value)
 
 
-def provenance(found: Iterable[Measured]) -> str:
-    """When, where and with what some figures were measured, in one line."""
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> str:
+    """A table of Markdown, with a note beneath."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n_{note}_\n\n"
+
+
+def provenance(found: Iterable[Measured], what: str = "Medians (least to most of any trial).") -> str:
+    """What some figures are, and when, where and with what they were measured, in one line."""
     every = list(found)
     dates = sorted({each.date or "before dates were kept" for each in every})
     commits = sorted({each.commit or "unknown" for each in every})
     cores = sorted({str(each.machine.cores) if each.machine.cores else "unknown" for each in every})
     rates = sorted({f"{each.rate_per_s:g}" if each.rate_per_s else "unknown" for each in every})
     return (
-        f"Medians (least to most of any trial). Measured {', '.join(dates)}; state of the lab: {', '.join(commits)}; "
+        f"{what} Measured {', '.join(dates)}; state of the lab: {', '.join(commits)}; "
         f"processor cores: {', '.join(cores)}; requests a second: {', '.join(rates)}."
     )

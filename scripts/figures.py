@@ -4,6 +4,7 @@
     python -m scripts.figures add RUN [--name NAME]        the figures of a run: a path, latest, or one below results/
                                   [--folder FOLDER]        kept elsewhere, for tests (tests/integration/likeness.py)
     python -m scripts.figures add-compare FOLDER           those of a comparison, from the runs of its cells
+    python -m scripts.figures add-spof FOLDER              those of a search for single points of failure
 
 A mark is a comment, which a reader of the page does not see:
 
@@ -32,7 +33,7 @@ from lab.errors import LabError, UsageError
 from lab.spec import located_yaml
 from lab.spec.stages import ROOT, find
 from lab.store import runs
-from scripts import figure_text, measured
+from scripts import figure_text, measured, sweeps
 from scripts.measured import Measured
 
 FOLDER = ROOT / "docs" / "measured"
@@ -102,9 +103,15 @@ class Source:
         if name not in self.tables:
             raise UsageError(f"there is no table '{name}'", f"docs/measured/{TABLES.name} has {', '.join(self.tables) or 'none'}")
         try:
-            return _of_comparison(self, self.tables[name]) if "of" in self.tables[name] else _of_rows(self, self.tables[name])
+            return _table(self, self.tables[name])
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"the table '{name}' is malformed: {error}", f"docs/measured/{TABLES.name}") from error
+
+
+def _table(source: Source, spec: Mapping[str, Any]) -> str:
+    if "sweeps" in spec or "sweep" in spec:
+        return sweeps.table(source.figures, spec)
+    return _of_comparison(source, spec) if "of" in spec else _of_rows(source, spec)
 
 
 def _trials(found: Measured) -> str:
@@ -124,7 +131,7 @@ def _of_rows(source: Source, spec: Mapping[str, Any]) -> str:
         ]
         for row in spec["rows"]
     ]
-    return _markdown(titles, rows, [source.file(str(row["of"])) for row in spec["rows"]])
+    return figure_text.table(titles, rows, figure_text.provenance([source.file(str(row["of"])) for row in spec["rows"]]))
 
 
 def _of_comparison(source: Source, spec: Mapping[str, Any]) -> str:
@@ -136,13 +143,7 @@ def _of_comparison(source: Source, spec: Mapping[str, Any]) -> str:
         cells = [found.figures.get(f"{stage}/{column}.{figure}") for column in columns]
         texts = ["" if each is None else figure_text.text(figure, each, str(spec.get("format", "range"))) for each in cells]
         rows.append([stage, *texts])
-    return _markdown(["stage", *(f"`{column}`" for column in columns)], rows, [found])
-
-
-def _markdown(titles: Sequence[str], rows: Sequence[Sequence[str]], found: Sequence[Measured]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"\n{table}\n\n_{figure_text.provenance(found)}_\n\n"
+    return figure_text.table(["stage", *(f"`{column}`" for column in columns)], rows, figure_text.provenance([found]))
 
 
 def marks(path: Path, source: Source) -> list[Mark]:
@@ -188,6 +189,8 @@ def _names(what: str, source: Source) -> set[str]:
     if what not in source.tables:
         return {what.partition(".")[0]}
     spec = source.tables[what]
+    if "sweeps" in spec or "sweep" in spec:
+        return sweeps.files(spec) & set(source.figures)
     return {str(spec["of"])} if "of" in spec else {str(row["of"]) for row in spec["rows"]}
 
 
@@ -229,7 +232,7 @@ def _page_row(found: Measured, uses: Sequence[Path]) -> tuple[str, ...]:
     said = [f"[{path.relative_to(ROOT).as_posix()}](../../{path.relative_to(ROOT).as_posix()})" for path in uses]
     return (
         f"[{found.name}]({found.name}.json)",
-        f"`{found.experiment}` on {found.stage}{automatic}{durability}" if found.stage else "a comparison",
+        f"`{found.experiment or 'lab spof'}` on {found.stage}{automatic}{durability}" if found.stage else "a comparison",
         _trials(found),
         str(found.seed) if found.seed is not None else "unknown",
         found.date or "before dates were kept",
@@ -248,6 +251,7 @@ one against its file. This page is made by the same command; it says which figur
 - `make measured RUN=latest` makes or renews the file of a run, right after it was measured: the fingerprint is that of the
   files as they are then. `NAME=...` names it otherwise than `STAGE-EXPERIMENT`.
 - `make measured-compare COMPARISON=results/compare/latest` does so for a comparison, from the runs of its cells.
+- `make measured-spof SPOF=results/spof/latest` does so for a search for single points of failure, whole: `STAGE-spof`.
 - `make figures` then fills the documents.
 - `make pictures` makes the pictures from the runs that [pictures.yaml](pictures.yaml) names.
 
@@ -361,6 +365,15 @@ def add(run_name: str, name: str | None, commit: str | None, folder: Path | None
 def add_compare(folder: Path, name: str, commit: str | None) -> None:
     """Make or renew the file of a comparison."""
     click.echo(measured.write(measured.of_comparison(name, comparison_runs(folder), commit or commit_now()), FOLDER))
+
+
+@cli.command("add-spof")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", help="What the file is called (default: STAGE-spof).")
+@click.option("--commit", help="The state of the lab that measured it (default: this checkout's).")
+def add_spof(folder: Path, name: str | None, commit: str | None) -> None:
+    """Make or renew the file of a search for single points of failure."""
+    click.echo(measured.write(sweeps.of_sweep(name, sweeps.read(folder), commit or commit_now()), FOLDER))
 
 
 def main(run: Callable[[], Any] = cli) -> None:

@@ -12,7 +12,7 @@ from lab.analysis.matrix import Cell, CellCheck, CellFigures, Member
 from lab.analysis.summary import summarise
 from lab.checker.verdict import decide
 from lab.model.measures import Verdict
-from lab.model.result import RunResult, SampleMedian, Summary, TrialResult
+from lab.model.result import Notified, RunResult, SampleMedian, Summary, TrialResult
 
 FIGURES = tuple(each.name for each in fields(CellFigures))
 
@@ -53,8 +53,19 @@ def cell_of(column: str, result: RunResult, targets: Targets = ALIKE, is_replica
         audits_incomplete=sum(trial.has_writes and not trial.audit.complete for trial in result.trials),
         checks=() if verdict is Verdict.HELD else _checks(result.trials),
         why=() if verdict is Verdict.HELD else _reasons(result.trials),
+        **_notified(result.trials),
         **{name: getattr(whole, name) for name in FIGURES} | _of_worst_targets(members or (whole,)),
     )
+
+
+def _notified(trials: Sequence[TrialResult]) -> dict[str, int]:
+    """In how many valid trials the fault was reported, was not, and need not be."""
+    found = [trial.notified for trial in trials if trial.valid]
+    return {
+        "trials_notified": found.count(Notified.YES),
+        "trials_not_notified": found.count(Notified.NO),
+        "trials_no_alert_needed": found.count(Notified.NOT_NEEDED),
+    }
 
 
 def _of_worst_targets(samples: Sequence[CellFigures]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.analysis import budget, compare, matrix_file, reliability, spof
@@ -81,12 +81,23 @@ def of_comparison(
     )
 
 
+@dataclass(frozen=True)
+class Sought:
+    """What a search for single points of failure holds a stage to."""
+
+    tolerance_s: float
+    """The longest outage that counts as survived."""
+    alerts_required: bool = False
+    """Whether a fault that did harm must be reported by a page or a ticket."""
+
+
 def of_spof(
-    matrix: Matrix, stage: Stage, cell_plans: Sequence[CellPlan], tolerance_s: float, spent_s: dict[str, float]
+    matrix: Matrix, stage: Stage, cell_plans: Sequence[CellPlan], sought: Sought, spent_s: dict[str, float]
 ) -> Conclusion:
     """What a search for single points of failure came to."""
-    found = spof.judge(stage, cell_plans, matrix.rows[0], tolerance_s)
-    return Conclusion("spof", found.verdict, matrix, spent_s, sweep=found)
+    found = spof.judge(stage, cell_plans, matrix.rows[0], sought.tolerance_s, sought.alerts_required)
+    whole = replace(matrix, tolerance_s=sought.tolerance_s, alerts_required=sought.alerts_required)
+    return Conclusion("spof", found.verdict, whole, spent_s, sweep=found)
 
 
 def read_old(path: Path, new_rate_per_s: float, new_deadline_s: float) -> Matrix:

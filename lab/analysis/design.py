@@ -94,6 +94,12 @@ class CellPlan:
     """Jobs of a lower rank come first."""
 
     @property
+    def way(self) -> str:
+        """How the members fail: kill, isolate edge; empty where there are none."""
+        step = self.experiments[0].faults[0] if self.members and self.experiments else None
+        return f"{step.fault} {step.how.network}".rstrip() if step else ""
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """What each experiment falls on, where there are several: they are samples of different things."""
         return tuple(each.faults[0].target for each in self.experiments) if len(self.experiments) > 1 else ()

@@ -14,9 +14,11 @@ from lab.analysis.summary import sample_median
 from lab.checker.outages import at_least
 from lab.model.history import Conditions
 from lab.model.measures import Check, Expectation, Measured, Outcome, Verdict
-from lab.model.result import SampleMedian
+from lab.model.result import Notified, SampleMedian
 
 SCHEMA_VERSION = 2
+ADDED = ("trials_notified", "trials_not_notified", "trials_no_alert_needed")
+"""Fields of a cell that files from before do not have. Without them nothing is known of what they say."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Column:
     """Short, and different from every other of the matrix: `kill-web`."""
     title: str
     """In words, for people: "a web box is lost"."""
+    members: tuple[str, ...] = ()
+    """Of a search for single points of failure: the part that fails (web1, zone:a); two for a line or a pair. Empty elsewhere."""
+    fault: str = ""
+    """Of such a search: how it fails, "isolate edge"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +178,31 @@ class Cell(CellFigures):
     """The targets, each with its own figures; empty where the fault has one target (or boxes that are alike)."""
     worst: str = ""
     """The target that the downtimes are of; empty where there is one only, or none has a valid trial."""
+    trials_notified: int = 0
+    """In how many valid trials a page or a ticket reported the fault."""
+    trials_not_notified: int = 0
+    """In how many it did harm, and none did. Of those that are in none of the three, it is not known."""
+    trials_no_alert_needed: int = 0
+    """In how many it did no harm."""
+
+    @property
+    def trials_counted(self) -> int:
+        """Valid trials of every target."""
+        return sum(each.trials_valid for each in self.samples)
+
+    @property
+    def trials_notified_unknown(self) -> int:
+        """In how many valid trials it is not known whether a page or a ticket reported the fault."""
+        return self.trials_counted - self.trials_notified - self.trials_not_notified - self.trials_no_alert_needed
+
+    @property
+    def notified(self) -> Notified:
+        """Whether a page or a ticket reported the fault: not, where that is known of any trial; else only what is known of all."""
+        if self.trials_not_notified:
+            return Notified.NO
+        if not self.trials_counted or self.trials_notified_unknown:
+            return Notified.UNKNOWN
+        return Notified.YES if self.trials_notified else Notified.NOT_NEEDED
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
@@ -262,6 +293,16 @@ class Matrix:
     deadline_s: float
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    tolerance_s: float | None = None
+    """Of a search for single points of failure: the longest outage that counts as survived. None for a comparison."""
+    alerts_required: bool = False
+    """Whether a fault that did harm must be reported by a page or a ticket."""
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it is a search for single points of failure: one stage, and every column a part of it that fails."""
+        is_one_stage = self.tolerance_s is not None and len(self.rows) == 1
+        return is_one_stage and bool(self.columns) and all(column.members for column in self.columns)
 
     def to_document(self) -> dict[str, Any]:
         """The matrix as JSON-ready data."""

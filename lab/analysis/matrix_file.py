@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from lab.analysis.matrix import SCHEMA_VERSION, Cell, CellCheck, CellFigures, Matrix, Member
+from lab.analysis.matrix import ADDED, SCHEMA_VERSION, Cell, CellCheck, CellFigures, Matrix, Member
 from lab.errors import DiskError, UsageError, shown
 from lab.spec import kept
 from lab.spec.located_yaml import place
@@ -78,7 +78,7 @@ def _check_whole(cell: dict[str, Any]) -> None:
     """Raise kept.MalformedError where a figure is missing: what a file does not say is not 0."""
     parts = [(cell, Cell), *((each, Member) for each in _dicts(cell.get("members")))]
     for raw, kind in [*parts, *((each, CellCheck) for each in _dicts(cell.get("checks")))]:
-        if missing := [each.name for each in fields(kind) if each.name not in raw]:
+        if missing := [each.name for each in fields(kind) if each.name not in raw and each.name not in ADDED]:
             raise kept.MalformedError(f"{missing[0]} is missing")
 
 
@@ -101,6 +101,9 @@ def _check(matrix: Matrix) -> None:
         raise kept.MalformedError("two columns have the same name")
     if len(names) * len(matrix.rows) > CELLS_MAX:
         raise kept.MalformedError(f"more than {CELLS_MAX} cells")
+    ways = [(column.members, column.fault) for column in matrix.columns if column.members]
+    if len(set(ways)) < len(ways):
+        raise kept.MalformedError("two columns are of one part that fails in one way")
     for row in matrix.rows:
         columns = [cell.column for cell in row.cells]
         if len(set(columns)) < len(columns) or not set(columns) <= set(names):
@@ -118,6 +121,8 @@ def _check_cell(cell: Cell) -> None:
     targets = [each.target for each in cell.members]
     if len(set(targets)) < len(targets) or cell.worst not in ("", *targets):
         raise kept.MalformedError(f"{name} has two members of one target, or a worst one that is none of them")
+    if cell.trials_notified_unknown < 0:
+        raise kept.MalformedError(f"{name} says of more trials than are valid whether they were notified")
     for check in cell.checks:
         if check.low is not None and check.high is not None and check.low > check.high:
             raise kept.MalformedError(f"{name} has a measure from {check.low:g} to {check.high:g}")

@@ -133,6 +133,7 @@ def _safety(trial: TrialResult) -> dict[str, Any]:
         "exposure_period_s": trial.exposure_period_s,
         "alert_delay_s": _rounded(trial.alert_delay_s),
         "alerts": [_rounded(asdict(alert)) for alert in trial.alerts],
+        "notified": trial.notified.value,
         "notes": list(trial.notes),
     }
 

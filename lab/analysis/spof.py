@@ -10,6 +10,7 @@ from lab.analysis.design import CellPlan
 from lab.analysis.matrix import Cell, Row
 from lab.model.fault import FaultKind
 from lab.model.measures import Measured, Verdict
+from lab.model.result import Notified
 from lab.model.topology import Stage
 
 
@@ -51,6 +52,11 @@ class SweepResult:
         """kill db1; kill db1 and lb1."""
         return f"{self.fault} {' and '.join(self.members)}"
 
+    @property
+    def notified(self) -> Notified:
+        """Whether a page or a ticket reported it."""
+        return self.cell.notified
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -64,6 +70,18 @@ class Sweep:
     refuted: tuple[str, ...]
     """Declared, and survived. What a gentler fault than a kill does not show is not missed."""
     verdict: Verdict
+    alerts_required: bool = False
+    """Whether a fault that did harm, and that no page and no ticket reported, refutes."""
+
+    @property
+    def not_notified(self) -> tuple[SweepResult, ...]:
+        """What did harm, and was reported by no page and no ticket: a finding beside the outages."""
+        return tuple(each for each in self.results if each.notified is Notified.NO)
+
+    @property
+    def notified_unknown(self) -> tuple[SweepResult, ...]:
+        """That of which this is not known."""
+        return tuple(each for each in self.results if each.notified is Notified.UNKNOWN)
 
     @property
     def undeclared(self) -> tuple[str, ...]:
@@ -76,7 +94,9 @@ class Sweep:
         return tuple(each for each in self.results if each.fate is Fate.UNKNOWN)
 
 
-def judge(stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: float) -> Sweep:
+def judge(
+    stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: float, alerts_required: bool = False
+) -> Sweep:
     """Which parts are single points of failure, and whether these are the ones that are declared."""
     cells = [(cell_plan, row.cell(cell_plan.column)) for cell_plan in cell_plans]
     results = [_result(cell_plan, cell, tolerance_s) for cell_plan, cell in cells if cell]
@@ -84,10 +104,12 @@ def judge(stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: f
     results = [_with_hidden(each, found, stage) for each in results]
     faults = {str(cell_plan.experiments[0].faults[0].fault) for cell_plan in cell_plans if cell_plan.experiments}
     refuted = _refuted(results, found, stage.spof) if FaultKind.KILL in faults else ()
-    is_refuted = bool(refuted or set(found) - set(stage.spof))
+    notified = {each.notified for each in results} if alerts_required else set()
+    is_refuted = bool(refuted or set(found) - set(stage.spof) or Notified.NO in notified)
     is_open = len(results) < len(cell_plans) or any(each.fate is Fate.UNKNOWN for each in results)
+    is_open = is_open or Notified.UNKNOWN in notified
     verdict = Verdict.REFUTED if is_refuted else Verdict.INCONCLUSIVE if is_open else Verdict.HELD
-    return Sweep(tuple(results), found, stage.spof, refuted, verdict)
+    return Sweep(tuple(results), found, stage.spof, refuted, verdict, alerts_required)
 
 
 def _single(results: Sequence[SweepResult]) -> list[SweepResult]:
@@ -96,9 +118,7 @@ def _single(results: Sequence[SweepResult]) -> list[SweepResult]:
 
 
 def _result(cell_plan: CellPlan, cell: Cell, tolerance_s: float) -> SweepResult:
-    step = cell_plan.experiments[0].faults[0]
-    fault = f"{step.fault} {step.how.network}".rstrip()
-    return SweepResult(cell_plan.members, fault, fate(cell, tolerance_s), trial_fates(cell, tolerance_s), cell)
+    return SweepResult(cell_plan.members, cell_plan.way, fate(cell, tolerance_s), trial_fates(cell, tolerance_s), cell)
 
 
 def fate(cell: Cell, tolerance_s: float) -> Fate:

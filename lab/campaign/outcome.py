@@ -27,7 +27,11 @@ def outcome(campaign: Campaign, store: CampaignStore) -> Matrix:
         rate_per_s=campaign.load.rate_per_s,
         deadline_s=campaign.load.deadline_s,
         columns=tuple(
-            dict.fromkeys(Column(cell_plan.column, cell_plan.title) for each in campaign.stages for cell_plan in each.cell_plans)
+            dict.fromkeys(
+                Column(cell_plan.column, cell_plan.title, cell_plan.members, cell_plan.way)
+                for each in campaign.stages
+                for cell_plan in each.cell_plans
+            )
         ),
         rows=tuple(_row(each, store) for each in campaign.stages),
     )

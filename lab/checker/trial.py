@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from lab.checker import audit as audit_
 from lab.checker import blind_spots, exposure, per_fault
 from lab.checker.latency import _answered_before, _good_ms, latencies
+from lab.checker.notified import needs_alert, notified
 from lab.checker.outages import find_outages, operation, service, share, union
 from lab.checker.phases import (
     alerts,
@@ -98,7 +99,8 @@ def measure_trial(record: TrialRecord, expectations: Sequence[Expectation], has_
         fault_impacts=per_fault.fault_impacts(events, seen.of_service.outages),
         served=served(events, seen.arrivals, seen.deadline_s),
     )
-    return replace(result, checks=check(result, expectations))
+    needed = needs_alert(result.total.during_fault, result.time_without_redundancy_s, result.exposure) if has_fault else False
+    return replace(result, checks=check(result, expectations), notified=notified(events, needed))
 
 
 def _notes(events: Sequence[Event]) -> tuple[str, ...]:

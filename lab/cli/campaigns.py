@@ -21,7 +21,7 @@ from lab.engine.docker_engine import DockerEngine
 from lab.errors import HealError, UsageError
 from lab.model.experiment import CAMPAIGN_RATE_MIN_PER_S, RATE_MAX_PER_S
 from lab.model.result import TrialResult
-from lab.report import comparison_document, comparison_terminal
+from lab.report import comparison_document, comparison_terminal, words
 from lab.report.comparison_terminal import TrialPlace
 from lab.store import jsonl
 from lab.store.undo_log import UndoLog
@@ -98,6 +98,8 @@ def carry_out(
     with lifecycle.alone(engine, f"lab {kind}"):
         preflight.check_no_open_faults(ledger)
         campaign, kept = _begin(output, make, kind, options)
+        left_s = outcome.seconds_left(campaign, kept, duration_s + OVERHEAD_S)
+        output.say(f"to do: {_amount(outcome.trials_left(campaign, kept), left_s)}")
         images.build(engine, output.say, images.needed_by(*(each.stage for each in campaign.stages)))
         executor = DockerExecutor(engine, ledger, {each.stage.project for each in campaign.stages}, output.say)
         try:
@@ -146,12 +148,17 @@ def show_plan(output: Output, campaign: Campaign, options: CampaignOptions, dura
     if options.as_json:
         output.document({**campaign.request(), "trials_total": total})
         return
-    minutes = round(total * (duration_s + OVERHEAD_S) / 60)
-    output.data.print(f"seed {campaign.seed}; {total} trials, about {minutes} min without starting stages", highlight=False)
+    amount = _amount(total, total * (duration_s + OVERHEAD_S))
+    output.data.print(f"seed {campaign.seed}; {amount}", highlight=False)
     for each in campaign.stages:
         for cell_plan in each.cell_plans:
             line = f"{each.stage.name}  {cell_plan.column}: {_steps_of(cell_plan, campaign.trials)}"
             output.data.print(line, highlight=False, soft_wrap=True)
+
+
+def _amount(trials: int, seconds: float) -> str:
+    """How much is to be done, and about how long that takes."""
+    return f"{words.count(trials, 'trial')}, about {round(seconds / 60)} min without starting stages"
 
 
 def _steps_of(cell_plan: design.CellPlan, trials: int) -> str:

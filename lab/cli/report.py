@@ -14,7 +14,7 @@ from lab.cli.options import Output, json_option, model_option, pass_output, verb
 from lab.errors import (
     UsageError,
 )
-from lab.report import comparison_terminal, files, terminal
+from lab.report import comparison_terminal, files, spof_terminal, terminal
 from lab.store import runs
 
 REPORTS = {
@@ -85,5 +85,6 @@ def _matrix_report(output: Output, file: Path, as_json: bool, asked: Iterable[st
     if as_json:
         output.document(found.to_document())
     elif not asked:
-        comparison_terminal.show_matrix(output.data, found)
+        show = spof_terminal.show_sweep if found.is_sweep else comparison_terminal.show_matrix
+        show(output.data, found)
     return {name: files.OF_MATRIX[name](found) for name in asked}

@@ -34,6 +34,7 @@ class SpofOptions:
     pairs: bool
     sample: int | None
     trials: int
+    require_alerts: bool
 
     def kinds(self) -> tuple[FaultKind, ...]:
         """The faults. Raises UsageError."""
@@ -55,6 +56,11 @@ class SpofOptions:
 @click.option("--pairs", is_flag=True, help="Also every two boxes at once, to find hidden dependencies.")
 @click.option("--sample", type=click.IntRange(1), help="Only so many pairs, at random.")
 @click.option("--trials", type=click.IntRange(1, TRIALS_MAX), default=1, show_default=True, help="Valid trials of each.")
+@click.option(
+    "--require-alerts",
+    is_flag=True,
+    help="Exit with 1 also where a fault did harm and no page and no ticket reported it.",
+)
 @campaign_options(DURATION_S)
 @json_option
 @with_failover
@@ -64,8 +70,8 @@ class SpofOptions:
 def spof(output: Output, stage_name: str, chosen: SpofOptions, options: CampaignOptions, failover: str | None) -> None:
     """Let every box of a stage fail in turn, then its zones and regions: which are single points of failure?
 
-    Exits with 0 where these are the ones that the stage file declares, with 1 where they are not. The stage is started
-    from scratch, and stays up.
+    Exits with 0 where these are the ones that the stage file declares, with 1 where they are not. Also says which faults no
+    alert reported. The stage is started from scratch, and stays up.
     """
     stage = stages.find(stage_name, failover) if failover else stages.parse(stage_name)
     terms, kinds = options.terms(DURATION_S), chosen.kinds()
@@ -80,7 +86,8 @@ def spof(output: Output, stage_name: str, chosen: SpofOptions, options: Campaign
         return
     campaign, kept = campaigns.carry_out(output, make, "spof", options, terms.fault_duration_s)
     matrix, spent_s = outcome.outcome(campaign, kept), outcome.spent(kept)
-    found = conclusion.of_spof(matrix, stage, campaign.stages[0].cell_plans, terms.tolerance_s, spent_s)
+    sought = conclusion.Sought(terms.tolerance_s, chosen.require_alerts)
+    found = conclusion.of_spof(matrix, stage, campaign.stages[0].cell_plans, sought, spent_s)
     campaigns.keep(kept, found)
     if options.as_json:
         campaigns.show_document(output, kept, found)

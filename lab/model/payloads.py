@@ -83,8 +83,43 @@ class AlertNotice:
     words: str
     """Severity, labels and text."""
 
+    @property
+    def severity(self) -> str:
+        """page, ticket or info: its first word."""
+        return self.words.partition(" ")[0]
 
-Payload = DatabasesSeen | VipSeen | RedundancySeen | RedundancyCheck | Capacity | ObserverGap | ClockError | AlertNotice
+    @property
+    def tier(self) -> str:
+        """What it is about, as its label says; empty where it has none."""
+        labels = (each.partition("=") for each in self.words.partition(":")[0].split())
+        return next((value for name, _, value in labels if name == "tier"), "")
+
+
+@dataclass(frozen=True)
+class AlertRecord:
+    """`alert-record`: whether the journal has every alert that was delivered while the load ran, and until when."""
+
+    is_monitored: bool
+    """Whether the stage has a monitoring box: where not, no alert is ever delivered."""
+    is_complete: bool
+    until_s: float
+    """When the log of the monitoring box was read."""
+    why_incomplete: str = ""
+    firing: tuple[AlertNotice, ...] = ()
+    """The alerts that were not over when the load began: what fires already is not delivered a second time."""
+
+
+Payload = (
+    DatabasesSeen
+    | VipSeen
+    | RedundancySeen
+    | RedundancyCheck
+    | Capacity
+    | ObserverGap
+    | ClockError
+    | AlertNotice
+    | AlertRecord
+)
 
 PAYLOADS: dict[str, type[Payload]] = {
     "databases": DatabasesSeen,
@@ -96,5 +131,6 @@ PAYLOADS: dict[str, type[Payload]] = {
     "clock": ClockError,
     "alert": AlertNotice,
     "resolved": AlertNotice,
+    "alert-record": AlertRecord,
 }
 """What `data` of an event holds, by the name of the event; the others have none."""

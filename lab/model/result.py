@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from lab.model.history import Alert, GeneratorReport, RunInfo
@@ -154,6 +155,17 @@ class TierExposure:
     """It was still so when the load ended: a lower bound."""
 
 
+class Notified(StrEnum):
+    """Whether a page or a ticket reported a fault."""
+
+    YES = "notified"
+    NO = "not notified"
+    """It did harm, and every alert is known."""
+    NOT_NEEDED = "not needed"
+    """No request failed while it lasted, and no redundancy was missing."""
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True)
 class FaultImpact:
     """One of several faults of a trial, and what users noticed of it before the next."""
@@ -206,6 +218,8 @@ class TrialResult:
     notes: tuple[str, ...] = ()
     alerts: tuple[Alert, ...] = ()
     """Those that were delivered from the fault on (or at all, where there was none), in order."""
+    notified: Notified = Notified.UNKNOWN
+    """Whether one of them was a page or a ticket, in time to report the fault."""
     exposure: tuple[TierExposure, ...] = ()
     """The tiers that the stage has; empty where that was not observed."""
     exposure_period_s: float | None = None

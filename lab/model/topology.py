@@ -177,6 +177,11 @@ class Stage:
         return [spec.name for spec in self.services if WATCH_ROLE not in spec.roles]
 
     @property
+    def is_monitored(self) -> bool:
+        """Whether its file has a monitoring box, also where that is not to be started."""
+        return bool(self.left_out) or any(WATCH_ROLE in spec.roles for spec in self.services)
+
+    @property
     def name(self) -> str:
         """For people, and different for each file: its folder, and its failover where it has a second file."""
         return self.folder + ("" if self.file.name == "compose.yaml" else f" ({self.failover})")

@@ -44,6 +44,19 @@ def events_in(lines: Iterable[LogLine], start_realtime_ns: int) -> list[Event]:
     return sorted(found, key=lambda event: event.at_s)
 
 
+def firing_before(lines: Iterable[LogLine], start_realtime_ns: int) -> tuple[AlertNotice, ...]:
+    """The alerts that the monitoring box had delivered before an instant, and that were not over then."""
+    firing: dict[AlertNotice, None] = {}
+    for line in sorted(lines, key=lambda each: each.realtime_ns):
+        notice = _notice(line.text)
+        if notice is None or line.realtime_ns >= start_realtime_ns:
+            continue
+        firing.pop(notice, None)
+        if line.text.startswith("alert firing "):
+            firing[notice] = None
+    return tuple(firing)
+
+
 def _notice(text: str) -> AlertNotice | None:
     """What the monitoring box says of an alert: "alert firing (message 3): ServiceDown page kind=read: no read for 3 s"."""
     match = NOTICE.match(text)

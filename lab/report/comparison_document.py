@@ -89,8 +89,15 @@ def _spof(found: Sweep) -> dict[str, Any]:
             "fate": each.fate.value,
             "trials": asdict(each.trials),
             "hidden": each.hidden,
+            "notified": each.notified.value,
             "column": each.cell.column,
         }
         for each in found.results
     ]
-    return {"found": list(found.found), "declared": list(found.declared), "results": results}
+    return {
+        "found": list(found.found),
+        "declared": list(found.declared),
+        "alerts_required": found.alerts_required,
+        "not_notified": [each.name for each in found.not_notified],
+        "results": results,
+    }

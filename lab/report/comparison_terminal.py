@@ -16,9 +16,9 @@ from lab.analysis.matrix import Cell, Matrix, Row
 from lab.analysis.reliability import Prediction
 from lab.analysis.stats import TRIALS_MIN, Change
 from lab.model.measures import Verdict
-from lab.model.result import TrialResult
+from lab.model.result import Notified, TrialResult
 from lab.plaintext import one_line
-from lab.report import gate_words, matrix_words, words
+from lab.report import gate_words, matrix_words, sweep_words, words
 from lab.report.comparison_document import MODEL_NOTE
 from lab.report.conditions import lines_of
 from lab.report.console import VERDICT_STYLES
@@ -50,7 +50,8 @@ def trial_line(place: TrialPlace, result: TrialResult | None, why: str = "") -> 
 def _outcome(result: TrialResult) -> str:
     targets, outage = ", ".join(result.targets) or "-", words.longest_text(result.outages)
     invalid = "" if result.valid else f"  not valid: {'; '.join(result.reasons)}"
-    return f"{targets}  longest outage {outage}, lost {words.lost_text(result.audit.lost, result.audit.complete)}{invalid}"
+    silent = f", {sweep_words.NOT_NOTIFIED}" if result.notified is Notified.NO else ""
+    return f"{targets}  longest outage {outage}, lost {words.lost_text(result.audit.lost, result.audit.complete)}{silent}{invalid}"
 
 
 # A comparison

@@ -8,6 +8,7 @@ from io import StringIO
 
 from lab.analysis.matrix import Cell, Matrix, Row
 from lab.analysis.matrix import Column as MatrixColumn
+from lab.analysis.parts import part_name
 from lab.model.history import RunInfo
 from lab.model.measures import Check
 from lab.model.result import Operation, RunResult, TrialResult, WritesAudit, longest_s
@@ -159,15 +160,19 @@ CELL_COLUMNS = (
         "gap_median_censored",
         "time_without_redundancy_unknown",
     ),
+    *("part", "fault", "notified", "trials_notified", "trials_not_notified", "trials_no_alert_needed"),
 )
+OF_COLUMN_AND_WORDS = ("part", "fault", "notified", "why", "verdict")
 
 
 def _cell(matrix: Matrix, row: Row, column: MatrixColumn, cell: Cell) -> dict[str, Value]:
     """The fields of both by their own names; of a cell that does not apply, no figures."""
     whole: dict[str, Value] = {"column_title": column.title, "seed": matrix.seed, "started_at": matrix.started_at}
     whole |= {name: getattr(row, name) for name in ("stage", "name", "failover", "boxes", "memory_mib")}
-    mine = set(CELL_COLUMNS) - set(whole) - {"why", "verdict"}
+    mine = set(CELL_COLUMNS) - set(whole) - set(OF_COLUMN_AND_WORDS)
     whole |= {name: getattr(cell, name) for name in mine if cell.applicable or name in ("column", "experiment", "applicable")}
+    whole |= {"part": part_name(column.members), "fault": column.fault}
+    whole |= {"notified": cell.notified.value if cell.applicable else None}
     return whole | {"why": "; ".join(matrix_words.cell_why(cell)), "verdict": cell.verdict.value if cell.verdict else None}
 
 

@@ -12,7 +12,7 @@ from lab.analysis.reliability import Disagreement, Observation
 from lab.analysis.spof import Sweep, SweepResult
 from lab.analysis.stats import CHANCE_MAX, Change
 from lab.model.measures import Verdict
-from lab.report import matrix_words, run_words
+from lab.report import matrix_words, run_words, sweep_words
 
 LOSSES_UNKNOWN = "whether a write was lost is not known: not every database could be read after each trial"
 SPLIT_UNKNOWN = "whether there was a split brain is not known: the databases were not observed in each trial"
@@ -124,7 +124,14 @@ def spof_why(found: Sweep) -> list[str]:
     """Where found and declared differ, and the parts of which nothing is known."""
     lines = [f"{name} is a single point of failure, and not declared" for name in found.undeclared]
     lines += [f"{name} is declared, and was survived" for name in found.refuted]
-    return [*lines, *(f"{each.name}: {_unknown(each)}" for each in found.unknown)]
+    lines += [f"{each.name}: {_unknown(each)}" for each in found.unknown]
+    return [*lines, *(_alerts_why(found) if found.alerts_required else ())]
+
+
+def _alerts_why(found: Sweep) -> list[str]:
+    """What no alert reported, and what of that is not known, where alerts are required."""
+    missed = [f"{each.name}: {sweep_words.notice_sentence(each.cell)}" for each in found.not_notified]
+    return missed + [f"{each.name}: {sweep_words.notice_sentence(each.cell)}" for each in found.notified_unknown]
 
 
 def _unknown(found: SweepResult) -> str:

@@ -14,12 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab.analysis.matrix import Cell, Column, Matrix, Row
+from lab.analysis.parts import by_part, headings
 from lab.analysis.summary import sample_median
 from lab.checker import exposure
 from lab.checker.verdict import measured
 from lab.model.history import RunInfo, TrialRecord
 from lab.model.result import RunResult, TrialResult
-from lab.report import heat, matrix_words, palette, redundancy_table, remarks, run_words, timeline, trialchart, words
+from lab.report import heat, matrix_words, palette, redundancy_table, remarks, run_words, sweep_words, timeline, trialchart, words
 from lab.report.conditions import line as stands_on
 from lab.report.conditions import lines_of
 from lab.report.dots import Dot, DotRow, dots_chart
@@ -95,19 +96,40 @@ def _redundancy(result: RunResult) -> list[TierTable]:
 
 
 def matrix_page(matrix: Matrix) -> str:
-    """The page of a comparison."""
-    charts = [(column, _column_chart(column, matrix.rows)) for column in matrix.columns]
+    """The page of a comparison, or of a search for single points of failure: a row a part of the stage."""
+    shown = by_part(matrix)
+    charts = [(column, _column_chart(column, shown.rows)) for column in shown.columns] if _is_repeated(matrix) else []
     return _render(
         "matrix.html.j2",
         title=matrix.title,
         matrix=matrix,
-        headline=matrix_words.matrix_headline(matrix),
+        columns=shown.columns,
+        headline=sweep_words.headline(matrix),
         scale=list(enumerate(heat.STEP_WORDS)),
-        lines=[(row, [_heat_cell(row.cell(column.name)) for column in matrix.columns]) for row in matrix.rows],
+        lines=[_heat_row(matrix, row, over, shown.columns) for row, over in zip(shown.rows, headings(matrix), strict=True)],
         charts=[(column, chart) for column, chart in charts if chart],
         remarks=list(_remarks(matrix)),
         stands_on=lines_of([(row.name, row.conditions) for row in matrix.rows]),
     )
+
+
+def _is_repeated(matrix: Matrix) -> bool:
+    """Whether dots say more than the table does: of one trial each, they do not."""
+    return not matrix.is_sweep or any(cell.trials_counted > 1 for row in matrix.rows for cell in row.cells)
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """A row of the heat map."""
+
+    row: Row
+    over: str
+    """What stands over it, where a kind of parts begins."""
+    cells: Sequence[dict[str, object]]
+
+
+def _heat_row(matrix: Matrix, row: Row, over: str, columns: Sequence[Column]) -> HeatRow:
+    return HeatRow(row, over, [_heat_cell(matrix, row.cell(column.name)) for column in columns])
 
 
 def _render(template: str, **values: object) -> str:
@@ -247,10 +269,22 @@ def _summary(trial: TrialResult) -> str:
     return ", ".join([run_words.broken(trial) or "no fault", *parts])
 
 
-def _heat_cell(cell: Cell | None) -> dict[str, object]:
+UNTRIED: dict[str, object] = {
+    "class": "untried",
+    "downtime": "",
+    "lines": [],
+    "title": "not tried",
+    "mark": "",
+    "verdict": "",
+    "alarm": False,
+    "notice": "",
+}
+
+
+def _heat_cell(matrix: Matrix, cell: Cell | None) -> dict[str, object]:
     """What the heat map shows of a cell."""
     if cell is None:
-        return {"class": "untried", "downtime": "", "lines": [], "title": "not tried", "mark": "", "verdict": "", "alarm": False}
+        return UNTRIED
     at = heat.level(cell)
     lines = [matrix_words.cell_members(cell), matrix_words.cell_interval(cell), *matrix_words.cell_beside(cell)]
     lines += matrix_words.cell_alarms(cell)
@@ -258,10 +292,11 @@ def _heat_cell(cell: Cell | None) -> dict[str, object]:
         "class": "na" if not cell.applicable else "unknown" if at is None else f"heat-{at}",
         "downtime": matrix_words.cell_downtime(cell),
         "lines": [line for line in lines if line],
-        "title": matrix_words.cell_sentence(cell),
+        "title": sweep_words.cell_sentence(matrix, cell),
         "mark": heat.mark(cell),
         "verdict": cell.verdict or "",
         "alarm": bool(cell.writes_lost or cell.split_brain_s),
+        "notice": sweep_words.notice(cell) if matrix.is_sweep and cell.applicable else "",
     }
 
 
@@ -277,9 +312,10 @@ def _cell_dots(name: str, cell: Cell) -> DotRow:
 
 
 def _remarks(matrix: Matrix) -> Iterator[tuple[str, str, str]]:
-    """What is to be said of cells that did not hold or do not apply: row, column, why."""
-    for row in matrix.rows:
-        for column in matrix.columns:
+    """What is to be said of cells that did not hold, do not apply, or were not reported: row, column, why."""
+    shown = by_part(matrix)
+    for row in shown.rows:
+        for column in shown.columns:
             cell = row.cell(column.name)
-            if cell and (why := matrix_words.cell_why(cell)):
+            if cell and (why := sweep_words.remarks(matrix, cell)):
                 yield row.name, column.title, "; ".join(why[:REMARKS_MAX])

@@ -6,15 +6,16 @@ nothing to break is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from xml.etree import ElementTree
 
-from lab.analysis.matrix import Cell, Matrix, Row
+from lab.analysis.matrix import Cell, Column, Matrix, Row
+from lab.analysis.parts import by_part
 from lab.model.history import RunInfo, TrialRecord
 from lab.model.measures import SURE_WHEN_INVALID, Verdict
-from lab.model.result import RunResult, TrialResult
-from lab.report import matrix_words, remarks, run_words, timeline, words
+from lab.model.result import Notified, RunResult, TrialResult
+from lab.report import matrix_words, remarks, run_words, sweep_words, timeline, words
 from lab.report.svg import xml_text
 
 
@@ -29,6 +30,7 @@ class Case:
     detail: str = ""
     time_s: float = 0.0
     output: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(result: RunResult, records: Sequence[TrialRecord]) -> str:
@@ -47,9 +49,14 @@ def run(result: RunResult, records: Sequence[TrialRecord]) -> str:
 
 
 def comparison(matrix: Matrix) -> str:
-    """A comparison: a suite for each stage, and a case for each fault that was tried on it or does not apply to it."""
+    """A comparison: a suite for each stage, and a case for each fault that was tried on it or does not apply to it.
+
+    A search for single points of failure: a suite for each part of the stage, and a case for each fault.
+    """
     properties = {"seed": f"{matrix.seed}", "rate_per_s": f"{matrix.rate_per_s:g}"}
-    suites = [_suite(row.name, matrix.started_at, _row_cases(matrix, row), properties) for row in matrix.rows]
+    stage, shown = f"{matrix.rows[0].name}." if matrix.is_sweep else "", by_part(matrix)
+    rows = [replace(row, name=f"{stage}{row.name}") for row in shown.rows]
+    suites = [_suite(row.name, matrix.started_at, _row_cases(matrix, row, shown.columns), properties) for row in rows]
     return _document(matrix.title, suites)
 
 
@@ -79,17 +86,40 @@ def trial_outcome(trial: TrialResult) -> tuple[str, tuple[str, ...]]:
     return ("error", undecided) if undecided else ("", ())
 
 
-def _row_cases(matrix: Matrix, row: Row) -> list[Case]:
-    found = [(column, row.cell(column.name)) for column in matrix.columns]
-    return [_cell_case(row, column.name, cell) for column, cell in found if cell]
+def _row_cases(matrix: Matrix, row: Row, columns: Sequence[Column]) -> list[Case]:
+    found = [(column, row.cell(column.name)) for column in columns]
+    return [_cell_case(matrix, row.name, column.name, cell) for column, cell in found if cell]
 
 
-def _cell_case(row: Row, column: str, cell: Cell) -> Case:
-    outcomes = {Verdict.HELD: "", Verdict.REFUTED: "failure", Verdict.INCONCLUSIVE: "error", None: "error"}
-    outcome = outcomes[cell.verdict] if cell.applicable else "skipped"
-    why = matrix_words.cell_why(cell)
+def _cell_case(matrix: Matrix, suite: str, column: str, cell: Cell) -> Case:
+    outcome, why = _cell_outcome(matrix, cell), sweep_words.remarks(matrix, cell)
     message = "; ".join(why) or (cell.verdict.value if cell.verdict else "not run") if outcome else ""
-    return Case(row.name, column, outcome, message, "\n".join(why), output=matrix_words.cell_sentence(cell))
+    output = sweep_words.cell_sentence(matrix, cell)
+    return Case(suite, column, outcome, message, "\n".join(why), output=output, properties=_cell_properties(matrix, cell))
+
+
+def _cell_outcome(matrix: Matrix, cell: Cell) -> str:
+    """Where alerts are required, a fault that none reported is a failure too, and one of which that is not known an error."""
+    if not cell.applicable:
+        return "skipped"
+    alerts = {Notified.NO: "failure", Notified.UNKNOWN: "error"}.get(cell.notified, "") if matrix.alerts_required else ""
+    found = {{Verdict.HELD: "", Verdict.REFUTED: "failure", Verdict.INCONCLUSIVE: "error", None: "error"}[cell.verdict], alerts}
+    return next((outcome for outcome in ("failure", "error") if outcome in found), "")
+
+
+def _cell_properties(matrix: Matrix, cell: Cell) -> dict[str, str]:
+    """What it measured, for programs; nothing where it does not apply."""
+    if not cell.applicable:
+        return {}
+    fate = {"fate": sweep_words.fate_of(matrix, cell).value} if matrix.is_sweep else {}
+    outage_s = cell.downtime_median_s
+    return {
+        **fate,
+        "outage_s": "unknown" if outage_s is None else f"{outage_s:.3f}",
+        "outage_is_lower_bound": "true" if cell.downtime_censored else "false",
+        "writes_lost": words.lost_text(cell.writes_lost, cell.losses_known),
+        "notified": cell.notified.value,
+    }
 
 
 def _document(name: str, suites: Sequence[ElementTree.Element]) -> str:
@@ -110,11 +140,16 @@ def _suite(name: str, started_at: str, cases: Sequence[Case], properties: dict[s
     # The schema knows no time zone; it is UTC all the same.
     stated = {"name": name, "timestamp": started_at.removesuffix("Z"), "tests": str(len(cases)), **numbers}
     suite = ElementTree.Element("testsuite", _clean(stated | {"time": f"{sum(case.time_s for case in cases):.3f}"}))
-    listed = ElementTree.SubElement(suite, "properties")
-    for key, value in properties.items():
-        ElementTree.SubElement(listed, "property", _clean({"name": key, "value": value}))
+    suite.append(_properties(properties))
     suite.extend(_case(case) for case in cases)
     return suite
+
+
+def _properties(properties: Mapping[str, str]) -> ElementTree.Element:
+    found = ElementTree.Element("properties")
+    for key, value in properties.items():
+        ElementTree.SubElement(found, "property", _clean({"name": key, "value": value}))
+    return found
 
 
 COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
@@ -122,6 +157,8 @@ COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 
 def _case(case: Case) -> ElementTree.Element:
     found = ElementTree.Element("testcase", _clean({"classname": case.suite, "name": case.name, "time": f"{case.time_s:.3f}"}))
+    if case.properties:
+        found.append(_properties(case.properties))
     if case.outcome:
         stated = {"message": case.message} | ({} if case.outcome == "skipped" else {"type": case.outcome})
         ElementTree.SubElement(found, case.outcome, _clean(stated)).text = xml_text(case.detail)

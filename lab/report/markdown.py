@@ -9,11 +9,12 @@ import re
 from collections.abc import Sequence
 
 from lab.analysis.matrix import Cell, Matrix
+from lab.analysis.parts import by_part
 from lab.checker import exposure
 from lab.model.history import RunInfo, TrialRecord
 from lab.model.measures import Verdict
 from lab.model.result import RunResult, TrialResult
-from lab.report import heat, matrix_words, redundancy_table, remarks, run_words, text_strip, words
+from lab.report import heat, matrix_words, redundancy_table, remarks, run_words, sweep_words, text_strip, words
 from lab.report.conditions import line as stands_on
 from lab.report.conditions import lines_of
 from lab.report.figures import figures
@@ -61,21 +62,24 @@ def summary(result: RunResult, records: Sequence[TrialRecord], limit_bytes: int 
 
 
 def comparison(matrix: Matrix, limit_bytes: int = PULL_REQUEST_MAX_BYTES) -> str:
-    """A comparison for a pull request: a row a stage, a column a fault."""
-    columns = matrix.columns[:COLUMNS_MAX]
-    more = len(matrix.columns) - len(columns)
+    """A comparison for a pull request: a row a stage, a column a fault; of a search for single points of failure a row a part."""
+    shown = by_part(matrix)
+    columns = shown.columns[:COLUMNS_MAX]
+    more = len(shown.columns) - len(columns)
+    costs = [] if matrix.is_sweep else ["costs"]
     head = [
         f"### {plain(matrix.title)}",
         "",
-        plain(matrix_words.matrix_headline(matrix), SENTENCE_MAX_CHARACTERS),
+        plain(sweep_words.headline(matrix), SENTENCE_MAX_CHARACTERS),
         "",
         *([f"{more} more faults are left out.", ""] if more else []),
         *_stands_on(matrix),
-        _row(["stage", *(column.title for column in columns), "costs"]),
-        _rule(len(columns) + 2),
+        _row(["part" if matrix.is_sweep else "stage", *(column.title for column in columns), *costs]),
+        _rule(len(columns) + 1 + len(costs)),
     ]
     rows = [
-        _row([row.name, *(_cell(row.cell(column.name)) for column in columns), matrix_words.cost(row)]) for row in matrix.rows
+        _row([row.name, *(_cell(matrix, row.cell(column.name)) for column in columns), *[matrix_words.cost(row) for _ in costs]])
+        for row in shown.rows
     ]
     return _fitted(head, rows, limit_bytes)
 
@@ -165,13 +169,13 @@ def _trial_cells(info: RunInfo, trial: TrialResult) -> tuple[str, ...]:
     )
 
 
-def _cell(cell: Cell | None) -> str:
+def _cell(matrix: Matrix, cell: Cell | None) -> str:
     if cell is None:
         return ""
-    beside = [
-        each for each in (matrix_words.cell_members(cell), matrix_words.cell_apart(cell), matrix_words.cell_gap(cell)) if each
-    ]
-    return ", ".join([f"{matrix_words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *beside, *matrix_words.cell_alarms(cell)])
+    beside = [matrix_words.cell_members(cell), matrix_words.cell_apart(cell), matrix_words.cell_gap(cell)]
+    notice = sweep_words.notice(cell) if matrix.is_sweep and cell.applicable else ""
+    parts = [f"{matrix_words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *beside, *matrix_words.cell_alarms(cell), notice]
+    return ", ".join(each for each in parts if each)
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from lab.analysis.matrix import Cell, Matrix, Row
+from lab.analysis.parts import by_part
 from lab.model.history import TrialRecord
 from lab.model.result import RunResult, TrialResult
-from lab.report import heat, matrix_words, palette, run_words, svg, timeline
+from lab.report import heat, matrix_words, palette, run_words, svg, sweep_words, timeline
 from lab.report.bins import Bin, bins
 from lab.report.conditions import line as stands_on
 from lab.report.conditions import lines_of
@@ -116,19 +117,19 @@ def _anchor(tick: float, axis: svg.Axis) -> str:
 
 
 def comparison(matrix: Matrix) -> str:
-    """A row a stage, a square a fault, with the median of the downtime in it."""
-    title = matrix_words.matrix_headline(matrix)
+    """A row a stage (of a search for single points of failure: a part), a square a fault, with the median of the downtime in it."""
+    title, shown = sweep_words.headline(matrix), by_part(matrix)
     drawn, below = _heading(title)
     top = below + 12 + COLUMN_LINES * 12
-    width = max(NAME_WIDTH + len(matrix.columns) * (SQUARE_WIDTH + 4) + MARGIN, WIDTH)
-    for at, column in enumerate(matrix.columns):
+    width = max(NAME_WIDTH + len(shown.columns) * (SQUARE_WIDTH + 4) + MARGIN, WIDTH)
+    for at, column in enumerate(shown.columns):
         lines = _wrapped(column.title, COLUMN_LINE_CHARACTERS, COLUMN_LINES)
         x = _column_x(at) + SQUARE_WIDTH / 2
         drawn += [svg.text(each, x, top - 6 - 12 * (len(lines) - 1 - nth), "middle", "small") for nth, each in enumerate(lines)]
-    for at, row in enumerate(matrix.rows):
-        drawn += _row(matrix, row, top + at * (SQUARE_HEIGHT + 4))
+    for at, row in enumerate(shown.rows):
+        drawn += _row(shown, row, top + at * (SQUARE_HEIGHT + 4))
     texts = lines_of([(row.name, row.conditions) for row in matrix.rows])
-    footer, bottom = _footer(texts, top + len(matrix.rows) * (SQUARE_HEIGHT + 4) + MARGIN)
+    footer, bottom = _footer(texts, top + len(shown.rows) * (SQUARE_HEIGHT + 4) + MARGIN)
     return _document(bottom, title, [*drawn, *footer], width)
 
 

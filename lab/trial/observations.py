@@ -9,11 +9,12 @@ from lab.checker import blind_spots, exposure, foreign_actions, recovery
 from lab.checker.redundancy import is_redundant, promotable_standbys
 from lab.engine.inspect import EngineEvent
 from lab.load.load import Load, drift
-from lab.model.history import Event
+from lab.model.history import Event, LogLine
 from lab.model.payloads import ClockError, DatabasesSeen, VipSeen
-from lab.model.topology import WATCH_ROLE
+from lab.model.topology import WATCH_ROLE, Box
 from lab.probe import logs
 from lab.probe.observer import Observer
+from lab.trial import alert_record
 from lab.trial.context import TrialContext
 from lab.trial.operator import HEALED_BY_OPERATOR, WHOLE_BEFORE
 from lab.trial.under_load import RECOVERED, Look, UnderLoad
@@ -41,7 +42,7 @@ class Observations:
     def note_quality(self) -> None:
         """How well all this was observed: the observer's silences, its end, and how far the two clocks went apart."""
         self._note_blindness()
-        stop_s = next(event.at_s for event in reversed(self.context.recorder.events) if event.name == "stop")
+        stop_s = self._stopped_s()
         self._note_clock(stop_s)
         words = list(self.observer.words)
         for event in blind_spots.as_events(blind_spots.gaps(words, self.load.start_ns, stop_s), blind_spots.arrival_gap_s(words)):
@@ -171,12 +172,30 @@ class Observations:
         )
 
     def note_logs(self) -> None:
-        """What the boxes that watch others wrote in their logs. Raises LabError."""
-        if not self.observer.realtime_offset_ns:
-            return
-        start_realtime_ns = self.load.start_ns + self.observer.realtime_offset_ns
-        for box in self.context.system.boxes():
-            if LOGGING_ROLES & set(box.roles):
-                lines = self.context.system.log_lines(box, start_realtime_ns / 1e9)
-                for event in logs.events_in(lines, start_realtime_ns):
-                    self.context.recorder.add(event)
+        """What the boxes that watch others wrote in their logs, and whether that is every alert. Raises LabError."""
+        offset_ns = self.observer.realtime_offset_ns
+        start_realtime_ns = self.load.start_ns + offset_ns if offset_ns else 0
+        boxes = [box for box in self.context.system.boxes() if LOGGING_ROLES & set(box.roles)] if offset_ns else []
+        monitoring: tuple[Box | None, Sequence[LogLine]] = (None, ())
+        for box in boxes:
+            lines = self.context.system.log_lines(box, self._log_since_s(box, start_realtime_ns))
+            monitoring = (box, lines) if WATCH_ROLE in box.roles else monitoring
+            for event in logs.events_in(lines, start_realtime_ns):
+                self.context.recorder.add(event)
+        if not self.context.stage.is_foreign:
+            self._note_alert_record(*monitoring, start_realtime_ns)
+
+    def _log_since_s(self, box: Box, start_realtime_ns: int) -> float:
+        is_monitoring = WATCH_ROLE in box.roles
+        return alert_record.log_since_s(box, start_realtime_ns) if is_monitoring else start_realtime_ns / 1e9
+
+    def _note_alert_record(self, box: Box | None, lines: Sequence[LogLine], start_realtime_ns: int) -> None:
+        """Whether all alerts are known. It stands at the end of the load, which is all that pictures show."""
+        until_s = round(self.load.clock.now_s(), 6)
+        found = alert_record.without_monitoring(until_s)
+        if self.context.stage.is_monitored:
+            found = alert_record.alert_record(box, lines, self._reported(), start_realtime_ns, until_s)
+        self.context.recorder.add(alert_record.as_event(found, self._stopped_s()))
+
+    def _stopped_s(self) -> float:
+        return next(event.at_s for event in reversed(self.context.recorder.events) if event.name == "stop")

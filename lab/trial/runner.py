@@ -143,8 +143,10 @@ class Trial:
         finally:
             stop_watching()
         observations.note_rest(under_load)
+        audited = self._audit(internet)
+        # Last of all: an alert whose condition must hold for some seconds is delivered after the fault has been healed.
         self._note_logs(observations)
-        return self._record(load, generator, self._audit(internet))
+        return self._record(load, generator, audited)
 
     def _load(self, internet: Box) -> Load:
         config, stage = self._config, self._config.stage

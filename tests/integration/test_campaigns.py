@@ -42,6 +42,31 @@ def test_a_sweep_finds_exactly_what_is_declared(nothing_up: Lab, stage: str, fou
     assert done.code == EXIT_HELD
 
 
+# For each of these stage 2 has an alert (docs/alerts.md). A fault of 7 s is longer than any of them takes.
+@night
+def test_a_fault_that_does_harm_is_reported_where_there_is_monitoring(nothing_up: Lab) -> None:
+    done = nothing_up("spof", "2", "--require-alerts", "--seed", "1", "--json", timeout_s=CAMPAIGN_TIMEOUT_S)
+    document = json.loads(done.out)
+    assert {result["notified"] for result in document["spof"]["results"]} == {"notified"}, document["why"]
+    assert done.code == EXIT_HELD
+
+
+@night
+def test_no_fault_is_reported_where_there_is_no_monitoring(nothing_up: Lab) -> None:
+    command = ("spof", "1", "--faults", "kill,pause", "--duration", "4s", "--seed", "1", "--json")
+    document = json.loads(nothing_up(*command, timeout_s=CAMPAIGN_TIMEOUT_S).out)
+    assert document["spof"]["not_notified"] == ["kill box", "pause box"]
+    assert nothing_up(*command, "--require-alerts", timeout_s=CAMPAIGN_TIMEOUT_S).code == EXIT_REFUTED
+
+
+@night
+def test_whether_a_fault_is_reported_is_not_known_without_the_monitoring_box(nothing_up: Lab) -> None:
+    without = Lab({**nothing_up.environment, "LAB_WATCH": "no"})
+    done = without("spof", "2", "--duration", "4s", "--seed", "1", "--json", timeout_s=CAMPAIGN_TIMEOUT_S)
+    assert {result["notified"] for result in json.loads(done.out)["spof"]["results"]} == {"unknown"}
+    without.must("down", "2")
+
+
 @night
 def test_a_comparison_goes_on_after_it_was_killed(nothing_up: Lab) -> None:
     command = ("compare", "2", "3", "--faults", "kill-web,kill-lb", "--trials", "2", "--duration", "4s", "--seed", "1")

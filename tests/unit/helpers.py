@@ -15,7 +15,7 @@ from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival, Event, RunInfo, TrialRecord
 from lab.model.measures import Expectation
 from lab.model.observation import ClusterStatus, ClusterView, DatabaseState, NodeState, ReplicaStatus
-from lab.model.payloads import AlertNotice, DatabasesSeen, RedundancyCheck, RedundancySeen, VipSeen
+from lab.model.payloads import AlertNotice, AlertRecord, DatabasesSeen, RedundancyCheck, RedundancySeen, VipSeen
 from lab.model.result import Outage, TrialResult
 from lab.model.topology import Box, ServiceSpec, Stage, Tier
 from lab.spec.stages import find
@@ -55,6 +55,12 @@ def alert(at_s: float, words: str, name: str = "alert") -> Event:
     which, _, said = words.partition(" ")
     verb = "firing" if name == "alert" else name
     return Event(at_s, name, f"watch: alert {verb} (message 1): {words}", AlertNotice(which, said))
+
+
+def alert_record(until_s: float = 9.0, firing: tuple[AlertNotice, ...] = (), **changes: Any) -> Event:
+    """Every alert of such a trial is known, unless changed; none was firing before."""
+    whole = AlertRecord(is_monitored=True, is_complete=True, until_s=until_s, firing=firing)
+    return Event(7.0, "alert-record", data=replace(whole, **changes))
 
 
 def redundant_before(at_s: float, restored: bool) -> Event:

@@ -13,12 +13,15 @@ from lab.analysis import conclusion, matrix_file
 from lab.cli.main import main
 from lab.errors import EXIT_HELD, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_REFUTED, EXIT_USAGE, PreflightError
 from lab.model.fault import Undo, UndoAction
+from lab.model.history import Event
 from lab.store.undo_log import UndoLog
 from tests.unit.benches import NOT_BITTEN, Gone, PlayedBench, breaking, cut_at
+from tests.unit.helpers import EVENTS, alert, alert_record
 from tests.unit.played import PlayedEngine
 
 # A trial that is played is healed 3 s after its fault.
 SHORT = ("--tolerance", "2s")
+PAGE = alert(3.0, "ServiceDown page kind=read: no read has been served for 3.3 s")
 
 
 @dataclass
@@ -392,3 +395,47 @@ def test_an_interrupted_sweep_goes_on(lab: Lab) -> None:
     assert done.code == EXIT_HELD
     assert bench.done[0] == "start redundancy-lab-3"
     assert len(bench.done) == 3
+
+
+def test_how_long_it_takes_is_said_before_it_starts_and_when_it_goes_on(lab: Lab) -> None:
+    command = ("spof", "3", "--faults", "all", *SHORT)
+    done = lab(*command, bench=PlayedBench(before=cut_at(4, KeyboardInterrupt())))
+    trials = int(done.err.partition("to do: ")[2].split()[0])
+    assert f"to do: {trials} trials, about {round(trials * 14 / 60)} min without starting stages" in done.err
+    dry = lab("spof", "3", "--faults", "all", "--dry-run", "--seed", "1")
+    assert f"seed 1; {trials} trials, about {round(trials * 14 / 60)} min without starting stages" in dry.out
+    # A trial that is played takes no time.
+    assert f"to do: {trials - 2} trials, about 0 min" in lab(*command).err
+
+
+@pytest.mark.parametrize(
+    ("more", "arguments", "code", "said"),
+    [
+        ((), (), EXIT_HELD, "HELD"),
+        ((), ("--require-alerts",), EXIT_INCONCLUSIVE, "kill web1: it is not known whether an alert reported it"),
+        ((alert_record(),), (), EXIT_HELD, "4 reported by no page and no ticket"),
+        ((alert_record(),), ("--require-alerts",), EXIT_REFUTED, "kill web1: it did harm, and no page and no ticket reported it"),
+        ((alert_record(), PAGE), ("--require-alerts",), EXIT_HELD, "HELD"),
+        ((alert_record(is_complete=False), PAGE), ("--require-alerts",), EXIT_INCONCLUSIVE, "INCONCLUSIVE"),
+        ((alert_record(is_monitored=False),), ("--require-alerts",), EXIT_REFUTED, "REFUTED"),
+    ],
+)
+def test_a_fault_that_no_alert_reports_is_listed_and_fails_only_where_alerts_are_required(
+    lab: Lab, more: tuple[Event, ...], arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    bench = PlayedBench(without("kill-lb", "kill-db"), changes={"events": (*EVENTS, *more)})
+    done = lab("spof", "3", *arguments, *SHORT, bench=bench)
+    assert (done.code, said in done.out) == (code, True), done.out
+
+
+def test_a_search_that_is_kept_is_shown_by_part_and_written_as_every_report(lab: Lab, tmp_path: Path) -> None:
+    bench = PlayedBench(without("kill-lb", "kill-db"), changes={"events": (*EVENTS, alert_record())})
+    lab("spof", "3", "--faults", "kill,pause", *SHORT, bench=bench)
+    folder = str(results(tmp_path, "spof").resolve())
+    shown = lab("report", folder).out
+    assert "OUTAGE" in shown
+    assert "not notified" in " ".join(shown.split())
+    page, cases = tmp_path / "spof.html", tmp_path / "spof.xml"
+    assert lab("report", folder, "--html", str(page), "--junit", str(cases)).code == EXIT_HELD
+    assert "not notified" in page.read_text(encoding="utf-8")
+    assert 'name="notified" value="not notified"' in cases.read_text(encoding="utf-8")

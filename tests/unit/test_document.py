@@ -95,6 +95,7 @@ TRIAL = {
     "notes",
     "alert_delay_s",
     "alerts",
+    "notified",
     "faults",
     "served",
     "writable_databases",
@@ -191,6 +192,7 @@ def test_every_phase_and_every_event_is_described() -> None:
         *(f"{name}_s" for name in EVIDENCE),
     } == PHASES | MORE_PHASES
     names = {*PHASE_OF_EVENT, *EVIDENCE, RESOLVED, "fault-unverified", "stop", "databases", "vip", "clock", "docker", "note"}
+    names |= {"alert-record"}
     assert sorted(name for name in names if not re.search(rf"^\|[^|]*`{name}`", text, re.MULTILINE)) == []
 
 

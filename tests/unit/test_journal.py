@@ -19,6 +19,7 @@ from lab.model.observation import DatabaseState
 from lab.model.payloads import (
     PAYLOADS,
     AlertNotice,
+    AlertRecord,
     Capacity,
     ClockError,
     DatabasesSeen,
@@ -312,6 +313,7 @@ STATES = st.dictionaries(st.text(min_size=1, max_size=5), st.sampled_from(Databa
 TIERS = st.dictionaries(st.sampled_from(Tier), st.integers(0, 20))
 SECONDS = st.floats(0, 1000)
 NAMES = st.lists(st.text(max_size=5), max_size=3).map(tuple)
+NOTICES = st.builds(AlertNotice, st.text(max_size=5), st.text(max_size=5))
 PAYLOAD_OF = {
     "databases": st.builds(DatabasesSeen, STATES, st.integers(0, 5)),
     "vip": st.builds(VipSeen, NAMES, st.text(max_size=5)),
@@ -320,8 +322,11 @@ PAYLOAD_OF = {
     "capacity": st.builds(Capacity, SECONDS),
     "observer-gap": st.builds(ObserverGap, SECONDS, st.none() | SECONDS),
     "clock": st.builds(ClockError, SECONDS, st.none() | SECONDS),
-    "alert": st.none() | st.builds(AlertNotice, st.text(max_size=5), st.text(max_size=5)),
-    "resolved": st.builds(AlertNotice, st.text(max_size=5), st.text(max_size=5)),
+    "alert": st.none() | NOTICES,
+    "resolved": NOTICES,
+    "alert-record": st.builds(
+        AlertRecord, st.booleans(), st.booleans(), SECONDS, st.text(max_size=5), st.lists(NOTICES, max_size=2).map(tuple)
+    ),
     "inject": st.none(),
 }
 NOTED = st.sampled_from(sorted(PAYLOAD_OF)).flatmap(

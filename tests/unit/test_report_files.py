@@ -46,7 +46,7 @@ JUNIT = {
     "testcase": (
         {"name", "classname", "time", "assertions", "status"},
         {"name", "classname"},
-        {"skipped", "error", "failure", "system-out"},
+        {"properties", "skipped", "error", "failure", "system-out"},
     ),
     "failure": ({"type", "message"}, set(), set()),
     "error": ({"type", "message"}, set(), set()),
@@ -73,7 +73,8 @@ def tree(text: str) -> ElementTree.Element:
 
 def outcomes(root: ElementTree.Element) -> list[str]:
     """Of each case: what it says beside its output."""
-    return [next((child.tag for child in case if child.tag != "system-out"), "") for case in root.iter("testcase")]
+    beside = ("properties", "system-out")
+    return [next((child.tag for child in case if child.tag not in beside), "") for case in root.iter("testcase")]
 
 
 # JUnit

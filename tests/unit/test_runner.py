@@ -20,14 +20,15 @@ from typing import Any
 import pytest
 
 from lab.checker.blind_spots import blind_spots
+from lab.checker.notified import LONGEST_WAIT_S
 from lab.cluster import database
 from lab.engine.engine import ExecResult
 from lab.engine.inspect import EngineEvent
 from lab.model.experiment import Experiment, LoadPlan, Operator
 from lab.model.fault import FaultKind, Step
 from lab.model.history import Arrival, Event, TrialRecord, payloads
-from lab.model.payloads import ClockError, ObserverGap
-from lab.model.result import TrialResult
+from lab.model.payloads import AlertRecord, ClockError, ObserverGap
+from lab.model.result import Notified, TrialResult
 from lab.model.topology import Box, Stage
 from lab.spec.stages import find
 from lab.store.runs import RunJournal, read_run
@@ -255,6 +256,30 @@ def test_a_trial_without_foreign_actions(world: World, tmp_path: Path) -> None:
     assert not [reason for reason in result.reasons if "observer" in reason or "clock" in reason]
     assert record.databases["db"].role == "primary"
     assert result.audit.served_by == "db"
+
+
+def test_whether_every_alert_is_known_is_noted_and_a_fault_that_none_reports_is_found(world: World, tmp_path: Path) -> None:
+    record, result = trial(world, tmp_path, find("3"), replace(KILL_WEB, cooldown_s=LONGEST_WAIT_S + 0.2))
+    kept = only(record, "alert-record")
+    assert isinstance(kept.data, AlertRecord)
+    assert (kept.data.is_monitored, kept.data.is_complete, kept.data.firing) == (True, True, ())
+    assert kept.at_s == only(record, "stop").at_s < kept.data.until_s
+    # The monitoring box of this world writes no log: no alert was delivered.
+    assert result.notified is Notified.NO
+
+
+def test_what_a_monitoring_box_that_ended_may_have_missed_is_not_known(world: World, tmp_path: Path) -> None:
+    watch = world.named("watch")
+
+    def restart() -> None:
+        world.happens(watch, "exited", "die")
+        world.happens(watch, "running", "start")
+
+    record, result = trial(world, tmp_path, find("3"), observe=restart)
+    kept = only(record, "alert-record")
+    assert isinstance(kept.data, AlertRecord)
+    assert (kept.data.is_complete, kept.data.why_incomplete) == (False, "the monitoring box: die during the trial")
+    assert result.notified is Notified.UNKNOWN
 
 
 def test_a_stranger_who_starts_the_victim_is_noted_and_redundancy_is_dated_when_it_was_back(world: World, tmp_path: Path) -> None:
