@@ -50,6 +50,8 @@ SWEPT = {
     **HAPPENS,
     FaultKind.READONLY: "takes no writes",
     FaultKind.CPU: "starves",
+    FaultKind.BAD_DEPLOY: "gets a release that answers 500",
+    FaultKind.POISON: "gets a release that a request kills",
     FaultKind.PARTITION: "lose each other",
 }
 """Those that a sweep injects: what else they need, it knows for each part."""

@@ -19,7 +19,7 @@ from lab.model.history import Arrival
 HEALTHY = "health_status: healthy"
 TAKEN_BACK = (
     *(FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH),
-    *(FaultKind.HANG, FaultKind.READONLY, FaultKind.CPU),
+    *(FaultKind.HANG, FaultKind.READONLY, FaultKind.CPU, FaultKind.BAD_DEPLOY, FaultKind.POISON),
 )
 """Docker says nothing of their end. The lab takes them back, or a new box is without."""
 

@@ -22,7 +22,7 @@ from lab.faults import heal as heal_
 from lab.faults import repair as repairs
 from lab.faults.injection import Injection
 from lab.model.experiment import RepairPolicy
-from lab.model.fault import Direction, FaultKind, Step
+from lab.model.fault import BadAnswer, Direction, FaultKind, Step
 from lab.process import wait_until
 from lab.spec import parameters, stages
 from lab.store.undo_log import OpenFault, UndoLog
@@ -42,6 +42,14 @@ def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--rate-kbit", type=float, help="bandwidth: how much gets through, in kbit/s."),
         click.option("--network", metavar="NAME", help="isolate, loss, delay, bandwidth: on this network only, such as edge."),
         click.option("--cpus", type=float, help="cpu: how much of a processor is left, such as 0.1."),
+        click.option(
+            "--answer",
+            type=click.Choice([answer.value for answer in BadAnswer]),
+            help="bad-deploy: how the bad release answers: with an error, or late.",
+        ),
+        click.option("--slow-ms", type=float, help="bad-deploy: how late a slow answer is."),
+        click.option("--percent", type=float, help="bad-deploy: how many of a hundred requests; else all."),
+        click.option("--per-s", type=float, help="poison: how often the request comes that kills a worker."),
     )
     for option in reversed(options):
         command = option(command)
@@ -61,8 +69,8 @@ def chaos(
 ) -> None:
     """Break something in the stage that is up.
 
-    FAULT is kill, crash, stop, pause, hang, restart, disconnect, wipe, power, readonly, cpu, isolate, partition, delay, loss
-    or bandwidth.
+    FAULT is kill, crash, stop, pause, hang, restart, disconnect, wipe, power, readonly, cpu, bad-deploy, poison, isolate,
+    partition, delay, loss or bandwidth.
 
     TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
     random:ROLE,ROLE. A role that several boxes play means one of them, at random; a zone or a region all boxes in it.

@@ -12,7 +12,7 @@ from lab.cluster.readiness import await_healthy, await_recovered
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
 from lab.errors import HealError, LabError, UsageError
-from lab.faults import hang, limits, network_cleanup, readonly
+from lab.faults import hang, limits, network_cleanup, poison, readonly, release
 from lab.model.fault import FaultKind, Undo, UndoAction
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.spec import stages
@@ -53,6 +53,9 @@ def _restore(system: RunningSystem, box: Box, entry: Undo) -> None:
             hang.undo(system, box, entry.process)
         case UndoAction.READWRITE:
             readonly.undo(system, box)
+        case UndoAction.REDEPLOY:
+            poison.end(system)
+            release.undo(system, box)
         case _:
             retune(system, box, entry.setting)
 
@@ -196,10 +199,10 @@ def _bring_back_all(cluster: RunningSystem, say: Say) -> int:
 
 
 def _sweep(cluster: RunningSystem, say: Say) -> int:
-    found = [f"{each}: removed" for each in network_cleanup.sweep(cluster)]
+    found = [f"{each}: removed" for each in network_cleanup.sweep(cluster)] + poison.end(cluster)
     for box in cluster.boxes():
         if box.is_system and box.status == "running":
-            found += [*hang.sweep(cluster, box), *readonly.sweep(cluster, box)]
+            found += [*hang.sweep(cluster, box), *readonly.sweep(cluster, box), *release.sweep(cluster, box)]
     for each in found:
         say(each)
     return len(found)

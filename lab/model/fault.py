@@ -25,6 +25,8 @@ class FaultKind(StrEnum):
     POWER = "power"
     READONLY = "readonly"
     CPU = "cpu"
+    BAD_DEPLOY = "bad-deploy"
+    POISON = "poison"
     ISOLATE = "isolate"
     PARTITION = "partition"
     DELAY = "delay"
@@ -34,6 +36,13 @@ class FaultKind(StrEnum):
 
 ENDING = (FaultKind.KILL, FaultKind.STOP, FaultKind.WIPE, FaultKind.POWER)
 """What takes a box down through the engine: it stays down until something starts it."""
+
+
+class BadAnswer(StrEnum):
+    """How a bad release answers."""
+
+    ERROR = "error"
+    SLOW = "slow"
 
 
 class Direction(StrEnum):
@@ -60,6 +69,7 @@ class UndoAction(StrEnum):
     UNSHAPE = "unshape"
     RETUNE = "retune"
     RESIZE = "resize"
+    REDEPLOY = "redeploy"
     READMIT = "readmit"
 
 
@@ -108,6 +118,14 @@ class FaultParameters:
     """The one network, by its name in the stage file, that it is about; all where it is empty."""
     cpus: float = 0.0
     """How many processors are left (0.1: a tenth of one)."""
+    answer: BadAnswer | None = None
+    """How a bad release answers."""
+    slow_ms: float = 0.0
+    """How late, where it is slow."""
+    percent: float = 0.0
+    """How many of a hundred requests it concerns; 0: all."""
+    per_s: float = 0.0
+    """How often the request comes that kills."""
 
     def __str__(self) -> str:
         words = [f"from {self.source}"] if self.source else []
@@ -118,6 +136,10 @@ class FaultParameters:
         words += [f"of {self.rate_kbit:g} kbit/s"] if self.rate_kbit else []
         words += [f"on {self.network}"] if self.network else []
         words += [f"to {self.cpus:g} of a processor"] if self.cpus else []
+        words += ["answers 500"] if self.answer is BadAnswer.ERROR else []
+        words += [f"answers {self.slow_ms:g} ms late"] if self.answer is BadAnswer.SLOW else []
+        words += [f"for {self.percent:g} % of requests"] if self.percent else []
+        words += [f"{self.per_s:g} a second"] if self.per_s else []
         return " ".join(words)
 
 

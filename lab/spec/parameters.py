@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from lab.errors import UsageError
-from lab.model.fault import LINE_FORM, Direction, FaultKind, FaultParameters
+from lab.model.fault import LINE_FORM, BadAnswer, Direction, FaultKind, FaultParameters
 
 NEEDS = {
     FaultKind.PARTITION: ("from",),
@@ -15,6 +15,8 @@ NEEDS = {
     FaultKind.LOSS: ("loss_percent",),
     FaultKind.BANDWIDTH: ("rate_kbit",),
     FaultKind.CPU: ("cpus",),
+    FaultKind.BAD_DEPLOY: ("answer",),
+    FaultKind.POISON: ("per_s",),
 }
 MAY_HAVE = {
     FaultKind.PARTITION: ("direction",),
@@ -22,6 +24,7 @@ MAY_HAVE = {
     FaultKind.LOSS: ("from", "network"),
     FaultKind.BANDWIDTH: ("network",),
     FaultKind.ISOLATE: ("network",),
+    FaultKind.BAD_DEPLOY: ("slow_ms", "percent"),
 }
 BOUNDS = {
     "delay_ms": (1.0, 5_000.0),
@@ -29,8 +32,11 @@ BOUNDS = {
     "loss_percent": (1.0, 100.0),
     "rate_kbit": (100.0, 100_000.0),
     "cpus": (0.01, 1.0),
+    "slow_ms": (100.0, 5_000.0),
+    "percent": (1.0, 100.0),
+    "per_s": (0.5, 20.0),
 }
-NAMES = ("from", "direction", "network", *BOUNDS)
+NAMES = ("from", "direction", "network", "answer", *BOUNDS)
 NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # All that can happen to the line to a region; it has no jitter.
 OF_A_LINE = (FaultKind.DELAY, FaultKind.LOSS)
@@ -43,6 +49,10 @@ EXAMPLES = {
     "rate_kbit": "rate_kbit: 1000, or --rate-kbit 1000",
     "network": "network: edge, or --network edge",
     "cpus": "cpus: 0.1, or --cpus 0.1",
+    "answer": "answer: error, or --answer error",
+    "slow_ms": "slow_ms: 800, or --slow-ms 800",
+    "percent": "percent: 50, or --percent 50",
+    "per_s": "per_s: 1, or --per-s 1",
 }
 
 
@@ -67,7 +77,8 @@ def read(fault: FaultKind, given: Mapping[str, object]) -> FaultParameters:
     numbers = {name: _number(name, given[name]) for name in given if name in BOUNDS}
     if numbers.get("jitter_ms", 0.0) > numbers.get("delay_ms", math.inf):
         raise ParameterError("jitter_ms", "jitter_ms must not be more than delay_ms: nothing arrives before it is sent")
-    return FaultParameters(source=_source(given), direction=_direction(given), network=_network(given), **numbers)
+    answer = _answer(given, "slow_ms" in numbers)
+    return FaultParameters(_source(given), _direction(given), network=_network(given), answer=answer, **numbers)
 
 
 def check_target(fault: FaultKind, target: str, how: FaultParameters) -> None:
@@ -113,6 +124,18 @@ def _direction(given: Mapping[str, object]) -> Direction:
     if not isinstance(direction, str) or direction not in list(Direction):
         raise ParameterError("direction", f"direction must be one of {', '.join(Direction)}, not '{direction}'")
     return Direction(direction)
+
+
+def _answer(given: Mapping[str, object], has_slow_ms: bool) -> BadAnswer | None:
+    if "answer" not in given:
+        return None
+    answer = given["answer"]
+    if not isinstance(answer, str) or answer not in list(BadAnswer):
+        raise ParameterError("answer", f"answer must be one of {', '.join(BadAnswer)}, not '{answer}'")
+    if has_slow_ms is not (answer == BadAnswer.SLOW):
+        why = "only a slow answer is late" if has_slow_ms else "how late is a slow answer?"
+        raise ParameterError("slow_ms", f"answer {answer} has {'no' if has_slow_ms else 'a'} slow_ms: {why}")
+    return BadAnswer(answer)
 
 
 def _number(name: str, value: object) -> float:

@@ -19,6 +19,7 @@ LINKS = (Link("edge", "198.18.0.21", "02:42:c6:12:00:15", ("web1",)), Link("app"
 UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.DISCONNECT: UndoAction.RECONNECT, FaultKind.WIPE: UndoAction.CREATE}
 UNDO |= {FaultKind.HANG: UndoAction.CONTINUE, FaultKind.READONLY: UndoAction.READWRITE, FaultKind.CPU: UndoAction.RESIZE}
 UNDO |= {FaultKind.POWER: UndoAction.POWER_ON}
+UNDO |= dict.fromkeys((FaultKind.BAD_DEPLOY, FaultKind.POISON), UndoAction.REDEPLOY)
 UNDO |= dict.fromkeys((FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.LOSS), UndoAction.UNFILTER)
 UNDO |= dict.fromkeys((FaultKind.DELAY, FaultKind.BANDWIDTH), UndoAction.UNSHAPE)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lab.cli.main import cli
 from lab.errors import PreflightError, UsageError
 from lab.model.experiment import Experiment
-from lab.model.fault import Direction, FaultKind, FaultParameters, Step
+from lab.model.fault import BadAnswer, Direction, FaultKind, FaultParameters, Step
 from lab.spec import experiments, parameters
 from tests.unit.helpers import stage
 
@@ -39,6 +39,14 @@ GOOD: list[tuple[FaultKind, dict[str, Any], FaultParameters, str]] = [
         "from db of 5 % on data",
     ),
     (FaultKind.CPU, {"cpus": 0.05}, FaultParameters(cpus=0.05), "to 0.05 of a processor"),
+    (FaultKind.BAD_DEPLOY, {"answer": "error"}, FaultParameters(answer=BadAnswer.ERROR), "answers 500"),
+    (
+        FaultKind.BAD_DEPLOY,
+        {"answer": "slow", "slow_ms": 800, "percent": 20},
+        FaultParameters(answer=BadAnswer.SLOW, slow_ms=800.0, percent=20.0),
+        "answers 800 ms late for 20 % of requests",
+    ),
+    (FaultKind.POISON, {"per_s": 0.5}, FaultParameters(per_s=0.5), "0.5 a second"),
 ]
 BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.KILL, {"delay_ms": 5}, "delay_ms", "kill has no delay_ms: it takes nothing of the kind"),
@@ -54,6 +62,15 @@ BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.CPU, {}, "cpus", "cpu needs cpus"),
     (FaultKind.CPU, {"cpus": 0}, "cpus", "cpus must be a number from 0.01 to 1"),
     (FaultKind.HANG, {"cpus": 0.1}, "cpus", "hang has no cpus"),
+    (FaultKind.BAD_DEPLOY, {}, "answer", "bad-deploy needs answer"),
+    (FaultKind.BAD_DEPLOY, {"answer": "wrong"}, "answer", "answer must be one of error, slow, not 'wrong'"),
+    (FaultKind.BAD_DEPLOY, {"answer": True}, "answer", "answer must be one of error, slow, not 'True'"),
+    (FaultKind.BAD_DEPLOY, {"answer": "slow"}, "slow_ms", "answer slow has a slow_ms: how late is a slow answer?"),
+    (FaultKind.BAD_DEPLOY, {"answer": "error", "slow_ms": 800}, "slow_ms", "answer error has no slow_ms: only a slow answer is late"),
+    (FaultKind.BAD_DEPLOY, {"answer": "error", "percent": 0}, "percent", "percent must be a number from 1 to 100, not '0'"),
+    (FaultKind.POISON, {}, "per_s", "poison needs per_s"),
+    (FaultKind.POISON, {"per_s": 100}, "per_s", "per_s must be a number from 0.5 to 20, not '100'"),
+    (FaultKind.POISON, {"per_s": 1, "percent": 5}, "percent", "poison has no percent: it takes per_s"),
     (FaultKind.PARTITION, {"from": "db", "network": "edge"}, "network", "partition has no network"),
     (FaultKind.ISOLATE, {"network": ""}, "network", "network must be the name of a network in the stage file, not ''"),
     (FaultKind.ISOLATE, {"network": "a b; rm"}, "network", "network must be the name"),

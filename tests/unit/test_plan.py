@@ -192,6 +192,7 @@ def test_every_fault_that_makes_sense_for_a_part_is_one_that_its_file_could_ask_
     assert len({cell_plan.column for cell_plan in cell_plans}) == len(cell_plans)
     for [step] in (cell_plan.experiments[0].steps for cell_plan in cell_plans):
         how = {"from": step.how.source, "network": step.how.network, "cpus": step.how.cpus}
+        how |= {"answer": step.how.answer, "per_s": step.how.per_s}
         assert parameters.read(step.fault, {name: value for name, value in how.items() if value}) == step.how
     asked = [str(cell_plan.experiments[0].steps[0]) for cell_plan in cell_plans]
     assert sum(each.startswith("readonly") for each in asked) == 1
@@ -204,6 +205,18 @@ def columns(of: str, *faults: FaultKind) -> list[str]:
 
 def test_a_box_on_several_networks_can_lose_each_of_them_and_all() -> None:
     assert columns("3", FaultKind.ISOLATE)[:3] == ["isolate-lb", "isolate-edge-lb", "isolate-app-lb"]
+
+
+def test_only_a_web_box_gets_a_release_with_a_defect() -> None:
+    assert columns("3", FaultKind.BAD_DEPLOY, FaultKind.POISON) == [
+        "bad-deploy-web1",
+        "bad-deploy-web2",
+        "poison-web1",
+        "poison-web2",
+    ]
+    assert columns("1", FaultKind.BAD_DEPLOY) == ["bad-deploy-box"]
+    pairs = design.sweep(stages.find("3"), (FaultKind.POISON,), TERMS, 1, pairs=True, sample=None)
+    assert [each.members for each in pairs if len(each.members) == 2] == [("web1", "web2")]
 
 
 def test_places_can_lose_each_other_and_boxes_are_not_asked() -> None:
