@@ -51,6 +51,8 @@ SWEPT = {
     FaultKind.READONLY: "takes no writes",
     FaultKind.CPU: "starves",
     FaultKind.MEMORY: "is short of memory",
+    FaultKind.BAD_DEPLOY: "gets a release that answers 500",
+    FaultKind.POISON: "gets a release that a request kills",
     FaultKind.PARTITION: "lose each other",
     FaultKind.DISK_FULL: "has a full disk",
     FaultKind.DISK_STALL: "waits for its disk",

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lab.model.fault import OF_A_DISK, FaultKind, FaultParameters
+from lab.model.fault import OF_A_DISK, BadAnswer, FaultKind, FaultParameters
 from lab.model.topology import ServiceSpec, Stage, network_name
 from lab.spec.targets import PRIMARY
 
 EVERY = (
     *(FaultKind.KILL, FaultKind.CRASH, FaultKind.STOP, FaultKind.PAUSE, FaultKind.HANG, FaultKind.RESTART, FaultKind.DISCONNECT),
-    *(FaultKind.WIPE, FaultKind.POWER, FaultKind.READONLY, FaultKind.CPU, FaultKind.MEMORY),
-    *(FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.DISK_FULL, FaultKind.DISK_STALL),
+    *(FaultKind.WIPE, FaultKind.POWER, FaultKind.READONLY, FaultKind.CPU, FaultKind.MEMORY, FaultKind.BAD_DEPLOY),
+    *(FaultKind.POISON, FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.DISK_FULL, FaultKind.DISK_STALL),
 )
 QUICK = (FaultKind.KILL, FaultKind.HANG, FaultKind.POWER, FaultKind.READONLY, FaultKind.ISOLATE)
 """One of each family, for a class."""
 OF_A_DATABASE = (FaultKind.READONLY,)
+OF_WEB_BOXES = (FaultKind.BAD_DEPLOY, FaultKind.POISON)
 OF_TWO_PLACES = (FaultKind.PARTITION,)
 CPUS = 0.05
 """A twentieth of a processor: a box that stutters, and is not quite dead."""
 MEMORY_PERCENT = 105.0
 """A twentieth more than a box uses: it has to live on its page cache, and dies where it needs more than that."""
+POISON_PER_S = 1.0
+"""So often that a worker that died is hardly up again before the next."""
+WEB_ROLE = "web"
 OBSERVERS_NETWORK = "observe"
 """It is the lab's own: the system is not built on it."""
 
@@ -43,6 +47,8 @@ def of(fault: FaultKind, happens: str, members: Sequence[str], stage: Stage) -> 
     spec = next((spec for spec in stage.services if spec.name == members[0]), None) if len(members) == 1 else None
     if (fault in OF_TWO_PLACES) != _are_two_places(members):
         return
+    if fault in OF_WEB_BOXES and not _are_web_boxes(members, stage):
+        return
     if fault in OF_A_DATABASE:
         if spec and spec.name == next(iter(stage.databases), ""):
             yield Variant(fault, happens, preconditions=_as_primary(stage, spec))
@@ -59,6 +65,11 @@ def _are_two_places(members: Sequence[str]) -> bool:
     return len(members) == 2 and all(":" in member for member in members)
 
 
+def _are_web_boxes(members: Sequence[str], stage: Stage) -> bool:
+    roles = {spec.name: spec.roles for spec in stage.services}
+    return all(WEB_ROLE in roles.get(member, ()) for member in members)
+
+
 def _as_primary(stage: Stage, spec: ServiceSpec) -> dict[str, str]:
     """Who takes writes can cease to: where there are several databases, the first one is made the primary."""
     several = len(stage.databases) > 1 and stage.failover == "automatic"
@@ -70,6 +81,10 @@ def _how(fault: FaultKind, members: Sequence[str]) -> FaultParameters:
         return FaultParameters(cpus=CPUS)
     if fault is FaultKind.MEMORY:
         return FaultParameters(memory_percent=MEMORY_PERCENT)
+    if fault is FaultKind.BAD_DEPLOY:
+        return FaultParameters(answer=BadAnswer.ERROR)
+    if fault is FaultKind.POISON:
+        return FaultParameters(per_s=POISON_PER_S)
     return FaultParameters(source=members[1]) if fault in OF_TWO_PLACES else FaultParameters()
 
 

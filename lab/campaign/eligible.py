@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lab.errors import UsageError
 from lab.model.experiment import Experiment
-from lab.model.fault import LINE_FORM
+from lab.model.fault import LINE_FORM, FaultKind
 from lab.model.topology import Stage
 from lab.spec import experiments
 from lab.spec.targets import PLACES, possible
@@ -18,6 +18,8 @@ TARGETS = ("web", "db.primary", "db.standby", "lb.active", "lb.passive", "monito
 # How many zones or regions it takes for one to be spared. Of two zones neither could say that it is the larger part; regions
 # come with a witness, which is one itself.
 PLACES_MIN = {"zone": 3, "region": 2}
+BEYOND_REDUNDANCY = (FaultKind.BAD_DEPLOY, FaultKind.POISON)
+"""A second box with the same defect is no spare, and one that answers badly is not taken out."""
 TIERS = {
     "web": "web",
     "lb.active": "balancer",
@@ -61,6 +63,8 @@ def hits_a_place(name: str) -> bool:
 
 def _suits(experiment: Experiment, stage: Stage) -> bool:
     if len(experiment.steps) != 1 or experiment.overload or (experiment.operator and experiment.operator.action != "switchover"):
+        return False
+    if any(step.fault in BEYOND_REDUNDANCY for step in experiment.faults):
         return False
     if not experiment.breaks or not all(_can_be_spared(target, stage) for target in _targets(experiment)):
         return False

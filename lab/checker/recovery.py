@@ -20,6 +20,7 @@ HEALTHY = "health_status: healthy"
 TAKEN_BACK = (
     *(FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH),
     *(FaultKind.HANG, FaultKind.READONLY, FaultKind.CPU, FaultKind.MEMORY, FaultKind.CLOCK),
+    *(FaultKind.BAD_DEPLOY, FaultKind.POISON),
     *OF_A_DISK,
 )
 """Docker says nothing of their end. The lab takes them back, or a new box is without."""

@@ -24,7 +24,7 @@ from lab.faults import repair as repairs
 from lab.faults.flap import OFF, ON, Flap, Note
 from lab.faults.injection import Injection
 from lab.model.experiment import RepairPolicy
-from lab.model.fault import Direction, FaultKind, Step
+from lab.model.fault import BadAnswer, Direction, FaultKind, Step
 from lab.process import wait_until
 from lab.spec import parameters, stages
 from lab.store.undo_log import OpenFault, UndoLog
@@ -50,6 +50,14 @@ def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--leak-mib-s", type=float, help="memory: how fast a leak takes what is left of that, in MiB a second."),
         click.option("--on", "on_s", type=Duration(), help="Faults of the network that flap: how long on each time; needs --for."),
         click.option("--off", "off_s", type=Duration(), help="And how long off, in between."),
+        click.option(
+            "--answer",
+            type=click.Choice([answer.value for answer in BadAnswer]),
+            help="bad-deploy: how the bad release answers: with an error, or late.",
+        ),
+        click.option("--slow-ms", type=float, help="bad-deploy: how late a slow answer is."),
+        click.option("--percent", type=float, help="bad-deploy: how many of a hundred requests; else all."),
+        click.option("--per-s", type=float, help="poison: how often the request comes that kills a worker."),
     )
     for option in reversed(options):
         command = option(command)
@@ -69,9 +77,9 @@ def chaos(
 ) -> None:
     """Break something in the stage that is up.
 
-    FAULT is kill, crash, stop, pause, hang, restart, disconnect, wipe, power, readonly, cpu, memory, clock, isolate, partition,
-    delay, loss or bandwidth; where boxes have disks of their own (LAB_DISKS=own), also disk-full, disk-stall or disk-slow.
-    Those of the network can come and go (flap): --on and --off.
+    FAULT is kill, crash, stop, pause, hang, restart, disconnect, wipe, power, readonly, cpu, memory, clock, bad-deploy, poison,
+    isolate, partition, delay, loss or bandwidth; where boxes have disks of their own (LAB_DISKS=own), also disk-full,
+    disk-stall or disk-slow. Those of the network can come and go (flap): --on and --off.
 
     TARGET is a role (web), service:NAME or NAME,NAME, zone:NAME, region:NAME, label:KEY=VALUE, all:ROLE, random or
     random:ROLE,ROLE. A role that several boxes play means one of them, at random; a zone or a region all boxes in it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lab.errors import UsageError
+from lab.faults.bad_deploy import BadDeploy
 from lab.faults.bandwidth import Bandwidth
 from lab.faults.base import BoxControl, Fault, InjectionTarget, verification
 from lab.faults.clock import Clock
@@ -16,6 +17,7 @@ from lab.faults.isolate import Isolate
 from lab.faults.loss import Loss
 from lab.faults.memory import Memory
 from lab.faults.partition import Partition
+from lab.faults.poison import Poison
 from lab.faults.power import Power
 from lab.faults.process import OF_PROCESSES
 from lab.faults.readonly import ReadOnly
@@ -23,7 +25,10 @@ from lab.faults.wan import LongLine, LossyLine
 from lab.faults.wipe import Wipe
 from lab.model.fault import LINE_FORM, FaultKind, Step
 
-OF_A_BOX: tuple[Fault, ...] = (*OF_PROCESSES, Crash(), Hang(), Disconnect(), Wipe(), ReadOnly(), Cpu(), Memory(), Clock())
+OF_A_BOX: tuple[Fault, ...] = (
+    *(*OF_PROCESSES, Crash(), Hang(), Disconnect(), Wipe()),
+    *(ReadOnly(), Cpu(), Memory(), Clock(), BadDeploy(), Poison()),
+)
 OF_THE_NETWORK: tuple[Fault, ...] = (Isolate(), Partition(), Delay(), Loss(), Bandwidth(), Power())
 OF_A_DISK: tuple[Fault, ...] = (DiskFull(), DiskStall(), DiskSlow())
 FAULTS: dict[FaultKind, Fault] = {fault.kind: fault for fault in (*OF_A_BOX, *OF_THE_NETWORK, *OF_A_DISK)}

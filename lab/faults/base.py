@@ -95,6 +95,8 @@ class BlastRadius:
     """All other boxes, users too."""
     shared: str = ""
     """The address that balancers share, where all who share it are members: only then it is surely theirs."""
+    entry: tuple[str, int] = ("", 0)
+    """Address and port that users reach."""
     table: str = ""
     """The name of the injection's packet rules, in every box."""
 

@@ -12,7 +12,7 @@ from lab.cluster.readiness import await_healthy, await_recovered
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
 from lab.errors import HealError, LabError, UsageError
-from lab.faults import clock, cpu, disk_release, hang, limits, memory, network_cleanup, readonly
+from lab.faults import clock, cpu, disk_release, hang, limits, memory, network_cleanup, poison, readonly, release
 from lab.model.fault import FaultKind, Undo, UndoAction
 from lab.model.topology import INTERNET_ROLE, Box, Stage
 from lab.spec import stages
@@ -63,6 +63,9 @@ def _restore(system: RunningSystem, box: Box, entry: Undo) -> None:
             disk_release.revive(system, box)
         case UndoAction.SET_RIGHT:
             clock.undo(system, box)
+        case UndoAction.REDEPLOY:
+            poison.end(system)
+            release.undo(system, box)
         case _:
             retune(system, box, entry.setting)
 
@@ -214,11 +217,11 @@ def _bring_back_all(cluster: RunningSystem, say: Say) -> int:
 
 def _sweep(cluster: RunningSystem, say: Say) -> int:
     found = _sweep_limits(cluster)
-    found += [f"{each}: removed" for each in network_cleanup.sweep(cluster)]
+    found += [f"{each}: removed" for each in network_cleanup.sweep(cluster)] + poison.end(cluster)
     for box in cluster.boxes():
         if box.is_system and box.status == "running":
             found += [*memory.sweep_leak(cluster, box), *hang.sweep(cluster, box)]
-            found += [*readonly.sweep(cluster, box), *clock.sweep(cluster, box)]
+            found += [*readonly.sweep(cluster, box), *clock.sweep(cluster, box), *release.sweep(cluster, box)]
     for each in found:
         say(each)
     return len(found)

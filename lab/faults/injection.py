@@ -139,7 +139,7 @@ def aimed(step: Step, boxes: Sequence[Box], stage: Stage, random: Random) -> tup
     # A balancer outside may hold the address, or come to hold it: then it is not the members' own.
     all_share = bool(stage.balancers) and set(stage.balancers) <= {box.service for box in members}
     blast_radius = BlastRadius(
-        step.how, members, others, outside, stage.entry[0] if all_share else "", TABLE_PREFIX + token_hex(4)
+        step.how, members, others, outside, stage.entry[0] if all_share else "", stage.entry, TABLE_PREFIX + token_hex(4)
     )
     return tuple(InjectionTarget.of(box, step.target, blast_radius) for box in (*members, *others))
 

@@ -30,6 +30,8 @@ class FaultKind(StrEnum):
     DISK_SLOW = "disk-slow"
     CLOCK = "clock"
     MEMORY = "memory"
+    BAD_DEPLOY = "bad-deploy"
+    POISON = "poison"
     ISOLATE = "isolate"
     PARTITION = "partition"
     DELAY = "delay"
@@ -43,6 +45,13 @@ OF_A_DISK = (FaultKind.DISK_FULL, FaultKind.DISK_STALL, FaultKind.DISK_SLOW)
 """What needs a box with a disk of its own."""
 BY_SIGNAL = (*ENDING, FaultKind.CRASH, FaultKind.HANG, FaultKind.PAUSE, FaultKind.RESTART)
 """What ends or stops processes. One that waits for a disk which stands still obeys no signal."""
+
+
+class BadAnswer(StrEnum):
+    """How a bad release answers."""
+
+    ERROR = "error"
+    SLOW = "slow"
 
 
 class Direction(StrEnum):
@@ -71,6 +80,7 @@ class UndoAction(StrEnum):
     RESIZE = "resize"
     SET_RIGHT = "set-right"
     UNSQUEEZE = "unsqueeze"
+    REDEPLOY = "redeploy"
     READMIT = "readmit"
     RELEASE = "release"
 
@@ -134,6 +144,14 @@ class FaultParameters:
     """For how long a fault of the network that flaps is in effect each time; 0: it does not flap, it stays."""
     off_s: float = 0.0
     """And for how long it is not, in between."""
+    answer: BadAnswer | None = None
+    """How a bad release answers."""
+    slow_ms: float = 0.0
+    """How late, where it is slow."""
+    percent: float = 0.0
+    """How many of a hundred requests it concerns; 0: all."""
+    per_s: float = 0.0
+    """How often the request comes that kills."""
 
     @property
     def flaps(self) -> bool:
@@ -154,6 +172,10 @@ class FaultParameters:
         words += [f"to {self.memory_percent:g} % of the memory that it uses"] if self.memory_percent else []
         words += [f"with a leak of {self.leak_mib_s:g} MiB/s"] if self.leak_mib_s else []
         words += [f"({self.on_s:g} s on, {self.off_s:g} s off)"] if self.flaps else []
+        words += ["answers 500"] if self.answer is BadAnswer.ERROR else []
+        words += [f"answers {self.slow_ms:g} ms late"] if self.answer is BadAnswer.SLOW else []
+        words += [f"for {self.percent:g} % of requests"] if self.percent else []
+        words += [f"{self.per_s:g} a second"] if self.per_s else []
         return " ".join(words)
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lab.errors import is_harmless
 from lab.model.experiment import Experiment, Operator, Overload, Repair, RepairPolicy
-from lab.model.fault import BY_SIGNAL, ENDING, OF_A_DISK, Direction, FaultKind, FaultParameters, Step
+from lab.model.fault import BY_SIGNAL, ENDING, OF_A_DISK, BadAnswer, Direction, FaultKind, FaultParameters, Step
 from lab.spec import base, located_yaml, parameters
 from lab.spec.base import Must, Seconds, Strict, Text, broken
 from lab.spec.expect import Bounds, expectations
@@ -27,7 +27,9 @@ KINDS = ", ".join(FaultKind)
 CPUS, RATE_RATIO, MAXCONN = (0.05, 0.5), (0.1, 3.0), (0, 500)
 SHAPING = (FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH)
 """Each puts one queue before a box, and there is room for one."""
-OF_A_RUNNING_BOX = (*BY_SIGNAL, FaultKind.READONLY, FaultKind.CLOCK, FaultKind.MEMORY, *OF_A_DISK)
+DEPLOYING = (FaultKind.BAD_DEPLOY, FaultKind.POISON)
+"""A web box runs one release at a time."""
+OF_A_RUNNING_BOX = (*BY_SIGNAL, *DEPLOYING, FaultKind.READONLY, FaultKind.CLOCK, FaultKind.MEMORY, *OF_A_DISK)
 LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT, FaultKind.READONLY, FaultKind.CLOCK, *OF_A_DISK)
 """Done already, it cannot be done a second time."""
 
@@ -66,6 +68,7 @@ def _network_name(text: str) -> str:
 _DELAY, _JITTER, _LOSS, _RATE, _CPUS = map(_within, ("delay_ms", "jitter_ms", "loss_percent", "rate_kbit", "cpus"))
 _STEP, _DRIFT = map(_within, ("step_s", "drift_percent"))
 _MEMORY, _LEAK, _ON, _OFF = map(_within, ("memory_percent", "leak_mib_s", "on_s", "off_s"))
+_SLOW, _PERCENT, _PER_S = map(_within, ("slow_ms", "percent", "per_s"))
 
 
 class FaultKeys(Strict):
@@ -102,6 +105,16 @@ class FaultKeys(Strict):
     """Of a fault of the network that flaps: for how long it is in effect each time."""
     off_s: Annotated[float, _OFF[0], _OFF[1]] | None = None
     """And for how long it is not, in between."""
+    answer: (
+        Annotated[BadAnswer, Field(strict=False), Must(f"one of {', '.join(BadAnswer)}", parameters.EXAMPLES["answer"])] | None
+    ) = None
+    """How a bad release answers."""
+    slow_ms: Annotated[float, _SLOW[0], _SLOW[1]] | None = None
+    """How late it answers, where it is slow."""
+    percent: Annotated[float, _PERCENT[0], _PERCENT[1]] | None = None
+    """How many of a hundred requests it answers badly; all where nothing is said."""
+    per_s: Annotated[float, _PER_S[0], _PER_S[1]] | None = None
+    """How often the request comes that kills a worker."""
 
     @property
     def given(self) -> dict[str, object]:
@@ -346,6 +359,8 @@ def _clash(first: Step, second: Step, name: str) -> str:
         return (
             f"{first.fault} and {second.fault} of {name}: only one of delay, loss and bandwidth at a time shapes what a box sends"
         )
+    if first.fault in DEPLOYING and second.fault in DEPLOYING:
+        return f"{first.fault} and {second.fault} of {name}: a web box runs one release at a time"
     if first.fault is second.fault and first.fault in LASTING:
         return f"{second.fault} of {name} for the second time: nothing has healed it meanwhile"
     if first.fault in ENDING and second.fault in OF_A_RUNNING_BOX:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from lab.errors import UsageError
-from lab.model.fault import LINE_FORM, Direction, FaultKind, FaultParameters
+from lab.model.fault import LINE_FORM, BadAnswer, Direction, FaultKind, FaultParameters
 
 NEEDS = {
     FaultKind.PARTITION: ("from",),
@@ -17,6 +17,8 @@ NEEDS = {
     FaultKind.CPU: ("cpus",),
     FaultKind.DISK_SLOW: ("delay_ms",),
     FaultKind.MEMORY: ("memory_percent",),
+    FaultKind.BAD_DEPLOY: ("answer",),
+    FaultKind.POISON: ("per_s",),
 }
 MAY_HAVE = {
     FaultKind.PARTITION: ("direction",),
@@ -26,6 +28,7 @@ MAY_HAVE = {
     FaultKind.ISOLATE: ("network",),
     FaultKind.CLOCK: ("step_s", "drift_percent"),
     FaultKind.MEMORY: ("leak_mib_s",),
+    FaultKind.BAD_DEPLOY: ("slow_ms", "percent"),
 }
 EITHER = {FaultKind.CLOCK: ("step_s", "drift_percent")}
 """Of these exactly one."""
@@ -49,10 +52,13 @@ BOUNDS = {
     # Each edge is proved, which takes most of a second; a helper does not wait for longer than two minutes.
     "on_s": (1.0, 60.0),
     "off_s": (1.0, 60.0),
+    "slow_ms": (100.0, 5_000.0),
+    "percent": (1.0, 100.0),
+    "per_s": (0.5, 20.0),
 }
 NOT_WITHIN = {"step_s": 2.0, "drift_percent": 5.0}
 """Less than that, one way or the other, could not be told from a clock that is right."""
-NAMES = ("from", "direction", "network", *BOUNDS)
+NAMES = ("from", "direction", "network", "answer", *BOUNDS)
 NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # All that can happen to the line to a region; it has no jitter.
 OF_A_LINE = (FaultKind.DELAY, FaultKind.LOSS)
@@ -71,6 +77,10 @@ EXAMPLES = {
     "leak_mib_s": "leak_mib_s: 5, or --leak-mib-s 5",
     "on_s": "on_s: 2 and off_s: 2, or --on 2s --off 2s",
     "off_s": "on_s: 2 and off_s: 2, or --on 2s --off 2s",
+    "answer": "answer: error, or --answer error",
+    "slow_ms": "slow_ms: 800, or --slow-ms 800",
+    "percent": "percent: 50, or --percent 50",
+    "per_s": "per_s: 1, or --per-s 1",
 }
 
 
@@ -101,7 +111,8 @@ def read(fault: FaultKind, given: Mapping[str, object]) -> FaultParameters:
     numbers = {name: _number(name, given[name]) for name in given if name in BOUNDS}
     if numbers.get("jitter_ms", 0.0) > numbers.get("delay_ms", math.inf):
         raise ParameterError("jitter_ms", "jitter_ms must not be more than delay_ms: nothing arrives before it is sent")
-    return FaultParameters(source=_source(given), direction=_direction(given), network=_network(given), **numbers)
+    answer = _answer(given, "slow_ms" in numbers)
+    return FaultParameters(_source(given), _direction(given), network=_network(given), answer=answer, **numbers)
 
 
 def known_to(fault: FaultKind) -> tuple[str, ...]:
@@ -161,6 +172,18 @@ def _direction(given: Mapping[str, object]) -> Direction:
     if not isinstance(direction, str) or direction not in list(Direction):
         raise ParameterError("direction", f"direction must be one of {', '.join(Direction)}, not '{direction}'")
     return Direction(direction)
+
+
+def _answer(given: Mapping[str, object], has_slow_ms: bool) -> BadAnswer | None:
+    if "answer" not in given:
+        return None
+    answer = given["answer"]
+    if not isinstance(answer, str) or answer not in list(BadAnswer):
+        raise ParameterError("answer", f"answer must be one of {', '.join(BadAnswer)}, not '{answer}'")
+    if has_slow_ms is not (answer == BadAnswer.SLOW):
+        why = "only a slow answer is late" if has_slow_ms else "how late is a slow answer?"
+        raise ParameterError("slow_ms", f"answer {answer} has {'no' if has_slow_ms else 'a'} slow_ms: {why}")
+    return BadAnswer(answer)
 
 
 def _number(name: str, value: object) -> float:

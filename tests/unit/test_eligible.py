@@ -24,6 +24,11 @@ def test_single_faults_that_the_stage_must_survive_are_drawn_from() -> None:
         experiments.check_targets(experiments.find(name), STAGE)
 
 
+def test_what_no_redundancy_helps_against_is_not_drawn() -> None:
+    assert {"bad-deploy-web", "poison-web"} <= set(experiments.names())
+    assert not {name for name in eligible(STAGE) if name.startswith(("bad-deploy", "poison"))}
+
+
 def test_a_stage_without_partners_has_nothing_to_draw_from() -> None:
     with pytest.raises(UsageError, match="nothing on stage 1"):
         eligible(stages.find("1"))

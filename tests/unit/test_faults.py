@@ -23,6 +23,7 @@ UNDO = {FaultKind.PAUSE: UndoAction.UNPAUSE, FaultKind.DISCONNECT: UndoAction.RE
 UNDO |= {FaultKind.HANG: UndoAction.CONTINUE, FaultKind.READONLY: UndoAction.READWRITE, FaultKind.CPU: UndoAction.RESIZE}
 UNDO |= {FaultKind.POWER: UndoAction.POWER_ON, FaultKind.CLOCK: UndoAction.SET_RIGHT, FaultKind.MEMORY: UndoAction.UNSQUEEZE}
 UNDO |= dict.fromkeys(OF_A_DISK, UndoAction.RELEASE)
+UNDO |= dict.fromkeys((FaultKind.BAD_DEPLOY, FaultKind.POISON), UndoAction.REDEPLOY)
 UNDO |= dict.fromkeys((FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.LOSS), UndoAction.UNFILTER)
 UNDO |= dict.fromkeys((FaultKind.DELAY, FaultKind.BANDWIDTH), UndoAction.UNSHAPE)
 

@@ -15,7 +15,7 @@ from lab.errors import PreflightError, UsageError
 from lab.faults import FAULTS
 from lab.faults.base import Passing
 from lab.model.experiment import Experiment
-from lab.model.fault import Direction, FaultKind, FaultParameters, Step
+from lab.model.fault import BadAnswer, Direction, FaultKind, FaultParameters, Step
 from lab.spec import experiments, parameters
 from tests.unit.helpers import stage
 
@@ -58,6 +58,14 @@ GOOD: list[tuple[FaultKind, dict[str, Any], FaultParameters, str]] = [
         FaultParameters(network="edge", on_s=2.0, off_s=2.0),
         "on edge (2 s on, 2 s off)",
     ),
+    (FaultKind.BAD_DEPLOY, {"answer": "error"}, FaultParameters(answer=BadAnswer.ERROR), "answers 500"),
+    (
+        FaultKind.BAD_DEPLOY,
+        {"answer": "slow", "slow_ms": 800, "percent": 20},
+        FaultParameters(answer=BadAnswer.SLOW, slow_ms=800.0, percent=20.0),
+        "answers 800 ms late for 20 % of requests",
+    ),
+    (FaultKind.POISON, {"per_s": 0.5}, FaultParameters(per_s=0.5), "0.5 a second"),
 ]
 BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.KILL, {"delay_ms": 5}, "delay_ms", "kill has no delay_ms: it takes nothing of the kind"),
@@ -90,6 +98,15 @@ BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.ISOLATE, {"on_s": 2}, "off_s", "isolate has on_s and no off_s: what flaps has both"),
     (FaultKind.ISOLATE, {"off_s": 2}, "on_s", "isolate has off_s and no on_s: what flaps has both"),
     (FaultKind.ISOLATE, {"on_s": 0.5, "off_s": 2}, "on_s", "on_s must be a number from 1 to 60, not '0.5'"),
+    (FaultKind.BAD_DEPLOY, {}, "answer", "bad-deploy needs answer"),
+    (FaultKind.BAD_DEPLOY, {"answer": "wrong"}, "answer", "answer must be one of error, slow, not 'wrong'"),
+    (FaultKind.BAD_DEPLOY, {"answer": True}, "answer", "answer must be one of error, slow, not 'True'"),
+    (FaultKind.BAD_DEPLOY, {"answer": "slow"}, "slow_ms", "answer slow has a slow_ms: how late is a slow answer?"),
+    (FaultKind.BAD_DEPLOY, {"answer": "error", "slow_ms": 800}, "slow_ms", "answer error has no slow_ms: only a slow answer is late"),
+    (FaultKind.BAD_DEPLOY, {"answer": "error", "percent": 0}, "percent", "percent must be a number from 1 to 100, not '0'"),
+    (FaultKind.POISON, {}, "per_s", "poison needs per_s"),
+    (FaultKind.POISON, {"per_s": 100}, "per_s", "per_s must be a number from 0.5 to 20, not '100'"),
+    (FaultKind.POISON, {"per_s": 1, "percent": 5}, "percent", "poison has no percent: it takes per_s"),
     (FaultKind.PARTITION, {"from": "db", "network": "edge"}, "network", "partition has no network"),
     (FaultKind.ISOLATE, {"network": ""}, "network", "network must be the name of a network in the stage file, not ''"),
     (FaultKind.ISOLATE, {"network": "a b; rm"}, "network", "network must be the name"),

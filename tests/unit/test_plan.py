@@ -194,6 +194,7 @@ def test_every_fault_that_makes_sense_for_a_part_is_one_that_its_file_could_ask_
     for [step] in (cell_plan.experiments[0].steps for cell_plan in cell_plans):
         how: dict[str, object] = {"from": step.how.source, "network": step.how.network, "cpus": step.how.cpus}
         how["memory_percent"] = step.how.memory_percent
+        how |= {"answer": step.how.answer, "per_s": step.how.per_s}
         assert parameters.read(step.fault, {name: value for name, value in how.items() if value}) == step.how
     asked = [str(cell_plan.experiments[0].steps[0]) for cell_plan in cell_plans]
     assert sum(each.startswith("readonly") for each in asked) == 1
@@ -216,6 +217,18 @@ def test_what_has_a_disk_of_its_own_can_lose_it() -> None:
         assert [each.column for each in found] == [f"{fault}-{name}" for name in ("db1", "db2", "monitor")]
         for each in found:
             experiments.check_targets(each.experiments[0], own)
+
+
+def test_only_a_web_box_gets_a_release_with_a_defect() -> None:
+    assert columns("3", FaultKind.BAD_DEPLOY, FaultKind.POISON) == [
+        "bad-deploy-web1",
+        "bad-deploy-web2",
+        "poison-web1",
+        "poison-web2",
+    ]
+    assert columns("1", FaultKind.BAD_DEPLOY) == ["bad-deploy-box"]
+    pairs = design.sweep(stages.find("3"), (FaultKind.POISON,), TERMS, 1, pairs=True, sample=None)
+    assert [each.members for each in pairs if len(each.members) == 2] == [("web1", "web2")]
 
 
 def test_places_can_lose_each_other_and_boxes_are_not_asked() -> None:

@@ -10,6 +10,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from orderdesk.config import Config
 from orderdesk.database import DatabaseUnavailable, Order, OrderBook, OutcomeUnknown
 from orderdesk.metrics import TEXT_TYPE, Answers
+from orderdesk.release import GOOD
 
 KEY_MAX_CHARS = 100
 ITEM_MAX_CHARS = 100
@@ -23,12 +24,13 @@ COUNTED = {"place": "write", "read": "read", "latest": "read"}
 Answer = tuple[Response, int]
 
 
-def create_app(config: Config, book: OrderBook) -> Flask:
-    """The WSGI application.
+def create_app(config: Config, book: OrderBook, release: str = GOOD) -> Flask:
+    """The WSGI application; `release` is what it calls itself.
 
     POST /orders {key, item, quantity}: 201 after the commit; 400; 413 too large; 503 not placed; 504 outcome unknown.
     GET /orders/KEY: 200 or 404; GET /orders?limit=N: newest first; 503 when the database does not answer.
-    GET /healthz: this process answers; GET /readyz: its database answers too. GET /metrics: the answers so far, counted.
+    GET /healthz: this process answers, and names its release; GET /readyz: its database answers too.
+    GET /metrics: the answers so far, counted.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
@@ -79,7 +81,7 @@ def create_app(config: Config, book: OrderBook) -> Flask:
 
     @app.get("/healthz")
     def healthz() -> Answer:
-        return answer(200, status="alive")
+        return answer(200, status="alive", release=release)
 
     @app.get("/readyz")
     def readyz() -> Answer:
