@@ -69,8 +69,11 @@ def provenance(found: Iterable[Measured], what: str = "Medians (least to most of
     dates = sorted({each.date or "before dates were kept" for each in every})
     commits = sorted({each.commit or "unknown" for each in every})
     cores = sorted({str(each.machine.cores) if each.machine.cores else "unknown" for each in every})
+    loops_ms = [loop_ms for each in every for loop_ms in (each.machine.loop_ms, each.machine.loop_ms_max) if loop_ms]
+    speed = f"; a million additions: {min(loops_ms):.0f} to {max(loops_ms):.0f} ms" if loops_ms else ""
+    partly = ", where it was noted" if loops_ms and not all(each.machine.loop_ms for each in every) else ""
     rates = sorted({f"{each.rate_per_s:g}" if each.rate_per_s else "unknown" for each in every})
     return (
         f"{what} Measured {', '.join(dates)}; state of the lab: {', '.join(commits)}; "
-        f"processor cores: {', '.join(cores)}; requests a second: {', '.join(rates)}."
+        f"processor cores: {', '.join(cores)}; requests a second: {', '.join(rates)}{speed}{partly}."
     )

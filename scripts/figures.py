@@ -352,9 +352,15 @@ def warnings(source: Source) -> Iterator[str]:
 @click.option("--name", help="What the file is called (default: STAGE-EXPERIMENT).")
 @click.option("--commit", help="The state of the lab that measured it (default: this checkout's).")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to (default: docs/measured).")
-def add(run_name: str, name: str | None, commit: str | None, folder: Path | None) -> None:
+@click.option("--hit", help="Only the trials that hit this box: of a cell of zones or regions, those of one.")
+@click.option("--experiment", help="With --hit: the experiment that these trials are (kill-zone-a).")
+def add(
+    run_name: str, name: str | None, commit: str | None, folder: Path | None, hit: str | None, experiment: str | None
+) -> None:
     """Make or renew the file of a run."""
     found = run_document(runs.find_run(run_name))
+    if hit:
+        found = measured.of_hit(found, hit, experiment or found["experiment"])
     click.echo(measured.write(measured.of_run(name or name_of(found), found, commit or commit_now()), folder or FOLDER))
 
 

@@ -162,9 +162,20 @@ def of_worst_target(document: Mapping[str, Any]) -> dict[str, Any]:
             return -1.0, -1.0
         return median(math.inf if bound else value for value, bound in found), median(value for value, _ in found)
 
-    worst = max(groups.values(), key=length, default=[])
-    valid = sum(trial["valid"] for trial in worst)
-    return {**document, "trials": worst, "summary": {**document["summary"], "trials": len(worst), "trials_valid": valid}}
+    return _with(document, max(groups.values(), key=length, default=[]))
+
+
+def of_hit(document: Mapping[str, Any], box: str, experiment: str) -> dict[str, Any]:
+    """A run whose trials hit different things, with those that hit a box, as a run of that experiment. Raises UsageError for none."""
+    trials = [trial for trial in document["trials"] if box in trial["targets"]]
+    if not trials:
+        raise UsageError(f"no trial of {document['experiment']} hit {box}")
+    return {**_with(document, trials), "experiment": experiment}
+
+
+def _with(document: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    valid = sum(trial["valid"] for trial in trials)
+    return {**document, "trials": trials, "summary": {**document["summary"], "trials": len(trials), "trials_valid": valid}}
 
 
 Reader = Callable[[Mapping[str, Any]], tuple[float, bool] | None]

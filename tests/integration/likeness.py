@@ -56,7 +56,9 @@ def bounds(found: Sample, figure: str, slowness: float = 1.0) -> tuple[float, fl
 
 def bounds_now(of: str, figure: str) -> tuple[float, float]:
     """The same of what was measured, on this machine as fast as it is now."""
-    return bounds(sample(of, figure), figure, slowness(kept(of).machine.loop_ms))
+    machine = kept(of).machine
+    # Of a comparison, which took an hour, its slowest minute.
+    return bounds(sample(of, figure), figure, slowness(machine.loop_ms_max or machine.loop_ms))
 
 
 def slowness(then_ms: float | None) -> float:

@@ -122,7 +122,7 @@ def test_output_that_knows_few_characters_is_readable(stage_3: Lab) -> None:
 @night
 def test_another_state_folder_on_the_same_engine_is_refused(stage_3: Lab, tmp_path: Path) -> None:
     other = Lab({**stage_3.environment, "LAB_STATE": str(tmp_path / "other")})
-    process = stage_3.start("run", "3", "kill-web", "--duration", "3s")
+    process = stage_3.start("run", "3", "kill-web", "--duration", "12s")
     reach(process, "observe")
     for command in (("heal",), ("chaos", "kill", "web"), ("repair", "3"), ("down", "3")):
         refused = other(*command)
