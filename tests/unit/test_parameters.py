@@ -66,6 +66,7 @@ GOOD: list[tuple[FaultKind, dict[str, Any], FaultParameters, str]] = [
         "answers 800 ms late for 20 % of requests",
     ),
     (FaultKind.POISON, {"per_s": 0.5}, FaultParameters(per_s=0.5), "0.5 a second"),
+    (FaultKind.DISK_SLOW, {"delay_ms": 200}, FaultParameters(delay_ms=200.0), "by 200 ms"),
 ]
 BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.KILL, {"delay_ms": 5}, "delay_ms", "kill has no delay_ms: it takes nothing of the kind"),
@@ -79,6 +80,9 @@ BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.ISOLATE, {"from": "db"}, "from", "isolate has no from"),
     (FaultKind.PARTITION, {}, "from", "partition needs from"),
     (FaultKind.CPU, {}, "cpus", "cpu needs cpus"),
+    (FaultKind.DISK_SLOW, {}, "delay_ms", "disk-slow needs delay_ms"),
+    (FaultKind.DISK_SLOW, {"delay_ms": 200, "jitter_ms": 5}, "jitter_ms", "disk-slow has no jitter_ms"),
+    (FaultKind.DISK_FULL, {"delay_ms": 200}, "delay_ms", "disk-full has no delay_ms"),
     (FaultKind.CPU, {"cpus": 0}, "cpus", "cpus must be a number from 0.01 to 1"),
     (FaultKind.HANG, {"cpus": 0.1}, "cpus", "hang has no cpus"),
     (FaultKind.CLOCK, {}, "step_s", "clock needs step_s or drift_percent, one of them"),
