@@ -54,7 +54,17 @@ def off_s(service: str) -> float:
         [stamp] = [line.partition(":")[2].strip() for line in head.splitlines() if line.lower().startswith("date:")]
         now = float(docker("exec", container(NUMBER, "internet"), "date", "--date", stamp, "+%s"))
     else:
-        psql = ("psql", "-X", "-At", "-h", "/run/postgresql", "-U", "postgres", "-c", "SELECT extract(epoch FROM clock_timestamp())")
+        psql = (
+            "psql",
+            "-X",
+            "-At",
+            "-h",
+            "/run/postgresql",
+            "-U",
+            "postgres",
+            "-c",
+            "SELECT extract(epoch FROM clock_timestamp())",
+        )
         now = float(docker("exec", name, *psql))
     return now - before
 
