@@ -333,6 +333,8 @@ def test_the_flavour_leaves_files_deadlines_and_other_processes_alone() -> None:
     for setting in ("FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1", "FAKE_UTIME=0", "FAKETIME_DISABLE_SHM=1"):
         assert setting in text
     assert f"LABEL {CLOCK_LABEL}=" in text
+    # Threads wait for each other as without the library.
+    assert "sed 's/pthread_cond_/pthread_conX_/g'" in text
     # In memory: a box that starts again is right.
     assert "FAKETIME_TIMESTAMP_FILE=/run/" in text
     assert all('tmpfs: ["/run:' in each.file.read_text(encoding="utf-8") for each in stages.all_stages())
