@@ -31,12 +31,17 @@ END $runs$;
 
 CREATE TRIGGER runs_no_more BEFORE UPDATE OF health ON pgautofailover.node FOR EACH ROW WHEN (NEW.health = 0 AND NEW.reportedpgisrunning AND clock_timestamp() < pg_postmaster_start_time() AND NEW.reporttime < clock_timestamp() - current_setting('pgautofailover.node_considered_unhealthy_timeout')::interval) EXECUTE FUNCTION public.runs_no_more();
 
--- 3. Who checks the databases sleeps until a time by the wall clock. Where that was set back while a round of checks was under way, the
--- sleep is as long as the step. A signal ends it, and to read the settings again does no harm. Every report of a database comes here.
-CREATE FUNCTION public.wake_the_checks() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $wake$
+-- 3. Who checks the databases waits for instants by the wall clock: for the next round, for the next try, for the end of one. Where the
+-- clock was set back while a round was under way, that is as long as the step. What was checked last then lies ahead, or soon is long
+-- ago; no round takes 2 s. So it is ended, and the extension starts it again within half a second. Every report of a database comes here.
+-- (Who holds a row just now puts it right itself.)
+CREATE FUNCTION public.restart_the_checks() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $restart$
 BEGIN
-  PERFORM pg_reload_conf();
+  IF EXISTS (SELECT FROM pgautofailover.node WHERE healthchecktime NOT BETWEEN clock_timestamp() - interval '5 s' AND clock_timestamp()) THEN
+    UPDATE pgautofailover.node SET healthchecktime = clock_timestamp() WHERE nodeid IN (SELECT nodeid FROM pgautofailover.node FOR UPDATE SKIP LOCKED);
+    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pgautofailover' AND datname = current_database();
+  END IF;
   RETURN NULL;
-END $wake$;
+END $restart$;
 
-CREATE TRIGGER wake_the_checks AFTER UPDATE OF reporttime ON pgautofailover.node FOR EACH ROW WHEN (NEW.healthchecktime < clock_timestamp() - interval '2 s') EXECUTE FUNCTION public.wake_the_checks();
+CREATE TRIGGER restart_the_checks AFTER UPDATE OF reporttime ON pgautofailover.node FOR EACH ROW EXECUTE FUNCTION public.restart_the_checks();

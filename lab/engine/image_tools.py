@@ -88,7 +88,12 @@ class ImageBuild:
         # The engine's own builder: others (docker-container) do not see images that are only here.
         command += ["--builder", builder_name(), "--tag", IMAGE_PREFIX + self._name]
         plain, _, flavour = self._name.partition(":")
-        command += ["--label", f"{SOURCE_LABEL}={self._source}", "--file", str(ROOT / "compose" / (flavour or plain) / "Dockerfile")]
+        command += [
+            "--label",
+            f"{SOURCE_LABEL}={self._source}",
+            "--file",
+            str(ROOT / "compose" / (flavour or plain) / "Dockerfile"),
+        ]
         command += ["--build-arg", f"PLAIN={plain}"] if flavour else []
         # An option, not a must: only who is behind a proxy with its own certificate has one.
         bundle = ca_bundle()

@@ -7,13 +7,13 @@ that flavour only (LAB_CLOCK=yes). The monotonic clock is right, as it is on a m
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lab.cluster.database import MONITOR_ROLE, PSQL
 from lab.cluster.system import RunningSystem
 from lab.errors import HealError, LabError, UsageError
 from lab.faults.base import BoxControl, BoxFault, InjectionTarget, with_processes
-from lab.model.fault import FaultKind, Undo, UndoAction, Verification
+from lab.model.fault import FaultKind, UndoAction, Verification
 from lab.model.topology import DB_ROLE, INTERNET_ROLE, Box
 from lab.process import last_line, wait_until
 
@@ -49,7 +49,9 @@ class Clock(BoxFault):
         target = with_processes(control, target, "read a clock")
         maps = [f"/proc/{pid}/maps" for pid in sorted(target.pids, key=int)]
         if control.run_in(box, ["grep", "-lq", LIBRARY, *maps], timeout_s=ASK_TIMEOUT_S).exit_code:
-            raise UsageError(f"'{target.process}' in {box.service} does not go by the clock that can be set", "see docs/faults.md")
+            raise UsageError(
+                f"'{target.process}' in {box.service} does not go by the clock that can be set", "see docs/faults.md"
+            )
         if (now := _setting(control, box)) != RIGHT:
             raise UsageError(f"the clock of {box.service} is off already: {now or 'unknown'} s", "'lab heal' sets it right")
         return target
@@ -136,7 +138,7 @@ def _setting(control: BoxControl, box: Box) -> str:
 
 
 def _offset_s(setting: str) -> float | None:
-    return float(setting.split()[0]) if setting else None
+    return float(setting.split(maxsplit=1)[0]) if setting else None
 
 
 def undo(system: RunningSystem, box: Box) -> None:

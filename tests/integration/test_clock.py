@@ -30,7 +30,7 @@ KNOWN_S = 1.0
 """A box and another one are asked one after the other, and a web box says whole seconds."""
 SEEN_WITHIN_S, NOTED_TIMEOUT_S, KILLS = 3.0, 30.0, 3
 FAILOVER_MAX_S = 3.0
-TRIGGERS = ("not_ahead", "runs_no_more", "wake_the_checks")
+TRIGGERS = ("not_ahead", "runs_no_more", "restart_the_checks")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,17 @@ def off_s(service: str) -> float:
         [stamp] = [line.partition(":")[2].strip() for line in head.splitlines() if line.lower().startswith("date:")]
         now = float(docker("exec", container(NUMBER, "internet"), "date", "--date", stamp, "+%s"))
     else:
-        psql = ("psql", "-X", "-At", "-h", "/run/postgresql", "-U", "postgres", "-c", "SELECT extract(epoch FROM clock_timestamp())")
+        psql = (
+            "psql",
+            "-X",
+            "-At",
+            "-h",
+            "/run/postgresql",
+            "-U",
+            "postgres",
+            "-c",
+            "SELECT extract(epoch FROM clock_timestamp())",
+        )
         now = float(docker("exec", name, *psql))
     return now - before
 

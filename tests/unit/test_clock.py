@@ -85,7 +85,11 @@ def test_a_drift_is_asked_for_in_percent() -> None:
         (flavoured(), (said("42"), ExecResult(1, "")), "'gunicorn' in web1 does not go by the clock that can be set"),
         (flavoured(), (said("42"), said(""), said("-3600.000")), r"the clock of web1 is off already: -3600\.000 s"),
         (flavoured(), (said("42"), said(""), said("+0 drift")), r"the clock of web1 is off already: \+0 drift s"),
-        (flavoured(), (said("42"), said(""), ExecResult(127, "lab-clock: not found")), "the clock of web1 is off already: unknown"),
+        (
+            flavoured(),
+            (said("42"), said(""), ExecResult(127, "lab-clock: not found")),
+            "the clock of web1 is off already: unknown",
+        ),
     ],
 )
 def test_nothing_is_set_where_that_would_be_no_fault_or_another_one(at: Box, answers: Sequence[ExecResult], why: str) -> None:
@@ -281,7 +285,17 @@ def test_a_clock_is_right_until_it_is_set_and_says_how_far_off_it_is(tmp_path: P
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("set",), ("set", "60"), ("set", ""), ("set", "+1 x2"), ("set", "+1d"), ("set", "@2026-01-01"), ("drift", "fast"), ("stop", "+1")],
+    [
+        (),
+        ("set",),
+        ("set", "60"),
+        ("set", ""),
+        ("set", "+1 x2"),
+        ("set", "+1d"),
+        ("set", "@2026-01-01"),
+        ("drift", "fast"),
+        ("stop", "+1"),
+    ],
 )
 def test_what_the_library_would_take_for_something_else_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
     """A line that libfaketime does not understand ends every program that reads it."""
@@ -319,6 +333,8 @@ def test_the_flavour_leaves_files_deadlines_and_other_processes_alone() -> None:
     for setting in ("FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1", "FAKE_UTIME=0", "FAKETIME_DISABLE_SHM=1"):
         assert setting in text
     assert f"LABEL {CLOCK_LABEL}=" in text
+    # Threads wait for each other as without the library.
+    assert "sed 's/pthread_cond_/pthread_conX_/g'" in text
     # In memory: a box that starts again is right.
     assert "FAKETIME_TIMESTAMP_FILE=/run/" in text
     assert all('tmpfs: ["/run:' in each.file.read_text(encoding="utf-8") for each in stages.all_stages())
@@ -327,13 +343,16 @@ def test_the_flavour_leaves_files_deadlines_and_other_processes_alone() -> None:
 # The flavour of the images
 
 
-@pytest.fixture
-def wanted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Stages as they are read with LAB_CLOCK=yes."""
+def of_flavour(number: str) -> Stage:
+    return stages.with_clocks(stages.find(number), True)
+
+
+def test_a_stage_is_of_the_flavour_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = stages.find("3").file
+    assert not stages.read(file).has_clocks
     monkeypatch.setenv("LAB_CLOCK", "yes")
-    stages.all_stages.cache_clear()
-    yield
-    stages.all_stages.cache_clear()
+    assert stages.read(file) == of_flavour("3")
+    assert images.wanted() == images.EVERY == (*images.SOURCES, *images.FLAVOURS)
 
 
 def test_without_the_flavour_nothing_of_a_stage_is_another_image() -> None:
@@ -344,9 +363,8 @@ def test_without_the_flavour_nothing_of_a_stage_is_another_image() -> None:
     assert images.wanted() == tuple(images.SOURCES)
 
 
-@pytest.mark.usefixtures("wanted")
-def test_with_it_compose_is_told_the_other_images_and_nothing_else() -> None:
-    found = stages.find("5")
+def test_with_it_compose_reads_the_other_images_and_nothing_else() -> None:
+    found = of_flavour("5")
     services = json.loads(other_images(found))["services"]
     assert {name: about["image"] for name, about in services.items()} == {
         **dict.fromkeys(("web1", "web2"), "redundancy-lab/web:clock"),
@@ -354,22 +372,19 @@ def test_with_it_compose_is_told_the_other_images_and_nothing_else() -> None:
         "monitor": "redundancy-lab/monitor:clock",
     }
     assert all(list(about) == ["image"] for about in services.values())
-    assert not stages.find("1").has_clocks
+    assert not of_flavour("1").has_clocks
 
 
-@pytest.mark.usefixtures("wanted")
 def test_a_flavour_is_built_after_the_ordinary_image_and_does_not_replace_it() -> None:
-    names = images.needed_by(stages.find("5"))
+    names = images.needed_by(of_flavour("5"))
     for plain in ("web", "postgres", "monitor"):
         assert names.index(plain) < names.index(f"{plain}:clock")
         assert images.bases_of(f"{plain}:clock") == {*images.bases_of(plain), f"{plain}:clock"}
         assert images.source_digest(plain) != images.source_digest(f"{plain}:clock")
-    assert images.wanted() == images.EVERY == (*images.SOURCES, *images.FLAVOURS)
 
 
-def test_a_stage_of_the_other_flavour_is_started_from_scratch(wanted: None) -> None:
-    found = stages.find("3")
-    assert images.fingerprint(found) != images.fingerprint(stages.with_clocks(found, False))
+def test_a_stage_of_the_other_flavour_is_started_from_scratch() -> None:
+    assert images.fingerprint(of_flavour("3")) != images.fingerprint(stages.find("3"))
 
 
 @pytest.mark.parametrize("value", ["maybe", "1", "YES"])

@@ -19,6 +19,7 @@ from lab.cluster import images
 from lab.cluster.images import SOURCES, build, outdated, source_digest
 from lab.engine import image_tools
 from lab.engine.engine import SOURCE_LABEL, Engine
+from lab.engine.image_tools import ImageBuild
 from lab.errors import DiskError, LabError, PreflightError, UsageError
 from lab.spec import stages
 from lab.spec.stages import ROOT
@@ -417,5 +418,35 @@ def test_dockerfile_takes_nothing_that_its_digest_does_not_cover(name: str) -> N
             assert any(path == folder or path.startswith(f"{folder}/") for folder in SOURCES[name])
 
 
+@pytest.fixture
+def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_tools, "builder_name", lambda: "default")
+
+
+@pytest.mark.usefixtures("no_docker")
+@pytest.mark.parametrize("name", images.FLAVOURS)
+def test_a_flavour_starts_from_the_ordinary_image_and_takes_nothing_that_its_digest_does_not_cover(name: str) -> None:
+    plain, _, flavour = name.partition(":")
+    text = (ROOT / "compose" / flavour / "Dockerfile").read_text()
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["redundancy-lab/base", "redundancy-lab/${PLAIN}"]
+    assert "compose/base" in SOURCES[plain]
+    copied = re.findall(r"^COPY (?:--chmod=\d+ )?(compose/\S+) ", text, re.MULTILINE)
+    assert copied
+    assert all((ROOT / path).exists() and path.startswith(f"compose/{flavour}/") for path in copied)
+    command = ImageBuild(name, "digest")._command()
+    assert command[command.index("--tag") + 1] == f"redundancy-lab/{name}"
+    assert command[command.index("--file") + 1] == str(ROOT / "compose" / flavour / "Dockerfile")
+    assert command[command.index("--build-arg") + 1] == f"PLAIN={plain}"
+
+
+@pytest.mark.usefixtures("no_docker")
+@pytest.mark.parametrize("name", SOURCES)
+def test_an_ordinary_image_is_built_from_its_own_folder_without_arguments(name: str) -> None:
+    command = ImageBuild(name, "digest")._command()
+    assert command[command.index("--file") + 1] == str(ROOT / "compose" / name / "Dockerfile")
+    assert "--build-arg" not in command
+
+
 def test_every_folder_with_a_dockerfile_is_an_image() -> None:
-    assert {file.parent.name for file in (ROOT / "compose").glob("*/Dockerfile")} == set(SOURCES)
+    flavours = {name.partition(":")[2] for name in images.FLAVOURS}
+    assert {file.parent.name for file in (ROOT / "compose").glob("*/Dockerfile")} == {*SOURCES, *flavours}

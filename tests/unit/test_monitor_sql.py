@@ -132,7 +132,13 @@ def test_before_its_own_start_the_monitor_goes_by_what_a_database_says() -> None
     assert sorted(before) == ["not_ahead", "not_ill", "runs_no_more"]
 
 
-def test_checks_that_sleep_for_too_long_are_woken_by_a_report() -> None:
-    assert triggers()["wake_the_checks"].startswith("AFTER UPDATE OF reporttime ")
-    [function] = [each for each in statements("clock.sql") if each.startswith("CREATE FUNCTION public.wake_the_checks()")]
-    assert "pg_reload_conf()" in function
+def test_checks_that_stand_still_are_started_again_by_a_report() -> None:
+    assert triggers()["restart_the_checks"] == "AFTER UPDATE OF reporttime ON pgautofailover.node FOR EACH ROW"
+    [function] = [each for each in statements("clock.sql") if each.startswith("CREATE FUNCTION public.restart_the_checks()")]
+    asked, ended = function.index("healthchecktime NOT BETWEEN"), function.index("pg_terminate_backend(pid)")
+    noted = function.index("SET healthchecktime = clock_timestamp()")
+    # What is noted first keeps the next report from ending the one that has only just been started.
+    assert asked < noted < ended
+    # Another report may hold a row of its own, and wait for one of this one's.
+    assert "FOR UPDATE SKIP LOCKED" in function
+    assert "datname = current_database()" in function
