@@ -44,9 +44,13 @@ def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--rate-kbit", type=float, help="bandwidth: how much gets through, in kbit/s."),
         click.option("--network", metavar="NAME", help="isolate, loss, delay, bandwidth: on this network only, such as edge."),
         click.option("--cpus", type=float, help="cpu: how much of a processor is left, such as 0.1."),
-        click.option("--memory-percent", type=float, help="memory: how much it may use, in percent of what it uses, such as 105."),
+        click.option(
+            "--memory-percent", type=float, help="memory: how much it may use, in percent of what it uses, such as 105."
+        ),
         click.option("--leak-mib-s", type=float, help="memory: how fast a leak takes what is left of that, in MiB a second."),
-        click.option("--on", "on_s", type=Duration(), help="Faults of the network that flap: how long on each time; needs --for."),
+        click.option(
+            "--on", "on_s", type=Duration(), help="Faults of the network that flap: how long on each time; needs --for."
+        ),
         click.option("--off", "off_s", type=Duration(), help="And how long off, in between."),
     )
     for option in reversed(options):
