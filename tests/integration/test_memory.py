@@ -35,7 +35,10 @@ def leaked(service: str) -> dict[str, Any]:
     """What is in a box that leaks: the file, and the process."""
     listing = docker("exec", container(3, service), "ls", "-A", "/dev/shm").split()
     processes = docker("top", container(3, service), "-eo", "pid,args").splitlines()
-    return {"files": [name for name in listing if name.startswith("lab_")], "runs": any("lab_fault_leak" in each for each in processes)}
+    return {
+        "files": [name for name in listing if name.startswith("lab_")],
+        "runs": any("lab_fault_leak" in each for each in processes),
+    }
 
 
 def condition() -> dict[str, Any]:

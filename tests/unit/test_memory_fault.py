@@ -19,6 +19,7 @@ from lab.faults.base import BlastRadius, InjectionTarget
 from lab.faults.memory import ENDING, LEAK, LEAKING, MIB
 from lab.model.fault import FaultKind, FaultParameters, Undo, UndoAction
 from lab.model.topology import Box, MemoryLimit
+from lab.process import wait_until
 from lab.store.undo_log import UndoLog
 from tests.unit.helpers import box, stage
 from tests.unit.played import PlayedEngine
@@ -111,7 +112,9 @@ def test_what_the_kernel_refuses_all_the_same_is_one_line_of_why() -> None:
     control = Limited()
     prepared = MEMORY.prepare(control, SQUEEZED)
     control.use = replace(USE, kept_bytes=50 * MIB)
-    with pytest.raises(LabError, match=r"^web1 could not be brought down to 42\.0 MiB: [^\n]*unable to set memory limit") as caught:
+    with pytest.raises(
+        LabError, match=r"^web1 could not be brought down to 42\.0 MiB: [^\n]*unable to set memory limit"
+    ) as caught:
         MEMORY.inject(control, prepared)
     assert "cgroup v1 refuses" in caught.value.hint
     assert control.done == []
@@ -215,8 +218,7 @@ def test_what_is_run_in_the_box_leaks_so_much_and_no_more_and_is_ended_by_its_na
     assert file.stat().st_size == 300_000
     subprocess.run(["setsid", "--fork", *bash, ours(LEAKING), name, "100000000", "1000"], check=True, timeout=20)
     # Its own command line has the name in another spelling: it ends the other one, and not itself.
-    deadline = [subprocess.run([*bash, ours(ENDING)], check=False, timeout=20).returncode for _ in range(20)]
-    assert deadline[-1] == 0
+    assert wait_until(lambda: subprocess.run([*bash, ours(ENDING)], check=False, timeout=20).returncode == 0, 20.0)
     assert not file.exists()
     assert subprocess.run(["pgrep", "-f", name], check=False, capture_output=True, timeout=20).returncode == 1
 

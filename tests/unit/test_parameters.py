@@ -70,7 +70,12 @@ GOOD: list[tuple[FaultKind, dict[str, Any], FaultParameters, str]] = [
 ]
 BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.KILL, {"delay_ms": 5}, "delay_ms", "kill has no delay_ms: it takes nothing of the kind"),
-    (FaultKind.LOSS, {"rate_kbit": 5}, "rate_kbit", "loss has no rate_kbit: it takes loss_percent and from and network and on_s and off_s"),
+    (
+        FaultKind.LOSS,
+        {"rate_kbit": 5},
+        "rate_kbit",
+        "loss has no rate_kbit: it takes loss_percent and from and network and on_s and off_s",
+    ),
     (
         FaultKind.DELAY,
         {"loss_percent": 5},
