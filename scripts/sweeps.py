@@ -160,7 +160,7 @@ def _of_stages(figures: Mapping[str, Measured], listed: Sequence[Mapping[str, An
     found = {title: tried(each) for title, each in kept.items()}
     rows = [[f"`{fault}`", *(_of_fault(every, fault) for every in found.values())] for fault in _faults(found.values())]
     note = f"Parts survived of those tried. {_provenance(kept.values())}" if kept else ""
-    more = f"Not measured yet: stage {', '.join(missing)} ({HOW})." if missing else ""
+    more = f"Not measured yet: {'stage' if len(missing) == 1 else 'stages'} {', '.join(missing)} ({HOW})." if missing else ""
     titles = ["fault", *(f"stage {title}" for title in kept)]
     return figure_text.table(titles, rows or [[figure_text.NOT_YET]], " ".join(each for each in (note, more) if each))
 

@@ -58,7 +58,7 @@ def cell_of(column: str, result: RunResult, targets: Targets = ALIKE, is_replica
     )
 
 
-def _notified(trials: Sequence[TrialResult]) -> dict[str, int]:
+def _notified(trials: Sequence[TrialResult]) -> dict[str, Any]:
     """In how many valid trials the fault was reported, was not, and need not be."""
     found = [trial.notified for trial in trials if trial.valid]
     return {

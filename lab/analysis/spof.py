@@ -94,9 +94,7 @@ class Sweep:
         return tuple(each for each in self.results if each.fate is Fate.UNKNOWN)
 
 
-def judge(
-    stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: float, alerts_required: bool = False
-) -> Sweep:
+def judge(stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: float, alerts_required: bool = False) -> Sweep:
     """Which parts are single points of failure, and whether these are the ones that are declared."""
     cells = [(cell_plan, row.cell(cell_plan.column)) for cell_plan in cell_plans]
     results = [_result(cell_plan, cell, tolerance_s) for cell_plan, cell in cells if cell]

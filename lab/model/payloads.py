@@ -110,15 +110,7 @@ class AlertRecord:
 
 
 Payload = (
-    DatabasesSeen
-    | VipSeen
-    | RedundancySeen
-    | RedundancyCheck
-    | Capacity
-    | ObserverGap
-    | ClockError
-    | AlertNotice
-    | AlertRecord
+    DatabasesSeen | VipSeen | RedundancySeen | RedundancyCheck | Capacity | ObserverGap | ClockError | AlertNotice | AlertRecord
 )
 
 PAYLOADS: dict[str, type[Payload]] = {

@@ -51,7 +51,9 @@ def _outcome(result: TrialResult) -> str:
     targets, outage = ", ".join(result.targets) or "-", words.longest_text(result.outages)
     invalid = "" if result.valid else f"  not valid: {'; '.join(result.reasons)}"
     silent = f", {sweep_words.NOT_NOTIFIED}" if result.notified is Notified.NO else ""
-    return f"{targets}  longest outage {outage}, lost {words.lost_text(result.audit.lost, result.audit.complete)}{silent}{invalid}"
+    return (
+        f"{targets}  longest outage {outage}, lost {words.lost_text(result.audit.lost, result.audit.complete)}{silent}{invalid}"
+    )
 
 
 # A comparison

@@ -15,7 +15,7 @@ from lab.analysis.parts import by_part
 from lab.model.history import RunInfo, TrialRecord
 from lab.model.measures import SURE_WHEN_INVALID, Verdict
 from lab.model.result import Notified, RunResult, TrialResult
-from lab.report import matrix_words, remarks, run_words, sweep_words, timeline, words
+from lab.report import remarks, run_words, sweep_words, timeline, words
 from lab.report.svg import xml_text
 
 

@@ -20,7 +20,12 @@ from lab.report.sweep_words import FATES, OUTAGE
 
 STYLES = {Fate.SURVIVED: "green", Fate.FAILED: "bold red", Fate.UNKNOWN: "yellow"}
 TITLES = ("fault target", "fault", "service", "longest outage", "lost writes", "split brain", "time without redundancy", "alert")
-ALERTS = {Notified.YES: "notified", Notified.NO: sweep_words.NOT_NOTIFIED, Notified.NOT_NEEDED: "not needed", Notified.UNKNOWN: "unknown"}
+ALERTS = {
+    Notified.YES: "notified",
+    Notified.NO: sweep_words.NOT_NOTIFIED,
+    Notified.NOT_NEEDED: "not needed",
+    Notified.UNKNOWN: "unknown",
+}
 CELL_WIDTH, GAP_WIDTH = 10, 2
 """Of a column of the matrix by part, in characters, and what lies between two."""
 LEGEND = (

@@ -56,7 +56,9 @@ def fate_of(matrix: Matrix, cell: Cell) -> Fate:
 def notice(cell: Cell) -> str:
     """What a cell says of alerts: nothing where one reported the fault, or none had to."""
     if cell.notified is Notified.NO:
-        some = f" in {cell.trials_not_notified} of {cell.trials_counted}" if cell.trials_not_notified < cell.trials_counted else ""
+        some = (
+            f" in {cell.trials_not_notified} of {cell.trials_counted}" if cell.trials_not_notified < cell.trials_counted else ""
+        )
         return f"{NOT_NOTIFIED}{some}"
     return ALERT_UNKNOWN if cell.notified is Notified.UNKNOWN else ""
 

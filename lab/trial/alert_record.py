@@ -58,5 +58,7 @@ def _why_incomplete(box: Box | None, reported: Sequence[Said], start_realtime_ns
 
 def as_event(record: AlertRecord, at_s: float) -> Event:
     """As it stands in the journal, at the end of the load."""
-    words = (COMPLETE if record.is_monitored else NOT_MONITORED) if record.is_complete else f"alerts unknown: {record.why_incomplete}"
+    words = (
+        (COMPLETE if record.is_monitored else NOT_MONITORED) if record.is_complete else f"alerts unknown: {record.why_incomplete}"
+    )
     return Event(at_s, EVENT, words, record)

@@ -87,7 +87,11 @@ def test_what_was_not_over_before_an_instant(lines: list[tuple[float, str]], nam
     assert [each.alert for each in firing_before([line(*each) for each in lines], START_NS)] == names
 
 
-@given(st.lists(st.tuples(st.integers(-9, 9), st.sampled_from([FIRING, RESOLVED, OTHER])), max_size=9, unique_by=lambda each: each[0]))
+@given(
+    st.lists(
+        st.tuples(st.integers(-9, 9), st.sampled_from([FIRING, RESOLVED, OTHER])), max_size=9, unique_by=lambda each: each[0]
+    )
+)
 def test_before_and_after_an_instant_is_all_there_is(said: list[tuple[int, str]]) -> None:
     """What fires at the end is what fired when the load began, and what the events of the load did to that."""
     lines = [line(*each) for each in said]

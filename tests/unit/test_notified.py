@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 import yaml
@@ -42,14 +43,22 @@ def said(*more: Event, needed: bool | None = True) -> Notified:
 def test_waits_are_those_of_the_rules_and_each_counted_severity_is_one() -> None:
     rules = yaml.safe_load((ROOT / "compose" / "watch" / "alerts.yaml").read_text(encoding="utf-8"))
     every = [rule for group in rules["groups"] for rule in group["rules"]]
-    waits = {(rule["alert"], rule["labels"].get("tier", "")): float(rule["for"].removesuffix("s")) for rule in every if "for" in rule}
+    waits = {
+        (rule["alert"], rule["labels"].get("tier", "")): float(rule["for"].removesuffix("s")) for rule in every if "for" in rule
+    }
     assert waits == WAITS_S
     assert {rule["labels"]["severity"] for rule in every} == {*COUNTED, "info"}
 
 
 @pytest.mark.parametrize(
     ("words", "severity", "tier"),
-    [(PAGE, "page", ""), (TICKET, "ticket", "web"), (INFO, "info", "database"), ("X ticket: a tier=web", "ticket:", ""), ("X ", "", "")],
+    [
+        (PAGE, "page", ""),
+        (TICKET, "ticket", "web"),
+        (INFO, "info", "database"),
+        ("X ticket: a tier=web", "ticket:", ""),
+        ("X ", "", ""),
+    ],
 )
 def test_severity_and_tier_are_read_from_the_words(words: str, severity: str, tier: str) -> None:
     notice = alert(0.0, words).data
@@ -141,7 +150,9 @@ def test_harm_is_a_failed_request_or_missing_redundancy(
 
 
 def test_a_trial_is_judged_by_its_own_events() -> None:
-    quiet, loud = (measure_trial(record((2.0, 3.0), events=(*EVENTS, KNOWN, *more)), (), True) for more in ((), (alert(3.5, PAGE),)))
+    quiet, loud = (
+        measure_trial(record((2.0, 3.0), events=(*EVENTS, KNOWN, *more)), (), True) for more in ((), (alert(3.5, PAGE),))
+    )
     assert (quiet.notified, loud.notified) == (Notified.NO, Notified.YES)
     assert measure_trial(record((2.0, 3.0)), (), True).notified is Notified.UNKNOWN
 
@@ -151,9 +162,7 @@ def test_a_trial_is_judged_by_its_own_events() -> None:
 ALERTS = st.lists(st.builds(alert, st.floats(0, 12), st.sampled_from(WORDS), st.sampled_from(["alert", "resolved"])), max_size=6)
 NEEDED = st.sampled_from([True, False, None])
 FIRING = st.lists(st.sampled_from(WORDS), max_size=2).map(lambda words: tuple(notice_of(each) for each in words))
-RECORDS = st.builds(
-    alert_record, st.floats(0, 20), FIRING, is_monitored=st.booleans(), is_complete=st.booleans()
-)
+RECORDS = st.builds(alert_record, st.floats(0, 20), FIRING, is_monitored=st.booleans(), is_complete=st.booleans())
 
 
 def notice_of(words: str) -> AlertNotice:
@@ -167,7 +176,7 @@ def the_record(event: Event) -> AlertRecord:
     return event.data
 
 
-def changed(event: Event, **changes: bool) -> Event:
+def changed(event: Event, **changes: Any) -> Event:
     return replace(event, data=replace(the_record(event), **changes))
 
 

@@ -26,7 +26,17 @@ from lab.model.fault import FaultKind
 from lab.model.measures import Verdict
 from lab.model.result import Notified
 from lab.model.topology import Stage
-from lab.report import comparison_document, csv_table, gate_words, html_page, junit, markdown, spof_terminal, svg_strip, sweep_words
+from lab.report import (
+    comparison_document,
+    csv_table,
+    gate_words,
+    html_page,
+    junit,
+    markdown,
+    spof_terminal,
+    svg_strip,
+    sweep_words,
+)
 from lab.spec import stages
 from tests.unit import matrices
 from tests.unit.reports import HOSTILE, a_matrix
@@ -34,8 +44,8 @@ from tests.unit.test_report_files import outcomes, tree
 
 TOLERANCE_S = 5.0
 FAULTS = (FaultKind.KILL, FaultKind.ISOLATE, FaultKind.PARTITION)
-KNOWN = {"trials_notified": 1}
-MISSED = {"trials_not_notified": 1}
+KNOWN: dict[str, Any] = {"trials_notified": 1}
+MISSED: dict[str, Any] = {"trials_not_notified": 1}
 
 
 def plans(stage: Stage, faults: tuple[FaultKind, ...] = FAULTS) -> tuple[CellPlan, ...]:
@@ -190,11 +200,11 @@ def test_an_alert_that_is_not_known_leaves_it_open_where_alerts_are_required() -
 
 
 NOTICES = st.lists(st.sampled_from(list(Notified)), min_size=len(plans(stages.find("3"))), max_size=len(plans(stages.find("3"))))
-FIELD = {
-    Notified.YES: "trials_notified",
-    Notified.NO: "trials_not_notified",
-    Notified.NOT_NEEDED: "trials_no_alert_needed",
-    Notified.UNKNOWN: "",
+SAYING: dict[Notified, dict[str, Any]] = {
+    Notified.YES: KNOWN,
+    Notified.NO: MISSED,
+    Notified.NOT_NEEDED: {"trials_no_alert_needed": 1},
+    Notified.UNKNOWN: {},
 }
 
 
@@ -206,14 +216,16 @@ def test_requiring_alerts_holds_only_where_every_fault_was_reported_or_harmless(
         each.column: matrices.cell(
             each.column,
             6.4 if set(each.members) & set(stage.spof) and each.way == "kill" else 0.4,
-            **({FIELD[notice]: 1} if FIELD[notice] else {}),
+            **SAYING[notice],
         )
         for each, notice in zip(every, notices, strict=True)
     }
     matrix = swept(stage, cells)
     loose, strict = (concluded(stage, matrix, required) for required in (False, True))
     assert loose.verdict is Verdict.HELD
-    expected = Verdict.REFUTED if Notified.NO in notices else Verdict.INCONCLUSIVE if Notified.UNKNOWN in notices else Verdict.HELD
+    expected = (
+        Verdict.REFUTED if Notified.NO in notices else Verdict.INCONCLUSIVE if Notified.UNKNOWN in notices else Verdict.HELD
+    )
     assert strict.verdict is expected
     assert strict.sweep
     assert len(strict.sweep.not_notified) == notices.count(Notified.NO)
@@ -224,8 +236,13 @@ def test_requiring_alerts_holds_only_where_every_fault_was_reported_or_harmless(
 
 def test_the_headline_counts_what_was_survived_and_what_was_not_reported() -> None:
     text = sweep_words.headline(FOUND)
-    assert text.startswith(f"{STAGE.title} survives {len(FOUND.columns) - 2} of {len(FOUND.columns)} faults; outages: kill lb1; 1 unknown; ")
-    assert "1 reported by no page and no ticket; of 2 it is not known whether an alert reported them; 3 acknowledged writes lost" in text
+    assert text.startswith(
+        f"{STAGE.title} survives {len(FOUND.columns) - 2} of {len(FOUND.columns)} faults; outages: kill lb1; 1 unknown; "
+    )
+    assert (
+        "1 reported by no page and no ticket; of 2 it is not known whether an alert reported them; 3 acknowledged writes lost"
+        in text
+    )
 
 
 def test_many_outages_are_counted() -> None:
@@ -247,7 +264,7 @@ def test_many_outages_are_counted() -> None:
         ({"trials_notified": 2}, "alert unknown", "it is not known whether an alert reported it"),
     ],
 )
-def test_what_a_cell_says_of_alerts(changes: dict[str, int], said: str, whole: str) -> None:
+def test_what_a_cell_says_of_alerts(changes: dict[str, Any], said: str, whole: str) -> None:
     cell = matrices.cell("kill", 0.1, 0.2, 0.3, **changes)
     assert (sweep_words.notice(cell), sweep_words.notice_sentence(cell)) == (said, whole)
 
@@ -258,7 +275,14 @@ def test_what_a_cell_says_of_alerts(changes: dict[str, int], said: str, whole: s
 def test_a_page_has_the_parts_and_what_no_alert_reported() -> None:
     page = html_page.matrix_page(FOUND)
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split()).replace("\u00a0", " ")
-    for said in ("A search for single points of failure", "zone:a and zone:b", "isolate edge", "3 lost", "≥ 6.40 s ✗", "not notified"):
+    for said in (
+        "A search for single points of failure",
+        "zone:a and zone:b",
+        "isolate edge",
+        "3 lost",
+        "≥ 6.40 s ✗",
+        "not notified",
+    ):
         assert said in text
     assert "web1, isolate: it did harm, and no page and no ticket reported it" in text
     assert page.count('class="notice"') == 3
@@ -298,8 +322,16 @@ def test_junit_has_a_suite_a_part_and_properties_of_each_case() -> None:
 
 def test_junit_fails_for_what_no_alert_reported_where_alerts_are_required() -> None:
     root = tree(junit.comparison(replace(FOUND, alerts_required=True)))
-    failed = {(case.attrib["classname"].rpartition(".")[2], case.attrib["name"]) for case in root.iter("testcase") if case.find("failure") is not None}
-    errors = {(case.attrib["classname"].rpartition(".")[2], case.attrib["name"]) for case in root.iter("testcase") if case.find("error") is not None}
+    failed = {
+        (case.attrib["classname"].rpartition(".")[2], case.attrib["name"])
+        for case in root.iter("testcase")
+        if case.find("failure") is not None
+    }
+    errors = {
+        (case.attrib["classname"].rpartition(".")[2], case.attrib["name"])
+        for case in root.iter("testcase")
+        if case.find("error") is not None
+    }
     assert ("web1", "isolate") in failed
     assert errors == {("monitor", "kill"), ("lb2", "isolate edge")}
     messages = [error.attrib["message"] for error in root.iter("error")]

@@ -92,7 +92,7 @@ def test_what_each_stage_survives_has_a_column_for_each_that_was_measured() -> N
 
 def test_what_no_stage_was_measured_for_is_said() -> None:
     assert "| not measured yet |" in source().table("survived")
-    assert "Not measured yet: stage 5, 6 (" in source().table("survived")
+    assert "Not measured yet: stages 5, 6 (" in source().table("survived")
     assert lines(source().table("survived-6"))["not measured yet"] == [""] * 6
 
 
