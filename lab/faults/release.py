@@ -59,7 +59,9 @@ class Deployment(BoxFault):
         done = control.run_in(target.box, [PROGRAM, "deploy", self.release(target)], timeout_s=DEPLOY_TIMEOUT_S)
         if done.exit_code:
             why = last_line(done.output)
-            raise LabError(f"the bad release could not be deployed to {target.box.service}: {why}", "'lab heal' undoes what was done")
+            raise LabError(
+                f"the bad release could not be deployed to {target.box.service}: {why}", "'lab heal' undoes what was done"
+            )
 
     def release(self, target: InjectionTarget) -> str:
         """The release, with its settings."""

@@ -96,7 +96,20 @@ def test_a_request_that_kills_is_carried_from_box_to_box_until_it_is_healed(stag
 @night
 def test_heal_sets_back_what_no_note_is_of(stage_3: Lab) -> None:
     docker("exec", container(3, "web2"), "lab-release", "deploy", "bad", "answer=error")
-    docker("exec", "--user", "lab", container(3, "internet"), "setsid", "-f", "python", "-m", "client.poison", "198.18.0.10", "8080", "1")
+    docker(
+        "exec",
+        "--user",
+        "lab",
+        container(3, "internet"),
+        "setsid",
+        "-f",
+        "python",
+        "-m",
+        "client.poison",
+        "198.18.0.10",
+        "8080",
+        "1",
+    )
     done = stage_3.must("heal")
     assert "web2 ran the release 'bad answer=error': its own is deployed again" in done.out + done.err
     assert "internet was sending a request that kills: ended" in done.out + done.err

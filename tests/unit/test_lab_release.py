@@ -104,7 +104,7 @@ def test_what_is_just_starting_is_waited_for(web: WebBox) -> None:
     web.loads("")
     web.is_so_old(0)
     # It answers when it is asked for the third time.
-    script = f'[ -e {web.folder}/first ] && echo good >{web.folder}/loaded; touch {web.folder}/first; cat {web.folder}/age'
+    script = f"[ -e {web.folder}/first ] && echo good >{web.folder}/loaded; touch {web.folder}/first; cat {web.folder}/age"
     web._stand_in("ps", script)
     done = web.run("deploy", "good")
     assert (done.returncode, done.stdout, web.signals) == (0, "", [])

@@ -111,7 +111,12 @@ BAD: list[tuple[FaultKind, dict[str, Any], str, str]] = [
     (FaultKind.BAD_DEPLOY, {"answer": "wrong"}, "answer", "answer must be one of error, slow, not 'wrong'"),
     (FaultKind.BAD_DEPLOY, {"answer": True}, "answer", "answer must be one of error, slow, not 'True'"),
     (FaultKind.BAD_DEPLOY, {"answer": "slow"}, "slow_ms", "answer slow has a slow_ms: how late is a slow answer?"),
-    (FaultKind.BAD_DEPLOY, {"answer": "error", "slow_ms": 800}, "slow_ms", "answer error has no slow_ms: only a slow answer is late"),
+    (
+        FaultKind.BAD_DEPLOY,
+        {"answer": "error", "slow_ms": 800},
+        "slow_ms",
+        "answer error has no slow_ms: only a slow answer is late",
+    ),
     (FaultKind.BAD_DEPLOY, {"answer": "error", "percent": 0}, "percent", "percent must be a number from 1 to 100, not '0'"),
     (FaultKind.POISON, {}, "per_s", "poison needs per_s"),
     (FaultKind.POISON, {"per_s": 100}, "per_s", "per_s must be a number from 0.5 to 20, not '100'"),

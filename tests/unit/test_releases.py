@@ -157,7 +157,9 @@ def test_evidence_says_what_came() -> None:
     assert verified(ERROR, "200 0.001", "500 0.002").evidence == (
         "watch gets 1 of 1 answers of web1 with status 500, and its health check is green"
     )
-    assert verified(SLOW, "000 1.0", "404 0.9").evidence.endswith("1 of 1 answers of web1 800 ms late, and its health check is red")
+    assert verified(SLOW, "000 1.0", "404 0.9").evidence.endswith(
+        "1 of 1 answers of web1 800 ms late, and its health check is red"
+    )
 
 
 def test_where_few_answers_are_bad_more_are_asked_for() -> None:
@@ -191,9 +193,7 @@ def test_the_request_is_sent_by_users_to_the_entry_and_by_one_target_only() -> N
         "in web2: lab-release deploy poisonous",
     ]
     [sent] = [text for text in done if "client.poison" in text]
-    assert sent == (
-        f"in internet: bash -c setsid -f python -m client.poison {address} {port} 1 </dev/null >/dev/null 2>&1"
-    )
+    assert sent == (f"in internet: bash -c setsid -f python -m client.poison {address} {port} 1 </dev/null >/dev/null 2>&1")
 
 
 def test_poison_has_to_come_from_somewhere() -> None:
@@ -233,8 +233,8 @@ def test_proof_of_poison_is_a_worker_in_the_place_of_a_dead_one(result: ExecResu
 )
 def test_a_new_worker_is_seen_among_those_of_the_first_process(tmp_path: Path, first: str, then: str, found: list[str]) -> None:
     pgrep = tmp_path / "pgrep"
-    listed = f'[ "$1" = -P ] || {{ echo 7; exit; }}; [ "$2" = 7 ] || exit 2; [ -e {tmp_path}/asked ] && echo {then} || echo {first}'
-    pgrep.write_text(f"#!/bin/bash\n{{ {listed}; }} | tr ' ' '\\n'; touch {tmp_path}/asked\n", encoding="utf-8")
+    listed = f"{{ [ -e {tmp_path}/asked ] && echo {then} || echo {first}; }} | tr ' ' '\\n'; touch {tmp_path}/asked"
+    pgrep.write_text(f'#!/bin/bash\n[ "$*" = "-P 7" ] || {{ echo 7; exit; }}\n{listed}\n', encoding="utf-8")
     pgrep.chmod(0o755)
     command = poison.NEW_WORKER.format(seconds=1)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
@@ -249,7 +249,7 @@ def open_fault(ledger: UndoLog, fault: str = "bad-deploy") -> None:
     ledger.open(Undo(UndoAction.REDEPLOY, "id-of-web1", "web1", 3), fault)
 
 
-def playing(deploying: ExecResult, sending: ExecResult = ExecResult(1, "")) -> PlayedEngine:
+def playing(deploying: ExecResult, sending: ExecResult) -> PlayedEngine:
     def answer(_: Box, command: Sequence[str]) -> ExecResult:
         return deploying if command[0] == "lab-release" else sending
 
