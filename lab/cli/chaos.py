@@ -46,7 +46,9 @@ def _with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--cpus", type=float, help="cpu: how much of a processor is left, such as 0.1."),
         click.option("--step-s", type=float, help="clock: by how many seconds it is set forward (60) or back (-60)."),
         click.option("--drift-percent", type=float, help="clock: by how much it is too fast (10) or too slow (-10)."),
-        click.option("--memory-percent", type=float, help="memory: how much it may use, in percent of what it uses, such as 105."),
+        click.option(
+            "--memory-percent", type=float, help="memory: how much it may use, in percent of what it uses, such as 105."
+        ),
         click.option("--leak-mib-s", type=float, help="memory: how fast a leak takes what is left of that, in MiB a second."),
         click.option(
             "--on", "on_s", type=Duration(), help="Faults of the network that flap: how long on each time; needs --for."

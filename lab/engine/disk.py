@@ -68,7 +68,9 @@ def files_labels(stage: Stage, engine_id: str) -> dict[str, str]:
     Raises UsageError for more volumes than there are devices for.
     """
     if len(stage.volumes) > DISKS_MAX:
-        raise UsageError(f"stage {stage.number} has {len(stage.volumes)} volumes, and {DISKS_MAX} can be disks", "unset LAB_DISKS")
+        raise UsageError(
+            f"stage {stage.number} has {len(stage.volumes)} volumes, and {DISKS_MAX} can be disks", "unset LAB_DISKS"
+        )
     return {
         STAGE_LABEL: str(stage.number),
         # Not the stage's own project: Compose would take it for one of its volumes.

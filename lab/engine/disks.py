@@ -135,7 +135,9 @@ class DockerDisks(DockerBoxes, DockerShells):
             self.api.create_volume(disk.name, driver="local", driver_opts=options, labels=own.volume_labels(disk, stage_number))
             return
         if labels.get(DISK_LABEL) != disk.device:
-            raise UsageError(f"the volume {disk.name} is there already, and is no disk of its own", f"'lab down {stage_number}' first")
+            raise UsageError(
+                f"the volume {disk.name} is there already, and is no disk of its own", f"'lab down {stage_number}' first"
+            )
 
     def _remove_volume(self, name: str) -> None:
         with explained(f"remove the volume {name}"), suppress(NotFound):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from lab.engine.api import DockerConnection, explained
+from lab.engine.api import explained
 from lab.engine.compose import other_images, scale_options
 from lab.engine.disk import FILES_LABEL
 from lab.engine.disks import DockerDisks

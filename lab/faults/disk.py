@@ -32,7 +32,7 @@ HANGS, HANGING = 75, "hangs"
 # millionths of a second.
 WRITES = (
     "file=$1/.lab-write said=/run/lab-write.$$; "
-    '( trap \'rm -f "$file"\' EXIT; for ((each = 0; each < $2; each++)); do since=$EPOCHREALTIME; '
+    "( trap 'rm -f \"$file\"' EXIT; for ((each = 0; each < $2; each++)); do since=$EPOCHREALTIME; "
     'head -c 8192 /dev/zero >"$file" || exit 1; till=$EPOCHREALTIME; echo $((${till/[.,]} - ${since/[.,]})); sleep $4; done '
     ') >"$said" 2>&1 </dev/null & '
     "for ((each = 0; each < $3; each++)); do sleep 0.05; kill -0 $! 2>/dev/null || break; done; "

@@ -132,7 +132,9 @@ def own_disks_are_wanted() -> bool:
     """Whether stages are started with a disk of its own for each volume: LAB_DISKS=own. Raises UsageError."""
     value = os.environ.get("LAB_DISKS") or "shared"
     if value not in ("shared", "own"):
-        raise UsageError(f"LAB_DISKS must be own or shared, not '{shown(value)}'", "unset it: volumes are on the engine's disk then")
+        raise UsageError(
+            f"LAB_DISKS must be own or shared, not '{shown(value)}'", "unset it: volumes are on the engine's disk then"
+        )
     return value == "own"
 
 

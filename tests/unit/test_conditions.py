@@ -202,7 +202,9 @@ def test_of_several_stages_the_usual_and_what_differs() -> None:
 
 
 def test_disks_of_their_own_are_a_condition() -> None:
-    own, shared = (PlayedEngine().cluster(replace(STAGES["3-load-balancer"], own_disks=each)).conditions() for each in (True, False))
+    own, shared = (
+        PlayedEngine().cluster(replace(STAGES["3-load-balancer"], own_disks=each)).conditions() for each in (True, False)
+    )
     assert "fsync off, disks own, of 1 GiB (ext4 in files), HAProxy" in line(own)
     assert "disks" not in line(shared)
     assert from_document(json.loads(json.dumps(asdict(own)))) == own

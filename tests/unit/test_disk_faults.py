@@ -109,7 +109,10 @@ def test_nothing_is_changed_beforehand_but_a_write_is_tried(kind: FaultKind) -> 
     ("answer", "why"),
     [
         (STILL, "the disk of db does not end a write"),
-        (ExecResult(1, f"head: error writing 'standard output': {NO_SPACE}\n"), r"the disk of db takes no writes already \(head: "),
+        (
+            ExecResult(1, f"head: error writing 'standard output': {NO_SPACE}\n"),
+            r"the disk of db takes no writes already \(head: ",
+        ),
         (ExecResult(124, "no answer within 13 s"), "takes no writes already"),
         (ExecResult(0, "what?\n"), "takes no writes already"),
     ],

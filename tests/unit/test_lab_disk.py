@@ -193,7 +193,9 @@ def test_devices_are_those_of_the_kernel(kernel: Kernel, monkeypatch: pytest.Mon
 # A disk that is mounted
 
 
-def test_release_says_what_was_wrong_and_removes_what_fills(kernel: Kernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_release_says_what_was_wrong_and_removes_what_fills(
+    kernel: Kernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stalled, full, good = (tmp_path / name for name in ("stalled", "full", "good"))
     for folder in (stalled, full, good):
         folder.mkdir()

@@ -182,7 +182,9 @@ def test_a_stage_without_disks_of_its_own_needs_no_helper() -> None:
 def test_a_machine_that_cannot_says_why() -> None:
     engine = Played(ExecResult(1, "/dev/loop-control: Operation not permitted\n"))
     engine.make_disks(WITH_DISKS)
-    with pytest.raises(PreflightError, match="no box can have a disk of its own here: /dev/loop-control: Operation not") as caught:
+    with pytest.raises(
+        PreflightError, match="no box can have a disk of its own here: /dev/loop-control: Operation not"
+    ) as caught:
         engine.restore_disks(WITH_DISKS.project)
     assert "unset LAB_DISKS" in caught.value.hint
     assert "redundancy-lab-3_db" not in engine.played.present
