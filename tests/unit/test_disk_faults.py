@@ -151,7 +151,8 @@ def test_the_helper_does_one_thing_and_says_when(kind: FaultKind, verb: str) -> 
     control = Disks()
     assert FAULTS[kind].inject(control, broken(control)) == 1000.5
     assert control.done == [f"lab-disk {verb} /disks/redundancy-lab-3_db"]
-    refusing = Disks(**{verb: Reply(1, 0.0, "Device or resource busy")})
+    busy: dict[str, Any] = {verb: Reply(1, 0.0, "Device or resource busy")}
+    refusing = Disks(**busy)
     with pytest.raises(LabError, match="the disk of db could not be broken: Device or resource busy"):
         FAULTS[kind].inject(refusing, broken(refusing))
 
