@@ -48,7 +48,7 @@ CREATE TRIGGER runs_again AFTER UPDATE OF reportedpgisrunning ON pgautofailover.
 
 -- Said by a box whose primary accepts connections and takes no writes (write_probe): the checks of pg_auto_failover find it healthy, so
 -- nothing else would replace it. It is carried out as a planned change-over, and only where one can be: what the extension and guard.sql
--- refuse is an error here, and the primary stays, for it still answers reads. Once a minute at most, whichever database it is: where the
+-- refuse is an error here, and the primary stays, for it still answers reads. Once in 20 s at most, whichever database it is: where the
 -- next one takes no writes either, taking turns would help nobody.
 CREATE TABLE public.stood_down (leader text NOT NULL, ordered float8 NOT NULL DEFAULT public.uptime_s());
 
@@ -57,8 +57,8 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pgautofailover.node WHERE nodename = stand_down.leader AND reportedstate = 'primary' AND goalstate = 'primary') THEN
     RAISE EXCEPTION '% is not the primary, or is on its way to another state', leader;
   END IF;
-  IF EXISTS (SELECT FROM public.stood_down WHERE public.uptime_s() - ordered BETWEEN 0 AND 60) THEN
-    RAISE EXCEPTION 'a primary has stood down within the last minute';
+  IF EXISTS (SELECT FROM public.stood_down WHERE public.uptime_s() - ordered BETWEEN 0 AND 20) THEN
+    RAISE EXCEPTION 'a primary has stood down within the last 20 s';
   END IF;
   PERFORM public.change_over('');
   DELETE FROM public.stood_down;

@@ -134,7 +134,7 @@ def test_the_next_one_is_not_replaced_within_a_minute(stage_5: Lab, engine: Engi
             assert status(stage_5, 5) == {"serves": False, "serves_reads": True}
     await_recovered(engine, PAIR)
     [box] = [each for each in engine.boxes(5) if each.service == other(leader)]
-    assert "within the last minute" in engine.logs(box, 100)
+    assert "within the last 20 s" in engine.logs(box, 100)
 
 
 def test_a_primary_that_nobody_could_replace_stays_and_answers_reads(stage_5: Lab, engine: Engine) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from write_probe import __main__ as program
-from write_probe.policy import REFUSALS, WRITTEN_BEFORE, Judge, Look, look_of_error
+from write_probe.policy import HUNG_COUNTS, REFUSALS, WRITTEN_BEFORE, Act, Judge, Look, look_of_error
 
 from lab.spec.stages import ROOT, all_stages
 
@@ -26,22 +26,27 @@ LOOKS = st.lists(st.sampled_from(Look), max_size=8)
 # When it asks
 
 
+def asks(judge: Judge, look: Look) -> bool:
+    """Whether a primary asks to be replaced after this look."""
+    return judge.note(look) is Act.STAND_DOWN
+
+
 def judged(*looks: Look, failures: int = FAILURES) -> list[bool]:
     judge = Judge(failures)
-    return [judge.note(look) for look in looks]
+    return [asks(judge, look) for look in looks]
 
 
 def armed(failures: int = FAILURES) -> Judge:
     """A judge of a primary that has taken writes for long enough."""
     judge = Judge(failures)
-    assert not any(judge.note(Look.WRITTEN) for _ in range(WRITTEN_BEFORE))
+    assert not any(asks(judge, Look.WRITTEN) for _ in range(WRITTEN_BEFORE))
     return judge
 
 
 @pytest.mark.parametrize("failures", [1, 2, 3, 5])
 def test_it_asks_after_so_many_refused_writes_in_a_row(failures: int) -> None:
     judge = armed(failures)
-    assert [judge.note(Look.REFUSED) for _ in range(failures)] == [False] * (failures - 1) + [True]
+    assert [asks(judge, Look.REFUSED) for _ in range(failures)] == [False] * (failures - 1) + [True]
     assert judge.refused == failures
 
 
@@ -49,14 +54,14 @@ def test_it_asks_after_so_many_refused_writes_in_a_row(failures: int) -> None:
 def test_one_write_or_nobody_who_could_take_over_begins_the_count_anew(between: Look) -> None:
     judge = armed()
     looks = [Look.REFUSED, Look.REFUSED, between, Look.REFUSED, Look.REFUSED]
-    assert not any(map(judge.note, looks))
-    assert judge.note(Look.REFUSED)
+    assert not any(asks(judge, look) for look in looks)
+    assert asks(judge, Look.REFUSED)
 
 
 def test_silence_neither_counts_nor_takes_back() -> None:
     judge = armed()
-    assert not any(map(judge.note, [Look.REFUSED, Look.UNKNOWN, Look.REFUSED, Look.UNKNOWN]))
-    assert judge.note(Look.REFUSED)
+    assert not any(asks(judge, look) for look in (Look.REFUSED, Look.UNKNOWN, Look.REFUSED, Look.UNKNOWN))
+    assert asks(judge, Look.REFUSED)
 
 
 @pytest.mark.parametrize("before", [Look.STANDBY, Look.GONE])
@@ -64,28 +69,62 @@ def test_who_has_just_become_the_primary_or_started_does_not_ask(before: Look) -
     """A database that is promoted refuses writes for a moment; and one that never took any is not better off replaced."""
     judge = armed()
     judge.note(before)
-    assert not any(judge.note(Look.REFUSED) for _ in range(100))
-    assert not any(judge.note(Look.WRITTEN) for _ in range(WRITTEN_BEFORE - 1))
-    assert not any(judge.note(Look.REFUSED) for _ in range(100))
+    assert not any(asks(judge, Look.REFUSED) for _ in range(100))
+    assert not any(asks(judge, Look.WRITTEN) for _ in range(WRITTEN_BEFORE - 1))
+    assert not any(asks(judge, Look.REFUSED) for _ in range(100))
 
 
 def test_it_asks_once_and_where_it_was_refused_again_a_second_later() -> None:
     judge = armed()
-    assert [judge.note(Look.REFUSED) for _ in range(FAILURES)][-1]
+    assert [asks(judge, Look.REFUSED) for _ in range(FAILURES)][-1]
     judge.asked(agreed=False)
-    assert [judge.note(Look.REFUSED) for _ in range(2)] == [False, True]
+    assert [asks(judge, Look.REFUSED) for _ in range(2)] == [False, True]
     judge.asked(agreed=True)
-    assert not any(judge.note(Look.REFUSED) for _ in range(100))
+    assert not any(asks(judge, Look.REFUSED) for _ in range(100))
 
 
 @given(LOOKS, st.integers(1, 4))
 def test_it_never_asks_without_refused_writes_and_written_ones_before(looks: list[Look], failures: int) -> None:
     past = [Look.WRITTEN] * WRITTEN_BEFORE + looks
-    for number, asks in enumerate(judged(*past, failures=failures), start=1):
-        said = [look for look in past[:number] if look is not Look.UNKNOWN]
+    for number, has_asked in enumerate(judged(*past, failures=failures), start=1):
+        said = [look for look in past[:number] if look not in (Look.UNKNOWN, Look.STUCK)]
         since = max((at for at, look in enumerate(said) if look in (Look.STANDBY, Look.GONE)), default=-1)
-        refused = len(said) > failures and set(said[-failures:]) == {Look.REFUSED}
-        assert asks == (refused and said[since + 1 :].count(Look.WRITTEN) >= WRITTEN_BEFORE)
+        good = max((at for at, look in enumerate(said) if look not in (Look.REFUSED, Look.HUNG)), default=-1)
+        weight = sum(HUNG_COUNTS if look is Look.HUNG else 1 for look in said[good + 1 :])
+        assert has_asked == (weight >= failures and said[since + 1 :].count(Look.WRITTEN) >= WRITTEN_BEFORE)
+
+
+def test_a_write_that_hangs_took_as_long_as_two_looks() -> None:
+    judge = armed()
+    assert [asks(judge, Look.HUNG) for _ in range(2)] == [False, True]
+
+
+# When a standby leaves
+
+
+def followed() -> Judge:
+    judge = Judge(FAILURES)
+    assert {judge.note(Look.STANDBY) for _ in range(WRITTEN_BEFORE)} == {Act.STAY}
+    return judge
+
+
+def test_a_standby_whose_disk_hangs_while_its_primary_sends_more_leaves() -> None:
+    judge = followed()
+    looks = [Look.UNKNOWN, *[Look.STUCK] * FAILURES]
+    assert [judge.note(look) for look in looks] == [Act.STAY] * FAILURES + [Act.LEAVE]
+
+
+@pytest.mark.parametrize("between", [Look.STANDBY, Look.GONE, Look.WRITTEN, Look.ALONE, Look.REFUSED, Look.HUNG])
+def test_a_standby_that_writes_again_or_is_none_stays(between: Look) -> None:
+    judge = followed()
+    looks = [*[Look.STUCK] * (FAILURES - 1), between, *[Look.STUCK] * (FAILURES - 1)]
+    assert Act.LEAVE not in [judge.note(look) for look in looks]
+
+
+def test_a_standby_that_has_just_joined_stays() -> None:
+    judge = Judge(FAILURES)
+    judge.note(Look.STANDBY)
+    assert {judge.note(Look.STUCK) for _ in range(100)} == {Act.STAY}
 
 
 @pytest.mark.parametrize(
@@ -166,10 +205,23 @@ def test_a_primary_that_somebody_follows_writes_to_log_and_disk_on_one_connectio
     server = PlayedServer(monkeypatch, ["written"])
     assert looks(2) == [Look.WRITTEN, Look.WRITTEN]
     [connection] = server.given
-    assert connection.statements == [program.STATE, *program.WRITES] * 2
+    assert connection.statements == [program.STATE, *program.WRITES[Look.WRITTEN]] * 2
+    assert program.TO_LOG in connection.statements
 
 
-@pytest.mark.parametrize("state", ["standby", "alone", "refused"])
+def test_a_standby_writes_to_its_disk_and_nothing_to_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = PlayedServer(monkeypatch, ["standby"])
+    assert looks(1) == [Look.STANDBY]
+    assert server.given[0].statements == [program.STATE, *program.TO_DISK]
+
+
+def test_a_write_of_a_standby_that_hangs_says_nothing_until_the_primary_has_sent_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    PlayedServer(monkeypatch, ["standby", HANGS], ["stuck"])
+    assert looks(2) == [Look.UNKNOWN, Look.STUCK]
+    assert "latest_end_lsn > flushed_lsn" in program.STATE
+
+
+@pytest.mark.parametrize("state", ["stuck", "alone", "refused"])
 def test_who_is_not_to_write_is_not_asked_to(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
     server = PlayedServer(monkeypatch, [state])
     assert looks(1) == [Look(state)]
@@ -182,9 +234,9 @@ def test_a_full_disk_is_a_refused_write_and_the_connection_stays(monkeypatch: py
     assert len(server.given) == 1
 
 
-def test_a_write_that_hangs_is_a_refused_one_and_the_next_has_a_new_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_write_that_hangs_the_next_look_has_a_new_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     server = PlayedServer(monkeypatch, ["written", HANGS], ["written"])
-    assert looks(2) == [Look.REFUSED, Look.WRITTEN]
+    assert looks(2) == [Look.HUNG, Look.WRITTEN]
     assert [each.closed for each in server.given] == [True, False]
 
 
@@ -246,6 +298,14 @@ def test_who_does_not_stop_in_order_is_ended(
     assert postmaster.wait(timeout=10) == -signal.SIGQUIT
 
 
+def test_a_standby_that_leaves_is_ended_at_once(tmp_path: Path, postmaster: subprocess.Popen[bytes]) -> None:
+    way_out = program.Exit("", tmp_path)
+    way_out.leave()
+    assert postmaster.wait(timeout=10) == -signal.SIGKILL
+    way_out.leave()
+    program.Exit("", tmp_path / "none").leave()
+
+
 @pytest.mark.parametrize(
     "refusal", [psycopg.errors.RaiseException("no standby could take over"), psycopg.OperationalError("unreachable")]
 )
@@ -294,6 +354,27 @@ def test_it_asks_when_the_judge_says_so_and_goes_on(monkeypatch: pytest.MonkeyPa
     with pytest.raises(InterruptedError):
         asyncio.run(program.watch(Database(), Judge(FAILURES), Way(), "db1"))  # type: ignore[arg-type]
     assert asked == ["db1"]
+
+
+def test_a_standby_that_is_stuck_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Database:
+        found = [Look.STANDBY] * WRITTEN_BEFORE + [Look.STUCK] * FAILURES
+
+        async def look(self) -> Look:
+            if not self.found:
+                raise InterruptedError
+            return self.found.pop(0)
+
+    class Way:
+        def leave(self) -> None:
+            done.append("left")
+
+    monkeypatch.setattr(program, "PERIOD_S", 0.0)
+    with pytest.raises(InterruptedError):
+        asyncio.run(program.watch(Database(), Judge(FAILURES), Way(), "db2"))  # type: ignore[arg-type]
+    assert done == ["left"]
 
 
 # In the boxes

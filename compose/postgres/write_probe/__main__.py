@@ -1,7 +1,8 @@
 """`python3 -m write_probe`, in a database box: WRITE_FAILURES=3, PGDATA, MONITOR_ADDRESS.
 
 Twice a second it writes to the database of its own box, as long as that is a primary whom somebody follows. After so many failures in
-a row it asks the monitor to put another one in its place (stand_down in change_over.sql), and sees to it that this one ends.
+a row it asks the monitor to put another one in its place (stand_down in change_over.sql), and sees to it that this one ends. A
+standby whose disk hangs, while its primary sends more, ends at once: else each commit would wait for it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import psycopg
 import psycopg.waiting
 
-from write_probe.policy import Judge, Look, look_of_error
+from write_probe.policy import Act, Judge, Look, look_of_error
 
 PERIOD_S = 0.5
 DEADLINE_S = 1.0
@@ -37,22 +38,27 @@ DATABASE = (
     f"host=/run/postgresql dbname=postgres user=postgres application_name={NAME} options='-c synchronous_commit=local "
     "-c statement_timeout=5s'"
 )
+OF_EARLIER_LOOKS = f"(SELECT count(*) FROM pg_stat_activity WHERE application_name = '{NAME}' AND pid <> pg_backend_pid())"
+# A standby is stuck only while its primary has sent what it cannot write: where one disk that hangs is the disk of both, the primary
+# sends nothing more, and a standby that left would make it worse.
 STATE = f"""
 SELECT CASE
+  WHEN pg_is_in_recovery() AND {OF_EARLIER_LOOKS} > 0
+    AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE latest_end_lsn > flushed_lsn) THEN '{Look.STUCK}'
+  WHEN pg_is_in_recovery() AND {OF_EARLIER_LOOKS} >= {HUNG_MAX} THEN '{Look.UNKNOWN}'
   WHEN pg_is_in_recovery() THEN '{Look.STANDBY}'
   WHEN NOT EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming' AND application_name <> 'pg_basebackup') THEN '{Look.ALONE}'
   WHEN current_setting('transaction_read_only')::bool THEN '{Look.REFUSED}'
-  WHEN (SELECT count(*) FROM pg_stat_activity WHERE application_name = '{NAME}' AND pid <> pg_backend_pid()) >= {HUNG_MAX} THEN '{Look.REFUSED}'
+  WHEN {OF_EARLIER_LOOKS} >= {HUNG_MAX} THEN '{Look.REFUSED}'
   ELSE '{Look.WRITTEN}' END
 """
 SPACE = "/var/lib/lab/write-probe"
 # A transaction of its own in the log, which belongs to no table; and a file beside the data, which is empty again at once: a disk that is
 # full refuses users' orders long before the log needs another file.
-WRITES = (
-    f"SELECT pg_logical_emit_message(true, '{NAME}', '')",
-    f"COPY (SELECT repeat('x', 8192)) TO '{SPACE}'",
-    f"COPY (SELECT WHERE false) TO '{SPACE}'",
-)
+TO_LOG = f"SELECT pg_logical_emit_message(true, '{NAME}', '')"
+TO_DISK = (f"COPY (SELECT repeat('x', 8192)) TO '{SPACE}'", f"COPY (SELECT WHERE false) TO '{SPACE}'")
+WRITES = {Look.WRITTEN: (TO_LOG, *TO_DISK), Look.STANDBY: TO_DISK}
+"""What it is asked to write, by what it is."""
 STAND_DOWN = "SELECT public.stand_down(%s)"
 
 
@@ -71,6 +77,7 @@ class Database:
         self._address = address
         self._connection: Connection | None = None
         self._is_asked_to_write = False
+        """As a primary."""
 
     async def look(self) -> Look:
         """Have it write, where it is to. Raises nothing."""
@@ -81,7 +88,7 @@ class Database:
         except TimeoutError:
             await self._leave()
             is_late = monotonic() - began > DEADLINE_S + LATE_S
-            return Look.REFUSED if self._is_asked_to_write and not is_late else Look.UNKNOWN
+            return Look.HUNG if self._is_asked_to_write and not is_late else Look.UNKNOWN
         except psycopg.Error as error:
             if self._connection is None or self._connection.closed:
                 await self._leave()
@@ -97,10 +104,9 @@ class Database:
         row = await (await self._connection.execute(STATE)).fetchone()
         assert row is not None  # without a table, one row
         look = Look(row[0])
-        if look is Look.WRITTEN:
-            self._is_asked_to_write = True
-            for statement in WRITES:
-                await self._connection.execute(statement)
+        self._is_asked_to_write = look is Look.WRITTEN
+        for statement in WRITES.get(look, ()):
+            await self._connection.execute(statement)
         return look
 
     async def _leave(self) -> None:
@@ -141,6 +147,13 @@ class Exit:
         await self._end(pid)
         return True
 
+    def leave(self) -> None:
+        """End at once: the file system lets no process of PostgreSQL that writes go on, so only one that does not write can be ended."""
+        pid = self._postmaster()
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     async def _end(self, pid: int | None) -> None:
         """Wait for the keeper to stop it; where it does not (the disk hangs), PostgreSQL ends without order."""
         until = monotonic() + END_S
@@ -172,9 +185,15 @@ async def watch(database: Database, judge: Judge, way_out: Exit, name: str) -> N
     """Look for ever."""
     while True:
         began = monotonic()
-        if judge.note(await database.look()):
-            say(f"{name} is the primary and has not taken {judge.refused} writes in a row")
-            judge.asked(await way_out.stand_down(name))
+        match judge.note(await database.look()):
+            case Act.STAND_DOWN:
+                say(f"{name} is the primary and takes no writes")
+                judge.asked(await way_out.stand_down(name))
+            case Act.LEAVE:
+                say(f"the disk of {name} does not end a write, and commits wait for it: it ends")
+                way_out.leave()
+            case Act.STAY:
+                pass
         await asyncio.sleep(max(began + PERIOD_S - monotonic(), 0.0))
 
 
