@@ -72,6 +72,7 @@ def test_a_canary_answers_500_its_health_check_is_green_and_a_restart_does_not_h
     assert {ask(stage_3) for _ in range(20)} == {200}
 
 
+@night
 def test_the_same_defect_everywhere_leaves_no_one_to_answer(stage_3: Lab) -> None:
     stage_3.must("chaos", *EVERYWHERE)
     assert {ask(stage_3, order) for order in (True, False) for _ in range(5)} == {500}
@@ -116,6 +117,7 @@ def test_heal_sets_back_what_no_note_is_of(stage_3: Lab) -> None:
     assert is_healed(3)
 
 
+@night
 @pytest.mark.parametrize("fault", [pytest.param(each, marks=[] if each == SLOW else night) for each in DEPLOYED], ids=" ".join)
 def test_a_bad_release_is_set_back_by_itself(stage_3: Lab, fault: tuple[str, ...]) -> None:
     stage_3.must("chaos", *fault, "--for", "500ms")
@@ -123,6 +125,7 @@ def test_a_bad_release_is_set_back_by_itself(stage_3: Lab, fault: tuple[str, ...
     assert UndoLog().entries() == []
 
 
+@night
 @pytest.mark.parametrize("fault", [pytest.param(each, marks=[] if each == POISON else night) for each in DEPLOYED], ids=" ".join)
 def test_heal_sets_back_however_early_the_controller_was_killed(stage_3: Lab, fault: tuple[str, ...]) -> None:
     random = Random(" ".join(fault))
@@ -138,6 +141,7 @@ def test_heal_sets_back_however_early_the_controller_was_killed(stage_3: Lab, fa
         assert UndoLog().entries() == []
 
 
+@night
 @pytest.mark.parametrize("experiment", ["bad-deploy-everywhere", pytest.param("poison-everywhere", marks=night)])
 def test_no_stage_survives_a_defect_that_is_everywhere(stage_3: Lab, experiment: str) -> None:
     code, document = stage_3.valid_run(3, experiment, "--duration", "3s")

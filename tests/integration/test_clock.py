@@ -103,6 +103,7 @@ def test_without_the_flavour_no_clock_is_set(stage_3: Lab) -> None:
 # With it
 
 
+@night
 def test_every_service_goes_by_the_clock_that_can_be_set(clocks: Lab) -> None:
     assert all_right()
     for service, process in (("web1", "gunicorn"), ("db1", "postgres"), ("db2", "postgres"), ("monitor", "postgres")):
@@ -113,6 +114,7 @@ def test_every_service_goes_by_the_clock_that_can_be_set(clocks: Lab) -> None:
             assert "libfaketime" in docker("exec", name, "cat", f"/proc/{pid}/maps")
 
 
+@night
 @pytest.mark.parametrize(
     "service", ["monitor", pytest.param("web1", marks=night), pytest.param("db1", marks=night), pytest.param("db2", marks=night)]
 )
@@ -129,6 +131,7 @@ def test_a_clock_is_set_and_set_right_again(clocks: Lab, service: str) -> None:
         assert wait_until(all_right, SEEN_WITHIN_S)
 
 
+@night
 def test_a_clock_drifts_until_it_is_set_right(clocks: Lab) -> None:
     clocks.must("chaos", "clock", "service:web1", "--drift-percent", "50")
     first = float(shown("web1").split()[0])
@@ -141,12 +144,14 @@ def test_a_clock_drifts_until_it_is_set_right(clocks: Lab) -> None:
     assert all_right()
 
 
+@night
 def test_a_step_for_a_while_is_taken_back_by_itself(clocks: Lab) -> None:
     clocks.must("chaos", "clock", "monitor", "--step-s", "-60", "--for", "500ms")
     assert wait_until(all_right, SEEN_WITHIN_S)
     assert UndoLog().entries() == []
 
 
+@night
 def test_a_box_that_starts_again_is_right(clocks: Lab) -> None:
     docker("exec", container(NUMBER, "web1"), "lab-clock", "set", "+3600")
     docker("restart", container(NUMBER, "web1"))
@@ -154,6 +159,7 @@ def test_a_box_that_starts_again_is_right(clocks: Lab) -> None:
     await_recovered(DockerEngine(), STAGE, 60)
 
 
+@night
 def test_heal_finds_a_clock_that_was_set_past_the_lab(clocks: Lab) -> None:
     docker("exec", container(NUMBER, "db2"), "lab-clock", "set", "-3600")
     docker("exec", container(NUMBER, "web1"), "lab-clock", "drift", "-20")
@@ -164,6 +170,7 @@ def test_heal_finds_a_clock_that_was_set_past_the_lab(clocks: Lab) -> None:
     assert wait_until(all_right, SEEN_WITHIN_S)
 
 
+@night
 @pytest.mark.parametrize("how", [("--step-s", "-3600"), pytest.param(("--drift-percent", "20"), marks=night)], ids=" ".join)
 def test_heal_sets_clocks_right_however_early_the_controller_was_killed(clocks: Lab, lab: Lab, how: tuple[str, ...]) -> None:
     random, before = Random(" ".join(how)), docker("ps", "--no-trunc", "--quiet", "--filter", f"label=lab.stage={NUMBER}")
@@ -184,6 +191,7 @@ def test_heal_sets_clocks_right_however_early_the_controller_was_killed(clocks: 
 # What a failover makes of it
 
 
+@night
 def test_a_monitor_that_was_set_back_a_day_replaces_the_primary(clocks: Lab) -> None:
     trial = clocks.safe_trial(NUMBER, "clock-monitor")
     assert 0.3 < longest(trial, "write_outages") < FAILOVER_MAX_S
@@ -212,6 +220,7 @@ def test_other_clocks_cost_users_next_to_nothing(clocks: Lab, experiment: str) -
     assert trial["writes_audit"]["lost"] == 0
 
 
+@night
 def test_nothing_lies_ahead_in_the_monitor(clocks: Lab) -> None:
     """Set back for a moment, and the instants that it keeps are not later than its clock."""
     ahead = "SELECT count(*) FROM pgautofailover.node WHERE greatest(reporttime, healthchecktime, statechangetime) > clock_timestamp()"
@@ -220,6 +229,7 @@ def test_nothing_lies_ahead_in_the_monitor(clocks: Lab) -> None:
     clocks.must("heal")
 
 
+@night
 def test_the_conditions_of_a_run_name_the_library(clocks: Lab, engine: Engine) -> None:
     _, document = clocks.run(NUMBER, "baseline")
     assert document["conditions"]["clock"] == "libfaketime"

@@ -87,6 +87,7 @@ def mounted() -> dict[str, Any]:
     return found
 
 
+@night
 def test_a_database_has_a_small_disk_of_its_own(stage: Lab) -> None:
     assert mounted()["Options"]["type"] == "ext4"
     assert attached() == [device()]
@@ -107,6 +108,7 @@ def test_a_full_disk_takes_no_write_and_heal_gives_its_space_back(stage: Lab) ->
     assert wait_until(lambda: ask(stage, order=True) == 201, 10)
 
 
+@night
 def test_a_database_that_ended_on_its_full_disk_is_started_by_heal(stage: Lab) -> None:
     stage.must("chaos", *FULL)
     docker("exec", container(3, "db"), "pkill", "-9", "-x", "postgres")
@@ -135,6 +137,7 @@ def test_a_stalled_disk_hangs_what_writes_and_no_signal_is_sent_in_vain(stage: L
     assert "D" not in states_of_postgres()
 
 
+@night
 def test_a_slow_disk_holds_writes_back_and_reads_go_on(stage: Lab) -> None:
     stage.must("chaos", *SLOW)
     assert helpers()
@@ -148,6 +151,7 @@ def test_a_slow_disk_holds_writes_back_and_reads_go_on(stage: Lab) -> None:
     assert wait_until(lambda: ask(stage, order=True) == 201, 5)
 
 
+@night
 @pytest.mark.parametrize("fault", [FULL, STALL, pytest.param(SLOW, marks=night)], ids=" ".join)
 def test_what_was_done_to_a_disk_is_taken_back_by_itself(stage: Lab, fault: tuple[str, ...]) -> None:
     stage.must("chaos", *fault, "--for", "500ms")
@@ -156,6 +160,7 @@ def test_what_was_done_to_a_disk_is_taken_back_by_itself(stage: Lab, fault: tupl
     assert writes()
 
 
+@night
 @pytest.mark.parametrize("fault", [STALL, pytest.param(FULL, marks=night), pytest.param(SLOW, marks=night)], ids=" ".join)
 def test_heal_takes_it_back_however_early_the_controller_was_killed(stage: Lab, fault: tuple[str, ...]) -> None:
     random = Random(" ".join(fault))
@@ -172,6 +177,7 @@ def test_heal_takes_it_back_however_early_the_controller_was_killed(stage: Lab, 
         assert UndoLog().entries() == []
 
 
+@night
 @pytest.mark.parametrize("fault", [STALL, pytest.param(FULL, marks=night), pytest.param(SLOW, marks=night)], ids=" ".join)
 def test_heal_releases_a_disk_of_which_nothing_is_noted(stage: Lab, fault: tuple[str, ...]) -> None:
     stage.must("chaos", *fault)
@@ -183,6 +189,7 @@ def test_heal_releases_a_disk_of_which_nothing_is_noted(stage: Lab, fault: tuple
         assert f"the disk {DISK} stood still: it takes writes again" in done.err
 
 
+@night
 def test_an_interrupt_thaws_first(stage: Lab) -> None:
     process = stage.start("chaos", *STALL, "--for", "60s")
     assert wait_until(lambda: bool(UndoLog().entries()), NOTED_TIMEOUT_S, 0.002)
@@ -194,6 +201,7 @@ def test_an_interrupt_thaws_first(stage: Lab) -> None:
     assert UndoLog().entries() == []
 
 
+@night
 def test_a_killed_box_keeps_its_disk_and_a_wiped_one_gets_an_empty_one(stage: Lab) -> None:
     assert ask(stage, order=True) == 201
     before = device()
@@ -222,6 +230,7 @@ def test_a_stage_whose_disk_stands_still_is_removed_and_nothing_is_left(on_disks
     assert attached() == [device()]
 
 
+@night
 def test_loop_devices_that_are_gone_are_attached_again(stage: Lab) -> None:
     """As after a restart of the machine."""
     before = device()

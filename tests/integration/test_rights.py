@@ -14,10 +14,10 @@ STAGE = 5
 AUDITOR = "host=198.18.3.196 dbname=pg_auto_failover user=auditor password=books-are-balanced"
 OURS = "p.pronamespace IN ('pgautofailover'::regnamespace, 'public'::regnamespace)"
 # A call of each function that SQL can call at all. Its arguments are no constants, or the planner would spare itself the call of a
-# function that answers NULL to NULL, and with it the question of rights.
+# function that answers NULL to NULL, and with it the question of rights. Named, as a call by position may mean two functions.
 CALLS = f"""
 SELECT format('SELECT %I.%I(%s)%s', n.nspname, p.proname,
-  (SELECT string_agg(format('a%s', number), ', ' ORDER BY number) FROM unnest(p.proargtypes) WITH ORDINALITY AS given(type, number)),
+  (SELECT string_agg(format('%sa%s', quote_ident(nullif(p.proargnames[number], '')) || ' => ', number), ', ' ORDER BY number) FROM unnest(p.proargtypes) WITH ORDINALITY AS given(type, number)),
   (SELECT ' FROM (SELECT ' || string_agg(format('NULL::%s AS a%s', format_type(type, NULL), number), ', ' ORDER BY number) || ' OFFSET 0) AS given'
    FROM unnest(p.proargtypes) WITH ORDINALITY AS given(type, number)))
 FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
