@@ -54,7 +54,9 @@ def of(
     """The conditions of a stage, from its Compose file as read; None for a system whose files are not ours."""
     if document is None:
         return Conditions(machine, database_bytes=database_bytes, kill=KILL_KEEPS)
-    return Conditions(machine, fsync(document), timers(document), round_trips_ms(document), database_bytes, KILL_KEEPS, clock)
+    return Conditions(
+        machine, fsync(document), timers(document), round_trips_ms(document), database_bytes, KILL_KEEPS, clock=clock
+    )
 
 
 def timers(document: Mapping[str, Any]) -> tuple[Timer, ...]:

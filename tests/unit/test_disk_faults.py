@@ -411,7 +411,7 @@ def test_an_experiment_with_a_disk_needs_a_stage_with_disks() -> None:
 
 
 def test_a_box_without_a_volume_has_no_disk_to_lose() -> None:
-    experiment = replace(experiments.find("disk-full-primary"), steps=(Step(FULL, "web"),))
+    experiment = replace(experiments.find("disk-full-primary"), steps=(Step(FULL, "service:web1"),))
     with pytest.raises(UsageError, match="disk-full: web1 has no disk") as caught:
         experiments.check_targets(experiment, automatic(own_disks=True))
     assert caught.value.hint == "these have one: db1, db2, monitor"

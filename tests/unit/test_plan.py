@@ -85,7 +85,7 @@ def test_wrong_faults_of_a_sweep_are_named(text: str, said: str) -> None:
 
 def test_faults_of_a_sweep() -> None:
     assert design.kinds("kill, pause,kill") == (FaultKind.KILL, FaultKind.PAUSE)
-    left_out = {FaultKind.NONE, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH, FaultKind.DISK_SLOW}
+    left_out = {FaultKind.NONE, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH, FaultKind.DISK_SLOW, FaultKind.CLOCK}
     assert set(design.kinds("all")) == set(FaultKind) - left_out
     assert set(variants.QUICK) < set(variants.EVERY) == set(design.SWEPT)
 

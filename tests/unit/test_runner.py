@@ -18,6 +18,7 @@ from time import monotonic, sleep, time_ns
 from typing import Any
 
 import pytest
+from client.observer import Observer as Client
 
 from lab.checker.blind_spots import blind_spots
 from lab.checker.notified import LONGEST_WAIT_S
@@ -86,9 +87,11 @@ while True:
             known[kind, name] = said
             at_ns = time.monotonic_ns()
             say(event="finding", clock_ns=at_ns, at_ns=at_ns, kind=kind, name=name, said=said)
-    say(event="view", clock_ns=time.monotonic_ns(), databases={}, standbys=0, synchronous=0, vip_claimants=[], serving=[], vip_owner="")
+    say(event="view", clock_ns=time.monotonic_ns(), **json.loads(sys.argv[2]))
     time.sleep(0.05)
 """
+NOTHING_WATCHED = json.dumps(Client({}, "").view())
+"""What the real observer says where it watches neither databases nor balancers."""
 
 
 @dataclass
@@ -157,7 +160,9 @@ class World(PlayedEngine):
     def talk_to(self, box: Box, command: Sequence[str]) -> subprocess.Popen[bytes]:
         script = GENERATOR if "client.generator" in command else OBSERVER
         pipe = subprocess.PIPE
-        process = subprocess.Popen([sys.executable, "-c", script, str(self.file)], stdin=pipe, stdout=pipe, stderr=pipe)
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(self.file), NOTHING_WATCHED], stdin=pipe, stdout=pipe, stderr=pipe
+        )
         self.processes.setdefault("load" if script is GENERATOR else "observer", []).append(process)
         return process
 
