@@ -108,10 +108,11 @@ def test_every_service_goes_by_the_clock_that_can_be_set(clocks: Lab) -> None:
     assert all_right()
     for service, process in (("web1", "gunicorn"), ("db1", "postgres"), ("db2", "postgres"), ("monitor", "postgres")):
         name = container(NUMBER, service)
-        pids = docker("exec", name, "pgrep", "-x", process).split()
-        assert pids
-        for pid in pids:
-            assert "libfaketime" in docker("exec", name, "cat", f"/proc/{pid}/maps")
+        # Some of them end meanwhile, such as those that check others: of these nothing is read.
+        maps = docker("exec", name, "sh", "-c", f"for pid in $(pgrep -x {process}); do tr '\\n' ' ' < /proc/$pid/maps && echo; done; true")
+        found = [line for line in maps.splitlines() if line.strip()]
+        assert found
+        assert all("libfaketime" in line for line in found)
 
 
 @night
