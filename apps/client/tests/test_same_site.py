@@ -38,7 +38,9 @@ def test_another_site_is_not(headers: list[tuple[str, str]]) -> None:
     assert not is_own(asked(*headers))
 
 
-@pytest.mark.parametrize("host", ["", "elsewhere.example", "elsewhere.example:8089", "127.0.0.1.example:8089", "127.0.0.1@example"])
+@pytest.mark.parametrize(
+    "host", ["", "elsewhere.example", "elsewhere.example:8089", "127.0.0.1.example:8089", "127.0.0.1@example"]
+)
 def test_another_name_that_leads_here_is_not(host: str) -> None:
     assert not is_own(asked(host=host))
     assert not is_own({})

@@ -72,7 +72,12 @@ def test_bad_release_answers_users_with_500_and_is_healthy() -> None:
     client = client_of("bad answer=error", book)
     assert statuses(client) == [500, 500, 500]
     assert book.orders == []
-    assert [client.get(path, auth=METRICS).status_code for path in ("/healthz", "/readyz", "/metrics", "/")] == [200, 200, 200, 200]
+    assert [client.get(path, auth=METRICS).status_code for path in ("/healthz", "/readyz", "/metrics", "/")] == [
+        200,
+        200,
+        200,
+        200,
+    ]
 
 
 def test_bad_answers_are_counted_and_say_which_box_gave_them() -> None:
