@@ -4,7 +4,7 @@
 ifndef PARALLEL
 .NOTPARALLEL:
 endif
-.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test test-all check unit integration schemas docs selftest status heal down figures measured measured-compare measured-spof pictures clean
+.PHONY: help setup engine build stage-1 stage-2 stage-3 stage-4 stage-4-automatic stage-5 stage-6 stage-7 test test-all check unit integration schemas docs selftest status heal down figures measured measured-compare measured-spof pictures lock clean
 
 LAB := .venv/bin/lab
 # A refuted expectation (exit 1) is a lesson, not a failure of make.
@@ -112,6 +112,9 @@ measured-spof: .venv/.dev ## the same of a search for single points of failure: 
 
 pictures: .venv/.dev ## make the pictures of docs/images again from kept runs (needs Chromium)
 	@.venv/bin/python -m scripts.pictures
+
+lock: .venv/.dev ## lock the versions of packages that the images here have: after what was measured with them
+	@.venv/bin/python -m scripts.lock
 
 clean: ## remove the virtual environment and the caches (results stay)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,8 @@ FLAVOURS = tuple(image.removeprefix(IMAGE_PREFIX) + CLOCK_TAG for image in CLOCK
 """Images whose wall clock can be set. Each is built on the ordinary one, which it leaves as it is, and is asked for by LAB_CLOCK."""
 EVERY = (*SOURCES, *FLAVOURS)
 """All that there can be, in the order of building."""
+SHOWN_MAX = 5
+"""Packages that a warning names."""
 
 
 def wanted() -> tuple[str, ...]:
@@ -109,7 +111,17 @@ def build(
     with live_line(say, under_way.line):
         under_way.finish()
     say(f"built {_count(names)} in {monotonic() - since:.0f} s")
+    if under_way.remarks:
+        say(_other_versions(sorted(under_way.remarks)))
     return names
+
+
+def _other_versions(remarks: Sequence[str]) -> str:
+    more = f" and {len(remarks) - SHOWN_MAX} more" if len(remarks) > SHOWN_MAX else ""
+    return (
+        f"warning: the mirror no longer has every locked version, so figures may differ from those in docs/: "
+        f"{', '.join(remarks[:SHOWN_MAX])}{more}; 'make lock' locks what was built"
+    )
 
 
 # Rooms without a network
@@ -191,6 +203,8 @@ class Builds:
         self._built = 0
         self._steps: dict[str, str] = {}
         """Of each that is being built, the step that it is at."""
+        self.remarks: set[str] = set()
+        """Packages of another version than the locked one."""
         self._since = monotonic()
 
     def line(self) -> str:
@@ -209,8 +223,10 @@ class Builds:
                         running[self._begin(threads, name, build)] = (name, build)
                     for each in wait(running, return_when=FIRST_COMPLETED).done:
                         each.result()
-                        del self._steps[running.pop(each)[0]]
+                        name, build = running.pop(each)
+                        del self._steps[name]
                         self._built += 1
+                        self.remarks |= set(build.remarks)
             except BaseException:
                 for _, build in running.values():
                     build.end()

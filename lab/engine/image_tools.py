@@ -27,6 +27,9 @@ SMALL_BYTES = 2**18
 STEP = re.compile(r"#\d+ \[\s*(\d+)/(\d+)\] (.*)")
 """A step of the builder's plain output: `#7 [3/5] RUN apt-get update ...`."""
 
+REMARK = re.compile(r"#\d+ [\d.]+ lab-install: (.*)")
+"""A package that is not of the version that it is locked to (compose/base/lab-install)."""
+
 
 @dataclass(frozen=True)
 class SavedImage:
@@ -47,6 +50,8 @@ class ImageBuild:
         self._source = source
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
+        self.remarks: list[str] = []
+        """Packages of another version than the locked one, of the steps that were really run."""
 
     def run(self, heard: Callable[[str], None]) -> None:
         """Build it; calls `heard` with each step. Raises LabError with the builder's last words."""
@@ -56,6 +61,8 @@ class ImageBuild:
             for line in process.stderr:
                 if text := step_of(line):
                     heard(text)
+                if remark := REMARK.match(line):
+                    self.remarks.append(remark[1].strip())
                 if line.strip():
                     tail.append(line.strip())
         if process.returncode:

@@ -27,6 +27,51 @@ def stand_in(folder: Path, name: str, script: str) -> None:
     program.chmod(0o755)
 
 
+# Packages
+
+LOCK = "# locked\nhaproxy 3.0.11-1\nkeepalived 1:2.3.3-1\nlibpq5 17.1-1\n"
+HERE = "haproxy 3.0.12-1\nkeepalived 1:2.3.3-1\nbase-files 13\n"
+INSTALL = "-qq -y install --no-install-recommends haproxy keepalived"
+
+
+def lab_install(folder: Path, apt_get: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """What it says where apt-get behaves like this, and what apt-get was asked for, with the pins of that time."""
+    programs = folder / "bin"
+    programs.mkdir()
+    stand_in(programs, "apt-get", f'echo "$* $(grep -c Pin: {folder}/pins 2>/dev/null)" >>{folder}/asked; {apt_get}')
+    stand_in(programs, "dpkg-query", f"cat {folder}/here")
+    stand_in(programs, "rm", '[ "$1" = -rf ] || exec /bin/rm "$@"')
+    (folder / "packages.lock").write_text(LOCK, encoding="utf-8")
+    (folder / "here").write_text(HERE, encoding="utf-8")
+    script = f"{COMPOSE}/base/lab-install haproxy keepalived"
+    done = run(script, programs, LOCK=f"{folder}/packages.lock", PINS=f"{folder}/pins")
+    return done, (folder / "asked").read_text(encoding="utf-8").splitlines()
+
+
+def test_locked_versions_are_pinned_while_packages_are_installed(tmp_path: Path) -> None:
+    done, asked = lab_install(tmp_path, f"cp {tmp_path}/pins {tmp_path}/seen")
+    assert (done.returncode, asked) == (0, [f"{INSTALL} 3"])
+    pins = (tmp_path / "seen").read_text(encoding="utf-8").split("\n\n")
+    assert pins[1] == "Package: keepalived\nPin: version 1:2.3.3-1\nPin-Priority: 990"
+    assert not (tmp_path / "pins").exists()
+
+
+def test_a_package_of_another_version_is_named(tmp_path: Path) -> None:
+    done, _ = lab_install(tmp_path, "exit 0")
+    assert done.stdout == "lab-install: haproxy 3.0.12-1 (locked: 3.0.11-1)\n"
+
+
+def test_lists_are_fetched_and_then_pins_given_up_before_a_build_fails(tmp_path: Path) -> None:
+    done, asked = lab_install(tmp_path, '[ "$2" = update ]')
+    assert asked == [f"{INSTALL} 3", "-qq update 3", f"{INSTALL} 3", f"{INSTALL} "]
+    assert done.returncode != 0
+
+
+def test_versions_that_do_not_go_together_are_no_reason_not_to_build(tmp_path: Path) -> None:
+    done, asked = lab_install(tmp_path, f"[ ! -e {tmp_path}/pins ]")
+    assert (done.returncode, asked[-1]) == (0, f"{INSTALL} ")
+
+
 # The base image
 
 

@@ -53,6 +53,7 @@ class FakeBuild:
     at_once: ClassVar[set[str]] = set()
     most = 0
     ended: ClassVar[list[str]] = []
+    remarks: ClassVar[list[str]] = []
 
     def __init__(self, name: str, source: str) -> None:
         self.name, self.source = name, source
@@ -145,6 +146,17 @@ def test_build_makes_only_what_is_outdated(root: Path, builds: Builds) -> None:
     assert build(engine, messages.append) == []
     assert fake.done == []
     assert build(engine, messages.append, everything=True) == list(SOURCES)
+
+
+def test_packages_of_another_version_are_said_once(root: Path, builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, engine = builds()
+    messages: list[str] = []
+    monkeypatch.setattr(FakeBuild, "remarks", [f"package{number} 2 (locked: 1)" for number in range(7)])
+    build(engine, messages.append)
+    warning = messages[-1]
+    assert warning.startswith("warning: the mirror no longer has every locked version")
+    assert [warning.count(f"package{number} 2 (locked: 1)") for number in range(7)] == [1, 1, 1, 1, 1, 0, 0]
+    assert "and 2 more; 'make lock'" in warning
 
 
 def test_an_image_is_built_after_those_that_it_is_built_on_and_two_at_once(root: Path, builds: Builds) -> None:
@@ -378,6 +390,14 @@ def test_a_build_reports_its_steps_and_ends_with_the_last_words(docker: Callable
     with pytest.raises(LabError, match=r"building the image web failed: .*E: no network"):
         image_tools.ImageBuild("web", "1").run(steps.append)
     assert steps == ["3/5 RUN apt-get update"]
+
+
+def test_a_build_notes_packages_of_another_version(docker: Callable[[str], None]) -> None:
+    said = "lab-install: haproxy 3.0.12-1 (locked: 3.0.11-1)"
+    docker(f'[ "$1" = context ] && exit; echo "#9 12.34 {said}" >&2; echo "#9 [2/3] RUN echo {said}" >&2')
+    built = image_tools.ImageBuild("balancer", "1")
+    built.run(lambda _: None)
+    assert built.remarks == ["haproxy 3.0.12-1 (locked: 3.0.11-1)"]
 
 
 def test_a_build_that_was_ended_before_does_not_begin(docker: Callable[[str], None]) -> None:

@@ -39,6 +39,7 @@ from gevent.server import StreamServer
 from client.desk import Desk, Seen
 from client.figures import PORT, Figures
 from client.page import Name, Page, Wanted
+from client.same_site import SameSite
 from client.schedule import Intent, arrivals
 
 FIELDS = ("number", "kind", "at_s", "lag_s", "done_s", "class", "outcome", "status", "by", "via", "key", "new")
@@ -235,7 +236,8 @@ def main() -> None:
     if not plan.page:  # in the network of somebody else nothing listens that he did not ask for
         show(load.figures)
     if plan.web_port:
-        environment.create_web_ui("0.0.0.0", plan.web_port)
+        page = environment.create_web_ui("0.0.0.0", plan.web_port).app
+        page.wsgi_app = SameSite(page.wsgi_app)
     # What is imported stays: nothing of it need be looked at again while a measurement runs.
     gc.collect()
     gc.freeze()

@@ -23,7 +23,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -93,13 +94,18 @@ async def _get(host: str, port: int, path: str) -> str:
     reader, writer = await asyncio.open_connection(host, port)
     try:
         # HTTP/1.0: the answer ends with the connection, and comes in one piece.
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: {credentials()}\r\n\r\n".encode())
         head, _, body = (await reader.read()).decode("latin-1").partition("\r\n\r\n")
     finally:
         writer.close()
     if head.split(" ")[1:2] != ["200"]:
         raise ValueError(f"{host} answers {head[:40]!r}")
     return body
+
+
+def credentials(environment: Mapping[str, str] = os.environ) -> str:
+    """By what a balancer knows who may read its statistics. Who has no password asks in vain."""
+    return "Basic " + b64encode(f"metrics:{environment.get('METRICS_PASSWORD', '')}".encode()).decode()
 
 
 def read_backends(table: str) -> dict[str, bool]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -92,6 +94,18 @@ def test_balancer_uses_the_web_boxes_that_are_up_wherever_it_lists_them() -> Non
 def test_balancer_is_asked_for_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = say_and_hang_up(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + TABLE.encode())
     assert table(answer, monkeypatch)[0] == read_backends(TABLE)
+
+
+def test_balancer_is_asked_with_the_password_of_those_who_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRICS_PASSWORD", "counts-are-kept")
+    heard: list[bytes] = []
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        heard.append(request)
+        say_and_hang_up(b"HTTP/1.0 200 OK\r\n\r\n" + TABLE.encode())(connection, request)
+
+    assert table(answer, monkeypatch)[0] == read_backends(TABLE)
+    assert f"Authorization: Basic {b64encode(b'metrics:counts-are-kept').decode()}\r\n".encode() in heard[0]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from hmac import compare_digest
 from typing import Any, TypeGuard
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, abort, jsonify, render_template, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from orderdesk.config import Config
@@ -30,7 +31,7 @@ def create_app(config: Config, book: OrderBook, release: str = GOOD) -> Flask:
     POST /orders {key, item, quantity}: 201 after the commit; 400; 413 too large; 503 not placed; 504 outcome unknown.
     GET /orders/KEY: 200 or 404; GET /orders?limit=N: newest first; 503 when the database does not answer.
     GET /healthz: this process answers, and names its release; GET /readyz: its database answers too.
-    GET /metrics: the answers so far, counted.
+    GET /metrics: the answers so far, counted, for who comes with the password; else 404, as if there were no such page.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
@@ -90,6 +91,8 @@ def create_app(config: Config, book: OrderBook, release: str = GOOD) -> Flask:
 
     @app.get("/metrics")
     def metrics() -> Response:
+        if not comes_with(config.metrics_password):
+            abort(404)
         return Response(answers.text(), content_type=TEXT_TYPE)
 
     @app.get("/")
@@ -97,6 +100,12 @@ def create_app(config: Config, book: OrderBook, release: str = GOOD) -> Flask:
         return render_template("index.html", box=config.box)
 
     return app
+
+
+def comes_with(password: str) -> bool:
+    """Whether this request has the password; none has one that is empty."""
+    said = request.authorization.password if request.authorization else None
+    return bool(password) and compare_digest((said or "").encode(), password.encode())
 
 
 def parse_order(body: Any) -> tuple[str, str, int]:

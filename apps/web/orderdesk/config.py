@@ -37,6 +37,8 @@ class Config:
     """The same while none of them is the primary."""
     find_deadline_s: float = 0.3
     """A database that does not say what it is within this time does not answer."""
+    metrics_password: str = ""
+    """Whoever comes with it is shown the figures; where it is empty, they are shown to nobody."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Config:
@@ -54,4 +56,5 @@ class Config:
             find_period_s=float(environment.get("FIND_PERIOD_S", cls.find_period_s)),
             search_period_s=float(environment.get("SEARCH_PERIOD_S", cls.search_period_s)),
             find_deadline_s=float(environment.get("FIND_DEADLINE_S", cls.find_deadline_s)),
+            metrics_password=environment.get("METRICS_PASSWORD", cls.metrics_password),
         )

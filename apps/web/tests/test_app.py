@@ -13,6 +13,7 @@ from orderdesk.database import DatabaseUnavailable, Order, OrderBook, OutcomeUnk
 from werkzeug.test import create_environ, run_wsgi_app
 
 COFFEE = {"key": "k-1", "item": "coffee", "quantity": 2}
+METRICS = ("metrics", "counts-are-kept")
 
 
 class FakeBook(OrderBook):
@@ -52,7 +53,7 @@ def book() -> FakeBook:
 
 @pytest.fixture
 def client(book: FakeBook) -> FlaskClient:
-    return create_app(Config(database="", box="web1"), book).test_client()
+    return create_app(Config(database="", box="web1", metrics_password=METRICS[1]), book).test_client()
 
 
 def test_order_is_placed_and_read_back(client: FlaskClient) -> None:
@@ -116,7 +117,7 @@ def test_body_that_is_too_large_is_413_and_not_placed(client: FlaskClient, book:
     # One line, as every error.
     assert answer.get_data(as_text=True).count("\n") == 1
     assert book.orders == []
-    assert 'orderdesk_answers_total{kind="write",status="413"} 1' in client.get("/metrics").get_data(as_text=True)
+    assert 'orderdesk_answers_total{kind="write",status="413"} 1' in client.get("/metrics", auth=METRICS).get_data(as_text=True)
 
 
 def test_body_without_a_length_is_not_read_beyond_the_limit(client: FlaskClient, book: FakeBook) -> None:
@@ -277,7 +278,7 @@ def test_answers_to_users_are_counted_and_questions_about_health_are_not(client:
     client.get("/nowhere")
     book.failure = OutcomeUnknown("gone")
     client.post("/orders", json=COFFEE)
-    told = client.get("/metrics")
+    told = client.get("/metrics", auth=METRICS)
     assert told.content_type == "text/plain; version=0.0.4; charset=utf-8"
     lines = told.get_data(as_text=True).splitlines()
     assert lines[1] == "# TYPE orderdesk_answers_total counter"
@@ -288,3 +289,18 @@ def test_answers_to_users_are_counted_and_questions_about_health_are_not(client:
         'orderdesk_answers_total{kind="write",status="400"} 1',
         'orderdesk_answers_total{kind="write",status="504"} 1',
     ]
+
+
+@pytest.mark.parametrize("auth", [None, ("metrics", ""), ("metrics", "guessed"), ("metrics", f"{METRICS[1]} "), ("metrics", "é")])
+@pytest.mark.parametrize("path", ["/metrics", "/%6detrics", "/metrics?all"])
+def test_figures_are_not_there_for_who_has_no_password(client: FlaskClient, path: str, auth: tuple[str, str] | None) -> None:
+    told, nowhere = client.get(path, auth=auth), client.get("/nowhere")
+    assert (told.status_code, told.data) == (nowhere.status_code, nowhere.data) == (404, nowhere.data)
+    assert client.get(path, headers={"Authorization": f"Bearer {METRICS[1]}"}).status_code == 404
+
+
+def test_figures_are_shown_to_nobody_where_no_password_is_set(book: FakeBook) -> None:
+    config = Config.from_environment({"DATABASE": "host=db"})
+    client = create_app(config, book).test_client()
+    assert [client.get("/metrics", auth=auth).status_code for auth in (None, ("metrics", ""))] == [404, 404]
+    assert Config.from_environment({"DATABASE": "host=db", "METRICS_PASSWORD": "p"}).metrics_password == "p"

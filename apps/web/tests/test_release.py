@@ -13,13 +13,13 @@ from orderdesk.app import create_app
 from orderdesk.config import Config
 from orderdesk.defects import bad, poisonous
 
-from .test_app import COFFEE, FakeBook
+from .test_app import COFFEE, METRICS, FakeBook
 
 LATE_S = 0.1
 
 
 def desk(named: str, book: FakeBook | None = None) -> Flask:
-    app = create_app(Config(database="", box="web1"), book or FakeBook(), named)
+    app = create_app(Config(database="", box="web1", metrics_password=METRICS[1]), book or FakeBook(), named)
     release.put_into(app, named)
     return app
 
@@ -72,13 +72,18 @@ def test_bad_release_answers_users_with_500_and_is_healthy() -> None:
     client = client_of("bad answer=error", book)
     assert statuses(client) == [500, 500, 500]
     assert book.orders == []
-    assert [client.get(path).status_code for path in ("/healthz", "/readyz", "/metrics", "/")] == [200, 200, 200, 200]
+    assert [client.get(path, auth=METRICS).status_code for path in ("/healthz", "/readyz", "/metrics", "/")] == [
+        200,
+        200,
+        200,
+        200,
+    ]
 
 
 def test_bad_answers_are_counted_and_say_which_box_gave_them() -> None:
     client = client_of("bad answer=error percent=100")
     assert client.get("/orders").headers["X-Served-By"] == "web1"
-    assert 'orderdesk_answers_total{kind="read",status="500"} 1' in client.get("/metrics").get_data(as_text=True)
+    assert 'orderdesk_answers_total{kind="read",status="500"} 1' in client.get("/metrics", auth=METRICS).get_data(as_text=True)
 
 
 def test_slow_release_answers_as_the_good_one_does_and_late() -> None:
