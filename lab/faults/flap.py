@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import cycle
 from time import monotonic
 
@@ -64,7 +65,9 @@ class Flap:
         finally:
             self.problem = problem
             if problem:
-                self._note(UNVERIFIED, problem, monotonic())
+                # It ended since nothing can be noted, perhaps: `problem` says it all the same.
+                with suppress(LabError):
+                    self._note(UNVERIFIED, problem, monotonic())
 
     def _come_and_go(self) -> str:
         """Edge after edge, until it is ended (empty), or one is not proved: what was seen instead."""

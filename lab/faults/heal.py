@@ -53,6 +53,8 @@ def _restore(system: RunningSystem, box: Box, entry: Undo) -> None:
     bring_back(system, box)
     match entry.action:
         case UndoAction.UNSQUEEZE:
+            # What the kernel has ended again and again is started later and later.
+            disk_release.revive(system, box)
             if entry.process:
                 memory.end_leak(system, entry.service)
         case UndoAction.CONTINUE:

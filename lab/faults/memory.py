@@ -18,7 +18,8 @@ from lab.model.topology import Box, MemoryLimit
 from lab.process import last_line, wait_until
 
 MIB = 2**20
-PAGE_BYTES = 4096
+PAGE_BYTES = 64 * 1024
+"""Of any kernel: one with larger pages than usual would round the limit, and it would not be the one that was asked for."""
 LIMIT_MIN_BYTES = 6 * MIB
 """Docker sets no lower one."""
 NEAR_RATIO = 0.9
@@ -28,6 +29,15 @@ SHARED = "/dev/shm"
 SHARED_LEFT_BYTES = 8 * MIB
 """What a leak leaves free there: a database needs some of it, and would fail in another way."""
 ENDED_TIMEOUT_S = 10.0
+ASK_TIMEOUT_S = 5.0
+"""A box that is short of memory may be very late with an answer."""
+NOT_ENOUGH, LEAKS_ALREADY = 3, 4
+# Whether a leak could be started here, and ended; then how many blocks are free in the box's memory, and how large one is.
+LOOKING = (
+    f"for each in setsid head pkill pgrep; do command -v $each >/dev/null || exit {NOT_ENOUGH}; done; "
+    f'[ -n "$EPOCHREALTIME" ] || exit {NOT_ENOUGH}; ! ls {SHARED}/lab_fault* >/dev/null 2>&1 || exit {LEAKS_ALREADY}; '
+    f"stat -f -c '%a %S' {SHARED}"
+)
 # $0 is the name of the file, by which the process is found too; $1 how many bytes in all, $2 how many a second. A busy machine
 # makes it late, and then it catches up.
 LEAKING = (
@@ -40,7 +50,7 @@ ENDING = (
     f"pkill -9 -f 'lab_fault[_]leak'; rm -f {SHARED}/lab_fault*; "
     f"! pgrep -f 'lab_fault[_]leak' >/dev/null && ! ls {SHARED}/lab_fault* >/dev/null 2>&1"
 )
-FINDING = f"ls {SHARED}/lab_fault* 2>/dev/null"
+FINDING = f"ls {SHARED}/lab_fault* 2>/dev/null; pgrep -f 'lab_fault[_]leak'; true"
 
 
 class Memory(BoxFault):
@@ -86,7 +96,9 @@ class Memory(BoxFault):
         """The engine knows the limit, and something shows that it is felt: the box is near it or has reached it, the kernel has
         killed a process for it, a leak grows."""
         room, box = _room(target), target.box.service
-        is_set = control.memory_limit(target.box).memory_bytes == room.limit_bytes
+        known = control.memory_limit(target.box)
+        # Where the kernel does not count swap, the engine has no limit of it.
+        is_set = known.memory_bytes == room.limit_bytes and known.with_swap_bytes in (room.limit_bytes, -1)
         now = control.memory_use(target.box)
         sign = next(_signs(control, target, now), "")
         uses = f"uses {mib(now.used_bytes)}" if now else "does not say what it uses"
@@ -119,18 +131,28 @@ def _percent(size_bytes: int, now: MemoryUse) -> int:
 
 def _leak_bytes(control: BoxControl, target: InjectionTarget, wanted_bytes: int) -> int:
     """How much has to leak until nothing is left, page cache neither. Raises UsageError where that finds no room."""
-    box = target.box.service
-    done = control.run_in(target.box, ["stat", "-f", "-c", "%a %S", SHARED])
-    words = done.output.split()
-    if done.exit_code or len(words) != 2 or not all(map(str.isdigit, words)):
-        raise UsageError(f"{box} has no {SHARED} in which memory could leak: {last_line(done.output)}", "without leak_mib_s")
-    room_bytes = max(int(words[0]) * int(words[1]) - SHARED_LEFT_BYTES, 0)
+    box, room_bytes = target.box.service, max(_free_bytes(control, target.box) - SHARED_LEFT_BYTES, 0)
     if wanted_bytes > room_bytes:
         raise UsageError(
             f"{mib(wanted_bytes)} would have to leak in {box}, and {SHARED} has room for {mib(room_bytes)}",
             "a lower memory_percent, or a larger shm_size in the stage file",
         )
     return max(wanted_bytes, MIB)
+
+
+def _free_bytes(control: BoxControl, box: Box) -> int:
+    """How much can leak in a box at most. Raises UsageError where a leak cannot be started or ended, or one is there."""
+    done = control.run_in(box, ["bash", "-c", LOOKING], timeout_s=ASK_TIMEOUT_S)
+    if done.exit_code == LEAKS_ALREADY:
+        raise UsageError(f"memory leaks in {box.service} already", "'lab heal' ends it")
+    if done.exit_code == NOT_ENOUGH:
+        raise UsageError(f"{box.service} has not the programs that leak: bash 5, setsid, head, pkill", "without leak_mib_s")
+    words = done.output.split()
+    if done.exit_code or len(words) != 2 or not all(map(str.isdigit, words)):
+        raise UsageError(
+            f"{box.service} has no {SHARED} in which memory could leak: {last_line(done.output)}", "without leak_mib_s"
+        )
+    return int(words[0]) * int(words[1])
 
 
 def _signs(control: BoxControl, target: InjectionTarget, now: MemoryUse | None) -> Iterator[str]:
@@ -148,7 +170,7 @@ def _signs(control: BoxControl, target: InjectionTarget, now: MemoryUse | None) 
 
 
 def _leaked_bytes(control: BoxControl, box: Box) -> int:
-    done = control.run_in(box, ["stat", "-c", "%s", f"{SHARED}/{LEAK}"])
+    done = control.run_in(box, ["stat", "-c", "%s", f"{SHARED}/{LEAK}"], timeout_s=ASK_TIMEOUT_S)
     return int(done.output) if done.exit_code == 0 and done.output.strip().isdigit() else 0
 
 
@@ -193,16 +215,29 @@ def sweep_limit(system: RunningSystem, box: Box) -> list[str]:
     """Let a box use what its stage file says, whoever lowered that; what was done. Raises LabError."""
     wanted = next((spec.memory for spec in system.stage.services if spec.name == box.service), MemoryLimit())
     now = system.engine.memory_limit(box)
-    if not wanted.memory_bytes or now.memory_bytes in (0, wanted.memory_bytes):
+    if not wanted.memory_bytes or not now.memory_bytes or _is_as(now, wanted):
         return []
     system.engine.limit_memory(box, wanted)
-    return [f"{box.service} could use {mib(now.memory_bytes)}: {mib(wanted.memory_bytes)} again, as its stage file says"]
+    had, has = _in_words(now, wanted), _in_words(wanted, now)
+    return [f"{box.service} could use {had}: {has} again, as its stage file says"]
+
+
+def _is_as(now: MemoryLimit, wanted: MemoryLimit) -> bool:
+    """Whether a limit is the one of the stage file. Where the kernel does not count swap, the engine has no limit of it."""
+    return now.memory_bytes == wanted.memory_bytes and now.with_swap_bytes in (wanted.with_swap_bytes, -1, 0)
+
+
+def _in_words(limit: MemoryLimit, other: MemoryLimit) -> str:
+    """In what it differs from the other one: how much memory, or how much swap beside it."""
+    is_of_swap = limit.memory_bytes == other.memory_bytes
+    return f"{mib(limit.with_swap_bytes - limit.memory_bytes)} of swap" if is_of_swap else mib(limit.memory_bytes)
 
 
 def sweep_leak(system: RunningSystem, box: Box) -> list[str]:
     """End what leaks in a box, whoever began it; what was done. Raises HealError."""
     found = system.run_in(box, ["bash", "-c", FINDING])
-    if found.exit_code or not found.output.strip():
+    if found.exit_code == 0 and not found.output.strip():
         return []
+    # Of a box that does not say, it is not known that nothing leaks.
     end_leak(system, box.service)
-    return [f"memory leaked in {box.service}: ended"]
+    return [] if found.exit_code else [f"memory leaked in {box.service}: ended"]

@@ -30,6 +30,8 @@ SHAPING = (FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH)
 DEPLOYING = (FaultKind.BAD_DEPLOY, FaultKind.POISON)
 """A web box runs one release at a time."""
 OF_A_RUNNING_BOX = (*BY_SIGNAL, *DEPLOYING, FaultKind.READONLY, FaultKind.CLOCK, FaultKind.MEMORY, *OF_A_DISK)
+ENDING_A_NETWORK = (*ENDING, FaultKind.CRASH, FaultKind.RESTART)
+"""A box that starts again has a new one."""
 LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT, FaultKind.READONLY, FaultKind.CLOCK, *OF_A_DISK)
 """Done already, it cannot be done a second time."""
 
@@ -365,6 +367,13 @@ def _clash(first: Step, second: Step, name: str) -> str:
         return f"{second.fault} of {name} for the second time: nothing has healed it meanwhile"
     if first.fault in ENDING and second.fault in OF_A_RUNNING_BOX:
         return f"{second.fault} of {name}, which is down already after {first.fault}"
+    return _ended_too_soon(first, second, name)
+
+
+def _ended_too_soon(first: Step, second: Step, name: str) -> str:
+    """Why a box must not be ended, or cannot be, while the first fault goes on."""
+    if first.how.flaps and second.fault in ENDING_A_NETWORK:
+        return f"{second.fault} of {name}, whose network flaps: the next edge would find another network, or none"
     if first.fault is FaultKind.DISK_STALL and second.fault in BY_SIGNAL:
         return f"{second.fault} of {name} after {first.fault}: no signal reaches a process that waits for a disk"
     return ""

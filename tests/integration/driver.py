@@ -246,8 +246,12 @@ def states(stage: int) -> dict[str, str]:
     return dict(line.split() for line in lines)
 
 
-def left_over(name: str) -> str:
-    """What a look at a container's network, which shares nothing with the lab's own, finds of a fault."""
+def look_beside(name: str, look: str) -> str:
+    """What a look at a container's network finds, in a container of its own that shares nothing else with it or with the lab."""
     options = ["--rm", "--network", f"container:{name}", "--cap-drop", "ALL", "--cap-add", "NET_ADMIN"]
-    look = "nft list tables netdev; tc qdisc show | grep -v ' 0: ' || true"
     return docker("run", *options, "redundancy-lab/network", "bash", "-c", look)
+
+
+def left_over(name: str) -> str:
+    """What is left of a fault in a container's network."""
+    return look_beside(name, "nft list tables netdev; tc qdisc show | grep -v ' 0: ' || true")

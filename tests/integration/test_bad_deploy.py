@@ -13,8 +13,9 @@ import pytest
 from lab.errors import EXIT_REFUTED, EXIT_USAGE
 from lab.process import wait_until
 from lab.store.undo_log import UndoLog
+from tests.integration.condition import UNDONE_TIMEOUT_S
 from tests.integration.driver import Lab, container, docker
-from tests.integration.test_gray_faults import NOTED_TIMEOUT_S, UNDONE_TIMEOUT_S, ask
+from tests.integration.test_gray_faults import NOTED_TIMEOUT_S, ask
 
 pytestmark = pytest.mark.docker
 night = pytest.mark.night

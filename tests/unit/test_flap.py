@@ -14,7 +14,7 @@ import pytest
 from lab.engine.engine import ExecResult
 from lab.engine.inspect import EngineEvent
 from lab.engine.sidecar import Reply
-from lab.errors import LabError
+from lab.errors import DiskError, LabError
 from lab.faults import base, injection
 from lab.faults.flap import OFF, ON, UNVERIFIED, VERIFIED, Flap
 from lab.faults.repair_policy import can_repair
@@ -147,6 +147,28 @@ def test_what_could_not_be_taken_back_stays_noted_for_healing(flapping: Begin) -
         assert wait_until(lambda: bool(seen.named(UNVERIFIED)), EDGES_TIMEOUT_S, 0.005)
     assert seen.flap.problem == "the helper beside web1 does not answer"
     assert len(seen.ledger.entries()) == 1
+
+
+def test_an_edge_that_cannot_be_noted_ends_it_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full, a terminal that is gone: what is in effect stays in the undo log, for healing."""
+    monkeypatch.setattr(injection, "verification", lambda fault, control, target: base.verification(fault, control, target, 0.0))
+    escaped = list[object]()
+    monkeypatch.setattr(threading, "excepthook", escaped.append)
+
+    def refuse(*_: object) -> None:
+        raise DiskError("events.jsonl cannot be written: no space left on device")
+
+    ledger, control = UndoLog(tmp_path / "undo.jsonl"), Switching()
+    with prepare(control, FaultKind.ISOLATE, undo_log=ledger, on_s=FLAPS.on_s, off_s=FLAPS.off_s) as strike:
+        entries, since = strike.note(), monotonic()
+        strike.inject()
+        flap = Flap(strike, entries, since, refuse)
+    with flap:
+        assert wait_until(lambda: bool(flap.problem), EDGES_TIMEOUT_S, 0.005)
+    assert flap.problem == "events.jsonl cannot be written: no space left on device"
+    assert escaped == []
+    assert len(ledger.entries()) == 1
+    assert control.is_on
 
 
 def test_no_policy_repairs_what_comes_back_by_itself() -> None:

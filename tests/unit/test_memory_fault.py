@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from lab.engine.inspect import MemoryUse
 from lab.errors import HealError, LabError, UsageError
 from lab.faults import FAULTS, heal, memory
 from lab.faults.base import BlastRadius, InjectionTarget
-from lab.faults.memory import ENDING, LEAK, LEAKING, MIB
+from lab.faults.memory import ENDING, LEAK, LEAKING, LEAKS_ALREADY, LOOKING, MIB, NOT_ENOUGH
 from lab.model.fault import FaultKind, FaultParameters, Undo, UndoAction
 from lab.model.topology import Box, MemoryLimit
 from lab.process import wait_until
@@ -108,6 +107,15 @@ def test_a_limit_that_cannot_work_is_refused_before_anything_is_changed(
     assert control.done == []
 
 
+@pytest.mark.parametrize(("with_swap_mib", "proved"), [(42, True), (256, False), (0, False)])
+def test_a_box_that_can_swap_is_not_short_of_memory(with_swap_mib: int, proved: bool) -> None:
+    prepared = MEMORY.prepare(Limited(), SQUEEZED)
+    limit = MemoryLimit(42 * MIB, with_swap_mib * MIB)
+    assert MEMORY.verify(Limited(AT_IT, limit=limit), prepared).proved is proved
+    # Where the kernel does not count swap, the engine has no limit of it.
+    assert MEMORY.verify(Limited(AT_IT, limit=MemoryLimit(42 * MIB, -1)), prepared).proved
+
+
 def test_what_the_kernel_refuses_all_the_same_is_one_line_of_why() -> None:
     control = Limited()
     prepared = MEMORY.prepare(control, SQUEEZED)
@@ -177,6 +185,9 @@ def test_a_leak_takes_all_that_could_be_taken_back() -> None:
         (ExecResult(0, "8192 4096\n"), "30.0 MiB would have to leak in web1, and /dev/shm has room for 24.0 MiB"),
         (ExecResult(1, "stat: cannot read file system"), "web1 has no /dev/shm in which memory could leak"),
         (ExecResult(0, "what?\n"), "web1 has no /dev/shm in which memory could leak: what?"),
+        (ExecResult(126, "bash: not found"), "web1 has no /dev/shm in which memory could leak: bash: not found"),
+        (ExecResult(NOT_ENOUGH, ""), "web1 has not the programs that leak: bash 5, setsid, head, pkill"),
+        (ExecResult(LEAKS_ALREADY, ""), "memory leaks in web1 already"),
     ],
 )
 def test_a_leak_that_has_no_room_is_refused(answer: ExecResult, why: str) -> None:
@@ -214,8 +225,14 @@ def test_what_is_run_in_the_box_leaks_so_much_and_no_more_and_is_ended_by_its_na
 
     name, file = ours(LEAK), tmp_path / ours(LEAK)
     bash = ["bash", "-c"]
+
+    def looked() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*bash, ours(LOOKING)], check=False, capture_output=True, text=True, timeout=20)
+
+    assert [each.isdigit() for each in looked().stdout.split()] == [True, True]
     subprocess.run([*bash, ours(LEAKING), name, "300000", "3000000"], check=True, timeout=20)
     assert file.stat().st_size == 300_000
+    assert looked().returncode == LEAKS_ALREADY
     subprocess.run(["setsid", "--fork", *bash, ours(LEAKING), name, "100000000", "1000"], check=True, timeout=20)
     # Its own command line has the name in another spelling: it ends the other one, and not itself.
     assert wait_until(lambda: subprocess.run([*bash, ours(ENDING)], check=False, timeout=20).returncode == 0, 20.0)
@@ -252,12 +269,12 @@ def test_a_box_that_had_no_limit_gets_all_memory(ledger: UndoLog) -> None:
     assert plays.done == [f"limit web1 {8192 * MIB} -1"]
 
 
-@pytest.mark.parametrize("status", ["exited", "restarting"])
-def test_with_a_box_that_has_ended_its_leak_has_too(ledger: UndoLog, status: str) -> None:
+@pytest.mark.parametrize(("status", "starts"), [("exited", "start web1"), ("restarting", "restart web1")])
+def test_with_a_box_that_has_ended_its_leak_has_too_and_it_is_started_at_once(ledger: UndoLog, status: str, starts: str) -> None:
     squeezed_note(ledger, LEAK)
     plays = PlayedEngine([box(status=status)], answer=lambda *_: ExecResult(1, "container is not running"))
     heal.undo_all(plays, ledger)
-    assert plays.done == [f"limit web1 {BEFORE}", *(["start web1"] if status == "exited" else [])]
+    assert plays.done == [f"limit web1 {BEFORE}", starts]
     assert ledger.entries() == []
 
 
@@ -273,11 +290,11 @@ def test_a_leak_that_does_not_end_stays_noted(ledger: UndoLog, monkeypatch: pyte
 class Lowered(PlayedEngine):
     """Boxes that have a limit, and a share of the processors."""
 
-    memory_mib = 42
+    limit = MemoryLimit(42 * MIB, 42 * MIB)
     share = 0.05
 
     def memory_limit(self, box: Box) -> MemoryLimit:
-        return MemoryLimit(self.memory_mib * MIB, self.memory_mib * MIB)
+        return self.limit
 
     def cpus(self, box: Box) -> float:
         return self.share
@@ -293,10 +310,20 @@ def test_healing_compares_each_box_with_its_stage_file_whoever_lowered_it() -> N
     # First of all: whatever is done in a box takes some memory.
     assert plays.done[:2] == [f"limit web1 {BEFORE}", "resize web1 1"]
     as_it_is = Lowered([box()])
-    as_it_is.memory_mib, as_it_is.share = 128, 1.0
+    as_it_is.limit, as_it_is.share = BEFORE, 1.0
     assert heal._sweep(as_it_is.cluster(stage()), said.append) == 0
     # Without any limit a box was not limited by a fault.
     assert heal._sweep(PlayedEngine([box()]).cluster(stage()), said.append) == 0
+
+
+def test_healing_compares_swap_too_where_the_kernel_counts_it() -> None:
+    plays = Lowered([box()])
+    plays.limit = MemoryLimit(128 * MIB, 128 * MIB)
+    said = memory.sweep_limit(plays.cluster(stage()), box())
+    assert said == ["web1 could use 0.0 MiB of swap: 128.0 MiB of swap again, as its stage file says"]
+    assert plays.done == [f"limit web1 {BEFORE}"]
+    plays.limit = MemoryLimit(128 * MIB, -1)
+    assert memory.sweep_limit(plays.cluster(stage()), box()) == []
 
 
 def test_a_limit_that_cannot_be_taken_back_is_no_healing() -> None:
@@ -315,8 +342,19 @@ def test_healing_ends_a_leak_that_was_never_noted() -> None:
     plays = PlayedEngine([box()], answer=answer)
     assert memory.sweep_leak(plays.cluster(stage()), box()) == ["memory leaked in web1: ended"]
     assert plays.done[-1] == f"in web1: {ENDING}"
-    tight: Any = PlayedEngine([box()], answer=lambda *_: ExecResult(2, ""))
+    tight = PlayedEngine([box()])
     assert memory.sweep_leak(tight.cluster(stage()), box()) == []
+    assert tight.done == [f"in web1: {memory.FINDING}"]
+
+
+def test_of_a_box_that_does_not_say_it_is_not_known_that_nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "ENDED_TIMEOUT_S", 0.0)
+    silent = PlayedEngine([box()], answer=lambda *_: ExecResult(124, "no answer within 30 s"))
+    with pytest.raises(HealError, match="the leak in web1 could not be ended"):
+        memory.sweep_leak(silent.cluster(stage()), box())
+    # One that has ended meanwhile has lost what leaked.
+    gone = PlayedEngine([box(status="exited")], answer=lambda *_: ExecResult(1, "is not running"))
+    assert memory.sweep_leak(gone.cluster(stage()), box()) == []
 
 
 def test_a_limit_is_written_as_two_numbers() -> None:

@@ -263,6 +263,18 @@ def test_what_flaps_comes_twice_at_least_and_is_not_broken_before(tmp_path: Path
         flapping(tmp_path, initial, "fault: kill\ntarget: web\n")
 
 
+@pytest.mark.parametrize("second", ["kill", "stop", "wipe", "power", "crash", "restart"])
+def test_a_box_whose_network_flaps_keeps_it(tmp_path: Path, second: str) -> None:
+    steps = (
+        "steps:\n  - {fault: isolate, target: service:web1, on_s: 2, off_s: 2}\n"
+        f"  - {{fault: {second}, target: service:web1, delay_s: 1}}\n"
+    )
+    with pytest.raises(UsageError, match=rf":5: {second} of web1, whose network flaps: the next edge would find another"):
+        flapping(tmp_path, "", steps)
+    flapping(tmp_path, "", steps.replace(f"{second}, target: service:web1", f"{second}, target: service:web2"))
+    flapping(tmp_path, "", steps.replace(", on_s: 2, off_s: 2", ""))
+
+
 def test_other_side_is_checked_against_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mine on stage 3: from: the target 'service:moon' matches no box apart from web1, web2"):
         experiments.check_targets(read(tmp_path, PARTITION.replace("service:db", "service:moon")), stage())
