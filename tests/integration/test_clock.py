@@ -109,7 +109,9 @@ def test_every_service_goes_by_the_clock_that_can_be_set(clocks: Lab) -> None:
     for service, process in (("web1", "gunicorn"), ("db1", "postgres"), ("db2", "postgres"), ("monitor", "postgres")):
         name = container(NUMBER, service)
         # Some of them end meanwhile, such as those that check others: of these nothing is read.
-        maps = docker("exec", name, "sh", "-c", f"for pid in $(pgrep -x {process}); do tr '\\n' ' ' < /proc/$pid/maps && echo; done; true")
+        maps = docker(
+            "exec", name, "sh", "-c", f"for pid in $(pgrep -x {process}); do tr '\\n' ' ' < /proc/$pid/maps && echo; done; true"
+        )
         found = [line for line in maps.splitlines() if line.strip()]
         assert found
         assert all("libfaketime" in line for line in found)

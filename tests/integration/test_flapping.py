@@ -57,6 +57,7 @@ def test_it_comes_and_goes_and_leaves_nothing(stage_3: Lab, fault: tuple[str, ..
     assert UndoLog().entries() == []
 
 
+@night
 @pytest.mark.parametrize("edge", ["on:", "off:"])
 @pytest.mark.parametrize("fault", [ISOLATE, pytest.param(DISCONNECT, marks=night)], ids=" ".join)
 def test_an_interrupt_in_either_phase_heals(stage_3: Lab, fault: tuple[str, ...], edge: str) -> None:
@@ -70,6 +71,7 @@ def test_an_interrupt_in_either_phase_heals(stage_3: Lab, fault: tuple[str, ...]
     assert UndoLog().entries() == []
 
 
+@night
 @pytest.mark.parametrize("fault", [ISOLATE, pytest.param(DISCONNECT, marks=night)], ids=" ".join)
 def test_heal_leaves_each_box_as_it_was_whenever_the_controller_was_killed(stage_3: Lab, fault: tuple[str, ...]) -> None:
     before, random = settled(3, *BOXES), Random(" ".join(fault))
@@ -93,6 +95,7 @@ def is_noted(wanted: bool) -> bool:
     return bool(noted()) is wanted
 
 
+@night
 @pytest.mark.parametrize(
     "fault", [ISOLATE, *(pytest.param(each, marks=night) for each in (DISCONNECT, PARTITION, BANDWIDTH))], ids=" ".join
 )
@@ -124,6 +127,7 @@ def events(trial_folder: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda event: event["at_s"])
 
 
+@night
 @pytest.mark.parametrize("fault", ["isolate", pytest.param("disconnect", marks=night)])
 def test_a_trial_has_one_fault_and_notes_each_edge(stage_3: Lab, tmp_path: Path, fault: str) -> None:
     before = settled(3, *BOXES)

@@ -104,6 +104,7 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(stage_3: Lab, percent: s
     assert UndoLog().entries() == []
 
 
+@night
 def test_a_second_leak_in_a_box_is_refused(stage_3: Lab) -> None:
     slow = ("memory", "service:web1", "--memory-percent", "130", "--leak-mib-s", "0.5")
     stage_3.must("chaos", *slow)
@@ -114,6 +115,7 @@ def test_a_second_leak_in_a_box_is_refused(stage_3: Lab) -> None:
     assert_as_in_the_stage_file()
 
 
+@night
 def test_a_leak_grows_and_heal_ends_it(stage_3: Lab) -> None:
     before = settled(3, *BOXES)
     assert "have leaked" in stage_3.must("chaos", *LEAK).err
@@ -123,6 +125,7 @@ def test_a_leak_grows_and_heal_ends_it(stage_3: Lab) -> None:
     assert wait_until(lambda: ask(stage_3) == 200, 5)
 
 
+@night
 def test_a_box_that_restarts_has_lost_its_leak_and_keeps_the_limit_until_heal(stage_3: Lab) -> None:
     before = settled(3, *BOXES)
     stage_3.must("chaos", *LEAK)
@@ -133,6 +136,7 @@ def test_a_box_that_restarts_has_lost_its_leak_and_keeps_the_limit_until_heal(st
     assert_as_before(before, 3)
 
 
+@night
 @pytest.mark.parametrize(
     "fault", [LEAK, *(pytest.param(each, marks=night) for each in (SQUEEZE, SQUEEZE_DB, LEAK_DB))], ids=" ".join
 )
@@ -151,6 +155,7 @@ def test_heal_leaves_each_box_as_it_was_however_early_the_controller_was_killed(
         assert UndoLog().entries() == []
 
 
+@night
 @pytest.mark.parametrize("fault", [SQUEEZE, LEAK], ids=" ".join)
 def test_it_is_taken_back_by_itself(stage_3: Lab, fault: tuple[str, ...]) -> None:
     before = settled(3, *BOXES)
@@ -159,6 +164,7 @@ def test_it_is_taken_back_by_itself(stage_3: Lab, fault: tuple[str, ...]) -> Non
     assert UndoLog().entries() == []
 
 
+@night
 def test_heal_compares_limits_with_the_stage_file_and_ends_leaks_that_were_never_noted(stage_3: Lab) -> None:
     before = settled(3, *BOXES)
     docker("update", "--memory", "100m", "--memory-swap", "100m", "--cpus", "0.5", container(3, "web2"))
