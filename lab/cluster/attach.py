@@ -16,6 +16,7 @@ from lab.cluster.conditions import machine
 from lab.engine.engine import Engine, ExecResult
 from lab.engine.scope import FILES_LABEL
 from lab.errors import HealError, LabError, PreflightError, UsageError
+from lab.host_clock import HOST_CLOCK, HostClock
 from lab.load.load import page_config
 from lab.model.fault import Undo
 from lab.model.history import Conditions, LogLine
@@ -41,6 +42,7 @@ class ForeignProject:
     stage: Stage
     """What was found of it."""
     undo_log: UndoLog
+    host_clock: HostClock = HOST_CLOCK
 
     measures_redundancy = False
 

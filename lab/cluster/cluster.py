@@ -9,6 +9,7 @@ from lab.cluster import conditions, database, readiness
 from lab.cluster.system import Say
 from lab.engine.engine import Engine, ExecResult
 from lab.errors import HealError
+from lab.host_clock import HOST_CLOCK, HostClock
 from lab.model.fault import Undo
 from lab.model.history import Conditions, LogLine
 from lab.model.observation import ClusterStatus, ClusterView
@@ -25,6 +26,7 @@ class Cluster:
     engine: Engine
     stage: Stage
     undo_log: UndoLog
+    host_clock: HostClock = HOST_CLOCK
 
     measures_redundancy = True
 

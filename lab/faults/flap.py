@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import cycle
-from time import monotonic
 
 from lab.errors import LabError
 from lab.faults.injection import Injection
@@ -35,6 +34,7 @@ class Flap:
     def __init__(self, injection: Injection, entries: list[OpenFault], since: float, note: Note) -> None:
         """`entries`: what is open of it, kept so; `since`: when it was injected, monotonic seconds of this host."""
         self._injection, self._entries, self._since, self._note = injection, entries, since, note
+        self._clock = injection.system.host_clock
         injection.is_kept = True
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True, name="flap")
@@ -67,36 +67,37 @@ class Flap:
             if problem:
                 # It ended since nothing can be noted, perhaps: `problem` says it all the same.
                 with suppress(LabError):
-                    self._note(UNVERIFIED, problem, monotonic())
+                    self._note(UNVERIFIED, problem, self._clock.monotonic())
 
     def _come_and_go(self) -> str:
         """Edge after edge, until it is ended (empty), or one is not proved: what was seen instead."""
         how = self._injection.step.how
         due_at = self._since + how.on_s
         for edge, lasts_s in cycle(((self._go, how.off_s), (self._come, how.on_s))):
-            if self._ended.wait(max(due_at - monotonic(), 0.0)):
+            if self._clock.wait(self._ended, due_at - self._clock.monotonic()):
                 return ""
-            due_at = monotonic() + lasts_s
+            due_at = self._clock.monotonic() + lasts_s
             for each in edge():
                 if not each.proved:
                     return each.evidence
-                self._note(VERIFIED, each.evidence, monotonic())
+                self._note(VERIFIED, each.evidence, self._clock.monotonic())
         return ""
 
     def _come(self) -> Sequence[Verification]:
-        since = monotonic()
+        since = self._clock.monotonic()
         self._entries[:] = self._injection.note()
         self._note(ON, self._words, since)
         self._injection.inject()
         return self._injection.verify()
 
     def _go(self) -> Sequence[Verification]:
-        since = monotonic()
+        since = self._clock.monotonic()
         self._note(OFF, self._words, since)
         try:
             found = self._injection.release()
         finally:
-            self.acts += [(target.box.service, since, monotonic()) for target in self._injection.targets]
+            until = self._clock.monotonic()
+            self.acts += [(target.box.service, since, until) for target in self._injection.targets]
         if all(each.proved for each in found):
             for entry in self._entries:
                 self._injection.system.undo_log.close(entry)

@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from random import Random
 from secrets import token_hex
-from time import monotonic
 from types import TracebackType
 from typing import Protocol, TypeVar
 
@@ -15,6 +14,7 @@ from lab.errors import LabError, UsageError
 from lab.faults import fault_of
 from lab.faults.base import BlastRadius, BoxControl, Fault, InjectionTarget, Passing, verification
 from lab.faults.packets import TABLE_PREFIX
+from lab.host_clock import HostClock
 from lab.model.fault import BY_SIGNAL, FaultKind, Step, Undo, Verification
 from lab.model.topology import Box, Stage
 from lab.spec.targets import resolve_sides
@@ -41,6 +41,10 @@ class FaultySystem(Protocol):
     @property
     def undo_log(self) -> UndoLog:
         """Where each fault is noted first."""
+
+    @property
+    def host_clock(self) -> HostClock:
+        """The clock by which a fault is dated."""
 
     def undo_of(self, undo: Undo, box: Box) -> Undo:
         """An undo as it is noted for a box of this system."""
@@ -91,13 +95,14 @@ class Injection:
 
     def inject(self) -> None:
         """Hit all boxes together. Raises the first failure, when all have been hit or have failed."""
-        since_s = monotonic()
+        now_s = self.system.host_clock.monotonic
+        since_s = now_s()
         instants_s = _results(
             _each(lambda target: self.fault.inject(self.system.engine, target), self.targets, len(self.targets))
         )
         known_s = [at_s for at_s in instants_s if at_s is not None]
         exact = len(known_s) == len(instants_s)
-        self.spread_s = max(known_s) - min(known_s) if exact else monotonic() - since_s
+        self.spread_s = max(known_s) - min(known_s) if exact else now_s() - since_s
 
     def verify(self) -> list[Verification]:
         """The verification for each box, with how far apart they were hit. The helpers end with that, unless the fault flaps."""

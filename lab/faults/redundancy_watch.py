@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from time import monotonic
 
 from lab.checker import redundancy
 from lab.checker.redundancy import is_redundant
@@ -92,9 +91,10 @@ def shortage(now: dict[Tier, int], baseline: dict[Tier, int]) -> str:
 def wait_for(condition: str, watch: RedundancyWatch, pause: Callable[[float], None], timeout_s: float) -> bool:
     """Wait until the condition of a step holds, for so long at most; returns whether it does."""
     holds = {"redundant": watch.is_restored, "served": watch.is_served}[condition]
-    deadline = monotonic() + timeout_s
+    clock = watch.cluster.host_clock
+    deadline = clock.monotonic() + timeout_s
     while not holds():
-        if monotonic() >= deadline:
+        if clock.monotonic() >= deadline:
             return False
         pause(LOOK_PERIOD_S)
     return True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
 
 from lab.cluster import readiness
 from lab.cluster.system import RunningSystem, Say
@@ -40,7 +39,7 @@ class Repairs:
 
     def __init__(self, watch: RedundancyWatch, repair: Repair, note: Note) -> None:
         self._watch, self._repair, self._note = watch, repair, note
-        self._cluster = watch.cluster
+        self._cluster, self._clock = watch.cluster, watch.cluster.host_clock
         self._threads: list[threading.Thread] = []
         self._end = threading.Event()
         self._acting = threading.Lock()
@@ -74,7 +73,7 @@ class Repairs:
         """These boxes were lost just now."""
         self.restored_at = None
         self._open |= set(services)
-        due_at = monotonic() + self._repair.delay_s
+        due_at = self._clock.monotonic() + self._repair.delay_s
         thread = threading.Thread(target=self._work, args=(tuple(services), severed, due_at), daemon=True, name="repair")
         self._threads.append(thread)
         thread.start()
@@ -90,7 +89,7 @@ class Repairs:
         close(self._cluster, self._done)
 
     def _work(self, services: tuple[str, ...], severed: bool, due_at: float) -> None:
-        if self._end.wait(max(due_at - monotonic(), 0.0)):
+        if self._clock.wait(self._end, due_at - self._clock.monotonic()):
             return
         try:
             for service in services:
@@ -101,32 +100,32 @@ class Repairs:
 
     def _repair_box(self, service: str, severed: bool) -> None:
         """What the policy does about one box, when it is known what that is."""
-        deadline, chosen = monotonic() + ELECTION_S, Remedy.WAIT
+        deadline, chosen = self._clock.monotonic() + ELECTION_S, Remedy.WAIT
         while chosen is Remedy.WAIT and not self._end.is_set():
             with self._acting:
                 box, view = self._cluster.box(service), self._watch.observer.latest()
                 chosen = remedy(self._repair.policy, self._cluster.stage, service, box, view, severed)
-                if chosen is Remedy.WAIT and monotonic() > deadline:
+                if chosen is Remedy.WAIT and self._clock.monotonic() > deadline:
                     chosen = Remedy.START if box else Remedy.NOTHING
                 if chosen not in (Remedy.WAIT, Remedy.NOTHING):
                     self._act(service, box, chosen)
-            self._end.wait(LOOK_PERIOD_S if chosen is Remedy.WAIT else 0.0)
+            self._clock.wait(self._end, LOOK_PERIOD_S if chosen is Remedy.WAIT else 0.0)
 
     def _act(self, service: str, box: Box | None, chosen: Remedy) -> None:
         self._note("repair", f"{chosen} {service} ({STAND_IN})")
-        since = monotonic()
+        since = self._clock.monotonic()
         try:
             act(self._cluster, service, box, chosen)
         finally:
-            self.acts.append((service, since, monotonic()))
+            self.acts.append((service, since, self._clock.monotonic()))
         self._done[service] = chosen
 
     def _await_redundancy(self, services: tuple[str, ...]) -> None:
-        since = monotonic()
-        while not self._end.wait(LOOK_PERIOD_S):
+        since = self._clock.monotonic()
+        while not self._clock.wait(self._end, LOOK_PERIOD_S):
             if self._watch.is_restored():
                 self._open -= set(services)
-                self.restored_at = monotonic()
+                self.restored_at = self._clock.monotonic()
                 self._note(
                     "repaired", f"{', '.join(services)}: redundancy restored, {self.restored_at - since:.1f} s after its return"
                 )

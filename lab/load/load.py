@@ -15,6 +15,7 @@ from typing import Any
 from lab.checker.validity import generator_report
 from lab.engine.engine import Engine
 from lab.errors import InconclusiveError
+from lab.host_clock import HOST_CLOCK, HostClock
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival, GeneratorReport
 from lab.model.topology import Box, Page
@@ -46,10 +47,6 @@ class Clock:
     def at(self, host_s: float) -> float:
         """Seconds on the clock of the load."""
         return host_s - self.zero
-
-    def now_s(self) -> float:
-        """Now, on the clock of the load."""
-        return self.at(monotonic())
 
 
 def best_clock(samples: Sequence[tuple[float, float, int]], start_ns: int) -> Clock:
@@ -112,12 +109,18 @@ class Load:
     """A running load. Use as a context: it never outlives it."""
 
     def __init__(
-        self, engine: Engine, box: Box, config: LoadConfig, heard: Callable[[Sequence[Arrival]], None] = lambda _: None
+        self,
+        engine: Engine,
+        box: Box,
+        config: LoadConfig,
+        heard: Callable[[Sequence[Arrival]], None] = lambda _: None,
+        host_clock: HostClock = HOST_CLOCK,
     ) -> None:
         self._config = config
         self._engine = engine
         self._box = box
         self._heard = heard
+        self._host_clock = host_clock
         self._messages: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._ended = threading.Event()
         self._finished: dict[str, Any] | None = None
@@ -145,9 +148,13 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._end()
 
+    def now_s(self) -> float:
+        """Now, on the clock of the load."""
+        return self.clock.at(self._host_clock.monotonic())
+
     def run_for(self, seconds: float) -> None:
         """Let the load run for so long. Raises InconclusiveError when it ends by itself."""
-        if self._ended.wait(max(seconds, 0)):
+        if self._host_clock.wait(self._ended, seconds):
             raise InconclusiveError(f"the load broke off: {self._last_words()}", "was the internet box stopped? see 'lab status'")
 
     def show_fault(self, what: str) -> None:
@@ -174,7 +181,7 @@ class Load:
         return best_clock([self._ask_clock(number) for number in range(CLOCK_SAMPLES)], start_ns)
 
     def _ask_clock(self, number: int) -> tuple[float, float, int]:
-        asked = monotonic()
+        asked = self._host_clock.monotonic()
         self._tell({"do": "clock", "id": number})
         answer = self._await("clock", CLOCK_TIMEOUT_S)
         return asked, answer["heard"], int(answer["clock_ns"])
@@ -221,7 +228,7 @@ class Load:
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["event"] != "arrivals":
-            self._messages.put({**message, "heard": monotonic()})
+            self._messages.put({**message, "heard": self._host_clock.monotonic()})
             return
         fresh = [Arrival(**dict(zip(COLUMNS, row, strict=True))) for row in message["rows"]]
         self.arrivals += fresh

@@ -6,7 +6,6 @@ import json
 import subprocess
 import threading
 from contextlib import suppress
-from time import monotonic
 from typing import Any, Protocol
 
 from lab.checker.blind_spots import Word
@@ -120,7 +119,7 @@ class Observer:
         return self._process is not None and self._process.poll() is None and self._silent_s() <= SILENT_S
 
     def _silent_s(self) -> float:
-        return monotonic() - (self.words[-1].heard_at if self.words else 0.0)
+        return self._system.host_clock.monotonic() - (self.words[-1].heard_at if self.words else 0.0)
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -131,7 +130,9 @@ class Observer:
                     self.realtime_offset_ns = int(message["realtime_ns"]) - int(message["monotonic_ns"])
                     self.period_s = float(message.get("period_s", 0.0))
                     continue
-                self.words.append(Word(int(message.get("clock_ns") or message.get("at_ns", 0)), monotonic()))
+                self.words.append(
+                    Word(int(message.get("clock_ns") or message.get("at_ns", 0)), self._system.host_clock.monotonic())
+                )
                 if message["event"] == "finding":
                     self.findings.append(Finding(int(message["at_ns"]), message["kind"], message["name"], message["said"]))
                     continue

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from lab.engine.engine import Engine, ExecResult
+from lab.host_clock import HostClock
 from lab.model.topology import Box, Stage
 
 
@@ -19,6 +20,10 @@ class ObservableSystem(Protocol):
     @property
     def stage(self) -> Stage:
         """What it is, as its file says or as it was found."""
+
+    @property
+    def host_clock(self) -> HostClock:
+        """The clock by which what is seen of it is dated."""
 
     @property
     def internet(self) -> Box:

@@ -122,7 +122,7 @@ def _try_burst(cluster: RunningSystem, rate_per_s: float) -> tuple[Burst, list[s
     plan = LoadPlan(rate_per_s=rate_per_s)
     prefix = f"ramp{Random().randrange(16**8):08x}"
     config = LoadConfig(cluster.stage.entry, prefix, plan, seed=round(rate_per_s))
-    with Load(cluster.engine, cluster.internet, config) as load:
+    with Load(cluster.engine, cluster.internet, config, host_clock=cluster.host_clock) as load:
         load.run_for(BURST_S)
         generator = load.stop()
     return Burst(rate_per_s, share(load.arrivals, plan.deadline_s).ratio), validity(generator, len(load.arrivals))

@@ -106,7 +106,7 @@ class Observations:
         own = [*self.context.injected.starts, *under_load.repair_acts]
         struck = [hit.as_struck() for hit in self.context.injected.hits]
         healed_s = self._healed_s()
-        until_s = self.load.clock.now_s() if healed_s is None else healed_s
+        until_s = self.load.now_s() if healed_s is None else healed_s
         for event in foreign_actions.returns(reported, struck, own, until_s):
             self.context.recorder.add(event)
             self.context.recorder.add(Event(event.at_s, "note", f"{event.detail}: what this ended did not end by itself"))
@@ -191,7 +191,7 @@ class Observations:
 
     def _note_alert_record(self, box: Box | None, lines: Sequence[LogLine], start_realtime_ns: int) -> None:
         """Whether all alerts are known. It stands at the end of the load, which is all that pictures show."""
-        until_s = round(self.load.clock.now_s(), 6)
+        until_s = round(self.load.now_s(), 6)
         found = alert_record.without_monitoring(until_s)
         if self.context.stage.is_monitored:
             found = alert_record.alert_record(box, lines, self._reported(), start_realtime_ns, until_s)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
-from time import monotonic
 
+from lab.host_clock import HostClock
 from lab.load.load import Clock
 from lab.model.history import Arrival, Event, TrialRecord
 from lab.model.payloads import Payload
@@ -16,8 +16,8 @@ from lab.trial.config import Progress
 class Recorder:
     """The events of a trial, on the clock of its load. Repairs note things too, from threads of their own."""
 
-    def __init__(self, journal: TrialJournal, progress: Progress) -> None:
-        self.journal, self.progress = journal, progress
+    def __init__(self, journal: TrialJournal, progress: Progress, host_clock: HostClock) -> None:
+        self.journal, self.progress, self._host_clock = journal, progress, host_clock
         self.clock = Clock(0.0, 0.0)
         """That of the load, from its start on: nothing is noted before."""
         self._events: list[Event] = []
@@ -31,7 +31,8 @@ class Recorder:
 
     def note(self, name: str, detail: str = "", data: Payload | None = None, at: float | None = None) -> None:
         """Note an event: now, or at an instant of this host's monotonic clock."""
-        self.add(Event(self.instant_s(monotonic() if at is None else at), name, detail, data))
+        instant = self._host_clock.monotonic() if at is None else at
+        self.add(Event(self.instant_s(instant), name, detail, data))
 
     def add(self, event: Event) -> None:
         """Note an event whose instant is known already."""

@@ -71,7 +71,7 @@ class Trial:
 
     def __init__(self, system: RunningSystem, config: RunConfig, number: int, journal: TrialJournal, progress: Progress) -> None:
         seed = trial_seed(config.seed, number)
-        self._recorder = Recorder(journal, progress)
+        self._recorder = Recorder(journal, progress, system.host_clock)
         self._context = TrialContext(system, config, number, seed, self._recorder, Random(seed))
         self._system, self._config, self._progress = system, config, progress
         self._prefix = f"{seed:08x}{Random().randrange(16**6):06x}"
@@ -151,7 +151,7 @@ class Trial:
     def _load(self, internet: Box) -> Load:
         config, stage = self._config, self._config.stage
         load_config = LoadConfig(stage.entry, self._prefix, config.plan, self._context.seed, config.web_ui, stage.page)
-        return Load(self._system.engine, internet, load_config, self._recorder.arrived)
+        return Load(self._system.engine, internet, load_config, self._recorder.arrived, self._system.host_clock)
 
     def _under_load(self, load: Load, observer: Observer, observations: Observations) -> tuple[UnderLoad, GeneratorReport]:
         under_load = UnderLoad(self._context, load, observer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic
 
 from lab import signals
 from lab.checker.foreign_actions import Act
@@ -52,6 +51,7 @@ class UnderLoad:
     def __init__(self, context: TrialContext, load: Load, observer: Observer) -> None:
         self._context, self._load, self._observer = context, load, observer
         self._recorder, self._progress, self._experiment = context.recorder, context.progress, context.experiment
+        self._clock = context.system.host_clock
         self._watch: RedundancyWatch | None = None
         self._repairs: Repairs | None = None
         self._flaps: list[Flap] = []
@@ -165,7 +165,7 @@ class UnderLoad:
             words = f"{step.fault} {injection.names}"
             self._progress.phase("inject", words)
             entries = injection.note()
-            since = monotonic()
+            since = self._clock.monotonic()
             self._context.injected.add(step, injection.targets, self._recorder.instant_s(since), words)
             self._recorder.note("inject", words, at=since)
             self._load.show_fault(self._context.injected.words)
@@ -193,8 +193,8 @@ class UnderLoad:
 
     def _note_starts(self, step: Step, injection: Injection, since: float) -> None:
         if step.fault is FaultKind.RESTART:  # no other fault starts a box
-            acts = [self._act(target.box.service, since, monotonic()) for target in injection.targets]
-            self._context.injected.starts += acts
+            until = self._clock.monotonic()
+            self._context.injected.starts += [self._act(target.box.service, since, until) for target in injection.targets]
 
     def _act(self, service: str, since: float, until: float) -> Act:
         return Act(service, self._load.clock.at(since), self._load.clock.at(until))
@@ -206,8 +206,8 @@ class UnderLoad:
             return
         repair = self._experiment.repair
         self._progress.phase("repair", f"{repair}, until redundancy is restored")
-        deadline = monotonic() + repair.delay_s + REPAIR_TIMEOUT_S
-        while not self._repairs.is_through and monotonic() < deadline:
+        deadline = self._clock.monotonic() + repair.delay_s + REPAIR_TIMEOUT_S
+        while not self._repairs.is_through and self._clock.monotonic() < deadline:
             self._load.run_for(POLL_S)
         if not self._repairs.is_through and self._watch:
             missing = self._watch.missing() or "nothing any more"
@@ -228,7 +228,7 @@ class UnderLoad:
     def _heal(self, event: str = "heal", recovered: str = "recovered") -> None:
         """Undo every fault of this trial, the last one first, and wait until the stage has recovered. Raises HealError."""
         # First of all, before a word is said: a terminal or a disk that is gone must not keep anything broken.
-        healing_since = monotonic()
+        healing_since = self._clock.monotonic()
         try:
             self._end_flaps()
             heal.undo_all(self._context.system.engine, self._context.system.undo_log)
@@ -257,7 +257,7 @@ class UnderLoad:
         readiness.await_view(system, self._observer, say=lambda text: self._recorder.note("note", text))
         # Where repairs went before, since when redundancy is restored is known better than by this look.
         since = self._repairs.restored_at if self._repairs and self._repairs.is_through else None
-        self.looks.append(Look(event, self._load.clock.at(monotonic() if since is None else since)))
+        self.looks.append(Look(event, self._load.clock.at(self._clock.monotonic() if since is None else since)))
 
     # Cooldown
 
@@ -268,9 +268,9 @@ class UnderLoad:
         """
         self._progress.phase("after", "a while longer under load")
         self._load.run_for(self._experiment.cooldown_s)
-        deadline = monotonic() + QUIET_TIMEOUT_S
-        while (wait_s := self._quiet_in_s()) > 0 and monotonic() < deadline:
+        deadline = self._clock.monotonic() + QUIET_TIMEOUT_S
+        while (wait_s := self._quiet_in_s()) > 0 and self._clock.monotonic() < deadline:
             self._load.run_for(wait_s)
 
     def _quiet_in_s(self) -> float:
-        return quiet_in_s(self._load.arrivals, self._context.config.plan, self._load.clock.now_s())
+        return quiet_in_s(self._load.arrivals, self._context.config.plan, self._load.now_s())

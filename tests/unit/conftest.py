@@ -2,6 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.faults import base, injection
+
 
 @pytest.fixture(scope="session", autouse=True)
 def state_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -19,3 +21,9 @@ def locks_of_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lab.store.lock.ENGINE_LOCKS", tmp_path_factory.mktemp("locks"))
         yield
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proof is looked for once, and not awaited."""
+    monkeypatch.setattr(injection, "verification", lambda fault, control, target: base.verification(fault, control, target, 0.0))

@@ -17,6 +17,7 @@ from lab.engine.engine import Engine, EngineInfo, ExecResult
 from lab.engine.inspect import EngineEvent, MemoryUse
 from lab.engine.sidecar import Beside
 from lab.errors import LabError
+from lab.host_clock import HOST_CLOCK, HostClock
 from lab.model.history import LogLine
 from lab.model.observation import ClusterView
 from lab.model.topology import INTERNET_ROLE, Box, Link, MemoryLimit, Stage
@@ -55,11 +56,13 @@ class PlayedEngine:
     """The disks of their own that boxes have."""
     wrong: tuple[str, ...] = ()
     """What is wrong with these disks."""
+    host_clock: HostClock = HOST_CLOCK
+    """The clock of the host on which its stages are watched."""
 
     def cluster(self, stage: Stage, undo_log: UndoLog | None = None) -> Cluster:
         """A stage on this engine, with an undo log; without one, nothing is expected to be noted."""
         nowhere = Path(tempfile.gettempdir()) / f"lab-played-{os.getpid()}.jsonl"
-        return Cluster(self, stage, undo_log or UndoLog(nowhere))
+        return Cluster(self, stage, undo_log or UndoLog(nowhere), self.host_clock)
 
     # The engine itself
 

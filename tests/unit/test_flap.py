@@ -7,30 +7,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import monotonic, sleep, time_ns
+from typing import Any
 
 import pytest
 
 from lab.engine.engine import ExecResult
-from lab.engine.inspect import EngineEvent
 from lab.engine.sidecar import Reply
 from lab.errors import DiskError, LabError
-from lab.faults import base, injection
 from lab.faults.flap import OFF, ON, UNVERIFIED, VERIFIED, Flap
 from lab.faults.repair_policy import can_repair
 from lab.model.experiment import RepairPolicy
 from lab.model.fault import FaultKind, FaultParameters, Step, Undo, UndoAction
 from lab.model.topology import Box, Link
-from lab.process import wait_until
 from lab.spec import stages
 from lab.spec.stages import find
 from lab.store.undo_log import UndoLog
 from tests.unit.helpers import started
+from tests.unit.played_time import PlayedClock
 from tests.unit.test_network_faults import ANSWERED, LOST, UNREACHABLE, prepare
 from tests.unit.test_network_faults import FakeControl as FakeNetwork
 from tests.unit.test_runner import KILL_WEB, World, of, only, trial
 
-FLAPS = FaultParameters(on_s=0.4, off_s=0.4)
+FLAPS = FaultParameters(on_s=0.4, off_s=0.7)
 EDGES_TIMEOUT_S = 10.0
 
 
@@ -62,35 +60,47 @@ class Seen:
     flap: Flap
     control: Switching
     ledger: UndoLog
+    clock: PlayedClock
     noted: list[tuple[str, int]]
+    noted_at: list[tuple[str, float]]
+    """The same, with how long after the injection."""
 
     def named(self, *names: str) -> list[tuple[str, int]]:
         return [each for each in self.noted if each[0] in names]
 
+    def await_noted(self, name: str, number: int) -> None:
+        assert self.clock.wait_until(lambda: len(self.named(name)) >= number, EDGES_TIMEOUT_S), self.noted
+
     def await_edges(self, number: int) -> None:
-        assert wait_until(lambda: len(self.named(VERIFIED)) >= number, EDGES_TIMEOUT_S, 0.005), self.noted
+        self.await_noted(VERIFIED, number)
 
 
 Begin = Callable[[], AbstractContextManager[Seen]]
 
 
 @pytest.fixture
-def flapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Begin:
-    monkeypatch.setattr(injection, "verification", lambda fault, control, target: base.verification(fault, control, target, 0.0))
+def flapping(tmp_path: Path, impatient: None) -> Begin:
 
     @contextmanager
     def begin() -> Iterator[Seen]:
-        ledger, control, noted = UndoLog(tmp_path / "undo.jsonl"), Switching(), list[tuple[str, int]]()
-        with prepare(control, FaultKind.ISOLATE, undo_log=ledger, on_s=FLAPS.on_s, off_s=FLAPS.off_s) as strike:
+        ledger, control, clock = UndoLog(tmp_path / "undo.jsonl"), Switching(), PlayedClock()
+        noted, noted_at = list[tuple[str, int]](), list[tuple[str, float]]()
+
+        def note(name: str, _: str, at: float) -> None:
+            noted.append((name, len(ledger.entries())))
+            noted_at.append((name, at - since))
+
+        parts: dict[str, Any] = {"undo_log": ledger, "host_clock": clock, "on_s": FLAPS.on_s, "off_s": FLAPS.off_s}
+        with prepare(control, FaultKind.ISOLATE, **parts) as strike:
             entries = strike.note()
-            since = monotonic()
+            since = clock.monotonic()
             strike.inject()
             assert [each.proved for each in strike.verify()] == [True]
-            flap = Flap(strike, entries, since, lambda name, *_: noted.append((name, len(ledger.entries()))))
+            flap = Flap(strike, entries, since, note)
         # What keeps it closes it: the helper lives on after the context.
         assert not [text for text in control.done if "closed" in text]
         with flap:
-            yield Seen(flap, control, ledger, noted)
+            yield Seen(flap, control, ledger, clock, noted, noted_at)
         assert control.done[-1] == "web1: closed"
 
     return begin
@@ -112,7 +122,7 @@ def test_what_is_on_when_it_ends_stays_noted_and_in_effect(flapping: Begin) -> N
     assert entry.undo.action is UndoAction.UNFILTER
     assert seen.control.is_on
     before = len(seen.noted)
-    sleep(0.5)
+    seen.clock.sleep(0.5)
     assert len(seen.noted) == before
 
 
@@ -125,17 +135,17 @@ def test_what_is_off_when_it_ends_has_left_nothing(flapping: Begin) -> None:
 
 def test_each_phase_lasts_as_long_as_asked(flapping: Begin) -> None:
     with flapping() as seen:
-        begun = monotonic()
-        seen.await_edges(3)
-        assert monotonic() - begun >= 1.0
+        seen.await_edges(4)
+    at = [(name, round(at_s, 6)) for name, at_s in seen.noted_at if name in (ON, OFF)]
+    assert at == [(OFF, 0.4), (ON, 1.1), (OFF, 1.5), (ON, 2.2)]
 
 
 def test_a_later_edge_that_is_not_proved_ends_it(flapping: Begin) -> None:
     with flapping() as seen:
         seen.await_edges(1)
         seen.control.lets_through = True
-        assert wait_until(lambda: bool(seen.named(UNVERIFIED)), EDGES_TIMEOUT_S, 0.005)
-        sleep(0.5)
+        seen.await_noted(UNVERIFIED, 1)
+        seen.clock.sleep(0.5)
     assert "still reaches web1" in seen.flap.problem
     assert seen.noted[-1] == (UNVERIFIED, 1)
     assert len(seen.ledger.entries()) == 1
@@ -144,7 +154,7 @@ def test_a_later_edge_that_is_not_proved_ends_it(flapping: Begin) -> None:
 def test_what_could_not_be_taken_back_stays_noted_for_healing(flapping: Begin) -> None:
     with flapping() as seen:
         seen.control.keeps = True
-        assert wait_until(lambda: bool(seen.named(UNVERIFIED)), EDGES_TIMEOUT_S, 0.005)
+        seen.await_noted(UNVERIFIED, 1)
     assert seen.flap.problem == "the helper beside web1 does not answer"
     assert len(seen.ledger.entries()) == 1
 
@@ -195,8 +205,7 @@ class Cables(World):
 
     def reconnect(self, box: Box, links: Sequence[Link]) -> None:
         for _ in self.pulled.pop(box.service, ()):
-            for hear in self.hearers:
-                hear(EngineEvent(box.service, "connect", monotonic(), box.id, time_ns()))
+            self.says(box, "connect")
 
 
 CUT_OFF = replace(
@@ -205,13 +214,12 @@ CUT_OFF = replace(
 
 
 def test_a_trial_has_one_fault_from_its_first_edge_to_the_healing(tmp_path: Path) -> None:
-    world = Cables(present=started(find("3")), file=tmp_path / "world.json")
-    world.show()
+    world = Cables(present=started(find("3")))
     record, result = trial(world, tmp_path, find("3"), CUT_OFF)
     inject, heal = only(record, "inject").at_s, only(record, "heal").at_s
     edges = [event.name for event in sorted(record.events, key=lambda each: each.at_s) if event.name in (ON, OFF)]
     assert edges[:3] == [OFF, ON, OFF]
-    assert heal - inject >= 1.8
+    assert heal - inject == pytest.approx(1.8, abs=1e-5)
     assert all(inject < event.at_s < heal for event in (*of(record, ON), *of(record, OFF)))
     assert result.verified
     assert result.fault_impacts == ()
@@ -220,7 +228,7 @@ def test_a_trial_has_one_fault_from_its_first_edge_to_the_healing(tmp_path: Path
     assert world.pulled == {}
 
 
-def test_a_trial_whose_flapping_is_not_proved_is_not_valid(tmp_path: Path) -> None:
+def test_a_trial_whose_flapping_is_not_proved_is_not_valid(tmp_path: Path, impatient: None) -> None:
     class Stiff(Cables):
         """Its cables can be pulled once."""
 
@@ -231,8 +239,7 @@ def test_a_trial_whose_flapping_is_not_proved_is_not_valid(tmp_path: Path) -> No
                 super().disconnect(box)
             self.was_cut = True
 
-    world = Stiff(present=started(find("3")), file=tmp_path / "world.json")
-    world.show()
+    world = Stiff(present=started(find("3")))
     experiment = replace(CUT_OFF, fault_duration_s=4.5)
     record, result = trial(world, tmp_path, find("3"), experiment)
     assert len(of(record, UNVERIFIED)) == 1

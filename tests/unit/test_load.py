@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import InconclusiveError
+from lab.host_clock import HOST_CLOCK, HostClock
 from lab.load.load import COLUMNS, Clock, Load, LoadConfig, best_clock, drift
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival
 from tests.unit.helpers import box
 from tests.unit.played import PlayedEngine
+from tests.unit.played_time import PlayedClock
 
 
 def test_shortest_round_trip_decides() -> None:
@@ -31,8 +33,11 @@ def test_shortest_round_trip_decides() -> None:
 
 
 def test_now_is_on_the_clock_of_the_load() -> None:
-    assert Clock(zero=0.0, error_s=0.0).now_s() <= Clock(zero=0.0, error_s=0.0).now_s()
-    assert Clock(zero=1e6, error_s=0.0).now_s() < Clock(zero=0.0, error_s=0.0).now_s()
+    host_clock = PlayedClock(1000.0)
+    load = loading(host_clock)
+    load.clock = Clock(zero=990.0, error_s=0.0)
+    host_clock.sleep(2.5)
+    assert load.now_s() == 12.5
 
 
 TRIPS = st.lists(st.tuples(st.floats(0, 1000), st.floats(1e-6, 1.0), st.floats(0, 1)), min_size=1, max_size=15)
@@ -117,8 +122,9 @@ class Starting(PlayedEngine):
         return subprocess.Popen([sys.executable, "-c", PLAYED], stdin=pipe, stdout=pipe, stderr=pipe)
 
 
-def loading() -> Load:
-    return Load(Starting(), box("internet", ("internet",)), LoadConfig(("198.18.0.10", 80), "k", LoadPlan(), seed=1))
+def loading(host_clock: HostClock = HOST_CLOCK) -> Load:
+    config = LoadConfig(("198.18.0.10", 80), "k", LoadPlan(), seed=1)
+    return Load(Starting(), box("internet", ("internet",)), config, host_clock=host_clock)
 
 
 def test_load_that_says_a_lot_on_stderr_is_not_blocked_by_it() -> None:

@@ -20,6 +20,7 @@ from lab.faults import FAULTS, OF_THE_NETWORK
 from lab.faults.base import BlastRadius, InjectionTarget
 from lab.faults.injection import Injection, aimed
 from lab.faults.network import ask, ways
+from lab.host_clock import HOST_CLOCK, HostClock
 from lab.model.fault import Direction, FaultKind, FaultParameters, Step, Undo, UndoAction
 from lab.model.topology import Box, Link, MemoryLimit, Stage
 from lab.store.undo_log import UndoLog
@@ -159,6 +160,7 @@ class Ground:
     engine: FakeControl
     stage: Stage
     undo_log: UndoLog
+    host_clock: HostClock = HOST_CLOCK
 
     def undo_of(self, undo: Undo, box: Box) -> Undo:
         return undo
@@ -170,10 +172,12 @@ def prepare(
     target: str = "service:web1",
     of: Stage | None = None,
     undo_log: UndoLog | None = None,
+    host_clock: HostClock = HOST_CLOCK,
     **how: Any,
 ) -> Injection:
     step = Step(kind, target, how=FaultParameters(**how) if how else WORKING.get(kind, FaultParameters()))
-    return Injection.prepare(Ground(control, of or stage(), undo_log or UndoLog(Path("/nowhere"))), step, BOXES, Random(1))
+    ground = Ground(control, of or stage(), undo_log or UndoLog(Path("/nowhere")), host_clock)
+    return Injection.prepare(ground, step, BOXES, Random(1))
 
 
 def ledger_in(folder: Path) -> UndoLog:
@@ -308,7 +312,7 @@ def test_who_was_not_answered_before_is_no_witness() -> None:
 
 
 @pytest.mark.parametrize("others_bit", [True, False])
-def test_a_box_without_a_way_to_the_other_side_counts_as_cut_off_where_another_was(others_bit: bool) -> None:
+def test_a_box_without_a_way_to_the_other_side_counts_as_cut_off_where_another_was(others_bit: bool, impatient: None) -> None:
     """A balancer and the failover manager never spoke: between them there is nothing to break."""
 
     def told(witness: Box, command: str) -> ExecResult:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from time import monotonic
 
 import pytest
 from hypothesis import given
@@ -24,13 +23,13 @@ from lab.model.fault import FaultKind, Step, Undo, UndoAction
 from lab.model.observation import ClusterView, DatabaseState
 from lab.model.topology import Box, Stage, Tier
 from lab.probe import status as status_
-from lab.process import wait_until
 from lab.spec import stages
 from lab.spec.experiments import find, repairing
 from lab.spec.targets import matches_a_box
 from lab.store.undo_log import UndoLog
 from tests.unit.helpers import automatic, box, cluster_status_of, db, replicated, stage, started, view
 from tests.unit.played import PlayedEngine, PlayedObserver
+from tests.unit.played_time import PlayedClock
 
 RESTART, REPLACE, NONE = RepairPolicy.RESTART, RepairPolicy.REPLACE, RepairPolicy.NONE
 NOTHING_SEEN = ClusterView(0, {}, 0, 0, (), "")
@@ -131,8 +130,12 @@ def test_an_operator_and_a_policy_are_two_who_repair() -> None:
 # Carried out
 
 
+@dataclass
 class Played(PlayedEngine):
-    """An engine whose boxes change with what is done to them."""
+    """An engine whose boxes change with what is done to them. Its time is only played."""
+
+    def __post_init__(self) -> None:
+        self.clock = self.host_clock = PlayedClock()
 
     def kill(self, box: Box) -> None:
         super().kill(box)
@@ -183,17 +186,18 @@ def crew(
 def test_a_lost_box_is_started_after_the_delay_and_reserve_is_awaited(ledger: UndoLog) -> None:
     plays, notes, back = Played([lost("db1"), lost("db2", "running")]), list[str](), threading.Event()
     repairs = crew(plays, ledger, Repair(RESTART, 0.05), notes, back.is_set, view("unreachable", "primary"))
+    lost_at = plays.clock.monotonic()
     repairs.lost(["db1"], severed=False)
     assert plays.done == []
-    assert wait_until(lambda: plays.done == ["start db1"], 5)
+    assert plays.clock.wait_until(lambda: plays.done == ["start db1"], 5)
     assert not repairs.is_through
     back.set()
-    assert wait_until(lambda: repairs.is_through, 5)
+    assert plays.clock.wait_until(lambda: repairs.is_through, 5)
     repairs.stop()
     assert notes == ["repair", "repaired"]
     [(service, since, until)] = repairs.acts
     assert service == "db1"
-    assert since <= until < monotonic()
+    assert since == until == pytest.approx(lost_at + 0.05)
 
 
 def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLog) -> None:
@@ -208,7 +212,7 @@ def test_a_new_box_is_noted_before_the_old_one_is_removed(ledger: UndoLog) -> No
     plays.remove = noting  # type: ignore[method-assign]
     repairs = crew(plays, ledger, Repair(REPLACE, 0.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
-    assert wait_until(lambda: repairs.is_through, 5)
+    assert plays.clock.wait_until(lambda: repairs.is_through, 5)
     repairs.stop()
     assert seen == [["replace"]]
     assert plays.done == ["remove db1", "up redundancy-lab-4-automatic db1"]
@@ -227,11 +231,11 @@ def test_another_loss_means_that_all_is_awaited_again(ledger: UndoLog) -> None:
     plays = Played([lost("db1"), lost("db2", "running")])
     repairs = crew(plays, ledger, Repair(RESTART, 0.0), [], lambda: True, view("unreachable", "primary"))
     repairs.lost(["db1"], severed=False)
-    assert wait_until(lambda: repairs.is_through, 5)
+    assert plays.clock.wait_until(lambda: repairs.is_through, 5)
     plays._now("db2", "exited")
     repairs.lost(["db2"], severed=False)
     assert not repairs.is_through
-    assert wait_until(lambda: repairs.is_through, 5)
+    assert plays.clock.wait_until(lambda: repairs.is_through, 5)
     assert plays.done == ["start db1", "start db2"]
     repairs.stop()
 

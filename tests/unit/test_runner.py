@@ -1,20 +1,16 @@
 """A trial from its start to its record, against an engine that is only played: what happens to boxes shows in what is noted.
 
-The load and the observer are processes that say what the real ones say; both look at a file that says which boxes run.
+The load and the observer are programs that say what the real ones say; both look at which boxes run. No time passes but played.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import monotonic, sleep, time_ns
 from typing import Any
 
 import pytest
@@ -39,90 +35,120 @@ from lab.trial.operator import HEALED_BY_OPERATOR, WHOLE_BEFORE
 from lab.trial.runner import RunConfig, run_trial
 from tests.unit.helpers import run_info, started
 from tests.unit.played import PlayedEngine
+from tests.unit.played_time import PlayedClock, PlayedProcess
 
-GENERATOR = """
-import json, sys, threading, time
-world, rate = sys.argv[1], 100
-start = time.monotonic()
-lock = threading.Lock()
-def say(**message):
-    with lock:
-        print(json.dumps(message), flush=True)
-say(event="started", clock_ns=int(start * 1e9))
-ended, sent = threading.Event(), 0
-def serve():
-    global sent
-    while not ended.is_set():
-        at = sent / rate
-        ended.wait(max(start + at - time.monotonic(), 0))
-        good = json.load(open(world))["served"]
-        kind, key = ("write", f"k-{sent}") if sent % 3 == 0 else ("read", "")
-        words = ("ok", "ok", 200, "web1") if good else ("reset", "fail", 0, "")
-        row = [sent, kind, at, 0.0, max(at, time.monotonic() - start), words[0], words[1], words[2], words[3], "", key, False]
-        sent += 1
-        say(event="arrivals", rows=[row])
-thread = threading.Thread(target=serve)
-thread.start()
-for line in sys.stdin:
-    message = json.loads(line)
-    if message["do"] == "clock":
-        say(event="clock", clock_ns=time.monotonic_ns(), id=message["id"])
-    elif message["do"] == "stop":
-        break
-ended.set()
-thread.join()
-say(event="finished", intended=sent, recorded=sent, stopped_s=1.0, cpu_ratio=0.1)
-"""
-OBSERVER = """
-import json, os, sys, threading, time
-world = sys.argv[1]
-threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-say = lambda **message: print(json.dumps(message), flush=True)
-say(event="clocks", monotonic_ns=time.monotonic_ns(), realtime_ns=time.time_ns(), period_s=0.1)
-known = {}
-while True:
-    seen = json.load(open(world))["findings"]
-    for kind, name, said in seen:
-        if known.get((kind, name), 0) != said:
-            known[kind, name] = said
-            at_ns = time.monotonic_ns()
-            say(event="finding", clock_ns=at_ns, at_ns=at_ns, kind=kind, name=name, said=said)
-    say(event="view", clock_ns=time.monotonic_ns(), **json.loads(sys.argv[2]))
-    time.sleep(0.05)
-"""
-NOTHING_WATCHED = json.dumps(Client({}, "").view())
-"""What the real observer says where it watches neither databases nor balancers."""
+RATE_PER_S = 100
+VIEW_PERIOD_S = 0.05
+AUDIT_S = 0.2
+WALL_CLOCK_AHEAD_NS = 1_800_000_000 * 10**9
+"""By how much the wall clock of this world is ahead of its monotonic clock: its boxes were started long before."""
+
+
+class Users:
+    """The load: requests at a steady rate, every third a write, answered at once where the world is served."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self._start_s, self._sent = world, world.clock.monotonic(), 0
+        self.process = PlayedProcess({"event": "started", "clock_ns": world.now_ns}, obey=self._obey)
+        world.clock.after(0.0, self._ask)
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        if message["do"] == "clock":
+            self.process.say(event="clock", clock_ns=self._world.now_ns, id=message["id"])
+        elif message["do"] == "stop":
+            self.process.end(0, {"event": "finished", "intended": self._sent, "recorded": self._sent, "cpu_ratio": 0.1})
+
+    def _ask(self) -> None:
+        at_s, is_write = self._sent / RATE_PER_S, self._sent % 3 == 0
+        outcome = ("ok", "ok", 200, "web1") if self._world.is_served else ("reset", "fail", 0, "")
+        asked = ("write", f"k-{self._sent}") if is_write else ("read", "")
+        self.process.say(event="arrivals", rows=[[self._sent, asked[0], at_s, 0.0, at_s, *outcome, "", asked[1], False]])
+        self._sent += 1
+        if self.process.runs:
+            self._world.clock.after(self._start_s + self._sent / RATE_PER_S - self._world.clock.monotonic(), self._ask)
+
+
+class Watchman:
+    """The observer: what it sees many times a second, and each finding that is new."""
+
+    VIEW = Client({}, "").view()
+    """What the real one says where it watches neither databases nor balancers."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self.is_frozen = world, False
+        self._known: dict[tuple[str, str], Any] = {}
+        clocks = {"monotonic_ns": world.now_ns, "realtime_ns": world.now_ns + WALL_CLOCK_AHEAD_NS, "period_s": 0.1}
+        self.process = PlayedProcess({"event": "clocks", **clocks}, *self._seen())
+        world.clock.after(VIEW_PERIOD_S, self._look)
+
+    def freeze(self, seconds: float) -> None:
+        """See nothing and say nothing for so long."""
+        self.is_frozen = True
+        self._world.clock.after(seconds, lambda: setattr(self, "is_frozen", False))
+
+    def _look(self) -> None:
+        if not self.is_frozen:
+            for message in self._seen():
+                self.process.say(**message)
+        if self.process.runs:
+            self._world.clock.after(VIEW_PERIOD_S, self._look)
+
+    def _seen(self) -> list[dict[str, Any]]:
+        now = {"clock_ns": self._world.now_ns}
+        fresh = [(kind, name, said) for kind, name, said in self._world.findings if self._known.get((kind, name), 0) != said]
+        self._known |= {(kind, name): said for kind, name, said in fresh}
+        found = [
+            {"event": "finding", **now, "at_ns": now["clock_ns"], "kind": each[0], "name": each[1], "said": each[2]}
+            for each in fresh
+        ]
+        return [*found, {"event": "view", **now, **(self.VIEW or {})}]
 
 
 @dataclass
 class World(PlayedEngine):
-    """Boxes that can be killed and started; Docker says so, and users and the observer notice."""
+    """Boxes that can be killed and started; Docker says so, and users and the observer notice. Its time is only played."""
 
-    file: Path = Path("world.json")
+    clock: PlayedClock = field(default_factory=PlayedClock)
     hearers: list[Callable[[EngineEvent], None]] = field(default_factory=list)
-    processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
+    watchmen: list[Watchman] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def show(self) -> None:
-        """Write down how everything is."""
-        with self.lock:
-            up = {each.service for each in self.present if each.status == "running"}
-            webs = [each.service for each in self.present if "web" in each.roles]
-            served = "db" in up and bool(set(webs) & up) and (len(webs) == 1 or "lb" in up)
-            findings: list[Any] = [["database", "db", {"state": "primary" if "db" in up else "unreachable", "followers": []}]]
-            findings += [["statistics", "lb", {web: web in up for web in webs} if "lb" in up else None]]
-            fresh = self.file.with_suffix(".new")
-            fresh.write_text(json.dumps({"served": served, "findings": findings}))
-            fresh.replace(self.file)
+    def __post_init__(self) -> None:
+        self.host_clock = self.clock
+
+    @property
+    def now_ns(self) -> int:
+        return round(self.clock.monotonic() * 1e9)
+
+    @property
+    def running(self) -> set[str]:
+        return {each.service for each in self.present if each.status == "running"}
+
+    @property
+    def webs(self) -> list[str]:
+        return [each.service for each in self.present if "web" in each.roles]
+
+    @property
+    def is_served(self) -> bool:
+        return "db" in self.running and bool(set(self.webs) & self.running) and (len(self.webs) == 1 or "lb" in self.running)
+
+    @property
+    def findings(self) -> list[tuple[str, str, Any]]:
+        database: dict[str, Any] = {"state": "primary" if "db" in self.running else "unreachable", "followers": []}
+        servers = {web: web in self.running for web in self.webs} if "lb" in self.running else None
+        return [("database", "db", database), ("statistics", "lb", servers)]
 
     def happens(self, box: Box, status: str, *actions: str) -> None:
         """A box changes, and Docker says these of it."""
         with self.lock:
             self.present = [replace(each, status=status) if each.service == box.service else each for each in self.present]
-            self.show()
             for action in actions:
-                for hear in self.hearers:
-                    hear(EngineEvent(box.service, action, monotonic(), box.id, time_ns()))
+                self.says(box, action)
+
+    def says(self, box: Box, action: str) -> None:
+        """Docker says this of a box."""
+        for hear in self.hearers:
+            hear(EngineEvent(box.service, action, self.clock.monotonic(), box.id, self.now_ns + WALL_CLOCK_AHEAD_NS))
 
     def named(self, service: str) -> Box:
         return next(each for each in self.present if each.service == service)
@@ -152,19 +178,17 @@ class World(PlayedEngine):
 
     def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30, user: str = "") -> ExecResult:
         if "client.audit" in command:
+            self.clock.sleep(AUDIT_S)
             hosts = json.loads(command[-1])
             audited = {"orders": {}, "role": "primary", "timeline": 1, "position": "0/60", "caught_up": True}
             return ExecResult(0, json.dumps(dict.fromkeys(hosts, audited)))
-        return ExecResult(0 if json.loads(self.file.read_text())["served"] else 1, "")
+        return ExecResult(0 if self.is_served else 1, "")
 
     def talk_to(self, box: Box, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        script = GENERATOR if "client.generator" in command else OBSERVER
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, str(self.file), NOTHING_WATCHED], stdin=pipe, stdout=pipe, stderr=pipe
-        )
-        self.processes.setdefault("load" if script is GENERATOR else "observer", []).append(process)
-        return process
+        if "client.generator" in command:
+            return Users(self).process
+        self.watchmen.append(Watchman(self))
+        return self.watchmen[-1].process
 
 
 class Watcher:
@@ -179,7 +203,7 @@ class Watcher:
 
     def phase(self, name: str, detail: str = "") -> None:
         if name in self._on:
-            threading.Thread(target=self._on.pop(name), daemon=True).start()
+            self._on.pop(name)()
 
     def arrivals(self, arrivals: Sequence[Arrival]) -> None:
         pass
@@ -206,14 +230,12 @@ WATCHED_FOR_LONGER = replace(KILL_WEB, fault_duration_s=2.0)
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return world_of(find("3"), tmp_path)
+def world() -> World:
+    return world_of(find("3"))
 
 
-def world_of(stage: Stage, tmp_path: Path) -> World:
-    world = World(present=started(stage), file=tmp_path / "world.json")
-    world.show()
-    return world
+def world_of(stage: Stage) -> World:
+    return World(present=started(stage))
 
 
 def trial(
@@ -232,11 +254,7 @@ def trial(
 def starts(world: World, service: str) -> Callable[[], None]:
     """Another process, which starts a box a while after it was killed."""
 
-    def start() -> None:
-        sleep(0.3)
-        world.start(world.named(service))
-
-    return start
+    return lambda: world.clock.after(0.3, lambda: world.start(world.named(service)))
 
 
 def of(record: TrialRecord, name: str) -> list[Event]:
@@ -316,7 +334,7 @@ def test_the_start_of_another_box_is_a_note_and_nothing_more(world: World, tmp_p
 
 def test_where_nothing_has_a_margin_users_and_docker_date_it(tmp_path: Path) -> None:
     stage = find("2")
-    world = world_of(stage, tmp_path)
+    world = world_of(stage)
     experiment = replace(WATCHED_FOR_LONGER, steps=(Step(FaultKind.KILL, "db"),))
     record, _ = trial(world, tmp_path, stage, experiment, observe=starts(world, "db"))
     well, heal = only(record, "recovered"), only(record, "heal")
@@ -327,13 +345,8 @@ def test_where_nothing_has_a_margin_users_and_docker_date_it(tmp_path: Path) -> 
 
 
 def test_an_observer_that_freezes_in_the_middle_makes_the_trial_invalid(world: World, tmp_path: Path) -> None:
-    def freeze() -> None:
-        process = world.processes["observer"][-1]
-        os.kill(process.pid, signal.SIGSTOP)
-        sleep(2.0)
-        os.kill(process.pid, signal.SIGCONT)
-
-    record, result = trial(world, tmp_path, find("3"), replace(KILL_WEB, fault_duration_s=2.5), observe=freeze)
+    experiment = replace(KILL_WEB, fault_duration_s=2.5)
+    record, result = trial(world, tmp_path, find("3"), experiment, observe=lambda: world.watchmen[-1].freeze(2.0))
     assert of(record, "blind") == []
     [gap] = blind_spots(record.events)
     assert 1.8 < gap.length_s < 10
@@ -345,10 +358,10 @@ def test_an_observer_that_freezes_in_the_middle_makes_the_trial_invalid(world: W
 
 def test_the_operators_heal_of_a_failback_is_no_rescue(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was broken before; the operator heals it, waits until nothing is missing, and only then changes over."""
-    done: list[float] = []
+    done: list[str] = []
 
     def switchover(*_: object, **__: object) -> str:
-        done.append(monotonic())
+        done.append("changed over")
         return "db"
 
     monkeypatch.setattr(database, "switchover", switchover)
@@ -361,5 +374,5 @@ def test_the_operators_heal_of_a_failback_is_no_rescue(world: World, tmp_path: P
     )
     assert operator <= healed <= before
     assert before <= well
-    assert len(done) == 1
+    assert done == ["changed over"]
     assert of(record, "foreign") == []

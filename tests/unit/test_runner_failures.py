@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -19,6 +19,7 @@ from lab.cluster.system import RunningSystem
 from lab.engine.engine import ExecResult
 from lab.engine.inspect import EngineEvent
 from lab.errors import EXIT_HEAL_FAILED, DiskError, HealError, InconclusiveError, LabError
+from lab.host_clock import HostClock
 from lab.load.load import Clock
 from lab.model.experiment import LoadPlan
 from lab.model.history import Arrival, GeneratorReport, LogLine, RunInfo
@@ -28,25 +29,31 @@ from lab.model.topology import Box
 from lab.report.progress import NoProgress
 from lab.signals import was_interrupted
 from lab.spec import experiments
+from lab.spec.experiment_keys import BASELINE_S
 from lab.store.runs import read_run
 from lab.store.undo_log import UndoLog
 from lab.trial import runner
 from lab.trial.runner import RunConfig, info_of
+from lab.trial.under_load import JITTER_S
 from tests.unit.disks import refuse
 from tests.unit.helpers import stage, started, traffic
+from tests.unit.played_time import PlayedClock
 from tests.unit.test_disk import Living
 from tests.unit.test_signals import send
 
-ARRIVALS = traffic(4.0, (2.0, 3.0))
+GONE_S = BASELINE_S + JITTER_S
+"""The fault comes before that, and healing after."""
+ARRIVALS = traffic(GONE_S + 2.0, (GONE_S, GONE_S + 1.0))
 KEPT = {each.key: 1 for each in ARRIVALS if each.kind == "write" and each.effect == "ok"}
 WATCHED_S = 3.25
+AUDIT_S = 0.2
 
 
 class Stage3(Living):
-    """Stage 3 under test. `stuck`: what does not start again."""
+    """Stage 3 under test; its time is only played. `stuck`: what does not start again."""
 
     def __init__(self, stuck: bool = False) -> None:
-        super().__init__(started(stage()), answer=self._answers)
+        super().__init__(started(stage()), answer=self._answers, host_clock=PlayedClock())
         self.stuck = stuck
         self.log_is_gone = False
 
@@ -62,6 +69,11 @@ class Stage3(Living):
         if self.log_is_gone:
             raise LabError(f"Docker could not read the log of {box.service}")
         return []
+
+    def run_in(self, box: Box, command: Sequence[str], timeout_s: float = 30, user: str = "") -> ExecResult:
+        if "client.audit" in command:
+            self.host_clock.wait(threading.Event(), AUDIT_S)
+        return super().run_in(box, command, timeout_s, user)
 
     def _answers(self, _box: Box, command: Sequence[str]) -> ExecResult:
         if "client.audit" in command:
@@ -88,11 +100,11 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
 
         def __init__(self, *given: object) -> None:
             self.heard: Callable[[Sequence[Arrival]], None] = given[3]  # type: ignore[assignment]
+            self.host_clock: HostClock = given[4]  # type: ignore[assignment]
             self.arrivals: list[Arrival] = []
-            self.waits = 0
 
         def __enter__(self) -> Load:
-            self.clock = self.clock_at_end = Clock(monotonic(), 0.0001)
+            self.clock = self.clock_at_end = Clock(self.host_clock.monotonic(), 0.0001)
             self.arrivals += played.arrivals
             self.heard(played.arrivals)
             return self
@@ -100,10 +112,13 @@ def play(monkeypatch: pytest.MonkeyPatch, played: Played) -> None:
         def __exit__(self, *_: object) -> None:
             played.told.append("the load has ended")
 
+        def now_s(self) -> float:
+            return self.clock.at(self.host_clock.monotonic())
+
         def run_for(self, seconds: float) -> None:
-            self.waits += 1
             if seconds == WATCHED_S:
                 played.during()
+            self.host_clock.wait(threading.Event(), seconds)
 
         def show_fault(self, what: str) -> None:
             """Nothing."""
@@ -194,7 +209,7 @@ def test_trial_whose_stage_does_not_come_back_keeps_its_figures(bench: Executor,
     assert result.trials[0].reasons == (f"the stage did not come back: {why}",)
     assert len(trial.arrivals) == len(played.arrivals)
     assert result.trials[0].total.intended == len(played.arrivals)
-    assert [outage.start_s for outage in result.trials[0].outages] == [2.0]
+    assert [outage.start_s for outage in result.trials[0].outages] == [GONE_S]
     assert [entry.undo.service for entry in bench.ledger.entries()] == ["web1"]
 
 
