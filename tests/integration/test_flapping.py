@@ -95,7 +95,6 @@ def is_noted(wanted: bool) -> bool:
     return bool(noted()) is wanted
 
 
-@night
 @pytest.mark.parametrize(
     "fault", [ISOLATE, *(pytest.param(each, marks=night) for each in (DISCONNECT, PARTITION, BANDWIDTH))], ids=" ".join
 )

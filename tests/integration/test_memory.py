@@ -115,7 +115,6 @@ def test_a_second_leak_in_a_box_is_refused(stage_3: Lab) -> None:
     assert_as_in_the_stage_file()
 
 
-@night
 def test_a_leak_grows_and_heal_ends_it(stage_3: Lab) -> None:
     before = settled(3, *BOXES)
     assert "have leaked" in stage_3.must("chaos", *LEAK).err

@@ -159,22 +159,24 @@ def test_what_could_not_be_taken_back_stays_noted_for_healing(flapping: Begin) -
     assert len(seen.ledger.entries()) == 1
 
 
-def test_an_edge_that_cannot_be_noted_ends_it_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edge_that_cannot_be_noted_ends_it_in_one_line(
+    tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A disk that is full, a terminal that is gone: what is in effect stays in the undo log, for healing."""
-    monkeypatch.setattr(injection, "verification", lambda fault, control, target: base.verification(fault, control, target, 0.0))
     escaped = list[object]()
     monkeypatch.setattr(threading, "excepthook", escaped.append)
 
     def refuse(*_: object) -> None:
         raise DiskError("events.jsonl cannot be written: no space left on device")
 
-    ledger, control = UndoLog(tmp_path / "undo.jsonl"), Switching()
-    with prepare(control, FaultKind.ISOLATE, undo_log=ledger, on_s=FLAPS.on_s, off_s=FLAPS.off_s) as strike:
-        entries, since = strike.note(), monotonic()
+    ledger, control, clock = UndoLog(tmp_path / "undo.jsonl"), Switching(), PlayedClock()
+    parts: dict[str, Any] = {"undo_log": ledger, "host_clock": clock, "on_s": FLAPS.on_s, "off_s": FLAPS.off_s}
+    with prepare(control, FaultKind.ISOLATE, **parts) as strike:
+        entries, since = strike.note(), clock.monotonic()
         strike.inject()
         flap = Flap(strike, entries, since, refuse)
     with flap:
-        assert wait_until(lambda: bool(flap.problem), EDGES_TIMEOUT_S, 0.005)
+        assert clock.wait_until(lambda: bool(flap.problem), EDGES_TIMEOUT_S)
     assert flap.problem == "events.jsonl cannot be written: no space left on device"
     assert escaped == []
     assert len(ledger.entries()) == 1
