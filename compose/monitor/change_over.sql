@@ -76,9 +76,10 @@ END $well$;
 
 CREATE TRIGGER not_ill BEFORE UPDATE OF health ON pgautofailover.node FOR EACH ROW WHEN (NEW.health = 0 AND OLD.health = 1) EXECUTE FUNCTION public.not_ill();
 
--- Whether the standby that is to take over has all of the log, as far as it is known now.
+-- Whether the standby that is to take over has all of the log, as far as it is known now: also the whole of the last record, which is 114
+-- bytes long (PostgreSQL 17). With a part of it, the next timeline would begin before the end, and who has all could not follow.
 CREATE FUNCTION public.lacks_nothing(change public.change_over) RETURNS bool LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-  SELECT EXISTS (SELECT FROM pgautofailover.node WHERE nodename = change.target AND reportedlsn > change.stopped_at AND reportedtli = change.timeline)
+  SELECT EXISTS (SELECT FROM pgautofailover.node WHERE nodename = change.target AND reportedlsn >= change.stopped_at + 114 AND reportedtli = change.timeline)
 $$;
 
 -- The old primary's keeper says that it is stopped. Both words that are needed are on their way just now, so they are awaited, for a
@@ -132,7 +133,7 @@ CREATE TRIGGER remain_chosen BEFORE UPDATE OF reportedstate ON pgautofailover.no
 
 CREATE TRIGGER remain_demoted BEFORE UPDATE OF reportedstate ON pgautofailover.node FOR EACH ROW WHEN (NEW.reportedstate = 'draining' AND OLD.reportedstate = 'demoted' AND OLD.goalstate = 'demoted') EXECUTE FUNCTION public.remain();
 
--- Who was chosen has lost its disk, and joins as somebody else: those who had not been asked are asked now.
+-- Who was chosen, or was the primary, has lost its disk, and joins as somebody else: those who had not been asked are asked now.
 CREATE FUNCTION public.ask_the_others() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $ask$
 BEGIN
   IF NOT EXISTS (SELECT FROM pgautofailover.node WHERE goalstate IN ('single', 'primary', 'wait_primary', 'apply_settings', 'fast_forward', 'prepare_promotion', 'stop_replication')) THEN
@@ -141,7 +142,7 @@ BEGIN
   RETURN NULL;
 END $ask$;
 
-CREATE TRIGGER ask_the_others AFTER DELETE ON pgautofailover.node FOR EACH ROW WHEN (OLD.goalstate IN ('prepare_promotion', 'stop_replication', 'wait_primary')) EXECUTE FUNCTION public.ask_the_others();
+CREATE TRIGGER ask_the_others AFTER DELETE ON pgautofailover.node FOR EACH ROW WHEN (OLD.goalstate IN ('prepare_promotion', 'stop_replication', 'wait_primary', 'primary', 'apply_settings', 'single', 'draining')) EXECUTE FUNCTION public.ask_the_others();
 
 -- There is a new primary. The others have followed the old one until now; "catchingup" has them follow this one. (After an election there
 -- are none of these.) The extension lowers the old primary's priority for the election, and forgets to raise it again where it took no part.

@@ -10,6 +10,8 @@ GRANT EXECUTE ON FUNCTION public.stopped_at(text, int, pg_lsn) TO autoctl_node;
 
 GRANT EXECUTE ON FUNCTION public.stand_down(text) TO autoctl_node;
 
+GRANT EXECUTE ON FUNCTION public.forget(text) TO autoctl_node;
+
 -- Who watches reads the tables, and calls nothing.
 GRANT USAGE ON SCHEMA pgautofailover TO auditor;
 

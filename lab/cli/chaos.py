@@ -169,20 +169,28 @@ def _flap(output: Output, flapping: Flap, for_s: float, interrupts: signals.Defe
 
 @click.command("promote")
 @click.option("--fence", is_flag=True, help="Kill a database that still accepts writes first.")
+@click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="Where no database may become the primary because what it lacks is lost: go on without that.",
+)
 @pass_output
-def promote_(output: Output, fence: bool) -> None:
+def promote_(output: Output, fence: bool, accept_loss: bool) -> None:
     """Promote the standby database of the stage that is up.
 
     Where a monitor decides who is the primary, it is asked for a graceful switchover.
     """
+    if fence and accept_loss:
+        raise UsageError("--fence is for a primary that is there, --accept-loss for one that is lost", "one of the two")
     engine = DockerEngine()
     replicated = [Cluster(engine, stage, UndoLog()) for stage in readiness.stages_up(engine) if stage.is_replicated]
     if not replicated:
         raise UsageError("no stage with a standby database is up", "'lab up 4' starts one")
     with lifecycle.alone(engine, "lab promote"), signals.Deferred(lambda: output.say("promoting first, then the end")):
-        if replicated[0].stage.failover == "automatic":
+        if accept_loss or replicated[0].stage.failover == "automatic":
             with replicated[0].observer() as observer:
-                replicated[0].switchover(observer, output.say)
+                act = replicated[0].accept_loss if accept_loss else replicated[0].switchover
+                act(observer, output.say)
         else:
             replicated[0].promote(fence, output.say)
 

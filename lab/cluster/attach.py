@@ -124,6 +124,10 @@ class ForeignProject:
         """Refuse: nothing is known of its databases. Raises UsageError."""
         raise UsageError(f"the databases of {self.stage.place} are not the lab's to change over")
 
+    def accept_loss(self, observer: ViewSource, say: Say) -> str:
+        """Refuse: nothing is known of its databases. Raises UsageError."""
+        raise UsageError(f"the databases of {self.stage.place} are not the lab's to promote")
+
     def without_answer(self, detail: str) -> HealError:
         """The error of a project that does not serve."""
         return HealError(f"{self.stage.place} does not answer ({detail})", HINT)

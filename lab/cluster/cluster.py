@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.cluster import conditions, database, readiness
+from lab.cluster import conditions, database, loss, readiness
 from lab.cluster.system import Say
 from lab.engine.engine import Engine, ExecResult
 from lab.errors import HealError
@@ -107,6 +107,10 @@ class Cluster:
     def switchover(self, observer: ViewSource, say: Say, to: str = "") -> str:
         """Have the monitor change the primary (to this database); returns the new one. Raises UsageError, InconclusiveError."""
         return database.switchover(self, observer, say, to)
+
+    def accept_loss(self, observer: ViewSource, say: Say) -> str:
+        """Go on without what is lost, as an operator decides; returns the new primary. Raises UsageError, InconclusiveError."""
+        return loss.accept(self, observer, say)
 
     def without_answer(self, detail: str) -> HealError:
         """The error of a stage that does not serve."""

@@ -45,7 +45,10 @@ def switchover(cluster: RunningSystem, observer: ViewSource, say: Say, to: str =
 
     # It refuses for a moment while a primary takes up new settings, as it does when standbys come back.
     if not wait_until(agreed, REFUSAL_TIMEOUT_S):
-        raise InconclusiveError(f"the monitor refused: {refusal}", "see 'lab status'; is the standby there?")
+        raise InconclusiveError(
+            f"the monitor refused: {refusal}",
+            "see 'lab status'; is the standby there? Where there is no primary: 'lab promote --accept-loss'",
+        )
     now: list[str] = []
 
     def changed() -> bool:

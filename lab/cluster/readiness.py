@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lab.checker.redundancy import is_redundant
-from lab.cluster import database
+from lab.cluster import database, loss
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
 from lab.errors import HealError
@@ -42,9 +42,24 @@ def await_recovered(cluster: RunningSystem, timeout_s: float = RECOVERY_TIMEOUT_
 
 def await_service(cluster: RunningSystem, timeout_s: float = RECOVERY_TIMEOUT_S) -> None:
     """Wait until a user gets an answer from the database. Raises HealError."""
-    if not wait_until(cluster.serves, timeout_s):
+    if not _await(cluster, cluster.serves, timeout_s):
         broken = [f"{box.service} is {box.status}" for box in cluster.boxes() if not cluster.engine.is_healthy(box)]
-        raise cluster.without_answer(", ".join(broken) or "though every box runs")
+        raise _why(cluster, cluster.without_answer(", ".join(broken) or "though every box runs"))
+
+
+def _await(cluster: RunningSystem, condition: Callable[[], bool], timeout_s: float, period_s: float = POLL_S) -> bool:
+    """Wait for what does not come before an operator has decided, where there is something to decide. Raises HealError then."""
+    question = loss.Question(cluster)
+    is_reached = wait_until(lambda: condition() or question.is_put(), timeout_s, period_s)
+    if question.text:
+        raise loss.undecided(cluster, question.text)
+    return is_reached
+
+
+def _why(cluster: RunningSystem, error: HealError) -> HealError:
+    """The error of a stage that has not recovered in time; another one where an operator has to decide something."""
+    text = loss.question(cluster, at_last=True)
+    return loss.undecided(cluster, text) if text else error
 
 
 def await_healthy(cluster: RunningSystem, services: Sequence[str], timeout_s: float = RECOVERY_TIMEOUT_S) -> None:
@@ -60,7 +75,7 @@ def await_healthy(cluster: RunningSystem, services: Sequence[str], timeout_s: fl
         return not unhealthy and not missing
 
     # The engine is asked about each box, and it has other work to do while many of them start.
-    if wait_until(are_healthy, timeout_s, POLL_S + BOX_POLL_S * len(services)):
+    if _await(cluster, are_healthy, timeout_s, POLL_S + BOX_POLL_S * len(services)):
         return
     if missing:
         raise cluster.without_boxes(", ".join(sorted(missing)))
@@ -88,26 +103,27 @@ def await_view(
     stage = cluster.stage
     if not stage.is_watched:
         return
-    view = _await_either(stage, observer, timeout_s)
+    view = _await_either(cluster, observer, timeout_s)
     if database.is_split(stage, view):
         database.end_split_brain(cluster, view.named(DatabaseState.PRIMARY), say)
         wait_until(lambda: not database.is_split(stage, observer.latest()), timeout_s)
-        view = _await_either(stage, observer, timeout_s)
+        view = _await_either(cluster, observer, timeout_s)
     if not is_redundant(stage, view):
-        raise HealError(
+        error = HealError(
             f"stage {stage.number} is not redundant after {timeout_s:g} s: {describe(view)}", "'lab heal' tries again"
         )
+        raise _why(cluster, error)
 
 
-def _await_either(stage: Stage, observer: ViewSource, timeout_s: float) -> ClusterView:
+def _await_either(cluster: RunningSystem, observer: ViewSource, timeout_s: float) -> ClusterView:
     """The first view of full redundancy, or of a split brain to be ended; the last view where neither came."""
-    seen: list[ClusterView] = []
+    stage, seen = cluster.stage, list[ClusterView]()
 
     def settled() -> bool:
         seen[:] = [observer.latest()]
         return is_redundant(stage, seen[0]) or database.is_split(stage, seen[0])
 
-    wait_until(settled, timeout_s)
+    _await(cluster, settled, timeout_s)
     return seen[0]
 
 

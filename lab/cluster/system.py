@@ -70,6 +70,9 @@ class RunningSystem(ObservableSystem, Protocol):
     def switchover(self, observer: ViewSource, say: Say, to: str = "") -> str:
         """Have the monitor change the primary (to this database); returns the new one. Raises UsageError, InconclusiveError."""
 
+    def accept_loss(self, observer: ViewSource, say: Say) -> str:
+        """Go on without what is lost, as an operator decides; returns the new primary. Raises UsageError, InconclusiveError."""
+
     def without_answer(self, detail: str) -> HealError:
         """The error of a system that does not serve, with what helps."""
 

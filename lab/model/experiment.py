@@ -29,7 +29,8 @@ class Operator:
     """From the last fault until the operator acts."""
     action: str
     """promote: makes the standby the primary, fencing the old one; switchover: has the monitor change them over;
-    failback: heals what was broken before, waits until nothing is missing, and changes back."""
+    failback: heals what was broken before, waits until nothing is missing, and changes back; accept-loss: brings all boxes back,
+    and decides that the stage goes on without what is lost."""
     target: str = ""
     """Whom to make the primary: one of the boxes of a target."""
 

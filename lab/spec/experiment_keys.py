@@ -42,7 +42,7 @@ def _target(text: str) -> str:
     return text
 
 
-Act = Literal["promote", "switchover", "failback"]
+Act = Literal["promote", "switchover", "failback", "accept-loss"]
 OPERATOR_ACTS: tuple[str, ...] = get_args(Act)
 
 Target = Annotated[str, AfterValidator(_target), Must("a target, such as web or zone:a", "target: web")]
@@ -189,13 +189,13 @@ class OperatorKeys(Strict):
 
     delay_s: Seconds = 20.0
     """From the last fault until the operator acts."""
-    action: Annotated[Act, Must("promote, switchover or failback", "action: promote")]
+    action: Annotated[Act, Must("promote, switchover, failback or accept-loss", "action: promote")]
     target: Target | None = None
     """Whom to make the primary."""
 
     @model_validator(mode="after")
     def _has_a_target(self) -> OperatorKeys:
-        if self.target and self.action == "promote":
+        if self.target and self.action in ("promote", "accept-loss"):
             raise broken(
                 "target", "a switchover or a failback can have a target, whom it makes the primary", "action: switchover"
             )

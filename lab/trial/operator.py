@@ -16,13 +16,16 @@ HEALED_BY_OPERATOR, WHOLE_BEFORE = "operator-heal", "redundant-before-switchover
 
 Heal = Callable[[str, str], None]
 """Undo every fault and wait until the stage has recovered; the names of the two events."""
+Undo = Callable[[str], None]
+"""Undo every fault; the name of the event."""
 
 
 class OperatorAtWork:
     """An operator under load."""
 
-    def __init__(self, context: TrialContext, load: Load, observer: ViewSource, heal: Heal) -> None:
-        self._context, self._load, self._observer, self._heal = context, load, observer, heal
+    def __init__(self, context: TrialContext, load: Load, observer: ViewSource, heal: Heal, undo: Undo) -> None:
+        self._context, self._load, self._observer = context, load, observer
+        self._heal, self._undo = heal, undo
 
     def call(self, operator: Operator, interrupts: signals.Deferred) -> None:
         """Wait until the operator arrives (an interrupt may come meanwhile), and let them act. Raises LabError."""
@@ -43,7 +46,11 @@ class OperatorAtWork:
         if operator.action == "failback":
             # Part of what the operator does, and no rescue by the lab: nothing that comes after is cut off by it.
             self._heal(HEALED_BY_OPERATOR, WHOLE_BEFORE)
-        if operator.action == "promote":
+        if operator.action == "accept-loss":
+            # Boxes come back first, and one of them says that its disk is lost.
+            self._undo(HEALED_BY_OPERATOR)
+            system.accept_loss(self._observer, self._say)
+        elif operator.action == "promote":
             system.promote(fence=True, say=self._say)
         elif operator.target:
             preconditions.move_primary(system, self._observer, operator.target, self._say)

@@ -108,7 +108,7 @@ class UnderLoad:
             self._await_turn(step, interrupts)
             self._inject(step)
         if self._experiment.operator:
-            operator = OperatorAtWork(self._context, self._load, self._observer, self._heal)
+            operator = OperatorAtWork(self._context, self._load, self._observer, self._heal, self._undo)
             operator.call(self._experiment.operator, interrupts)
 
     def _observe(self, interrupts: signals.Deferred) -> None:
@@ -226,7 +226,12 @@ class UnderLoad:
     # Heal
 
     def _heal(self, event: str = "heal", recovered: str = "recovered") -> None:
-        """Undo every fault of this trial, the last one first, and wait until the stage has recovered. Raises HealError."""
+        """Undo every fault of this trial, and wait until the stage has recovered. Raises HealError."""
+        self._undo(event)
+        self._await_recovered(recovered)
+
+    def _undo(self, event: str) -> None:
+        """Undo every fault of this trial, the last one first. Raises HealError."""
         # First of all, before a word is said: a terminal or a disk that is gone must not keep anything broken.
         healing_since = self._clock.monotonic()
         try:
@@ -236,7 +241,6 @@ class UnderLoad:
             self._recorder.note(event, at=healing_since)
             self._load.show_fault("")
             self._progress.phase("heal", "faults undone, waiting until the stage has recovered")
-        self._await_recovered(recovered)
 
     def _await_recovered(self, event: str) -> None:
         """Wait until what was broken is healthy, users are served, and redundancy is restored.

@@ -257,6 +257,12 @@ def test_promotion_is_asked_of_the_monitor_where_there_is_one(
     up(db("db1"), internet)
     lab("promote")
     assert asked == [f"switchover {AUTOMATIC}", "promote redundancy-lab-4"]
+    monkeypatch.setattr("lab.cluster.loss.accept", lambda cluster, *_: asked.append(f"accept {cluster.stage.project}"))
+    up(db("db1", project=AUTOMATIC), internet)
+    assert lab("promote", "--accept-loss").code == EXIT_HELD
+    assert asked[2:] == [f"accept {AUTOMATIC}"]
+    assert lab("promote", "--accept-loss", "--fence").code == EXIT_USAGE
+    assert asked[3:] == []
     up(box())
     done = lab("promote")
     assert done.code == EXIT_USAGE

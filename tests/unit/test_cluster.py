@@ -120,6 +120,7 @@ def test_nothing_is_observed_of_a_foreign_project(shop: ForeignProject) -> None:
         lambda project: project.recreate("app"),
         lambda project: project.promote(fence=True, say=print),
         lambda project: project.switchover(PlayedObserver([]), print),
+        lambda project: project.accept_loss(PlayedObserver([]), print),
     ],
 )
 def test_nothing_but_faults_is_done_to_a_foreign_project(shop: ForeignProject, work: Callable[[ForeignProject], None]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -158,6 +158,52 @@ def test_who_looks_for_the_first_time_gives_up_a_region_that_is_lost_already(mon
     now.monotonic = lambda: 100.0 + program.LOST_AFTER_S
     keeper.look()
     assert table.changed == [(["db1", "db2"],)]
+
+
+class Monitor:
+    """A monitor that notes what it is asked; `notified`: whether it has a primary to notify of a change."""
+
+    def __init__(self, notified: bool) -> None:
+        self.notified = notified
+        self.said: list[str] = []
+        self.kept: list[str] = []
+
+    def execute(self, query: str, _: Any = ()) -> Any:
+        self.said.append(query)
+        answer = self.notified if query == program.NOTIFIED else False
+        return SimpleNamespace(fetchone=lambda: (answer,))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        begun = len(self.said)
+        with suppress(psycopg.Rollback):
+            yield
+            self.kept += self.said[begun:]
+
+
+@pytest.mark.parametrize("notified", [True, False])
+def test_a_change_without_a_primary_is_rolled_back(notified: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would never be settled, and no election would be allowed."""
+    monitor = Monitor(notified)
+    keeper = program.Keeper(Durability.REGION, REGIONS, cast(Any, monitor))
+    keeper._change(node("db1", "primary"), {"db3": True}, frozenset({"db3"}))
+    assert ("UPDATE public.durability SET settled = false" in monitor.kept) is notified
+    assert ("a commit on db1 waits for one of db3" in capsys.readouterr().out) is notified
+
+
+def test_a_change_is_settled_from_the_second_look_on_that_finds_it_in_force() -> None:
+    """A process of the primary may read a setting a moment after the one that was asked."""
+    monitor = Monitor(notified=True)
+    keeper = program.Keeper(Durability.REGION, REGIONS, cast(Any, monitor))
+    settled = "UPDATE public.durability SET settled = true"
+    for position, in_force in (("0/10", True), ("0/20", False), ("0/30", True), ("0/40", True)):
+        keeper._settle(program.Followers(position, frozenset(), frozenset(), caught_up=True), in_force)
+        assert settled not in monitor.said
+    keeper._settle(program.Followers("0/50", frozenset(), frozenset(), caught_up=False), in_force=True)
+    assert keeper._settling_from == "0/40"
+    assert settled not in monitor.said
+    keeper._settle(program.Followers("0/60", frozenset(), frozenset(), caught_up=True), in_force=True)
+    assert settled in monitor.said
 
 
 def test_each_look_is_seen_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_load_afterwards_does_not_delay_the_fault(tmp_path: Path) -> None:
         (
             "target: web",
             "target: web\noperator: {action: pray}",
-            ":5: action must be promote, switchover or failback, not 'pray'",
+            ":5: action must be promote, switchover, failback or accept-loss, not 'pray'",
         ),
         (
             "target: web",

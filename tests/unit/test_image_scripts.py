@@ -322,3 +322,25 @@ def test_databases_that_answer_are_found_by_the_hosts_file(tmp_path: Path) -> No
     done = run(f"set -eu; me=db1\n{script}\nanswering", tmp_path, ASKED=f"{tmp_path}/asked")
     assert (done.returncode, done.stdout, done.stderr) == (0, "db3\n", "")
     assert sorted((tmp_path / "asked").read_text(encoding="utf-8").splitlines()) == ["-q -t 1 -h db2", "-q -t 1 -h db3"]
+
+
+def test_a_box_with_an_empty_disk_waits_until_the_monitor_may_forget_what_it_was(tmp_path: Path) -> None:
+    """It says why once for each reason, and keeps asking; no restart, for that would only hide it."""
+    said = ("db2 is lost with its disk", "db2 is lost with its disk", "no connection", "")
+    (tmp_path / "answers").write_text("\n".join(said) + "\n", encoding="utf-8")
+    played = (
+        'ask() { echo "$1" >>asked; answer=$(head -n 1 answers); sed -i 1d answers; echo "$answer"; [ "$answer" != "no connection" ]; }; '
+        "sleep() { :; }"
+    )
+    done = run(f"set -eu; cd {tmp_path}; me=db2; {played}\n{function_of('lab-keeper', 'forget')}\nforget", tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == ["lab-keeper: waiting: db2 is lost with its disk", "lab-keeper: waiting: no connection"]
+    assert (tmp_path / "asked").read_text(encoding="utf-8").splitlines() == ["SELECT public.forget('db2')"] * 4
+
+
+def test_a_box_is_forgotten_before_its_data_is_removed_and_joins() -> None:
+    join = function_of("lab-keeper", "join")
+    steps = [join.index(words) for words in ("  forget\n", 'rm -rf "$PGDATA"', "initialise", "pg_autoctl create postgres")]
+    assert steps == sorted(steps)
+    # All else goes on: what the monitor knows is never removed by the box itself.
+    assert "remove_node" not in (COMPOSE / "postgres" / "lab-keeper").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from lab.model.topology import Stage
 from lab.spec.stages import ROOT, all_stages
 
 MONITOR = ROOT / "compose" / "monitor"
-PIECES = ("clock.sql", "guard.sql", "change_over.sql")
+PIECES = ("clock.sql", "guard.sql", "change_over.sql", "loss.sql")
 FUNCTION = re.compile(r"CREATE FUNCTION (public\.\w+)\((.*?)\) RETURNS (.*?) AS \$", re.DOTALL)
 FIXED = "SET search_path = pg_catalog, pg_temp"
 
@@ -103,7 +103,7 @@ def test_our_own_orders_and_deadlines_are_not_measured_by_a_clock_that_is_set() 
     text = "\n".join(each for name in PIECES for each in statements(name))
     assert set(PAST.findall(text)) <= KEPT_BY_OTHERS
     columns = re.findall(r"CREATE TABLE public\.\w+ \((.*?)\)", text, re.DOTALL)
-    assert len(columns) == 3
+    assert len(columns) == 6
     assert [each for each in columns if "timestamptz" in each] == []
     # An order of before the machine started is ahead of its clock, and no fresh one.
     assert len(re.findall(r"public\.uptime_s\(\) - ordered BETWEEN 0 AND \d+", text)) == text.count("- ordered") == 4
@@ -142,3 +142,45 @@ def test_checks_that_stand_still_are_started_again_by_a_report() -> None:
     # Another report may hold a row of its own, and wait for one of this one's.
     assert "FOR UPDATE SKIP LOCKED" in function
     assert "datname = current_database()" in function
+
+
+# What was acknowledged alone
+
+
+def body(name: str, file: str = "loss.sql") -> str:
+    [found] = [each for each in statements(file) if each.startswith(f"CREATE FUNCTION public.{name}(")]
+    return found
+
+
+def test_no_way_leads_around_the_question_whether_a_database_may_be_forgotten() -> None:
+    """Whoever removes it: its box, pg_autoctl, an operator at the monitor."""
+    assert triggers()["refuse_to_forget"] == "BEFORE DELETE ON pgautofailover.node FOR EACH ROW"
+    everything = "\n".join((MONITOR / name).read_text(encoding="utf-8") for name in PIECES)
+    # One function lifts it, for its own transaction, and only for what is known to be lost.
+    assert everything.count("set_config('lab.loss_is_accepted', 'yes', true)") == 1
+    accept = body("accept_loss")
+    lifted, removed, back = (
+        accept.index(words)
+        for words in ("'lab.loss_is_accepted', 'yes', true", "remove_node(nodeid, true)", "'lab.loss_is_accepted', '', true")
+    )
+    assert lifted < removed < back
+    assert "WHERE nodename IN (SELECT nodename FROM public.lost_disk);" in accept[removed:back]
+
+
+def test_only_an_empty_disk_counts_as_a_lost_one() -> None:
+    everything = "\n".join(each for name in PIECES for each in statements(name))
+    # What a box says of itself, and no other word: one that only does not answer may have everything.
+    assert everything.count("INSERT INTO public.lost_disk") == body("forget").count("INSERT INTO public.lost_disk") == 1
+    for reason in ("public.leader() IS NOT NULL", "doubtful IS NOT NULL", "moving IS NOT NULL"):
+        assert f"IF {reason} THEN\n    RAISE EXCEPTION" in body("accept_loss")
+
+
+def test_what_an_operator_has_to_decide_is_for_the_lab_alone() -> None:
+    rights = (MONITOR / "rights.sql").read_text(encoding="utf-8")
+    assert "accept_loss" not in rights
+    assert "public.question" not in rights
+
+
+def test_who_takes_over_gracefully_has_the_whole_of_the_last_record() -> None:
+    """With a part of it the next timeline would begin before the end of the old one."""
+    assert "reportedlsn >= change.stopped_at + 114" in body("lacks_nothing", "change_over.sql")

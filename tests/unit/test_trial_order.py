@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lab.cluster import database
+from lab.cluster import database, loss
 from lab.errors import EXIT_HEAL_FAILED, DiskError, HealError, InconclusiveError, LabError
 from lab.faults import injection
 from lab.model.experiment import Experiment, LoadPlan, Operator, Repair, RepairPolicy
@@ -35,8 +35,9 @@ KILL = Experiment("kill-web", "A web box is killed", "?", (Step(FaultKind.KILL, 
 TWICE = replace(KILL, steps=(Step(FaultKind.KILL, "web1"), Step(FaultKind.KILL, "web2")))
 PROMOTE = replace(KILL, operator=Operator(0.5, "promote"))
 FAILBACK = replace(KILL, steps=(), initial_faults=(Step(FaultKind.KILL, "web1"),), operator=Operator(0.5, "failback"))
+GIVE_UP = replace(KILL, operator=Operator(0.5, "accept-loss"))
 REPAIR = replace(KILL, repair=Repair(RepairPolicy.RESTART, 0.0))
-EXPERIMENTS = {"repair": REPAIR, "kill": KILL, "twice": TWICE, "promote": PROMOTE, "failback": FAILBACK}
+EXPERIMENTS = {"repair": REPAIR, "kill": KILL, "twice": TWICE, "promote": PROMOTE, "failback": FAILBACK, "give-up": GIVE_UP}
 ORDER = [
     "noted web1",
     "event inject",
@@ -194,6 +195,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
     monkeypatch.setattr(database, "promote", change_over)
     monkeypatch.setattr(database, "switchover", change_over)
+    monkeypatch.setattr(loss, "accept", change_over)
     return Bench(trace, tmp_path, TracedLog(tmp_path / "undo.jsonl", trace), TracedStage(trace))
 
 
@@ -239,6 +241,16 @@ def test_operator_acts_before_the_lab_heals(bench: Bench) -> None:
     bench.check()
 
 
+def test_what_is_lost_is_given_up_when_the_operator_has_brought_all_boxes_back(bench: Bench) -> None:
+    bench.run(GIVE_UP)
+    wanted = ["killed web1", "event operator", "started web1", "event operator-heal", "changing over", "phase observe"]
+    assert bench.trace.only(wanted) == wanted
+    # Who acts is part of the trial: the lab did not have to heal, and what ends with the decision was not cut short.
+    assert "event heal" not in bench.trace.entries
+    assert "event recovered" in bench.trace.entries
+    bench.check()
+
+
 def test_what_a_policy_repairs_the_lab_does_not_heal(bench: Bench) -> None:
     bench.run(REPAIR)
     wanted = ["noted web1", "killed web1", "event fault-verified", "event repair", "started web1", "event repaired", "event heal"]
@@ -258,6 +270,7 @@ POINTS = {
     "twice": ("noted web2", "killed web2", "starting web2", "started web2", "starting web1"),
     "repair": ("killed web1", "phase observe", "phase repair", "event repair", "starting web1", "started web1", "event repaired"),
     "promote": ("phase operator", "event operator", "changing over"),
+    "give-up": ("phase operator", "starting web1", "event operator-heal", "changing over"),
     "failback": ("phase initial-faults", "noted web1", "killed web1", "phase baseline", "event operator-heal", "changing over"),
 }
 EVERY_POINT = [(name, point) for name, points in POINTS.items() for point in points]

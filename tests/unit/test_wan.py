@@ -21,6 +21,7 @@ from wan.line import (
     NS_PER_MS,
     Count,
     Line,
+    Region,
     Settings,
     UsageError,
     WanError,
@@ -357,3 +358,16 @@ def test_quantile_is_a_value_that_few_exceed(trips: list[float], share: float) -
 
 def test_quantile_of_nothing() -> None:
     assert quantile([], 0.5) is None
+
+
+def test_an_interface_that_is_gone_a_moment_later_ends_no_router(capsys: pytest.CaptureFixture[str]) -> None:
+    """The thread that takes the gateways' addresses goes on, or a region that is connected again would be out of reach for good."""
+
+    def taken(_: Region, name: str) -> None:
+        raise FileNotFoundError(2, "No such file or directory", f"/proc/sys/net/ipv4/conf/{name}/rp_filter")
+
+    region = Region("eu", IPv4Interface("198.18.32.2/19"))
+    gateways = link.Gateways([region], taken)
+    gateways._take(region, [("eth3", IPv4Interface("198.18.32.9/19"))])
+    assert gateways.interfaces == {}
+    assert "lab-wan: eu: [Errno 2]" in capsys.readouterr().err

@@ -44,6 +44,8 @@ UNFINISHED = """
 UPDATE pgautofailover.node SET goalstate = reportedstate
 WHERE nodename = ANY(%s) AND reportedstate = 'primary' AND goalstate = 'wait_primary'
 """
+# The primary has been notified of a change. (Where an election has just begun there is none, and set_node_replication_quorum goes on.)
+NOTIFIED = "SELECT count(*) > 0 FROM pgautofailover.node WHERE goalstate = 'apply_settings'"
 STANDBY_NAME = re.compile(r"pgautofailover_standby_(\d+)")
 
 
@@ -116,6 +118,7 @@ class Keeper:
         self._monitor = monitor
         self._primary = Primary()
         self._settling_from = ""
+        self._was_in_force = False
         self._in_reach_at: dict[str, float] = {}
         self._silent_since = 0.0
         self.home = home
@@ -165,7 +168,9 @@ class Keeper:
 
     def _settle(self, followers: Followers, in_force: bool) -> None:
         """A change is through when one of the new ones has everything that was committed until it was in force."""
-        if self._is_settled() or not in_force:
+        # From the second look on: a process of the primary may take a moment to read what is in force.
+        was_in_force, self._was_in_force = self._was_in_force, in_force
+        if self._is_settled() or not (in_force and was_in_force):
             self._settling_from = ""
         elif not self._settling_from:
             self._settling_from = followers.position
@@ -175,12 +180,17 @@ class Keeper:
             self._settling_from = ""
 
     def _change(self, primary: Node, changed: Any, wanted: frozenset[str]) -> None:
-        self._settling_from = ""
+        self._settling_from, self._was_in_force = "", False
         with self._monitor.transaction():
             self._monitor.execute("UPDATE public.durability SET settled = false")
             for name, value in changed.items():
                 self._monitor.execute("SELECT pgautofailover.set_node_replication_quorum('default', %s, %s)", (name, value))
-        say(f"a commit on {primary.name} waits for one of {', '.join(sorted(wanted))}")
+            # Where there is no primary any more, the change would never be settled, and no election would be allowed.
+            is_notified = self._is_true(NOTIFIED)
+            if not is_notified:
+                raise psycopg.Rollback
+        if is_notified:
+            say(f"a commit on {primary.name} waits for one of {', '.join(sorted(wanted))}")
 
     def _give_up(self, nodes: list[Node]) -> None:
         """Durability local: the election must not wait for the region that is lost."""
@@ -196,7 +206,10 @@ class Keeper:
 
     def _is_settled(self) -> bool:
         """Whether the last change of the flags has gone all the way."""
-        row = self._monitor.execute("SELECT settled FROM public.durability").fetchone()
+        return self._is_true("SELECT settled FROM public.durability")
+
+    def _is_true(self, question: str) -> bool:
+        row = self._monitor.execute(question).fetchone()
         return row is not None and bool(row[0])
 
 

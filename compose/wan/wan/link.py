@@ -134,7 +134,7 @@ class Gateways:
                 _announce(region.gateway)
                 say(f"{region.name}: {name} has {region.gateway}")
             self.interfaces[region.name] = name
-        except WanError as error:
+        except (WanError, OSError) as error:  # an interface may be gone the moment after it was seen
             say(f"{region.name}: {error}")
 
 
