@@ -13,11 +13,12 @@ import pytest
 from lab.errors import InconclusiveError
 from lab.model.observation import DatabaseState, Finding
 from lab.model.topology import WATCH_ROLE, Box, Stage
-from lab.probe.observer import Observer, probe_config, redundancy_probe_config
+from lab.probe.observer import SILENT_S, STALE_S, Observer, probe_config, redundancy_probe_config
 from lab.process import wait_until
 from lab.spec.stages import all_stages, find
 from tests.unit.helpers import BALANCERS, automatic, box, stage, view
 from tests.unit.played import PlayedEngine, line, saying
+from tests.unit.played_time import PlayedClock
 
 CLOCKS = '{"event": "clocks", "monotonic_ns": 1000, "realtime_ns": 5000}'
 
@@ -160,6 +161,21 @@ def test_observer_that_has_ended_does_not_watch() -> None:
         assert internet.process is not None
         internet.process.kill()
         assert wait_until(lambda: not observer.is_watching, 5)
+
+
+def test_observer_that_falls_silent_does_not_watch_and_its_last_view_is_not_for_ever() -> None:
+    clock = PlayedClock()
+    internet = Internet([CLOCKS, line(view(clock_ns=1))])
+    internet.host_clock = clock
+    with observing(internet) as observer:
+        assert observer.latest() == view(clock_ns=1)
+        clock.sleep(SILENT_S)
+        assert observer.is_watching
+        clock.sleep(0.01)
+        assert not observer.is_watching
+        clock.sleep(STALE_S - SILENT_S)
+        with pytest.raises(InconclusiveError, match="the observer has stopped reporting"):
+            observer.latest()
 
 
 # When it said something

@@ -344,6 +344,20 @@ def test_where_nothing_has_a_margin_users_and_docker_date_it(tmp_path: Path) -> 
     assert max(again.values()) - 0.2 < well.at_s < max(again.values()) + 0.2
 
 
+def test_the_load_goes_on_until_the_end_of_the_last_outage_is_seen(world: World, tmp_path: Path) -> None:
+    database = world.named("db")
+
+    def goes_for_a_moment() -> None:
+        world.clock.after(0.2, lambda: world.happens(database, "exited"))
+        world.clock.after(0.4, lambda: world.happens(database, "running"))
+
+    record, result = trial(world, tmp_path, find("3"), replace(KILL_WEB, cooldown_s=0.3), after=goes_for_a_moment)
+    assert [outage.censored for outage in result.outages] == [False]
+    [outage] = result.outages
+    assert outage.end_s - outage.start_s == pytest.approx(0.2, abs=0.05)
+    assert 1.0 < only(record, "stop").at_s - outage.end_s < 2.0
+
+
 def test_an_observer_that_freezes_in_the_middle_makes_the_trial_invalid(world: World, tmp_path: Path) -> None:
     experiment = replace(KILL_WEB, fault_duration_s=2.5)
     record, result = trial(world, tmp_path, find("3"), experiment, observe=lambda: world.watchmen[-1].freeze(2.0))
