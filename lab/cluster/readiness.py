@@ -81,9 +81,8 @@ def await_healthy(cluster: RunningSystem, services: Sequence[str], timeout_s: fl
         raise cluster.without_boxes(", ".join(sorted(missing)))
     first = unhealthy[0]
     state = f"{first.status}{', ' + first.health if first.health else ''}"
-    raise HealError(
-        f"{first.service} is {state} after {timeout_s:g} s", f"its last log lines: {cluster.engine.logs(first, 3) or '(none)'}"
-    )
+    lines = cluster.engine.logs(first, 3) or "(none)"
+    raise _why(cluster, HealError(f"{first.service} is {state} after {timeout_s:g} s", f"its last log lines: {lines}"))
 
 
 def await_redundant(cluster: RunningSystem, timeout_s: float = RECOVERY_TIMEOUT_S, say: Say = lambda _: None) -> None:
