@@ -276,6 +276,21 @@ def test_no_write_is_lost_with_a_disk(five: Lab, name: str) -> None:
     assert UndoLog().entries() == []
 
 
+def monitor_ready() -> str:
+    """What the monitoring box shows of the monitor: 1, 0, or nothing."""
+    show = "curl -fsS http://127.0.0.1:9099/metrics | grep '^monitor_ready' | cut -d ' ' -f 2"
+    return docker("exec", container(5, "watch"), "bash", "-c", show)
+
+
+@night
+def test_a_monitor_that_takes_no_reports_is_not_ready_though_it_answers(five: Lab) -> None:
+    assert wait_until(lambda: monitor_ready() == "1", SEEN_WITHIN_S)
+    five.must("chaos", "disk-stall", "service:monitor")
+    assert wait_until(lambda: monitor_ready() == "0", SEEN_WITHIN_S)
+    five.must("heal", timeout_s=UP_TIMEOUT_S)
+    assert wait_until(lambda: monitor_ready() == "1", SEEN_WITHIN_S)
+
+
 @night
 def test_a_run_that_is_interrupted_while_a_disk_stands_still_is_healed(five: Lab) -> None:
     run = five.start("run", "5", "disk-stall-primary")

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.docker
 night = pytest.mark.night
 
 PAIR, ZONES = stages.find("5"), stages.find("6")
-ARMED_S = 25.0
-"""A box waits 5 s before it begins to write, and asks for nothing until it has written for 10 s."""
+ARMED_S = 15.0
+"""A box waits 5 s before it begins to write, and asks for nothing until it has written for 2 s."""
 REPLACED_WITHIN_S = 15.0
 """Three refused writes are 1.5 s, a change-over is one or two; a busy machine takes longer."""
 LEFT_ALONE_S = 8.0

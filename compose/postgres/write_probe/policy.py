@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-WRITTEN_BEFORE = 20
-"""So many writes must have succeeded first, since it became the primary (or the standby): at two a second, ten seconds.
+WRITTEN_BEFORE = 4
+"""So many writes must have succeeded first, since it became the primary (or the standby): at two a second, two seconds.
 
 A database that was just promoted takes none for a moment. And where the next primary would take none either (the setting came with
-the data, the disk is one and the same), replacing it again and again would help nobody.
+the data, the disk is one and the same), replacing it again and again would help nobody. That the monitor agrees only once in a while
+keeps those from taking turns that write now and then.
 """
 # Errors of PostgreSQL that say that it cannot write: read-only, no space, input or output failed, no transaction numbers left,
 # and what has no number of its own (a file that must not grow).

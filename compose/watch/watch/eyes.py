@@ -16,7 +16,12 @@ from watch.targets import Target
 PERIOD_S = 0.5
 HOLDER_TIMEOUT_S = 0.2
 HOLDER_QUESTION = b"GET /health HTTP/1.0\r\n\r\n"
-MONITOR_QUERY = "SELECT count(*) FROM pgautofailover.node"
+# A monitor whose disk is full or hangs answers, and takes no report of a database any more: it could not have one replaced. Databases
+# that are down report nothing, so only those count that it finds healthy.
+MONITOR_QUERY = (
+    "SELECT count(*) FROM pgautofailover.node "
+    "HAVING coalesce(max(reporttime) FILTER (WHERE health = 1) > now() - interval '5 s', true)"
+)
 
 
 @dataclass
@@ -127,7 +132,7 @@ class Eyes:
             metric("database_behind_seconds", behind, "How old what a standby shows is."),
             metric("databases_writable", [({}, cluster.writable)], "How many accept writes."),
             metric("primary_changes_total", changes, "How often it led where another database had before."),
-            metric("monitor_ready", monitors, "Whether the monitor answers."),
+            metric("monitor_ready", monitors, "Whether the monitor answers, and takes reports of databases."),
         ]
 
     def _address(self) -> list[str]:
