@@ -109,6 +109,7 @@ def test_others_are_asked_when_who_was_chosen_has_lost_its_disk(well: Lab, engin
     assert said.split() == ["t", "report_lsn", "report_lsn"]
 
 
+@pytest.mark.night
 def test_the_last_word_on_the_end_of_a_log_counts_until_its_primary_runs_again(well: Lab, engine: Engine) -> None:
     leader = primary(engine, STAGE_6)
     word = "SELECT coalesce(stopped_at::text, 'none') FROM public.change_over"

@@ -89,6 +89,7 @@ def test_users_get_no_figures_of_a_region(stage_7: Lab) -> None:
 # Pages in a browser
 
 
+@pytest.mark.night
 def test_no_other_site_reads_prometheus(stage_3: Lab) -> None:
     request = urllib.request.Request(
         f"http://127.0.0.1:{stage_3.environment['LAB_WATCH_PORT']}/api/v1/query?query=up",

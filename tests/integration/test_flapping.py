@@ -45,7 +45,7 @@ expect:
 
 
 @pytest.mark.parametrize(
-    "fault", [ISOLATE, DISCONNECT, *(pytest.param(each, marks=night) for each in (LOSS, BANDWIDTH, PARTITION))], ids=" ".join
+    "fault", [ISOLATE, *(pytest.param(each, marks=night) for each in (DISCONNECT, LOSS, BANDWIDTH, PARTITION))], ids=" ".join
 )
 def test_it_comes_and_goes_and_leaves_nothing(stage_3: Lab, fault: tuple[str, ...]) -> None:
     before = settled(3, *BOXES)

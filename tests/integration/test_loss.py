@@ -65,6 +65,7 @@ def test_what_only_one_database_had_is_counted_as_lost(whole: Lab) -> None:
     assert set(audit["differing"].values()) <= {0}
 
 
+@pytest.mark.night
 def test_the_older_database_serves_no_write_until_an_operator_decides(whole: Lab, engine: Engine) -> None:
     old = primary(engine, STAGE_5)
     heir = "db1" if old == "db2" else "db2"

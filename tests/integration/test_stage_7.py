@@ -90,6 +90,7 @@ def test_a_commit_waits_for_the_other_region_and_the_map_shows_them(stage_7: Lab
     assert [boxes[name]["announces"] for name in ("lb1", "lb2", "lb3", "lb4")].count(None) == 0
 
 
+@night
 def test_who_keeps_the_durability_is_started_again(stage_7: Lab) -> None:
     before = durability()
     assert before

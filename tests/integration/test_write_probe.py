@@ -136,6 +136,7 @@ def test_a_primary_is_replaced_when_a_while_has_passed_since_the_last_one_and_no
     assert "within the last 20 s" in engine.logs(box, 200)
 
 
+@night
 def test_a_primary_that_nobody_could_replace_stays_and_answers_reads(stage_5: Lab, engine: Engine) -> None:
     leader = ready(engine, PAIR)
     stage_5.must("chaos", "kill", f"service:{other(leader)}")
