@@ -203,8 +203,9 @@ def test_every_measure_target_and_act_is_described() -> None:
 
 
 def test_every_fault_is_described() -> None:
-    lines = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8").splitlines()
-    # Once in the table of what each is, once in that of proof and undo.
+    text = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    # Once in the table of what each is, once in that of proof and undo; what was measured of it is a third.
+    lines = re.sub(r"<!-- measured-table:.*?<!-- /measured-table -->", "", text, flags=re.DOTALL).splitlines()
     assert [kind.value for kind in FAULTS if sum(line.startswith(f"| `{kind}` |") for line in lines) != 2] == []
 
 

@@ -263,7 +263,8 @@ def test_a_database_that_does_not_run_is_gone(monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def postmaster(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that the file of the data directory names."""
-    process = subprocess.Popen(["sleep", "60"])
+    # Who started the tests in the background may have had them ignore SIGQUIT.
+    process = subprocess.Popen(["env", "--default-signal=QUIT", "sleep", "60"])
     (tmp_path / "postmaster.pid").write_text(f"{process.pid}\n{tmp_path}\n", encoding="ascii")
     yield process
     process.kill()
