@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Timer
 from typing import Any, ClassVar, TypeVar
@@ -18,10 +20,12 @@ from lab.model.observation import DatabaseState
 from lab.model.topology import Stage
 from lab.process import wait_until
 from lab.spec.stages import ROOT
+from lab.store.undo_log import UndoLog
 from tests.integration.clusters import look
 
 RUN_TIMEOUT_S = 150.0
 PHASE_TIMEOUT_S = 60.0
+NOTED_TIMEOUT_S = 30.0
 TRIES = 3
 LOAD = "client.generator"
 BYTECODE = ROOT / ".pytest_cache" / "bytecode"
@@ -238,6 +242,21 @@ def asked_of_monitor(stage: int, *statements: str) -> str:
     """What the monitor's database answers to these, one after the other in one session."""
     psql = ("psql", "-X", "-qAt", "-h", "/run/postgresql", "-d", "pg_auto_failover")
     return docker("exec", container(stage, "monitor"), *psql, *(word for each in statements for word in ("-c", each)))
+
+
+def orders_in(stage: int, service: str) -> int:
+    """How many orders a database has, as it says itself."""
+    psql = ["psql", "-X", "-qAt", "-h", "/run/postgresql", "-U", "postgres", "-d", "postgres", "-c"]
+    return int(docker("exec", container(stage, service), *psql, "SELECT count(*) FROM orders"))
+
+
+def kill_after_note(lab: Lab, arguments: Sequence[str], after_s: float) -> None:
+    """Start a command of the lab, and kill it (SIGKILL) so long after the first fault is noted."""
+    process = lab.start(*arguments)
+    assert wait_until(lambda: bool(UndoLog().entries()), NOTED_TIMEOUT_S, 0.002)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
 
 
 def states(stage: int) -> dict[str, str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import time
 from random import Random
 from typing import Any
 
@@ -14,8 +12,8 @@ from lab.errors import EXIT_REFUTED, EXIT_USAGE
 from lab.process import wait_until
 from lab.store.undo_log import UndoLog
 from tests.integration.condition import UNDONE_TIMEOUT_S
-from tests.integration.driver import Lab, container, docker
-from tests.integration.test_gray_faults import NOTED_TIMEOUT_S, ask
+from tests.integration.driver import Lab, container, docker, kill_after_note
+from tests.integration.test_gray_faults import ask
 
 pytestmark = pytest.mark.docker
 night = pytest.mark.night
@@ -119,7 +117,7 @@ def test_heal_sets_back_what_no_note_is_of(stage_3: Lab) -> None:
 
 
 @night
-@pytest.mark.parametrize("fault", [pytest.param(each, marks=[] if each == SLOW else night) for each in DEPLOYED], ids=" ".join)
+@pytest.mark.parametrize("fault", DEPLOYED, ids=" ".join)
 def test_a_bad_release_is_set_back_by_itself(stage_3: Lab, fault: tuple[str, ...]) -> None:
     stage_3.must("chaos", *fault, "--for", "500ms")
     assert is_healed(3)
@@ -127,15 +125,11 @@ def test_a_bad_release_is_set_back_by_itself(stage_3: Lab, fault: tuple[str, ...
 
 
 @night
-@pytest.mark.parametrize("fault", [pytest.param(each, marks=[] if each == POISON else night) for each in DEPLOYED], ids=" ".join)
+@pytest.mark.parametrize("fault", DEPLOYED, ids=" ".join)
 def test_heal_sets_back_however_early_the_controller_was_killed(stage_3: Lab, fault: tuple[str, ...]) -> None:
     random = Random(" ".join(fault))
     for _ in range(KILLS):
-        process = stage_3.start("chaos", *fault, "--for", "30s")
-        assert wait_until(lambda: bool(UndoLog().entries()), NOTED_TIMEOUT_S, 0.002)
-        time.sleep(random.uniform(0, 2))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill_after_note(stage_3, ("chaos", *fault, "--for", "30s"), random.uniform(0, 2))
         assert UndoLog().entries()
         stage_3.must("heal")
         assert wait_until(lambda: is_healed(3), UNDONE_TIMEOUT_S), json.dumps(condition(3))
@@ -143,7 +137,7 @@ def test_heal_sets_back_however_early_the_controller_was_killed(stage_3: Lab, fa
 
 
 @night
-@pytest.mark.parametrize("experiment", ["bad-deploy-everywhere", pytest.param("poison-everywhere", marks=night)])
+@pytest.mark.parametrize("experiment", ["bad-deploy-everywhere", "poison-everywhere"])
 def test_no_stage_survives_a_defect_that_is_everywhere(stage_3: Lab, experiment: str) -> None:
     code, document = stage_3.valid_run(3, experiment, "--duration", "3s")
     assert (code, document["verdict"], document["expected_verdict"]) == (EXIT_REFUTED, "refuted", "refuted")

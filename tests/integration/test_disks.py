@@ -16,8 +16,8 @@ from lab.engine.docker_engine import DockerEngine
 from lab.errors import EXIT_INTERRUPTED, EXIT_PREFLIGHT, EXIT_USAGE
 from lab.process import wait_until
 from lab.store.undo_log import UndoLog
-from tests.integration.driver import Lab, container, docker, reach
-from tests.integration.test_gray_faults import NOTED_TIMEOUT_S, ask
+from tests.integration.driver import NOTED_TIMEOUT_S, Lab, container, docker, kill_after_note, reach
+from tests.integration.test_gray_faults import ask
 
 pytestmark = pytest.mark.docker
 night = pytest.mark.night
@@ -154,7 +154,7 @@ def test_a_slow_disk_holds_writes_back_and_reads_go_on(stage: Lab) -> None:
 
 
 @night
-@pytest.mark.parametrize("fault", [FULL, STALL, pytest.param(SLOW, marks=night)], ids=" ".join)
+@pytest.mark.parametrize("fault", [FULL, STALL, SLOW], ids=" ".join)
 def test_what_was_done_to_a_disk_is_taken_back_by_itself(stage: Lab, fault: tuple[str, ...]) -> None:
     stage.must("chaos", *fault, "--for", "500ms")
     assert UndoLog().entries() == []
@@ -163,15 +163,11 @@ def test_what_was_done_to_a_disk_is_taken_back_by_itself(stage: Lab, fault: tupl
 
 
 @night
-@pytest.mark.parametrize("fault", [STALL, pytest.param(FULL, marks=night), pytest.param(SLOW, marks=night)], ids=" ".join)
+@pytest.mark.parametrize("fault", [STALL, FULL, SLOW], ids=" ".join)
 def test_heal_takes_it_back_however_early_the_controller_was_killed(stage: Lab, fault: tuple[str, ...]) -> None:
     random = Random(" ".join(fault))
     for _ in range(KILLS):
-        process = stage.start("chaos", *fault, "--for", "30s")
-        assert wait_until(lambda: bool(UndoLog().entries()), NOTED_TIMEOUT_S, 0.002)
-        time.sleep(random.uniform(0, 1))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill_after_note(stage, ("chaos", *fault, "--for", "30s"), random.uniform(0, 1))
         assert UndoLog().entries()
         stage.must("heal")
         assert writes()
@@ -180,7 +176,7 @@ def test_heal_takes_it_back_however_early_the_controller_was_killed(stage: Lab, 
 
 
 @night
-@pytest.mark.parametrize("fault", [STALL, pytest.param(FULL, marks=night), pytest.param(SLOW, marks=night)], ids=" ".join)
+@pytest.mark.parametrize("fault", [STALL, FULL, SLOW], ids=" ".join)
 def test_heal_releases_a_disk_of_which_nothing_is_noted(stage: Lab, fault: tuple[str, ...]) -> None:
     stage.must("chaos", *fault)
     UndoLog().clear()
@@ -222,7 +218,7 @@ def test_a_killed_box_keeps_its_disk_and_a_wiped_one_gets_an_empty_one(stage: La
 
 
 @night
-@pytest.mark.parametrize("everything", [True, pytest.param(False, marks=night)])
+@pytest.mark.parametrize("everything", [True, False])
 def test_a_stage_whose_disk_stands_still_is_removed_and_nothing_is_left(on_disks: Lab, everything: bool) -> None:
     on_disks.must("up", "3", timeout_s=UP_TIMEOUT_S)
     on_disks.must("chaos", *STALL)

@@ -16,8 +16,8 @@ from lab.errors import EXIT_INTERRUPTED, EXIT_USAGE
 from lab.process import wait_until
 from lab.store.undo_log import UndoLog
 from tests.integration.condition import assert_as_before, condition, differences, settled
-from tests.integration.driver import Lab, container, left_over, reach
-from tests.integration.test_gray_faults import BOXES, KILLS, NOTED_TIMEOUT_S
+from tests.integration.driver import Lab, container, kill_after_note, left_over, reach
+from tests.integration.test_gray_faults import BOXES, KILLS
 
 pytestmark = pytest.mark.docker
 night = pytest.mark.night
@@ -59,7 +59,7 @@ def test_it_comes_and_goes_and_leaves_nothing(stage_3: Lab, fault: tuple[str, ..
 
 @night
 @pytest.mark.parametrize("edge", ["on:", "off:"])
-@pytest.mark.parametrize("fault", [ISOLATE, pytest.param(DISCONNECT, marks=night)], ids=" ".join)
+@pytest.mark.parametrize("fault", [ISOLATE, DISCONNECT], ids=" ".join)
 def test_an_interrupt_in_either_phase_heals(stage_3: Lab, fault: tuple[str, ...], edge: str) -> None:
     before = settled(3, *BOXES)
     process = stage_3.start("chaos", *fault, "--for", "60s")
@@ -72,15 +72,11 @@ def test_an_interrupt_in_either_phase_heals(stage_3: Lab, fault: tuple[str, ...]
 
 
 @night
-@pytest.mark.parametrize("fault", [ISOLATE, pytest.param(DISCONNECT, marks=night)], ids=" ".join)
+@pytest.mark.parametrize("fault", [ISOLATE, DISCONNECT], ids=" ".join)
 def test_heal_leaves_each_box_as_it_was_whenever_the_controller_was_killed(stage_3: Lab, fault: tuple[str, ...]) -> None:
     before, random = settled(3, *BOXES), Random(" ".join(fault))
     for _ in range(KILLS + 1):
-        process = stage_3.start("chaos", *fault, "--for", "60s")
-        assert wait_until(lambda: bool(UndoLog().entries()), NOTED_TIMEOUT_S, 0.002)
-        time.sleep(random.uniform(0, 5))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill_after_note(stage_3, ("chaos", *fault, "--for", "60s"), random.uniform(0, 5))
         stage_3.must("heal")
         assert_as_before(before, 3)
         assert UndoLog().entries() == []
@@ -127,7 +123,7 @@ def events(trial_folder: Path) -> list[dict[str, Any]]:
 
 
 @night
-@pytest.mark.parametrize("fault", ["isolate", pytest.param("disconnect", marks=night)])
+@pytest.mark.parametrize("fault", ["isolate", "disconnect"])
 def test_a_trial_has_one_fault_and_notes_each_edge(stage_3: Lab, tmp_path: Path, fault: str) -> None:
     before = settled(3, *BOXES)
     file = tmp_path / f"flap-{fault}.yaml"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 import urllib.error
 import urllib.request
@@ -15,12 +14,11 @@ from lab.errors import EXIT_USAGE
 from lab.process import wait_until
 from lab.store.undo_log import UndoLog
 from tests.integration.condition import STANDS_STILL, assert_as_before, condition, settled
-from tests.integration.driver import Lab, container, docker
+from tests.integration.driver import Lab, container, docker, kill_after_note
 
 pytestmark = pytest.mark.docker
 night = pytest.mark.night
 
-NOTED_TIMEOUT_S = 30.0
 KILLS = 3
 PATIENCE_S = 2.0
 HANG = ("hang", "service:lb")
@@ -82,11 +80,7 @@ def test_what_made_a_box_sick_is_taken_back_by_itself(stage_3: Lab, fault: tuple
 def test_heal_leaves_each_box_as_it_was_however_early_the_controller_was_killed(stage_3: Lab, fault: tuple[str, ...]) -> None:
     before, random = settled(3, *BOXES), Random(" ".join(fault))
     for _ in range(KILLS):
-        process = stage_3.start("chaos", *fault, "--for", "30s")
-        assert wait_until(lambda: bool(UndoLog().entries()), NOTED_TIMEOUT_S, 0.002)
-        time.sleep(random.uniform(0, 1))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill_after_note(stage_3, ("chaos", *fault, "--for", "30s"), random.uniform(0, 1))
         assert UndoLog().entries()
         stage_3.must("heal")
         assert_as_before(before, 3)

@@ -13,7 +13,7 @@ from lab.process import wait_until
 from lab.spec import stages
 from lab.store.paths import STATE_FOLDER
 from lab.store.undo_log import UndoLog
-from tests.integration.driver import Lab, container, docker, reach, states
+from tests.integration.driver import NOTED_TIMEOUT_S, Lab, container, docker, reach, states
 
 pytestmark = pytest.mark.docker
 night = pytest.mark.night
@@ -24,7 +24,6 @@ ENDED_TIMEOUT_S = 60.0
 BEFORE = {"settle": "kill-web", "start": "pause-web", "baseline": "crash-db"}
 DURING = {"noted": "kill-lb", "observe": "pause-db"}
 AFTER = {"heal": "crash-web", "after": "kill-db", "audit": "pause-web"}
-NOTED_TIMEOUT_S = 30.0
 LOAD_ENDS_WITHIN_S = 10.0
 
 

@@ -12,7 +12,7 @@ from lab.model.observation import DatabaseState
 from lab.process import wait_until
 from lab.spec import stages
 from tests.integration.clusters import await_recovered, look
-from tests.integration.driver import Lab, asked_of_monitor, container, docker, primary
+from tests.integration.driver import Lab, asked_of_monitor, container, docker, orders_in, primary
 
 pytestmark = pytest.mark.docker
 
@@ -23,24 +23,6 @@ TAKEN_OVER_WITHIN_S = 20
 LIFTED = "SET lab.loss_is_accepted = 'yes'"
 REMOVED = "SELECT pgautofailover.remove_node(nodeid, true) FROM pgautofailover.node WHERE nodename = '%s'"
 WELL = "SELECT count(*) FROM pgautofailover.node WHERE reportedstate = goalstate AND goalstate IN ('primary', 'secondary') AND health = 1"
-
-
-def placed(service: str) -> int:
-    """How many orders a database has."""
-    psql = (
-        "psql",
-        "-X",
-        "-qAt",
-        "-h",
-        "/run/postgresql",
-        "-U",
-        "postgres",
-        "-d",
-        "postgres",
-        "-c",
-        "SELECT count(*) FROM orders",
-    )
-    return int(docker("exec", container(5, service), *psql))
 
 
 @pytest.fixture
@@ -72,8 +54,8 @@ def test_the_older_database_serves_no_write_until_an_operator_decides(whole: Lab
     whole.must("chaos", "kill", f"service:{old}")
     assert wait_until(lambda: look(engine, STAGE_5).named(DatabaseState.PRIMARY) == [heir], TAKEN_OVER_WITHIN_S)
     # The watch box places two orders a second.
-    before = placed(heir)
-    assert wait_until(lambda: placed(heir) > before, TAKEN_OVER_WITHIN_S)
+    before = orders_in(5, heir)
+    assert wait_until(lambda: orders_in(5, heir) > before, TAKEN_OVER_WITHIN_S)
     whole.must("chaos", "wipe", f"service:{heir}")
     for _ in range(2):  # a second look finds the same
         healed = whole("heal")
@@ -87,8 +69,8 @@ def test_the_older_database_serves_no_write_until_an_operator_decides(whole: Lab
     await_recovered(engine, STAGE_5)
     assert primary(engine, STAGE_5) == old
     # Web boxes have seen a higher timeline, and accept the lower one all the same.
-    before = placed(old)
-    assert wait_until(lambda: placed(old) > before, TAKEN_OVER_WITHIN_S)
+    before = orders_in(5, old)
+    assert wait_until(lambda: orders_in(5, old) > before, TAKEN_OVER_WITHIN_S)
     again = whole("promote", "--accept-loss")
     assert again.code == EXIT_USAGE
     assert "there is nothing to decide" in again.error_line

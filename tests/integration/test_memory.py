@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import time
 from random import Random
 from typing import Any
 
@@ -15,8 +13,8 @@ from lab.errors import EXIT_USAGE
 from lab.process import wait_until
 from lab.store.undo_log import UndoLog
 from tests.integration.condition import assert_as_before, settled
-from tests.integration.driver import Lab, container, docker
-from tests.integration.test_gray_faults import BOXES, KILLS, NOTED_TIMEOUT_S, ask
+from tests.integration.driver import Lab, container, docker, kill_after_note
+from tests.integration.test_gray_faults import BOXES, KILLS, ask
 from tests.stages.files import DOCUMENTS
 
 pytestmark = pytest.mark.docker
@@ -136,17 +134,11 @@ def test_a_box_that_restarts_has_lost_its_leak_and_keeps_the_limit_until_heal(st
 
 
 @night
-@pytest.mark.parametrize(
-    "fault", [LEAK, *(pytest.param(each, marks=night) for each in (SQUEEZE, SQUEEZE_DB, LEAK_DB))], ids=" ".join
-)
+@pytest.mark.parametrize("fault", [LEAK, SQUEEZE, SQUEEZE_DB, LEAK_DB], ids=" ".join)
 def test_heal_leaves_each_box_as_it_was_however_early_the_controller_was_killed(stage_3: Lab, fault: tuple[str, ...]) -> None:
     before, random = settled(3, *BOXES), Random(" ".join(fault))
     for _ in range(KILLS):
-        process = stage_3.start("chaos", *fault, "--for", "30s")
-        assert wait_until(lambda: bool(UndoLog().entries()), NOTED_TIMEOUT_S, 0.002)
-        time.sleep(random.uniform(0, 2))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill_after_note(stage_3, ("chaos", *fault, "--for", "30s"), random.uniform(0, 2))
         assert UndoLog().entries()
         stage_3.must("heal")
         assert_as_before(before, 3)
