@@ -57,7 +57,7 @@ BOUNDS = {
     "per_s": (0.5, 20.0),
 }
 NOT_WITHIN = {"step_s": 2.0, "drift_percent": 5.0}
-"""Less than that, one way or the other, could not be told from a clock that is right."""
+"""Less than that, one way or the other, could not be distinguished from a clock that is right."""
 NAMES = ("from", "direction", "network", "answer", *BOUNDS)
 NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # All that can happen to the line to a region; it has no jitter.
