@@ -110,7 +110,8 @@ def asked_for(dockerfile: str) -> set[str]:
 
 def locked(found: Mapping[str, str], before: Mapping[str, str]) -> Versions:
     """The new pins: what was found, and of what a Dockerfile names and no image here has, the pin of before."""
-    kept = {package: version for package, version in before.items() if package in named()}
+    asked = named()
+    kept = {package: version for package, version in before.items() if package in asked}
     return dict(sorted({**kept, **found}.items()))
 
 

@@ -297,7 +297,11 @@ def of_comparison(name: str, runs: Mapping[str, Mapping[str, Any]], commit: str 
 
 
 def _machine(document: Mapping[str, Any]) -> Machine:
-    known = (document.get("conditions") or {}).get("machine")
+    return machine_from((document.get("conditions") or {}).get("machine"))
+
+
+def machine_from(known: Mapping[str, Any] | None) -> Machine:
+    """The machine as a document has it; nothing is known of one that is missing there."""
     if not known:
         return Machine()
     return Machine(known["cores"], round(known["memory_mib"] / 1024, 1), known["engine"], known.get("loop_ms"))

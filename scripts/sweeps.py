@@ -8,7 +8,7 @@ the longest outage that counts as survived.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from lab.analysis import matrix_file
 from lab.analysis.matrix import Cell, Column, Matrix
 from lab.analysis.spof import Fate
 from lab.errors import UsageError
+from lab.report import words
 from lab.spec.stages import find
 from scripts import figure_text, measured
-from scripts.measured import Count, Figure, Machine, Measured, Sample
+from scripts.measured import Count, Figure, Measured, Sample
 
 TOLERANCE = "tolerance_s"
 NAMED_MAX = 5
@@ -56,7 +57,7 @@ def of_sweep(name: str | None, matrix: Matrix, commit: str | None) -> Measured:
         failover=stage.failover,
         commit=commit,
         date=matrix.started_at[:10],
-        machine=_machine(machine.cores, machine.memory_mib, machine.engine, machine.loop_ms) if machine else Machine(),
+        machine=measured.machine_from(asdict(machine) if machine else None),
         trials=sum(cell.trials for cell in row.cells),
         trials_valid=sum(cell.trials_valid for cell in row.cells),
         seed=matrix.seed,
@@ -64,10 +65,6 @@ def of_sweep(name: str | None, matrix: Matrix, commit: str | None) -> Measured:
         stage_fingerprint={selector: measured.fingerprint_of(stage)},
         figures=figures,
     )
-
-
-def _machine(cores: int, memory_mib: int, engine: str, loop_ms: float | None) -> Machine:
-    return Machine(cores, round(memory_mib / 1024, 1), engine, loop_ms)
 
 
 def _key(column: Column) -> str:
@@ -194,8 +191,7 @@ def _findings(mine: Sequence[Tried]) -> list[tuple[str, str]]:
 
 
 def _named(parts: Iterable[str]) -> str:
-    named = list(parts)
-    return ", ".join(named if len(named) <= NAMED_MAX else [*named[: NAMED_MAX - 1], f"{len(named) - NAMED_MAX + 1} more"])
+    return words.some(list(parts), NAMED_MAX)
 
 
 def _of_stage(found: Measured | None) -> str:

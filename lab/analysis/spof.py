@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from lab.analysis.design import CellPlan
 from lab.analysis.matrix import Cell, Row
+from lab.analysis.parts import PartKind, kind_of, part_name
 from lab.model.fault import FaultKind
 from lab.model.measures import Measured, Verdict
 from lab.model.result import Notified
@@ -50,7 +51,7 @@ class SweepResult:
     @property
     def name(self) -> str:
         """kill db1; kill db1 and lb1."""
-        return f"{self.fault} {' and '.join(self.members)}"
+        return f"{self.fault} {part_name(self.members)}"
 
     @property
     def notified(self) -> Notified:
@@ -98,7 +99,7 @@ def judge(stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: f
     """Which parts are single points of failure, and whether these are the ones that are declared."""
     cells = [(cell_plan, row.cell(cell_plan.column)) for cell_plan in cell_plans]
     results = [_result(cell_plan, cell, tolerance_s) for cell_plan, cell in cells if cell]
-    found = tuple(dict.fromkeys(" and ".join(each.members) for each in _single(results) if each.fate is Fate.FAILED))
+    found = tuple(dict.fromkeys(part_name(each.members) for each in _single(results) if each.fate is Fate.FAILED))
     results = [_with_hidden(each, found, stage) for each in results]
     faults = {str(cell_plan.experiments[0].faults[0].fault) for cell_plan in cell_plans if cell_plan.experiments}
     refuted = _refuted(results, found, stage.spof) if FaultKind.KILL in faults else ()
@@ -112,7 +113,7 @@ def judge(stage: Stage, cell_plans: Sequence[CellPlan], row: Row, tolerance_s: f
 
 def _single(results: Sequence[SweepResult]) -> list[SweepResult]:
     """Of one failure each: also a line between two places is one."""
-    return [each for each in results if len(each.members) == 1 or ":" in each.members[0]]
+    return [each for each in results if kind_of(each.members) is not PartKind.PAIR]
 
 
 def _result(cell_plan: CellPlan, cell: Cell, tolerance_s: float) -> SweepResult:

@@ -130,8 +130,8 @@ def spof_why(found: Sweep) -> list[str]:
 
 def _alerts_why(found: Sweep) -> list[str]:
     """What no alert reported, and what of that is not known, where alerts are required."""
-    missed = [f"{each.name}: {sweep_words.notice_sentence(each.cell)}" for each in found.not_notified]
-    return missed + [f"{each.name}: {sweep_words.notice_sentence(each.cell)}" for each in found.notified_unknown]
+    silent = (*found.not_notified, *found.notified_unknown)
+    return [f"{each.name}: {sweep_words.notice_sentence(each.cell)}" for each in silent]
 
 
 def _unknown(found: SweepResult) -> str:

@@ -296,7 +296,7 @@ def _heat_cell(matrix: Matrix, cell: Cell | None) -> dict[str, object]:
         "mark": heat.mark(cell),
         "verdict": cell.verdict or "",
         "alarm": bool(cell.writes_lost or cell.split_brain_s),
-        "notice": sweep_words.notice(cell) if matrix.is_sweep and cell.applicable else "",
+        "notice": sweep_words.cell_notice(matrix, cell),
     }
 
 

@@ -173,7 +173,7 @@ def _cell(matrix: Matrix, cell: Cell | None) -> str:
     if cell is None:
         return ""
     beside = [matrix_words.cell_members(cell), matrix_words.cell_apart(cell), matrix_words.cell_gap(cell)]
-    notice = sweep_words.notice(cell) if matrix.is_sweep and cell.applicable else ""
+    notice = sweep_words.cell_notice(matrix, cell)
     parts = [f"{matrix_words.cell_downtime(cell)} {heat.mark(cell)}".strip(), *beside, *matrix_words.cell_alarms(cell), notice]
     return ", ".join(each for each in parts if each)
 

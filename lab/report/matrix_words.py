@@ -120,10 +120,9 @@ def cell_beside(cell: Cell) -> list[str]:
 
 def cell_worst(cell: Cell) -> str:
     """The longest outage of any trial: "worst of 20: ≥ 3.00 s"; empty where it is the median, or not known."""
-    counted = sum(each.trials_valid for each in cell.samples)
-    if cell.downtime_worst_s is None or counted < 2:
+    if cell.downtime_worst_s is None or cell.trials_counted < 2:
         return ""
-    return f"worst of {counted}: {words.seconds(cell.downtime_worst_s, cell.downtime_worst_censored)}"
+    return f"worst of {cell.trials_counted}: {words.seconds(cell.downtime_worst_s, cell.downtime_worst_censored)}"
 
 
 def cell_alarms(cell: Cell) -> list[str]:

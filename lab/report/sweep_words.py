@@ -36,8 +36,7 @@ def _headline(matrix: Matrix) -> str:
 
 
 def _named(found: Tried) -> str:
-    named = [f"{cell.column} {row.name}" for row, cell in found]
-    return ", ".join(named if len(named) <= NAMED_MAX else [*named[: NAMED_MAX - 1], f"{len(named) - NAMED_MAX + 1} more"])
+    return words.some([f"{cell.column} {row.name}" for row, cell in found], NAMED_MAX)
 
 
 def alert_lines(cells: Iterable[Cell]) -> list[str]:
@@ -61,6 +60,11 @@ def notice(cell: Cell) -> str:
         )
         return f"{NOT_NOTIFIED}{some}"
     return ALERT_UNKNOWN if cell.notified is Notified.UNKNOWN else ""
+
+
+def cell_notice(matrix: Matrix, cell: Cell) -> str:
+    """The same in a table that may be a comparison's: there, and where nothing was tried, nothing is said of alerts."""
+    return notice(cell) if matrix.is_sweep and cell.applicable else ""
 
 
 SENTENCES = {

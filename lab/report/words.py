@@ -26,6 +26,11 @@ PHASE_WORDS = {
 }
 
 
+def some(names: Sequence[str], most: int) -> str:
+    """a, b, 3 more: `most` words at most, the last of which may be how many are left out."""
+    return ", ".join(names if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"])
+
+
 def median_text(found: SampleMedian | None) -> str:
     """The median, as a bound where it is one."""
     return seconds(found.low, found.is_bound) if found else "unknown"
