@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lab.model.fault import OF_A_DISK, BadAnswer, FaultKind, FaultParameters
+from lab.model.fault import OF_A_DISK, OF_WEB_BOXES, BadAnswer, FaultKind, FaultParameters
 from lab.model.topology import ServiceSpec, Stage, network_name
 from lab.spec.targets import PRIMARY
 
@@ -17,7 +17,6 @@ EVERY = (
 QUICK = (FaultKind.KILL, FaultKind.HANG, FaultKind.POWER, FaultKind.READONLY, FaultKind.ISOLATE)
 """One of each family, for a class."""
 OF_A_DATABASE = (FaultKind.READONLY,)
-OF_WEB_BOXES = (FaultKind.BAD_DEPLOY, FaultKind.POISON)
 OF_TWO_PLACES = (FaultKind.PARTITION,)
 CPUS = 0.05
 """A twentieth of a processor: a box that stutters, and is not quite dead."""

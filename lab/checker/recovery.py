@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from lab.checker.exposure import RedundancySample
 from lab.checker.foreign_actions import RETURNS, Said
-from lab.model.fault import OF_A_DISK, FaultKind
+from lab.model.fault import OF_A_DISK, OF_WEB_BOXES, FaultKind
 from lab.model.history import Arrival
 
 HEALTHY = "health_status: healthy"
 TAKEN_BACK = (
     *(FaultKind.ISOLATE, FaultKind.PARTITION, FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH),
     *(FaultKind.HANG, FaultKind.READONLY, FaultKind.CPU, FaultKind.MEMORY, FaultKind.CLOCK),
-    *(FaultKind.BAD_DEPLOY, FaultKind.POISON),
+    *OF_WEB_BOXES,
     *OF_A_DISK,
 )
 """Docker says nothing of their end. The lab takes them back, or a new box is without."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random, SystemRandom
-from time import monotonic
 from typing import Any
 
 import click
@@ -92,10 +91,10 @@ def chaos(
     _check_flapping(step, for_s)
     engine = DockerEngine()
     seed = SystemRandom().randrange(2**31) if seed is None else seed
-    up_now = [box for box in engine.boxes() if box.stage]
+    up_now = list(readiness.by_project(engine.boxes()).values())
     if not up_now:
         raise UsageError("no stage is up", "'lab up 3' starts one")
-    cluster = Cluster(engine, stages.of_boxes([box for box in up_now if box.project == up_now[0].project]), UndoLog())
+    cluster = Cluster(engine, stages.of_boxes(up_now[0]), UndoLog())
     with (
         lifecycle.alone(engine, f"lab chaos {fault_name}"),
         Injection.prepare(cluster, step, cluster.live_boxes(), Random(seed)) as injection,
@@ -130,7 +129,7 @@ def _inject(output: Output, cluster: Cluster, injection: Injection, for_s: float
     with signals.Deferred(lambda: output.say("interrupted: healing first")) as interrupts:
         try:
             entries = injection.note()
-            since = monotonic()
+            since = cluster.host_clock.monotonic()
             injection.inject()
             for target, verification in zip(injection.targets, injection.verify(), strict=True):
                 output.say(verification.evidence)

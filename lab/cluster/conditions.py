@@ -42,5 +42,5 @@ def of_stage(cluster: RunningSystem) -> Conditions:
     # As the boxes are, not as they would be started now.
     clocks = sorted({box.labels[CLOCK_LABEL] for box in cluster.boxes() if box.has_clock})
     file = located_yaml.load(cluster.stage.file)
-    found = conditions.of(file, machine(cluster.engine), database.size_bytes(cluster), " ".join(clocks))
-    return replace(found, disks=OWN_DISKS) if cluster.stage.own_disks else found
+    found = conditions.of(file, machine(cluster.engine), database.size_bytes(cluster))
+    return replace(found, clock=" ".join(clocks), disks=OWN_DISKS if cluster.stage.own_disks else "")

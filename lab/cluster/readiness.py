@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from lab.checker.redundancy import is_redundant
 from lab.cluster import database, loss
@@ -21,13 +21,18 @@ READY_PATH = "/readyz"
 ANSWER_TIMEOUT_S = 5.0
 
 
-def stages_up(engine: Engine) -> list[Stage]:
-    """The stages of which there are boxes, whatever their state."""
+def by_project(boxes: Iterable[Box]) -> dict[str, list[Box]]:
+    """The boxes of stages, by the Compose project of each; projects and boxes stand as they come."""
     of_projects: dict[str, list[Box]] = {}
-    for box in engine.boxes():
+    for box in boxes:
         if box.stage:
             of_projects.setdefault(box.project, []).append(box)
-    return sorted(map(stages.of_boxes, of_projects.values()), key=lambda stage: stage.number)
+    return of_projects
+
+
+def stages_up(engine: Engine) -> list[Stage]:
+    """The stages of which there are boxes, whatever their state."""
+    return sorted(map(stages.of_boxes, by_project(engine.boxes()).values()), key=lambda stage: stage.number)
 
 
 def await_recovered(cluster: RunningSystem, timeout_s: float = RECOVERY_TIMEOUT_S, say: Say = lambda _: None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -190,10 +190,15 @@ def verification(
     fault: Fault, control: BoxControl, target: InjectionTarget, timeout_s: float = VERIFICATION_TIMEOUT_S
 ) -> Verification:
     """Whether a fault took effect, waiting for that for a while; the last attempt where it did not."""
+    return verified_within(lambda: fault.verify(control, target), timeout_s)
+
+
+def verified_within(look: Callable[[], Verification], timeout_s: float) -> Verification:
+    """What a look finds, which is repeated for a while until it is a proof; the last one where none was."""
     attempts: list[Verification] = []
 
     def is_verified() -> bool:
-        attempts.append(fault.verify(control, target))
+        attempts.append(look())
         return attempts[-1].proved
 
     wait_until(is_verified, timeout_s)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from lab.cluster.database import MONITOR_ROLE, PSQL
 from lab.cluster.system import RunningSystem
 from lab.errors import HealError, LabError, UsageError
-from lab.faults.base import BoxControl, BoxFault, InjectionTarget, with_processes
+from lab.faults.base import BoxControl, BoxFault, InjectionTarget, verified_within, with_processes
 from lab.model.fault import FaultKind, UndoAction, Verification
 from lab.model.topology import DB_ROLE, INTERNET_ROLE, Box
-from lab.process import last_line, wait_until
+from lab.process import last_line
 
 SET = "lab-clock"
 """The program in the box that sets its clock."""
@@ -68,14 +68,7 @@ class Clock(BoxFault):
         """The box's clock and that of a box without the flavour differ by what was asked for."""
         if not target.blast_radius.how.drift_percent:
             return self._compared(control, target)
-        found: list[Verification] = []
-
-        def is_verified() -> bool:
-            found.append(self._compared(control, target))
-            return found[-1].proved
-
-        wait_until(is_verified, DRIFT_PROOF_S)
-        return found[-1]
+        return verified_within(lambda: self._compared(control, target), DRIFT_PROOF_S)
 
     def _compared(self, control: BoxControl, target: InjectionTarget) -> Verification:
         name, how = target.box.service, target.blast_radius.how

@@ -8,7 +8,7 @@ from contextlib import suppress
 from lab.cluster.attach import ForeignProject
 from lab.cluster.bare_stage import bare_stage
 from lab.cluster.cluster import Cluster
-from lab.cluster.readiness import await_healthy, await_recovered
+from lab.cluster.readiness import await_healthy, await_recovered, by_project
 from lab.cluster.system import RunningSystem, Say
 from lab.engine.engine import Engine
 from lab.errors import HealError, LabError, UsageError
@@ -165,12 +165,8 @@ def heal(engine: Engine, undo_log: UndoLog, say: Say) -> int:
 def _clusters(engine: Engine, undo_log: UndoLog) -> tuple[list[Cluster], list[UsageError]]:
     """Every stage that is up, and what is not known of those whose file is gone: of these, only what was frozen or cut off
     can be brought back."""
-    of_projects: dict[str, list[Box]] = {}
-    for box in sorted(engine.boxes(), key=lambda box: box.stage):
-        if box.stage:
-            of_projects.setdefault(box.project, []).append(box)
     clusters, gone = [], []
-    for project, boxes in of_projects.items():
+    for project, boxes in by_project(sorted(engine.boxes(), key=lambda box: box.stage)).items():
         try:
             stage = stages.of_boxes(boxes)
         except UsageError as error:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from lab.engine.sidecar import Beside
 from lab.errors import LabError, PreflightError, UsageError
-from lab.faults import packets
+from lab.faults import network_cleanup, packets
 from lab.faults.base import BlastRadius, BoxControl, BoxFault, InjectionTarget
 from lab.model.fault import Undo, UndoAction, Verification
 from lab.model.topology import Box, network_name
@@ -64,7 +64,7 @@ class NetworkFault(BoxFault):
 
     def release(self, control: BoxControl, target: InjectionTarget) -> Verification:
         """Have the helper take it away again; the kernel says whether anything is left."""
-        reply = beside(target).ask(self.removal(target))
+        reply = beside(target).ask(network_cleanup.removal(self.undo(target)))
         done = "works as before" if not reply.exit_code else f"is not as before: {first_line(reply.output)}"
         return Verification(not reply.exit_code, f"the network of {target.box.service} {done}")
 
@@ -75,10 +75,6 @@ class NetworkFault(BoxFault):
     def command(self, target: InjectionTarget) -> str:
         """What the helper does."""
         return packets.add_rules(self.rules(target))
-
-    def removal(self, target: InjectionTarget) -> str:
-        """What takes it away."""
-        return packets.delete_table(target.blast_radius.table)
 
     def rules(self, target: InjectionTarget) -> str:
         """The packet rules of a box."""
@@ -130,10 +126,6 @@ class Shaped(NetworkFault):
     def command(self, target: InjectionTarget) -> str:
         """The same queue before each interface."""
         return packets.add_queue(self.queue(target.blast_radius))
-
-    def removal(self, target: InjectionTarget) -> str:
-        """No queue of ours is left."""
-        return packets.delete_queues()
 
     def refusal(self, target: InjectionTarget, output: str) -> LabError:
         """Why the rehearsal failed."""

@@ -74,7 +74,7 @@ def clear(engine: Engine, undos: Sequence[Undo]) -> dict[Undo, LabError]:
     except LabError as error:
         return dict.fromkeys(ours, error)
     found = [(undo, present.get((undo.stage, undo.service))) for undo in ours]
-    jobs = [_Job(engine, box, _removal(undo), undo) for undo, box in found if box and box.status in HAS_A_NETWORK]
+    jobs = [_Job(engine, box, removal(undo), undo) for undo, box in found if box and box.status in HAS_A_NETWORK]
     _together(_Job.get_ready, jobs, len(jobs))
     _together(_Job.do, jobs, len(jobs))
     for job in jobs:
@@ -107,7 +107,8 @@ def _sweep_one(job: _Job) -> None:
     job.close()
 
 
-def _removal(undo: Undo) -> str:
+def removal(undo: Undo) -> str:
+    """What a helper does to take a network fault away."""
     return packets.delete_queues() if undo.action is UndoAction.UNSHAPE else packets.delete_table(undo.table)
 
 

@@ -41,6 +41,8 @@ class FaultKind(StrEnum):
 
 ENDING = (FaultKind.KILL, FaultKind.STOP, FaultKind.WIPE, FaultKind.POWER)
 """What takes a box down through the engine: it stays down until something starts it."""
+OF_WEB_BOXES = (FaultKind.BAD_DEPLOY, FaultKind.POISON)
+"""A web box gets another release."""
 OF_A_DISK = (FaultKind.DISK_FULL, FaultKind.DISK_STALL, FaultKind.DISK_SLOW)
 """What needs a box with a disk of its own."""
 BY_SIGNAL = (*ENDING, FaultKind.CRASH, FaultKind.HANG, FaultKind.PAUSE, FaultKind.RESTART)

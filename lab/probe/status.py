@@ -26,8 +26,7 @@ def cluster_status(system: ObservableSystem, boxes: Sequence[Box]) -> ClusterSta
     """
     stage = system.stage
     alone = {} if stage.is_replicated else stage.databases
-    asked = {"statistics": observer.statistics(stage), "monitor": stage.monitor, "alone": alone}
-    config = {**observer.probe_config(stage), **asked}
+    config = {**observer.redundancy_probe_config(stage), "alone": alone}
     internet = next((box for box in boxes if INTERNET_ROLE in box.roles), None)
     if internet is None or internet.status != "running":
         raise InconclusiveError(

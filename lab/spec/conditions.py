@@ -48,15 +48,11 @@ BFD_BLOCK = re.compile(r"\bprotocol\s+bfd\b[^{]*\{((?:[^{}]|\{[^{}]*\})*)\}", re
 LINE = re.compile(r"(?:^|\s)([\w-]+)=\d[\d.]*/\d+((?:,\w+=\w+)*)")
 
 
-def of(
-    document: Mapping[str, Any] | None, machine: Machine | None = None, database_bytes: int | None = None, clock: str = ""
-) -> Conditions:
+def of(document: Mapping[str, Any] | None, machine: Machine | None = None, database_bytes: int | None = None) -> Conditions:
     """The conditions of a stage, from its Compose file as read; None for a system whose files are not ours."""
     if document is None:
         return Conditions(machine, database_bytes=database_bytes, kill=KILL_KEEPS)
-    return Conditions(
-        machine, fsync(document), timers(document), round_trips_ms(document), database_bytes, KILL_KEEPS, clock=clock
-    )
+    return Conditions(machine, fsync(document), timers(document), round_trips_ms(document), database_bytes, KILL_KEEPS)
 
 
 def timers(document: Mapping[str, Any]) -> tuple[Timer, ...]:

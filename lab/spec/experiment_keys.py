@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lab.errors import is_harmless
 from lab.model.experiment import Experiment, Operator, Overload, Repair, RepairPolicy
-from lab.model.fault import BY_SIGNAL, ENDING, OF_A_DISK, BadAnswer, Direction, FaultKind, FaultParameters, Step
+from lab.model.fault import BY_SIGNAL, ENDING, OF_A_DISK, OF_WEB_BOXES, BadAnswer, Direction, FaultKind, FaultParameters, Step
 from lab.spec import base, located_yaml, parameters
 from lab.spec.base import Must, Seconds, Strict, Text, broken
 from lab.spec.expect import Bounds, expectations
@@ -27,9 +27,8 @@ KINDS = ", ".join(FaultKind)
 CPUS, RATE_RATIO, MAXCONN = (0.05, 0.5), (0.1, 3.0), (0, 500)
 SHAPING = (FaultKind.DELAY, FaultKind.LOSS, FaultKind.BANDWIDTH)
 """Each puts one queue before a box, and there is room for one."""
-DEPLOYING = (FaultKind.BAD_DEPLOY, FaultKind.POISON)
 """A web box runs one release at a time."""
-OF_A_RUNNING_BOX = (*BY_SIGNAL, *DEPLOYING, FaultKind.READONLY, FaultKind.CLOCK, FaultKind.MEMORY, *OF_A_DISK)
+OF_A_RUNNING_BOX = (*BY_SIGNAL, *OF_WEB_BOXES, FaultKind.READONLY, FaultKind.CLOCK, FaultKind.MEMORY, *OF_A_DISK)
 ENDING_A_NETWORK = (*ENDING, FaultKind.CRASH, FaultKind.RESTART)
 """A box that starts again has a new one."""
 LASTING = (*ENDING, FaultKind.PAUSE, FaultKind.DISCONNECT, FaultKind.READONLY, FaultKind.CLOCK, *OF_A_DISK)
@@ -361,7 +360,7 @@ def _clash(first: Step, second: Step, name: str) -> str:
         return (
             f"{first.fault} and {second.fault} of {name}: only one of delay, loss and bandwidth at a time shapes what a box sends"
         )
-    if first.fault in DEPLOYING and second.fault in DEPLOYING:
+    if first.fault in OF_WEB_BOXES and second.fault in OF_WEB_BOXES:
         return f"{first.fault} and {second.fault} of {name}: a web box runs one release at a time"
     if first.fault is second.fault and first.fault in LASTING:
         return f"{second.fault} of {name} for the second time: nothing has healed it meanwhile"

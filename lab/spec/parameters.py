@@ -26,7 +26,6 @@ MAY_HAVE = {
     FaultKind.LOSS: ("from", "network"),
     FaultKind.BANDWIDTH: ("network",),
     FaultKind.ISOLATE: ("network",),
-    FaultKind.CLOCK: ("step_s", "drift_percent"),
     FaultKind.MEMORY: ("leak_mib_s",),
     FaultKind.BAD_DEPLOY: ("slow_ms", "percent"),
 }
@@ -117,7 +116,8 @@ def read(fault: FaultKind, given: Mapping[str, object]) -> FaultParameters:
 
 def known_to(fault: FaultKind) -> tuple[str, ...]:
     """All parameters that a fault takes."""
-    return (*NEEDS.get(fault, ()), *MAY_HAVE.get(fault, ()), *(EDGES if fault in FLAPPING else ()))
+    own = (*NEEDS.get(fault, ()), *EITHER.get(fault, ()), *MAY_HAVE.get(fault, ()))
+    return (*own, *(EDGES if fault in FLAPPING else ()))
 
 
 def check_flapping(how: FaultParameters, lasts_s: float) -> None:
